@@ -1,0 +1,20 @@
+//! The common currency of all rooms: time, labels, samples, log records, deployment events.
+//!
+//! Nothing here decides anything. A [`Batch`] is what one decoded request or file chunk holds; a
+//! [`DeploymentEvent`] is what a deployer tells us. Both are inputs of the engine.
+
+mod batch;
+mod deployment;
+mod histogram;
+mod labels;
+mod log;
+mod sample;
+mod time;
+
+pub use batch::{Batch, Reject, RejectReason, Rejects, SeriesBlock};
+pub use deployment::{Begin, Bypass, DeploymentEvent, End, Hotfix, Step, StepOutcome};
+pub use histogram::{ExponentialBuckets, Histogram};
+pub use labels::{Labels, METRIC_NAME};
+pub use log::{LogRecord, Severity};
+pub use sample::{Kind, Point, SeriesMeta, Temporality, Unit, Value};
+pub use time::{Interval, Span, Timestamp, TimestampError};
