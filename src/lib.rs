@@ -3,4 +3,5 @@
 
 pub mod event;
 pub mod plan;
+pub mod reduce;
 pub mod serve;
