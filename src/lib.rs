@@ -3,6 +3,7 @@
 
 pub mod detect;
 pub mod event;
+pub mod gate;
 pub mod plan;
 pub mod reduce;
 pub mod serve;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Span, Timestamp};
+use crate::event::Timestamp;
 
 /// What a check says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -214,9 +214,4 @@ impl fmt::Display for NoDataCause {
             Self::NothingRequired => f.write_str("nothing is required, so nothing can be proven"),
         }
     }
-}
-
-/// Prints a span to a person in whole seconds.
-pub(crate) fn whole_seconds(span: Span) -> Span {
-    Span::from_seconds(span.nanos() / 1_000_000_000)
 }

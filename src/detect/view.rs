@@ -113,15 +113,14 @@ impl HostBook {
     /// Notes a log record of the host in the bucket.
     pub fn heard_log(&mut self, id: HostId, bucket: Interval) {
         let host = &mut self.hosts[id.0 as usize];
-        if let Some(last) = host.log_last
-            && last < bucket.end
-        {
-            host.log_gap_longest = host.log_gap_longest.max(bucket.start - last);
-        }
-        host.log_last = Some(
-            host.log_last
-                .map_or(bucket.end, |last| last.max(bucket.end)),
-        );
+        advance(&mut host.log_last, &mut host.log_gap_longest, bucket);
+        advance(&mut host.moved_last, &mut host.still_longest, bucket);
+    }
+
+    /// Notes that something of the host moved in the bucket.
+    pub fn moved(&mut self, id: HostId, bucket: Interval) {
+        let host = &mut self.hosts[id.0 as usize];
+        advance(&mut host.moved_last, &mut host.still_longest, bucket);
     }
 
     /// How many hosts there are.
