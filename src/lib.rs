@@ -2,6 +2,7 @@
 //! may this change go on?
 
 pub mod detect;
+pub mod engine;
 pub mod event;
 pub mod gate;
 pub mod plan;

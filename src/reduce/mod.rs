@@ -9,12 +9,23 @@
 //! Which series are of interest is not known here: a [`Directory`] decides when a series is first
 //! seen, and the answer is remembered.
 
+mod bucket;
+mod counter;
+mod distribution;
+mod growth;
+pub mod histogram;
+mod logs;
 mod partial;
+mod reducer;
+mod selected;
+mod table;
+pub mod template;
 
 pub use partial::{
     ClosedBucket, GaugePartial, HistogramPartial, IncreasePartial, LogCount, LossMark, LossReason,
     LossSource, Partial, SeriesId, SeriesPartial, StreamId,
 };
+pub use reducer::{Reducer, ReducerCounters, ReducerLimits};
 
 use crate::event::{Kind, Labels, LogRecord, SeriesMeta, Timestamp};
 
