@@ -1,6 +1,9 @@
 //! Sluice watches metric and log streams while a change is rolled out, and answers one question:
 //! may this change go on?
 
+pub mod detect;
 pub mod event;
+pub mod gate;
 pub mod plan;
+pub mod reduce;
 pub mod serve;

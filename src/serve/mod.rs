@@ -1,4 +1,13 @@
-//! x
+//! The network doors: OTLP, remote write, the gates' API, the engine's own metrics.
+
 pub mod codec;
-/// x
-pub mod pb { tonic::include_proto!("sluice.v1"); }
+
+/// The types and services that `proto/` describes, as generated.
+#[expect(
+    missing_docs,
+    clippy::pedantic,
+    reason = "generated; the proto files are the documentation"
+)]
+pub mod pb {
+    tonic::include_proto!("sluice.v1");
+}

@@ -1,0 +1,27 @@
+//! Placeholder of the Bounds detector while the room is being built.
+
+use super::{Coverage, Covered, Finding, Setup, View};
+
+/// The Bounds detector.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    coverage: Coverage,
+}
+
+impl Bounds {
+    /// Starts with the deployment.
+    pub fn new(setup: &Setup<'_>) -> Self {
+        Self {
+            coverage: Coverage::new(setup),
+        }
+    }
+
+    /// Judges the bucket that has just closed.
+    pub fn observe(&mut self, view: &View<'_>) -> Finding {
+        match self.coverage.observe(view) {
+            Covered::Yes => Finding::warming("not built yet"),
+            Covered::Waiting(what) => Finding::warming(what),
+            Covered::No(cause, _) => Finding::no_data(cause, Vec::new()),
+        }
+    }
+}

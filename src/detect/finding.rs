@@ -1,0 +1,217 @@
+//! Findings: what a detector says of one bucket of time, with the numbers behind it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::Timestamp;
+
+/// What a check says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckState {
+    /// Covered by data, and in range; where the check compares, a harm above the tolerance is
+    /// excluded.
+    Ok,
+    /// Covered by data, nothing found, but a harm above the tolerance is not excluded yet.
+    Undecided,
+    /// Not judged yet: grace, or not enough history.
+    Warming,
+    /// Not enough data to say anything.
+    NoData,
+    /// Out of range.
+    Breach,
+}
+
+/// What the false-alarm rate of a finding rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Basis {
+    /// Hosts are exchangeable; no distribution is assumed.
+    Exchangeable,
+    /// Changes of hosts are normal around a common mean, whatever happens over time.
+    GaussianHosts,
+    /// A model of the noise over time, or of hosts never seen together.
+    Model,
+    /// The owner's own limit: no false-alarm rate is promised.
+    Slo,
+}
+
+/// Why there is not enough data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "cause")]
+pub enum NoDataCause {
+    /// Nothing that the check selects was ever seen.
+    NothingSelected,
+    /// Nothing came from these hosts since the deployment began.
+    NeverArrived,
+    /// Data came and stopped.
+    Stopped {
+        /// The last data.
+        last: Timestamp,
+    },
+    /// What came could not be used.
+    Unusable {
+        /// The most frequent reason, as metrics name it: `late`, `not_finite`, `stale`, …
+        reason: String,
+    },
+    /// There are no hosts to compare with, or they are silent too.
+    NoFleet,
+    /// Every value of every host is the same and does not move: dead exporters look like this.
+    Lifeless,
+    /// The source cannot be told from silence: no sign of life of the log stream.
+    NoLifeSign,
+    /// Coverage of the bake stayed below what is needed.
+    Gaps {
+        /// Share of the bake's buckets with data, in percent.
+        covered_percent: u8,
+    },
+    /// Nothing is required, so nothing can be proven.
+    NothingRequired,
+}
+
+/// What a detector says of one check at the end of a bucket.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The answer.
+    pub state: CheckState,
+    /// Why there is not enough data; set exactly when the state is [`CheckState::NoData`].
+    pub cause: Option<NoDataCause>,
+    /// What it waits for and until when, for a person; set when warming or undecided.
+    pub awaiting: Option<String>,
+    /// The numbers, worst first: each metric that is not in range, or else the one closest to it.
+    /// Bounded by [`Finding::EVIDENCE_MAX`].
+    pub evidence: Vec<Evidence>,
+}
+
+/// The numbers of one metric. Numbers are absent where the check has none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The metric with the labels that are not roles, or what is selected of the logs.
+    pub metric: String,
+    /// What is said of this metric.
+    pub state: CheckState,
+    /// What was seen on the one-box.
+    pub observed: Option<f64>,
+    /// What was expected.
+    pub expected: Option<f64>,
+    /// The difference: relative to what was expected, or absolute where that makes no sense.
+    pub effect: Option<f64>,
+    /// Confidence interval of the effect.
+    pub interval: Option<(f64, f64)>,
+    /// The smallest effect that would have been seen by now.
+    pub detectable: Option<f64>,
+    /// The hosts it is about, sorted.
+    pub hosts: Vec<String>,
+    /// Start of the first bucket of the breach that stands.
+    pub first_breach: Option<Timestamp>,
+    /// What the false-alarm rate rests on.
+    pub basis: Basis,
+    /// One phrase for a person, without the name of the check: `p99 +38 % above the fleet`.
+    pub note: String,
+}
+
+impl Finding {
+    /// Most entries that the evidence of one check may have.
+    pub const EVIDENCE_MAX: usize = 20;
+
+    /// In range, or undecided, warming, breach, with evidence.
+    pub fn new(state: CheckState, evidence: Vec<Evidence>) -> Self {
+        Self {
+            state,
+            cause: None,
+            awaiting: None,
+            evidence,
+        }
+    }
+
+    /// Not enough data. The note says whose.
+    pub fn no_data(cause: NoDataCause, evidence: Vec<Evidence>) -> Self {
+        Self {
+            state: CheckState::NoData,
+            cause: Some(cause),
+            awaiting: None,
+            evidence,
+        }
+    }
+
+    /// Not judged yet, and what it waits for.
+    pub fn warming(awaiting: impl Into<String>) -> Self {
+        Self {
+            state: CheckState::Warming,
+            cause: None,
+            awaiting: Some(awaiting.into()),
+            evidence: Vec::new(),
+        }
+    }
+}
+
+impl Evidence {
+    /// Evidence without numbers.
+    pub fn bare(
+        metric: impl Into<String>,
+        state: CheckState,
+        basis: Basis,
+        note: impl Into<String>,
+    ) -> Self {
+        Self {
+            metric: metric.into(),
+            state,
+            observed: None,
+            expected: None,
+            effect: None,
+            interval: None,
+            detectable: None,
+            hosts: Vec::new(),
+            first_breach: None,
+            basis,
+            note: note.into(),
+        }
+    }
+}
+
+impl CheckState {
+    /// The word that the JSON carries.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Undecided => "undecided",
+            Self::Warming => "warming",
+            Self::NoData => "no_data",
+            Self::Breach => "breach",
+        }
+    }
+}
+
+impl Basis {
+    /// The word that the JSON carries.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Exchangeable => "exchangeable",
+            Self::GaussianHosts => "gaussian-hosts",
+            Self::Model => "model",
+            Self::Slo => "slo",
+        }
+    }
+}
+
+/// A phrase for a person: what is missing.
+impl fmt::Display for NoDataCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NothingSelected => f.write_str("nothing that the check selects was ever seen"),
+            Self::NeverArrived => f.write_str("no data since the deployment began"),
+            Self::Stopped { last } => write!(f, "no data since {last}"),
+            Self::Unusable { reason } => write!(f, "what came could not be used ({reason})"),
+            Self::NoFleet => f.write_str("no fleet with data to compare with"),
+            Self::Lifeless => f.write_str("all values of all hosts are the same and never move"),
+            Self::NoLifeSign => {
+                f.write_str("no log record of any kind, so that silence cannot be told from health")
+            }
+            Self::Gaps { covered_percent } => {
+                write!(f, "only {covered_percent} % of the bake has data")
+            }
+            Self::NothingRequired => f.write_str("nothing is required, so nothing can be proven"),
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Partials in, findings out: one file and one small state machine per kind of check.
+//!
+//! A [`Panel`] holds what a check sees of its service: for each metric and host the recent past,
+//! bucket by bucket. When a bucket closes, each open deployment shows a [`View`] of the panel, with
+//! the hosts in their roles, to its detectors; each answers with a [`Finding`].
+//!
+//! What every detector owes:
+//! - it sees each closed bucket once, never a clock, and answers the same when it is fed the same
+//!   buckets again;
+//! - silence, NaN, an empty selection or too little data is never [`CheckState::Ok`];
+//! - it does not learn from what it flagged;
+//! - it says when it is warming up, and what it could have detected.
+
+mod absent;
+mod bounds;
+mod compare;
+mod coverage;
+mod derivative;
+mod detector;
+mod finding;
+mod load;
+mod new_template;
+mod panel;
+mod sigma;
+mod view;
+
+pub use coverage::{Coverage, Covered};
+pub use detector::Detector;
+pub use finding::{Basis, CheckState, Evidence, Finding, NoDataCause};
+pub use panel::{Cell, Group, GroupKey, Panel, Stat, TemplateTrack, Track};
+pub use view::{Host, HostBook, HostId, Setup, View};

@@ -1,0 +1,183 @@
+//! What a detector is shown: the panel of its check, with the hosts in their roles.
+
+use std::sync::Arc;
+
+use super::{NoDataCause, Panel};
+use crate::{
+    event::{Interval, Span, Timestamp},
+    plan::{Check, Mode},
+};
+
+/// A host of a service in one run. Ids follow the order of arrival: nothing a person sees may
+/// depend on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostId(pub u32);
+
+/// The hosts of a service and their signs of life.
+#[derive(Clone, Debug, Default)]
+pub struct HostBook {
+    hosts: Vec<Host>,
+}
+
+/// One host and its signs of life.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Its name; empty for series without a host label.
+    pub name: Arc<str>,
+    /// When its first sample or log record was seen.
+    pub first_seen: Timestamp,
+    /// End of the latest bucket with a log record of any kind.
+    pub log_last: Option<Timestamp>,
+    /// Longest stretch between two buckets with log records.
+    pub log_gap_longest: Span,
+    /// End of the latest bucket in which anything of it moved: a value that differs from the one
+    /// before, an event. An exporter that repeats its last values for ever is not alive.
+    pub moved_last: Option<Timestamp>,
+    /// Longest stretch between two buckets in which something moved.
+    pub still_longest: Span,
+}
+
+/// What a detector is made from, when a deployment begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a> {
+    /// The check.
+    pub check: &'a Check,
+    /// Whether it can block.
+    pub mode: Mode,
+    /// When the deployment began.
+    pub began_at: Timestamp,
+    /// Until when restarts and cold caches are forgiven.
+    pub grace_until: Timestamp,
+    /// From when on the gate may pass early.
+    pub bake_min_until: Timestamp,
+    /// When the bake is over at the latest.
+    pub bake_until: Timestamp,
+    /// Width of a bucket.
+    pub resolution: Span,
+    /// The check's share of the gate's alpha; 0 for a check that makes no statistical promise.
+    pub alpha: f64,
+    /// Share of an ordinary host's traffic that a one-box host is given; above 0.
+    pub weight: f64,
+}
+
+/// What a detector is shown when a bucket has closed.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The bucket that has just closed.
+    pub bucket: Interval,
+    /// What the check sees.
+    pub panel: &'a Panel,
+    /// Names and signs of life.
+    pub hosts: &'a HostBook,
+    /// The hosts that are judged, ascending by name: the one-box, or all hosts of the stage where
+    /// there is none.
+    pub one_box: &'a [HostId],
+    /// The hosts that they are compared with, ascending by name; for `load`, the hosts of the stage
+    /// whose peak is meant.
+    pub fleet: &'a [HostId],
+}
+
+impl HostBook {
+    /// Adds a host and gives its id.
+    pub fn add(&mut self, name: Arc<str>, first_seen: Timestamp) -> HostId {
+        let id = HostId(u32::try_from(self.hosts.len()).expect("hosts are bounded by the series"));
+        self.hosts.push(Host {
+            name,
+            first_seen,
+            log_last: None,
+            log_gap_longest: Span::ZERO,
+            moved_last: None,
+            still_longest: Span::ZERO,
+        });
+        id
+    }
+
+    /// The host.
+    pub fn get(&self, id: HostId) -> &Host {
+        &self.hosts[id.0 as usize]
+    }
+
+    /// The name of a host, as a person is shown it.
+    pub fn name(&self, id: HostId) -> &str {
+        let name = &*self.get(id).name;
+        if name.is_empty() { "(no host)" } else { name }
+    }
+
+    /// The names of hosts, sorted.
+    pub fn names(&self, ids: impl IntoIterator<Item = HostId>) -> Vec<String> {
+        let mut names: Vec<String> = ids.into_iter().map(|id| self.name(id).to_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// Notes a log record of the host in the bucket.
+    pub fn heard_log(&mut self, id: HostId, bucket: Interval) {
+        let host = &mut self.hosts[id.0 as usize];
+        advance(&mut host.log_last, &mut host.log_gap_longest, bucket);
+        advance(&mut host.moved_last, &mut host.still_longest, bucket);
+    }
+
+    /// Notes that something of the host moved in the bucket.
+    pub fn moved(&mut self, id: HostId, bucket: Interval) {
+        let host = &mut self.hosts[id.0 as usize];
+        advance(&mut host.moved_last, &mut host.still_longest, bucket);
+    }
+
+    /// How many hosts there are.
+    pub fn len(&self) -> usize {
+        self.hosts.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.hosts.is_empty()
+    }
+
+    /// The ids, in the order of arrival.
+    pub fn ids(&self) -> impl Iterator<Item = HostId> + use<> {
+        (0..self.hosts.len() as u32).map(HostId)
+    }
+}
+
+fn advance(last: &mut Option<Timestamp>, gap_longest: &mut Span, bucket: Interval) {
+    if let Some(last) = *last
+        && last < bucket.end
+    {
+        *gap_longest = (*gap_longest).max(bucket.start - last);
+    }
+    *last = Some(last.map_or(bucket.end, |last| last.max(bucket.end)));
+}
+
+impl View<'_> {
+    /// Whether anything of the host has moved of late. Values that stand still on all metrics at
+    /// once for longer than they ever did (and than 20 buckets, and 10 minutes) are those of a dead
+    /// exporter.
+    pub fn is_lifeless(&self, host: HostId) -> bool {
+        let host = self.hosts.get(host);
+        let patience = Span::from_minutes(10)
+            .max(self.panel.resolution().times(20))
+            .max(host.still_longest.times(3));
+        let since = host.moved_last.unwrap_or(host.first_seen);
+        self.bucket.end - since > patience || host.moved_last.is_none()
+    }
+
+    /// How long a host's log stream may be silent before its silence is no sign of health: 10
+    /// minutes, or three times the longest gap it ever had if that is longer.
+    pub fn log_patience(&self, host: HostId) -> Span {
+        Span::from_minutes(10).max(self.hosts.get(host).log_gap_longest.times(3))
+    }
+
+    /// Whether the host's log stream shows life, and if not, why.
+    ///
+    /// # Errors
+    /// The cause that a finding should give.
+    pub fn log_life(&self, host: HostId) -> Result<(), NoDataCause> {
+        match self.hosts.get(host).log_last {
+            None => Err(NoDataCause::NoLifeSign),
+            Some(last) if self.bucket.end - last > self.log_patience(host) => {
+                Err(NoDataCause::Stopped { last })
+            }
+            Some(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The rule that weighs findings, steps and bake; PASS exists only as a proof.
+
+use super::{Gate, VerdictState, reasons};
+use crate::{
+    detect::CheckState,
+    event::{StepOutcome, Timestamp},
+    plan::Mode,
+};
+
+/// What the rule says, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// The answer.
+    pub state: VerdictState,
+    /// Why, for a person; what decides comes first.
+    pub reasons: Vec<String>,
+}
+
+/// The positive proof that a PASS is made from: there is no other way to make one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proof {
+    /// The steps that were reported as passed; every step of the stage.
+    steps: Vec<String>,
+    /// The required checks that were covered over the bake, with what they say.
+    checks: Vec<(String, CheckState)>,
+}
+
+/// Why there is no proof yet, and no FAIL either.
+enum Missing {
+    /// A required check lacks coverage, or nothing is required at all.
+    Data(Vec<String>),
+    /// Something is awaited.
+    Awaited(Vec<String>),
+}
+
+impl Proof {
+    /// Collects the proof, or what it lacks.
+    fn collect(gate: &Gate, now: Timestamp) -> Result<Self, Missing> {
+        let mut blind = Vec::new();
+        let mut awaited = Vec::new();
+        let mut proof = Self {
+            steps: Vec::new(),
+            checks: Vec::new(),
+        };
+        for step in &gate.stage.steps {
+            match gate.steps.get(step) {
+                Some(StepOutcome::Passed) => proof.steps.push(step.clone()),
+                Some(StepOutcome::Failed) | None => {
+                    awaited.push(format!("step {step}: not reported yet"));
+                }
+            }
+        }
+        let bake_over = gate.bake_until <= now;
+        let may_pass_early = gate.bake_min_until <= now;
+        let mut undecided = Vec::new();
+        for check in gate
+            .checks
+            .iter()
+            .filter(|check| check.mode == Mode::Blocking)
+        {
+            let Some(finding) = &check.finding else {
+                awaited.push(format!(
+                    "{}: waits for the first bucket to close",
+                    check.name
+                ));
+                continue;
+            };
+            match finding.state {
+                CheckState::Ok => proof.checks.push((check.name.clone(), CheckState::Ok)),
+                CheckState::Undecided => {
+                    proof
+                        .checks
+                        .push((check.name.clone(), CheckState::Undecided));
+                    undecided.push(reasons::undecided(check, finding));
+                }
+                CheckState::Warming => awaited.push(reasons::warming(check, finding)),
+                CheckState::NoData => blind.extend(reasons::no_data(check, finding)),
+                // A breach of a blocking check is latched as FAIL before a proof is sought.
+                CheckState::Breach => awaited.push(format!("{}: breach", check.name)),
+            }
+        }
+        if !blind.is_empty() {
+            return Err(Missing::Data(blind));
+        }
+        if gate.stage.steps.is_empty()
+            && !gate.checks.iter().any(|check| check.mode == Mode::Blocking)
+        {
+            return Err(Missing::Data(vec![reasons::nothing_required(gate)]));
+        }
+        if !bake_over {
+            if !may_pass_early {
+                awaited.push(reasons::bake(gate, now, gate.bake_min_until));
+            } else if !undecided.is_empty() {
+                awaited.append(&mut undecided);
+                awaited.push(reasons::bake(gate, now, gate.bake_until));
+            }
+        }
+        if awaited.is_empty() {
+            Ok(proof)
+        } else {
+            Err(Missing::Awaited(awaited))
+        }
+    }
+
+    fn reasons(&self, gate: &Gate) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if !self.checks.is_empty() {
+            let names: Vec<&str> = self.checks.iter().map(|(name, _)| name.as_str()).collect();
+            reasons.push(format!("covered and in range: {}", names.join(", ")));
+        }
+        if !self.steps.is_empty() {
+            reasons.push(format!("steps passed: {}", self.steps.join(", ")));
+        }
+        for (name, state) in &self.checks {
+            if *state == CheckState::Undecided
+                && let Some(check) = gate.checks.iter().find(|check| check.name == *name)
+                && let Some(finding) = &check.finding
+            {
+                reasons.push(reasons::undecided(check, finding));
+            }
+        }
+        reasons
+    }
+}
+
+impl Decision {
+    /// Weighs what the gate knows at an instant of event time. A gate whose answer is latched is
+    /// not asked again.
+    pub(super) fn weigh(gate: &Gate, now: Timestamp) -> Self {
+        let mut failures: Vec<String> = gate
+            .steps
+            .iter()
+            .filter(|(_, outcome)| **outcome == StepOutcome::Failed)
+            .map(|(step, _)| format!("step {step}: failed"))
+            .collect();
+        for check in gate
+            .checks
+            .iter()
+            .filter(|check| check.mode == Mode::Blocking)
+        {
+            if let Some(finding) = &check.finding
+                && finding.state == CheckState::Breach
+            {
+                failures.extend(reasons::breach(check, finding));
+            }
+        }
+        if !failures.is_empty() {
+            return Self {
+                state: VerdictState::Fail,
+                reasons: failures,
+            };
+        }
+        match Proof::collect(gate, now) {
+            Ok(proof) => Self {
+                state: VerdictState::Pass,
+                reasons: proof.reasons(gate),
+            },
+            Err(Missing::Data(reasons)) => Self {
+                state: VerdictState::NoData,
+                reasons,
+            },
+            Err(Missing::Awaited(reasons)) => Self {
+                state: VerdictState::Pending,
+                reasons,
+            },
+        }
+    }
+}

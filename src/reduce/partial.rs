@@ -1,0 +1,167 @@
+//! Partials: the summary of one series, or of one log stream, in one bucket.
+
+use std::sync::Arc;
+
+use crate::event::{Histogram, Interval, Severity};
+
+/// A series in the table of one run. Ids follow the order of arrival: nothing a person sees may
+/// depend on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesId(pub u32);
+
+/// A log stream (a set of attributes) in the table of one run; like [`SeriesId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u32);
+
+/// Everything that happened in one bucket of time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ClosedBucket {
+    /// Its interval of event time.
+    pub interval: Interval,
+    /// What each selected series did, by ascending id; only series with data.
+    pub series: Vec<SeriesPartial>,
+    /// Log records, counted; ascending by stream, severity, template and classes.
+    pub logs: Vec<LogCount>,
+    /// Samples of selected series, and records of known streams, that came since the bucket before
+    /// was closed but could not be used.
+    pub losses: Vec<LossMark>,
+}
+
+/// The partial of one series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeriesPartial {
+    /// Which series.
+    pub series: SeriesId,
+    /// Its summary.
+    pub partial: Partial,
+}
+
+/// The summary of one series in one bucket. Non-finite values are never part of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Partial {
+    /// Of a gauge.
+    Gauge(GaugePartial),
+    /// Of a counter.
+    Increase(IncreasePartial),
+    /// Of a distribution.
+    Histogram(HistogramPartial),
+}
+
+/// Summary of a gauge's samples.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GaugePartial {
+    /// How many samples; at least 1.
+    pub count: u32,
+    /// Their sum.
+    pub sum: f64,
+    /// The lowest.
+    pub min: f64,
+    /// The highest.
+    pub max: f64,
+    /// The latest.
+    pub last: f64,
+}
+
+/// What a counter gained.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct IncreasePartial {
+    /// Gain since the sample before; never negative.
+    pub increase: f64,
+    /// The time in which it was gained, in seconds; above 0. Longer than the bucket after a gap, so
+    /// that `increase / seconds` is the rate.
+    pub seconds: f64,
+    /// How often the counter restarted.
+    pub resets: u32,
+}
+
+/// What was added to a distribution.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistogramPartial {
+    /// The values that were added.
+    pub histogram: Histogram,
+    /// The time in which they were, in seconds; above 0.
+    pub seconds: f64,
+    /// How often the distribution restarted.
+    pub resets: u32,
+}
+
+/// Equal log records of one stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogCount {
+    /// Which stream.
+    pub stream: StreamId,
+    /// Their severity.
+    pub severity: Severity,
+    /// Their message with its variable parts masked.
+    pub template: Arc<str>,
+    /// The log checks that select them, as the directory said.
+    pub classes: Vec<u32>,
+    /// How many.
+    pub count: u64,
+}
+
+/// Data that came but could not be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LossMark {
+    /// Whose they are.
+    pub source: LossSource,
+    /// Why.
+    pub reason: LossReason,
+    /// How many samples or records.
+    pub count: u64,
+}
+
+/// Whose data could not be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LossSource {
+    /// A series.
+    Series(SeriesId),
+    /// A log stream.
+    Stream(StreamId),
+}
+
+/// Why data could not be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LossReason {
+    /// Their bucket was closed already.
+    Late,
+    /// Too far ahead of the clock.
+    Future,
+    /// NaN or infinite.
+    NotFinite,
+    /// The sender's own mark that there is no value.
+    Stale,
+    /// Another value for a time that already has one.
+    Duplicate,
+    /// Over the limit of samples in a bucket.
+    OverLimit,
+    /// A distribution whose buckets contradict those before.
+    Incompatible,
+}
+
+impl Partial {
+    /// The mean of a gauge, the rate of a counter (per second), the rate of events of a
+    /// distribution (per second).
+    pub fn level(&self) -> f64 {
+        match self {
+            Self::Gauge(gauge) => gauge.sum / f64::from(gauge.count),
+            Self::Increase(increase) => increase.increase / increase.seconds,
+            Self::Histogram(histogram) => histogram.histogram.count() / histogram.seconds,
+        }
+    }
+}
+
+impl LossReason {
+    /// The name that metrics and verdicts carry.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Late => "late",
+            Self::Future => "future",
+            Self::NotFinite => "not_finite",
+            Self::Stale => "stale",
+            Self::Duplicate => "duplicate",
+            Self::OverLimit => "over_limit",
+            Self::Incompatible => "incompatible",
+        }
+    }
+}
