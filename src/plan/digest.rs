@@ -167,3 +167,100 @@ fn stage(stage: &StagePlan) -> Value {
         skips,
     ])
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../fixtures/config/example.yaml");
+
+    fn parsed(text: &str) -> Plan {
+        Plan::parse(text).unwrap_or_else(|faults| panic!("{faults}\n---\n{text}"))
+    }
+
+    /// Changes of the example that change its meaning.
+    const CHANGES: &[(&str, &str)] = &[
+        ("max: 90%", "max: 91%"),
+        ("for: 5m", "for: 6m"),
+        ("min: 1e9", "min: 1e8"),
+        ("1%/h", "2%/h"),
+        ("over: 2h", "over: 3h"),
+        ("quantile: 0.99", "quantile: 0.9"),
+        ("k: 4", "k: 5"),
+        ("5..", "4.."),
+        ("per: http_requests_total, ", ""),
+        ("tolerance: 10%", "tolerance: 11%"),
+        (
+            "tolerance: 10%, direction: up",
+            "tolerance: 10%, direction: down",
+        ),
+        ("max: 5/m", "max: 5/s"),
+        (
+            "{severity: ERROR, new: true}",
+            "{severity: WARN, new: true}",
+        ),
+        ("body: \"heartbeat\"", "body: \"heartbeats\""),
+        ("absent: 2m", "absent: 3m"),
+        ("factor: 1.0", "factor: 1.1"),
+        ("of: prod", "of: beta"),
+        ("metric: up", "metric: up, unit: ratio"),
+        ("metric: up", "metric: up, kind: gauge"),
+        ("alpha: 1%", "alpha: 2%"),
+        ("match: {service: checkout}", "match: {}"),
+        ("    match: {service: checkout}", "    #"),
+        ("bake: 12h", "bake: 13h"),
+        ("min: 1h, max: 24h", "min: 2h, max: 24h"),
+        ("grace: 5m", "grace: 6m"),
+        ("mode: advisory", "weight: 2"),
+        ("mode: advisory", "mode: blocking"),
+        ("one_region_at_a_time: true", "one_region_at_a_time: false"),
+        ("one_region_at_a_time: true", "start_blockers: false"),
+        ("Europe/Warsaw", "Europe/Berlin"),
+        ("22:00-06:00\"]}", "22:00-06:01\"]}"),
+        ("hotfix_skips: [bake]", "hotfix_skips: []"),
+        ("steps: [smoke-tests]", "steps: [smoke]"),
+        ("{name: gamma, ", "{name: gamma, match: {a: b}, "),
+        (
+            "regions: [eu-west-1, us-east-1], bake: 2h",
+            "regions: [eu-west-1], bake: 2h",
+        ),
+        ("resolution: 10s", "resolution: 20s"),
+        ("lateness: 20s", "lateness: 30s"),
+        ("cloud.region", "region.cloud"),
+        ("sinks:", "limits: {series: 7}\nsinks:"),
+        ("sinks:", "log_patterns: [{pattern: '(?<time>x)'}]\nsinks:"),
+    ];
+
+    #[test]
+    fn the_digest_holds_the_meaning_and_nothing_else() {
+        let digest = |text: &str| parsed(text).digest;
+        let same = [
+            "checks:\n  a: {metric: 'x{p=\"1\",q=\"2\"}', compare: {tolerance: 10%, direction: up}}\n  b: {metric: up, absent: 90s}\nservices:\n  s: {match: {k: v, l: w}, stages: [{name: one, bake: 1h, checks: [a, b]}]}\n",
+            "# The same in another layout, with defaults written out.\nservices:\n  s:\n    stages:\n    - checks: [a, {check: b, mode: blocking, weight: 1}]\n      bake: {min: 60m, max: 1h}\n      name: one\n    match: {l: w, k: v}\n    alpha: 0.01\nresolution: 10s\nchecks:\n  b: {absent: 1m30s, metric: up}\n  a: {compare: {direction: up, tolerance: 0.1}, metric: 'x{q=\"2\", p=\"1\"}'}\nlisten: {grpc: '127.0.0.1:1'}\nsinks: [{alertmanager: {url: 'http://a'}}]\n",
+        ];
+        assert_eq!(digest(same[0]), digest(same[1]));
+        // A change of the digest of an unchanged configuration makes every recorded verdict look as if
+        // it were of another one: it needs a new version of the canonical rendering.
+        assert_eq!(digest(same[0]), "de69d23b650dd409");
+        assert_eq!(digest(same[0]).len(), 16);
+        let mut digests = BTreeSet::from([digest(EXAMPLE)]);
+        for (from, to) in CHANGES {
+            let changed = EXAMPLE.replacen(from, to, 1);
+            assert_ne!(changed, EXAMPLE, "{from}");
+            assert!(
+                digests.insert(digest(&changed)),
+                "{from} -> {to} does not change the digest"
+            );
+        }
+        for (from, to) in [
+            ("7070", "7080"),
+            ("oncall.example", "other.example"),
+            ("# which", "# What"),
+        ] {
+            let changed = EXAMPLE.replacen(from, to, 1);
+            assert_eq!(digest(&changed), digest(EXAMPLE), "{from} -> {to}");
+        }
+    }
+}
