@@ -21,12 +21,12 @@ pub mod csv;
 pub mod deployments;
 pub mod format;
 pub mod lines;
-// pub mod log_lines;
+pub mod log_lines;
 mod native_histogram;
-// pub mod openmetrics;
+pub mod openmetrics;
 pub mod otlp;
 pub mod otlp_json;
-// pub mod plain_lines;
+pub mod plain_lines;
 pub mod protobuf;
 pub mod remote_write;
 

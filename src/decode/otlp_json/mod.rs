@@ -113,7 +113,7 @@ fn each_in_resource(
     };
     for in_resource in list.items()? {
         let resource = resource(&in_resource);
-        let mut walk = |each: &mut dyn FnMut(Result<&Cursor<'_, '_>, Refusal>, &Resource<'_>)| {
+        let walk = |each: &mut dyn FnMut(Result<&Cursor<'_, '_>, Refusal>, &Resource<'_>)| {
             let Some(list) = in_resource.field(scopes)? else {
                 return Ok(());
             };

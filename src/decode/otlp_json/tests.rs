@@ -124,13 +124,14 @@ fn encode_metrics(request: &ExportMetricsServiceRequest) -> Vec<u8> {
                 })).collect::<Vec<_>>(),
             }),
         ),
+        // A zero is added because prost takes -0.0 for the default, and leaves it out.
         PbData::Summary(summary) => (
             "summary",
             json!({
                 "dataPoints": summary.data_points.iter().map(|point| point!(point, {
-                    "count": point.count, "sum": double(point.sum),
+                    "count": point.count, "sum": double(point.sum + 0.0),
                     "quantileValues": point.quantile_values.iter().map(|pair| json!({
-                        "quantile": pair.quantile, "value": double(pair.value),
+                        "quantile": pair.quantile, "value": double(pair.value + 0.0),
                     })).collect::<Vec<_>>(),
                 })).collect::<Vec<_>>(),
             }),
