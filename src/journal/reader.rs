@@ -61,7 +61,7 @@ impl<R: BufRead> Reader<R> {
             torn: None,
             done: false,
         };
-        let magic = reader.take(MAGIC.len())?;
+        let magic = reader.read_up_to(MAGIC.len())?;
         if magic.len() < MAGIC.len() && MAGIC.starts_with(&magic) {
             // Killed before the header was whole: nothing was recorded.
             reader.torn = Some(TornTail { offset: 0 });
@@ -78,7 +78,7 @@ impl<R: BufRead> Reader<R> {
     }
 
     fn frame(&mut self) -> Result<Frame, JournalError> {
-        let header = self.take(HEADER_BYTES)?;
+        let header = self.read_up_to(HEADER_BYTES)?;
         if header.is_empty() {
             return Ok(Frame::End);
         }
@@ -98,7 +98,7 @@ impl<R: BufRead> Reader<R> {
         if payload_len as usize > ENTRY_BYTES_MAX {
             return Err(self.damaged(format!("a frame claims {payload_len} bytes")));
         }
-        let payload = self.take(payload_len as usize)?;
+        let payload = self.read_up_to(payload_len as usize)?;
         if payload.len() < payload_len as usize {
             return Ok(Frame::Torn);
         }
@@ -117,7 +117,7 @@ impl<R: BufRead> Reader<R> {
 
     /// Reads up to `len` bytes, fewer only at the end. Memory grows with what is there, not with
     /// what is asked for.
-    fn take(&mut self, len: usize) -> Result<Vec<u8>, JournalError> {
+    fn read_up_to(&mut self, len: usize) -> Result<Vec<u8>, JournalError> {
         let mut bytes = Vec::new();
         match self.source.by_ref().take(len as u64).read_to_end(&mut bytes) {
             Ok(_) => Ok(bytes),

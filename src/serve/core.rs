@@ -16,12 +16,11 @@ use crate::{
     event::{Batch, DeploymentEvent, Timestamp},
     journal::{Body, Entry, JournalError, Writer, recorded},
     plan::Plan,
+    reduce::{LossReason, ReducerCounters},
 };
 
 /// Most commands that wait for the core.
 pub const QUEUE_COMMANDS_MAX: usize = 1_024;
-/// Most bytes of bodies, after decompression, that wait for the core or are being decoded.
-pub const QUEUE_BYTES_MAX: usize = 256 << 20;
 /// A permit of the byte budget stands for this many bytes.
 const PERMIT_BYTES: usize = 1 << 10;
 /// How long a deployment event waits for a place in the queue.
@@ -69,6 +68,11 @@ pub enum EventError {
 #[derive(Debug)]
 pub struct Room(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
 
+impl Room {
+    /// Most bytes of bodies, after decompression, that are decoded or wait for the core.
+    pub const BYTES_MAX: usize = 256 << 20;
+}
+
 #[derive(Debug)]
 enum Command {
     Batch {
@@ -85,6 +89,8 @@ enum Command {
         now: Timestamp,
         reply: oneshot::Sender<()>,
     },
+    /// Ends the thread once everything before is taken.
+    Stop,
     /// Fails as a defect would.
     #[cfg(test)]
     Panic,
@@ -121,7 +127,7 @@ impl Core {
             board.stop();
             ending.send_replace(Some(end));
         })?;
-        let budget = Arc::new(Semaphore::new(QUEUE_BYTES_MAX / PERMIT_BYTES));
+        let budget = Arc::new(Semaphore::new(Room::BYTES_MAX / PERMIT_BYTES));
         Ok(Self { commands, budget, published, ended })
     }
 
@@ -135,12 +141,17 @@ impl Core {
         self.commands.max_capacity() - self.commands.capacity()
     }
 
+    /// Bytes that are set aside for bodies on their way.
+    pub fn reserved_bytes(&self) -> usize {
+        Room::BYTES_MAX - self.budget.available_permits() * PERMIT_BYTES
+    }
+
     /// Sets bytes of the queue's budget aside for a body.
     ///
     /// # Errors
     /// There is no room: the sender has to come again.
     pub fn reserve(&self, bytes: usize) -> Result<Room, Unavailable> {
-        let permits = bytes.div_ceil(PERMIT_BYTES).clamp(1, QUEUE_BYTES_MAX / PERMIT_BYTES);
+        let permits = bytes.div_ceil(PERMIT_BYTES).clamp(1, Room::BYTES_MAX / PERMIT_BYTES);
         let permits = u32::try_from(permits).unwrap_or(u32::MAX);
         Arc::clone(&self.budget)
             .try_acquire_many_owned(permits)
@@ -194,7 +205,13 @@ impl Core {
         answer.await.map_err(stopped)
     }
 
-    /// Waits until the core's thread has ended. It ends when nobody can reach it any more.
+    /// Ends the core's thread once it has taken everything that waits.
+    pub async fn stop(&self) {
+        // A core that has ended needs no order.
+        drop(self.commands.send(Command::Stop).await);
+    }
+
+    /// Waits until the core's thread has ended.
     pub async fn ended(mut ended: watch::Receiver<Option<Ending>>) -> Ending {
         match ended.wait_for(Option::is_some).await {
             Ok(ending) => ending.unwrap_or(Ending::Died),
@@ -224,7 +241,7 @@ struct Worker {
 }
 
 impl Worker {
-    /// Takes commands until every sender is gone.
+    /// Takes commands until it is told to stop.
     fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
         while let Some(command) = inbox.blocking_recv() {
             match command {
@@ -239,6 +256,7 @@ impl Worker {
                     self.tick(now);
                     drop(reply.send(()));
                 }
+                Command::Stop => break,
                 #[cfg(test)]
                 Command::Panic => panic!("the engine was told to fail"),
             }
@@ -358,4 +376,25 @@ impl Worker {
         }
         DeploymentEvent::Begin(begin)
     }
+}
+
+/// What a batch lost in the core. Values that are no measurement (stale markers, NaN) are no loss
+/// to the sender: Prometheus sends them unasked.
+fn dropped(before: &ReducerCounters, after: &ReducerCounters) -> Dropped {
+    let mut dropped = Vec::new();
+    for (reason, count) in &after.losses {
+        let name = match reason {
+            LossReason::Stale | LossReason::NotFinite => continue,
+            LossReason::Late
+            | LossReason::Future
+            | LossReason::Duplicate
+            | LossReason::OverLimit
+            | LossReason::Incompatible => reason.name(),
+        };
+        dropped.push((name, count - before.losses.get(reason).copied().unwrap_or(0)));
+    }
+    let refused = |counters: &ReducerCounters| counters.samples_refused + counters.logs_refused;
+    dropped.push(("series_limit", refused(after) - refused(before)));
+    dropped.retain(|(_, count)| *count > 0);
+    dropped
 }
