@@ -1,6 +1,7 @@
 //! Sluice watches metric and log streams while a change is rolled out, and answers one question:
 //! may this change go on?
 
+pub mod decode;
 pub mod detect;
 pub mod engine;
 pub mod event;
