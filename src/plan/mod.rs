@@ -397,9 +397,7 @@ impl Check {
     /// Bounds, absence and load are the owner's own limits and carry no false-alarm promise.
     pub fn is_statistical(&self) -> bool {
         match &self.detector {
-            DetectorPlan::Sigma { .. }
-            | DetectorPlan::Compare { .. }
-            | DetectorPlan::NewTemplate => true,
+            DetectorPlan::Sigma { .. } | DetectorPlan::Compare { .. } | DetectorPlan::NewTemplate => true,
             DetectorPlan::Bounds { .. }
             | DetectorPlan::Derivative { .. }
             | DetectorPlan::Absent { .. }

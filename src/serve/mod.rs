@@ -1,6 +1,4 @@
 //! x
 pub mod codec;
 /// x
-pub mod pb {
-    tonic::include_proto!("sluice.v1");
-}
+pub mod pb { tonic::include_proto!("sluice.v1"); }
