@@ -431,7 +431,6 @@ impl Check {
     /// promise.
     pub fn is_statistical(&self) -> bool {
         match &self.detector {
-<<<<<<< HEAD
             DetectorPlan::Derivative {
                 max: None,
                 min: None,
@@ -440,9 +439,6 @@ impl Check {
             | DetectorPlan::Sigma { .. }
             | DetectorPlan::Compare { .. }
             | DetectorPlan::NewTemplate => true,
-=======
-            DetectorPlan::Sigma { .. } | DetectorPlan::Compare { .. } | DetectorPlan::NewTemplate => true,
->>>>>>> decode
             DetectorPlan::Bounds { .. }
             | DetectorPlan::Derivative { .. }
             | DetectorPlan::Absent { .. }
