@@ -80,7 +80,10 @@ impl Batch {
 
     /// How many samples it holds.
     pub fn sample_count(&self) -> u64 {
-        self.series.iter().map(|block| block.points.len() as u64).sum()
+        self.series
+            .iter()
+            .map(|block| block.points.len() as u64)
+            .sum()
     }
 
     /// How many log records it holds, each counted as often as it stands for.
@@ -140,7 +143,10 @@ impl Rejects {
     ) {
         rejects
             .entry(reason)
-            .or_insert_with(|| Reject { count: 0, example: example() })
+            .or_insert_with(|| Reject {
+                count: 0,
+                example: example(),
+            })
             .count += 1;
     }
 }
@@ -176,7 +182,13 @@ impl fmt::Display for Rejects {
             separator = "; ";
             let mut comma = "";
             for (reason, reject) in rejects {
-                write!(f, "{comma}{} ({}, e.g. {})", reason.name(), reject.count, reject.example)?;
+                write!(
+                    f,
+                    "{comma}{} ({}, e.g. {})",
+                    reason.name(),
+                    reject.count,
+                    reject.example
+                )?;
                 comma = ", ";
             }
         }

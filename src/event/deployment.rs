@@ -163,11 +163,17 @@ mod tests {
         let DeploymentEvent::Begin(begin) = serde_json::from_str(line).unwrap() else {
             panic!("not a begin")
         };
-        assert_eq!((begin.weight, begin.one_box.as_slice()), (1.0, &["h3".to_owned()][..]));
+        assert_eq!(
+            (begin.weight, begin.one_box.as_slice()),
+            (1.0, &["h3".to_owned()][..])
+        );
         let line = r#"{"at": 1772359200, "event": "step", "deployment": "d1", "step": "smoke", "outcome": "failed"}"#;
         assert!(matches!(
             serde_json::from_str(line).unwrap(),
-            DeploymentEvent::Step(Step { outcome: StepOutcome::Failed, .. })
+            DeploymentEvent::Step(Step {
+                outcome: StepOutcome::Failed,
+                ..
+            })
         ));
     }
 }

@@ -45,8 +45,15 @@ impl Histogram {
     pub fn count(&self) -> f64 {
         match self {
             Self::Explicit { counts, .. } => counts.iter().sum(),
-            Self::Exponential { zero_count, positive, negative, .. } => {
-                zero_count + positive.counts.iter().sum::<f64>() + negative.counts.iter().sum::<f64>()
+            Self::Exponential {
+                zero_count,
+                positive,
+                negative,
+                ..
+            } => {
+                zero_count
+                    + positive.counts.iter().sum::<f64>()
+                    + negative.counts.iter().sum::<f64>()
             }
         }
     }

@@ -27,7 +27,10 @@ impl Labels {
 
     /// The value of a label, if it is there.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let index = self.0.binary_search_by(|(candidate, _)| (**candidate).cmp(name)).ok()?;
+        let index = self
+            .0
+            .binary_search_by(|(candidate, _)| (**candidate).cmp(name))
+            .ok()?;
         Some(&self.0[index].1)
     }
 
@@ -44,7 +47,13 @@ impl Labels {
     /// These labels without those whose names the predicate rejects.
     #[must_use]
     pub fn retain(&self, keep: impl Fn(&str) -> bool) -> Self {
-        Self(self.0.iter().filter(|(name, _)| keep(name)).cloned().collect())
+        Self(
+            self.0
+                .iter()
+                .filter(|(name, _)| keep(name))
+                .cloned()
+                .collect(),
+        )
     }
 
     /// How many pairs there are.
@@ -68,7 +77,10 @@ impl Default for Labels {
 impl fmt::Display for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.metric())?;
-        let mut others = self.iter().filter(|(name, _)| *name != METRIC_NAME).peekable();
+        let mut others = self
+            .iter()
+            .filter(|(name, _)| *name != METRIC_NAME)
+            .peekable();
         if others.peek().is_none() {
             return Ok(());
         }

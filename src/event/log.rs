@@ -8,7 +8,9 @@ use super::{Labels, Timestamp};
 
 /// Severity of a log record on OpenTelemetry's scale: 1–4 TRACE, 5–8 DEBUG, 9–12 INFO, 13–16 WARN,
 /// 17–20 ERROR, 21–24 FATAL; 0 is unknown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Severity(u8);
 
 /// One log record, or several equal ones.
@@ -55,7 +57,9 @@ impl Severity {
     pub fn from_name(name: &str) -> Self {
         let mut lower = [0u8; 16];
         let name = name.trim().as_bytes();
-        let Some(lower) = lower.get_mut(..name.len()) else { return Self::UNKNOWN };
+        let Some(lower) = lower.get_mut(..name.len()) else {
+            return Self::UNKNOWN;
+        };
         lower.copy_from_slice(name);
         lower.make_ascii_lowercase();
         match &*lower {
@@ -64,9 +68,8 @@ impl Severity {
             b"info" | b"information" | b"informational" | b"notice" | b"note" | b"i" => Self::INFO,
             b"warn" | b"warning" | b"w" => Self::WARN,
             b"error" | b"err" | b"severe" | b"e" | b"failure" => Self::ERROR,
-            b"fatal" | b"critical" | b"crit" | b"alert" | b"emerg" | b"emergency" | b"panic" | b"f" => {
-                Self::FATAL
-            }
+            b"fatal" | b"critical" | b"crit" | b"alert" | b"emerg" | b"emergency" | b"panic"
+            | b"f" => Self::FATAL,
             _ => Self::UNKNOWN,
         }
     }

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::{Histogram, Timestamp};
 
 /// What a series counts or measures, as far as the protocol tells.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// The protocol does not tell: the configuration or the name decides.
@@ -22,7 +24,9 @@ pub enum Kind {
 }
 
 /// Whether a point counts since the start of its series or since the point before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Temporality {
     /// Since the start of the series.
@@ -33,7 +37,9 @@ pub enum Temporality {
 }
 
 /// The unit of a metric, as far as checks care: it says what a bounded share is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Unit {
     /// Not told, or none that matters.
@@ -71,7 +77,9 @@ impl Unit {
 }
 
 /// What the protocol tells about a series beside its labels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct SeriesMeta {
     /// What the series counts or measures.
     pub kind: Kind,
@@ -110,7 +118,11 @@ impl Value {
 
     /// Takes a double as Prometheus sends it: the stale marker is told by its bits.
     pub fn from_prometheus(value: f64) -> Self {
-        if value.to_bits() == Self::STALE_BITS { Self::Stale } else { Self::Number(value) }
+        if value.to_bits() == Self::STALE_BITS {
+            Self::Stale
+        } else {
+            Self::Number(value)
+        }
     }
 }
 
@@ -120,7 +132,10 @@ mod tests {
 
     #[test]
     fn only_the_exact_bits_are_a_stale_marker() {
-        assert_eq!(Value::from_prometheus(f64::from_bits(Value::STALE_BITS)), Value::Stale);
+        assert_eq!(
+            Value::from_prometheus(f64::from_bits(Value::STALE_BITS)),
+            Value::Stale
+        );
         assert!(matches!(Value::from_prometheus(f64::NAN), Value::Number(value) if value.is_nan()));
     }
 }

@@ -18,7 +18,9 @@ const NANOS_PER_SECOND: i64 = 1_000_000_000;
 pub struct Timestamp(i64);
 
 /// A length of time in nanoseconds; may be negative as a difference.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Span(i64);
 
 /// A half-open interval of event time: `start <= at && at < end`.
@@ -66,7 +68,9 @@ impl Timestamp {
     pub fn from_seconds_f64(seconds: f64) -> Result<Self, TimestampError> {
         let micros = (seconds * 1e6).round();
         if !micros.is_finite() || micros.abs() >= 9.2e15 {
-            return Err(TimestampError { given: seconds.to_string() });
+            return Err(TimestampError {
+                given: seconds.to_string(),
+            });
         }
         Ok(Self((micros as i64) * 1_000))
     }
@@ -215,7 +219,9 @@ impl fmt::Display for Timestamp {
 impl FromStr for Timestamp {
     type Err = TimestampError;
     fn from_str(text: &str) -> Result<Self, TimestampError> {
-        let error = || TimestampError { given: text.to_owned() };
+        let error = || TimestampError {
+            given: text.to_owned(),
+        };
         let trimmed = text.trim();
         if let Ok(seconds) = trimmed.parse::<i64>() {
             return match seconds.checked_mul(NANOS_PER_SECOND) {
@@ -227,7 +233,9 @@ impl FromStr for Timestamp {
             return Self::from_seconds_f64(seconds).map_err(|_| error());
         }
         let parsed: jiff::Timestamp = trimmed.parse().map_err(|_| error())?;
-        i64::try_from(parsed.as_nanosecond()).map(Self).map_err(|_| error())
+        i64::try_from(parsed.as_nanosecond())
+            .map(Self)
+            .map_err(|_| error())
     }
 }
 
@@ -293,7 +301,9 @@ impl<'de> Deserialize<'de> for Timestamp {
                 Ok(Timestamp::from_seconds(seconds))
             }
             fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<Timestamp, E> {
-                i64::try_from(seconds).map(Timestamp::from_seconds).map_err(E::custom)
+                i64::try_from(seconds)
+                    .map(Timestamp::from_seconds)
+                    .map_err(E::custom)
             }
             fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<Timestamp, E> {
                 Timestamp::from_seconds_f64(seconds).map_err(E::custom)
@@ -310,7 +320,12 @@ mod tests {
     #[test]
     fn timestamps_are_read_from_rfc_3339_and_from_unix_seconds() {
         let second = Timestamp::from_seconds(1_772_359_200);
-        for text in ["2026-03-01T10:00:00Z", "2026-03-01T11:00:00+01:00", "1772359200", "1772359200.0"] {
+        for text in [
+            "2026-03-01T10:00:00Z",
+            "2026-03-01T11:00:00+01:00",
+            "1772359200",
+            "1772359200.0",
+        ] {
             assert_eq!(text.parse::<Timestamp>(), Ok(second), "{text}");
         }
         assert_eq!(
@@ -324,21 +339,42 @@ mod tests {
 
     #[test]
     fn timestamps_print_as_rfc_3339_in_utc() {
-        assert_eq!(Timestamp::from_seconds(1_772_359_200).to_string(), "2026-03-01T10:00:00Z");
-        assert_eq!(Timestamp::from_millis(1_500).to_string(), "1970-01-01T00:00:01.5Z");
+        assert_eq!(
+            Timestamp::from_seconds(1_772_359_200).to_string(),
+            "2026-03-01T10:00:00Z"
+        );
+        assert_eq!(
+            Timestamp::from_millis(1_500).to_string(),
+            "1970-01-01T00:00:01.5Z"
+        );
     }
 
     #[test]
     fn a_bucket_starts_at_a_multiple_of_its_width_also_before_the_epoch() {
         let width = Span::from_seconds(10);
-        assert_eq!(Timestamp::from_seconds(19).floor(width), Timestamp::from_seconds(10));
-        assert_eq!(Timestamp::from_seconds(20).floor(width), Timestamp::from_seconds(20));
-        assert_eq!(Timestamp::from_seconds(-1).floor(width), Timestamp::from_seconds(-10));
+        assert_eq!(
+            Timestamp::from_seconds(19).floor(width),
+            Timestamp::from_seconds(10)
+        );
+        assert_eq!(
+            Timestamp::from_seconds(20).floor(width),
+            Timestamp::from_seconds(20)
+        );
+        assert_eq!(
+            Timestamp::from_seconds(-1).floor(width),
+            Timestamp::from_seconds(-10)
+        );
     }
 
     #[test]
     fn spans_print_in_the_grammar_of_the_configuration() {
-        for (seconds, text) in [(0, "0s"), (90, "1m30s"), (900, "15m"), (43_200, "12h"), (-5, "-5s")] {
+        for (seconds, text) in [
+            (0, "0s"),
+            (90, "1m30s"),
+            (900, "15m"),
+            (43_200, "12h"),
+            (-5, "-5s"),
+        ] {
             assert_eq!(Span::from_seconds(seconds).to_string(), text);
         }
         assert_eq!(Span::from_nanos(250_000_000).to_string(), "250ms");

@@ -60,7 +60,11 @@ impl SeriesSelector {
 impl LabelMatcher {
     /// A condition that the label equals the value.
     pub fn equal(label: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { label: label.into(), op: MatchOp::Equal, value: value.into() }
+        Self {
+            label: label.into(),
+            op: MatchOp::Equal,
+            value: value.into(),
+        }
     }
 
     /// Whether the labels fulfil it.
