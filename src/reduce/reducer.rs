@@ -268,6 +268,7 @@ impl Reducer {
     }
 
     fn place_stream<D: Directory>(&mut self, attributes: &Labels, directory: &mut D) -> Place {
+        let attributes = &directory.stream_identity(attributes);
         let index = match self.streams.find(attributes) {
             Ok(index) => index,
             Err(_) if !self.fits(&self.streams, attributes) => {

@@ -33,6 +33,10 @@ impl Directory for ByName {
         })
     }
 
+    fn stream_identity(&self, attributes: &Labels) -> Labels {
+        attributes.clone()
+    }
+
     fn stream(&mut self, _: StreamId, attributes: &Labels) -> bool {
         self.asked += 1;
         attributes.get("app").is_some()
