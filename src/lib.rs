@@ -1,6 +1,7 @@
 //! Sluice watches metric and log streams while a change is rolled out, and answers one question:
 //! may this change go on?
 
+pub mod cli;
 pub mod decode;
 pub mod detect;
 pub mod engine;
@@ -10,3 +11,4 @@ pub mod journal;
 pub mod plan;
 pub mod reduce;
 pub mod serve;
+pub mod source;

@@ -307,16 +307,15 @@ impl Fields {
         }
         let mut rest = line;
         loop {
-            let after = match rest.strip_prefix(b"\"") {
-                Some(quoted) => self.quoted(quoted)?,
-                None => {
-                    let end = rest
-                        .iter()
-                        .position(|byte| *byte == b',')
-                        .unwrap_or(rest.len());
-                    self.text.extend_from_slice(&rest[..end]);
-                    &rest[end..]
-                }
+            let after = if let Some(quoted) = rest.strip_prefix(b"\"") {
+                self.quoted(quoted)?
+            } else {
+                let end = rest
+                    .iter()
+                    .position(|byte| *byte == b',')
+                    .unwrap_or(rest.len());
+                self.text.extend_from_slice(&rest[..end]);
+                &rest[end..]
             };
             self.ends.push(self.text.len());
             match after {
@@ -492,10 +491,10 @@ mod tests {
 
         #[test]
         fn what_is_written_is_read(values in prop::collection::vec((any::<i32>(), "[a-z,\"]{1,3}", any::<f64>()), 0..20)) {
-            let mut text = "timestamp,metric,value\n".to_owned();
-            for (at, metric, value) in &values {
-                text += &format!("{at},\"{}\",{value}\n", metric.replace('"', "\"\""));
-            }
+            let rows = values.iter().map(|(at, metric, value)| {
+                format!("{at},\"{}\",{value}\n", metric.replace('"', "\"\""))
+            });
+            let text = "timestamp,metric,value\n".to_owned() + &rows.collect::<String>();
             let mut reader = CsvReader::new(text.as_bytes()).unwrap();
             for (at, metric, value) in &values {
                 let row = reader.row().unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! OpenMetrics 1.0 and Prometheus' text format 0.0.4, with a time on each sample.
+//! `OpenMetrics` 1.0 and Prometheus' text format 0.0.4, with a time on each sample.
 //!
 //! `TYPE` and `UNIT` lines tell kind and unit. The series of a histogram or summary stay what they
 //! are in Prometheus: `_bucket`, `_count` and `_sum` count, quantiles are gauges. Exemplars are
@@ -22,7 +22,7 @@ const FAMILIES_MAX: usize = 100_000;
 /// What a time in the file counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TimeUnit {
-    /// Seconds with a fraction, as OpenMetrics has them (`.om`).
+    /// Seconds with a fraction, as `OpenMetrics` has them (`.om`).
     Seconds,
     /// Whole milliseconds, as Prometheus' text format has them (`.prom`).
     Milliseconds,

@@ -38,7 +38,8 @@ enum Content<'a> {
     Varint(u64),
     Fixed64(u64),
     Bytes(&'a [u8]),
-    Fixed32(u32),
+    /// Read only to be passed over: none of our schemas keeps one.
+    Fixed32,
 }
 
 impl<'a> Reader<'a> {
@@ -83,7 +84,10 @@ impl<'a> Reader<'a> {
                 start = self.position;
                 Content::Bytes(self.take(len)?)
             }
-            5 => Content::Fixed32(u32::from_le_bytes(self.array()?)),
+            5 => {
+                self.array::<4>()?;
+                Content::Fixed32
+            }
             3 | 4 => return Err(self.error("a group, which proto3 does not have")),
             other => return Err(self.error(&format!("wire type {other}, which does not exist"))),
         };
@@ -200,7 +204,7 @@ impl<'a> Field<'a> {
     pub fn bytes(&self) -> Result<&'a [u8], DecodeError> {
         match self.content {
             Content::Bytes(bytes) => Ok(bytes),
-            Content::Varint(_) | Content::Fixed64(_) | Content::Fixed32(_) => Err(self.wrong()),
+            Content::Varint(_) | Content::Fixed64(_) | Content::Fixed32 => Err(self.wrong()),
         }
     }
 
@@ -211,7 +215,7 @@ impl<'a> Field<'a> {
     pub fn varint(&self) -> Result<u64, DecodeError> {
         match self.content {
             Content::Varint(value) => Ok(value),
-            Content::Bytes(_) | Content::Fixed64(_) | Content::Fixed32(_) => Err(self.wrong()),
+            Content::Bytes(_) | Content::Fixed64(_) | Content::Fixed32 => Err(self.wrong()),
         }
     }
 
@@ -249,7 +253,7 @@ impl<'a> Field<'a> {
     pub fn fixed64(&self) -> Result<u64, DecodeError> {
         match self.content {
             Content::Fixed64(value) => Ok(value),
-            Content::Bytes(_) | Content::Varint(_) | Content::Fixed32(_) => Err(self.wrong()),
+            Content::Bytes(_) | Content::Varint(_) | Content::Fixed32 => Err(self.wrong()),
         }
     }
 

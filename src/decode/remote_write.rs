@@ -129,8 +129,8 @@ pub(super) fn check_labels(pairs: &[(&str, &str)]) -> Result<(), Refusal> {
     }
     let mut names: Vec<&str> = pairs.iter().map(|(name, _)| *name).collect();
     names.sort_unstable();
-    if let Some(twice) = names.windows(2).find(|two| two[0] == two[1]) {
-        let what = format!("label {:?} stands twice", twice[0]);
+    if let Some([name, _]) = names.array_windows().find(|[one, next]| one == next) {
+        let what = format!("label {name:?} stands twice");
         return Err(Refusal::new(RejectReason::BadLabels, told(&what)));
     }
     if !pairs

@@ -333,6 +333,7 @@ fn custom_buckets_become_explicit_bounds() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of what is wrong")]
 fn histograms_that_contradict_themselves_are_rejected() {
     use RejectReason::{BadHistogram, OverLimit, Unsupported};
     let base = || WireHistogram {

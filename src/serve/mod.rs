@@ -30,7 +30,6 @@ mod shared;
 
 pub use clock::{Clock, Stopwatch};
 pub use core::{Ending, Unavailable};
-pub use page::{hosts, seconds, state_name};
 pub use server::{Addresses, Server, Settings, StartError};
 
 /// The types and services that `proto/` describes, as generated.

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use super::published::{Board, Deployment};
 use crate::{
-    detect::CheckState,
     event::{Span, Timestamp},
     gate::CheckReport,
 };
@@ -116,7 +115,7 @@ fn checks(page: &mut String, checks: &[CheckReport]) {
          <th class=\"number\">effect</th><th>hosts</th><th>since</th><th>note</th></tr>\n",
     );
     for report in checks {
-        let state = state_name(report.state);
+        let state = report.state.name();
         let advisory = if report.mode == "advisory" { " (advisory)" } else { "" };
         let since = report.first_breach.map(seconds).unwrap_or_default();
         put(
@@ -138,19 +137,8 @@ fn checks(page: &mut String, checks: &[CheckReport]) {
     page.push_str("</table></div>\n");
 }
 
-/// The name of a check's state, as JSON has it.
-pub fn state_name(state: CheckState) -> &'static str {
-    match state {
-        CheckState::Ok => "ok",
-        CheckState::Undecided => "undecided",
-        CheckState::Warming => "warming",
-        CheckState::NoData => "no_data",
-        CheckState::Breach => "breach",
-    }
-}
-
 /// A few hosts, and how many more there are.
-pub fn hosts(hosts: &[String]) -> String {
+fn hosts(hosts: &[String]) -> String {
     let named = hosts.iter().take(HOSTS_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
     match hosts.len().saturating_sub(HOSTS_MAX) {
         0 => named,
@@ -159,7 +147,7 @@ pub fn hosts(hosts: &[String]) -> String {
 }
 
 /// An instant without fractions of a second: enough for a person.
-pub fn seconds(at: Timestamp) -> String {
+fn seconds(at: Timestamp) -> String {
     at.floor(Span::from_seconds(1)).to_string()
 }
 

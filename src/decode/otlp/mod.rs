@@ -49,7 +49,7 @@ pub fn logs(bytes: &[u8]) -> Result<Batch, DecodeError> {
     each_in_resource(LOGS, bytes, |resource, field| {
         match part(record(field.message()?))? {
             Ok(record) => record.add(&mut batch, resource),
-            Err(refusal) => points::refuse_record(&mut batch, refusal),
+            Err(refusal) => points::refuse_record(&mut batch, &refusal),
         }
         Ok(())
     })?;
@@ -309,4 +309,6 @@ fn record(message: Reader<'_>) -> Result<Record<'_>, Fault> {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(super) mod generated;
+#[cfg(test)]
+mod tests;

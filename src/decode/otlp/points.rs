@@ -104,7 +104,7 @@ pub(in crate::decode) struct Record<'a> {
 /// The attributes of a resource, or why they cannot be used: then nothing under it can.
 pub(in crate::decode) type Resource<'a> = Result<Attributes<'a>, Refusal>;
 
-impl<'a> Metric<'a> {
+impl Metric<'_> {
     /// Takes a point into the batch, or counts it as a reject.
     pub(in crate::decode) fn add(
         &self,
@@ -308,7 +308,7 @@ impl Record<'_> {
     pub(in crate::decode) fn add(self, batch: &mut Batch, resource: &Resource<'_>) {
         match self.check(resource) {
             Ok(record) => batch.logs.push(record),
-            Err(refusal) => refuse_record(batch, refusal),
+            Err(refusal) => refuse_record(batch, &refusal),
         }
     }
 
@@ -342,7 +342,7 @@ impl Record<'_> {
 }
 
 /// Counts a log record as a reject.
-pub(in crate::decode) fn refuse_record(batch: &mut Batch, refusal: Refusal) {
+pub(in crate::decode) fn refuse_record(batch: &mut Batch, refusal: &Refusal) {
     batch
         .rejects
         .log(refusal.reason, || format!("log record: {}", refusal.detail));

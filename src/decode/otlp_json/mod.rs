@@ -68,11 +68,11 @@ pub fn logs(bytes: &[u8]) -> Result<Batch, DecodeError> {
         ["resourceLogs", "scopeLogs", "logRecords"],
         &mut |item, resource| match item.and_then(record) {
             Ok(record) => record.add(&mut batch, resource),
-            Err(refusal) => refuse_record(&mut batch, refusal),
+            Err(refusal) => refuse_record(&mut batch, &refusal),
         },
     );
     if let Err(refusal) = walked {
-        refuse_record(&mut batch, refusal);
+        refuse_record(&mut batch, &refusal);
     }
     Ok(batch)
 }
@@ -275,8 +275,8 @@ fn point<'v>(data: Data, item: &Cursor<'v, '_>) -> Result<(PointHead<'v>, PointD
         Data::Histogram { .. } => PointData::Explicit(ExplicitPoint {
             count: item.u64_field("count")?,
             sum: item.double_field("sum")?,
-            counts: item.list_field("bucketCounts", |count| count.u64())?,
-            bounds: item.list_field("explicitBounds", |bound| bound.double())?,
+            counts: item.list_field("bucketCounts", count)?,
+            bounds: item.list_field("explicitBounds", bound)?,
         }),
         Data::Exponential { .. } => PointData::Exponential(ExponentialPoint {
             count: item.u64_field("count")?,
@@ -307,13 +307,21 @@ fn number(item: &Cursor<'_, '_>) -> Result<Option<f64>, Refusal> {
     item.double_field("asDouble")
 }
 
+fn count(item: &Cursor<'_, '_>) -> Result<u64, Refusal> {
+    item.u64()
+}
+
+fn bound(item: &Cursor<'_, '_>) -> Result<f64, Refusal> {
+    item.double()
+}
+
 fn buckets(item: &Cursor<'_, '_>, key: &'static str) -> Result<Buckets, Refusal> {
     let Some(side) = item.field(key)? else {
         return Ok(Buckets::default());
     };
     Ok(Buckets {
         offset: side.i32_field("offset")?,
-        counts: side.list_field("bucketCounts", |count| count.u64())?,
+        counts: side.list_field("bucketCounts", count)?,
     })
 }
 

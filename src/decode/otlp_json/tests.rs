@@ -3,7 +3,7 @@
 use opentelemetry_proto::tonic::{
     collector::{logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest},
     common::v1::{KeyValue, any_value::Value as Pb},
-    metrics::v1::{metric::Data as PbData, number_data_point::Value as PbNumber},
+    metrics::v1::{NumberDataPoint, metric::Data as PbData, number_data_point::Value as PbNumber},
     resource::v1::Resource as PbResource,
 };
 use proptest::prelude::*;
@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     decode::otlp::{
         self,
-        tests::{logs_request, metrics_request},
+        generated::{logs_request, metrics_request},
     },
     event::{Histogram, RejectReason, SeriesBlock, Value as Sample},
 };
@@ -73,18 +73,32 @@ fn encode_resource(resource: Option<&PbResource>) -> Value {
     )
 }
 
+/// The fields that all points have.
+macro_rules! point {
+    ($point:expr, $rest:tt) => {{
+        let mut fields = json!($rest);
+        fields["attributes"] = encode_pairs(&$point.attributes);
+        fields["startTimeUnixNano"] = json!($point.start_time_unix_nano.to_string());
+        fields["timeUnixNano"] = json!($point.time_unix_nano);
+        fields["flags"] = json!($point.flags);
+        fields
+    }};
+}
+
+fn numbers(points: &[NumberDataPoint]) -> Vec<Value> {
+    let one = |point: &NumberDataPoint| {
+        let mut fields = point!(point, {});
+        match point.value {
+            Some(PbNumber::AsDouble(value)) => fields["asDouble"] = double(value),
+            Some(PbNumber::AsInt(value)) => fields["asInt"] = json!(value.to_string()),
+            None => {}
+        }
+        fields
+    };
+    points.iter().map(one).collect()
+}
+
 fn encode_metrics(request: &ExportMetricsServiceRequest) -> Vec<u8> {
-    /// The fields that all points have.
-    macro_rules! point {
-        ($point:expr, $rest:tt) => {{
-            let mut fields = json!($rest);
-            fields["attributes"] = encode_pairs(&$point.attributes);
-            fields["startTimeUnixNano"] = json!($point.start_time_unix_nano.to_string());
-            fields["timeUnixNano"] = json!($point.time_unix_nano);
-            fields["flags"] = json!($point.flags);
-            fields
-        }};
-    }
     let data = |data: &PbData| match data {
         PbData::Gauge(gauge) => (
             "gauge",
@@ -137,18 +151,6 @@ fn encode_metrics(request: &ExportMetricsServiceRequest) -> Vec<u8> {
             }),
         ),
     };
-    fn numbers(points: &[opentelemetry_proto::tonic::metrics::v1::NumberDataPoint]) -> Vec<Value> {
-        let one = |point: &opentelemetry_proto::tonic::metrics::v1::NumberDataPoint| {
-            let mut fields = point!(point, {});
-            match point.value {
-                Some(PbNumber::AsDouble(value)) => fields["asDouble"] = double(value),
-                Some(PbNumber::AsInt(value)) => fields["asInt"] = json!(value.to_string()),
-                None => {}
-            }
-            fields
-        };
-        points.iter().map(one).collect()
-    }
     let resources = request.resource_metrics.iter().map(|in_resource| {
         let scopes = in_resource.scope_metrics.iter().map(|scope| {
             let metrics = scope.metrics.iter().map(|metric| {
