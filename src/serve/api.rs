@@ -51,7 +51,7 @@ enum ApiError {
 }
 
 /// The routes.
-pub fn routes(shared: Arc<Shared>) -> Router {
+pub(super) fn routes(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/", get(index))
         .route("/metrics", get(metrics))

@@ -22,7 +22,7 @@ pub enum Clock {
 
 /// Measures how long something took.
 #[derive(Clone, Copy, Debug)]
-pub struct Stopwatch(Instant);
+pub(super) struct Stopwatch(Instant);
 
 impl Clock {
     /// The present.
@@ -42,12 +42,12 @@ impl Clock {
 impl Stopwatch {
     /// Starts to measure.
     #[expect(clippy::disallowed_methods, reason = "the edge reads the clock, and only here")]
-    pub fn start() -> Self {
+    pub(super) fn start() -> Self {
         Self(Instant::now())
     }
 
     /// How long it has been running.
-    pub fn elapsed(self) -> Duration {
+    pub(super) fn elapsed(self) -> Duration {
         self.0.elapsed()
     }
 }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Most commands that wait for the core.
-pub const QUEUE_COMMANDS_MAX: usize = 1_024;
+pub(super) const QUEUE_COMMANDS_MAX: usize = 1_024;
 /// A permit of the byte budget stands for this many bytes.
 const PERMIT_BYTES: usize = 1 << 10;
 /// How long a deployment event waits for a place in the queue.
@@ -28,7 +28,7 @@ const EVENT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The way to the core; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Core {
+pub(super) struct Core {
     commands: mpsc::Sender<Command>,
     budget: Arc<Semaphore>,
     published: Arc<Published>,
@@ -57,7 +57,7 @@ pub enum Unavailable {
 
 /// Why a deployment event had no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EventError {
+pub(super) enum EventError {
     /// The engine refused it.
     Refused(Box<Refusal>),
     /// The core did not take it.
@@ -66,11 +66,11 @@ pub enum EventError {
 
 /// Bytes of the queue's budget, given back when dropped.
 #[derive(Debug)]
-pub struct Room(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+pub(super) struct Room(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
 
 impl Room {
     /// Most bytes of bodies, after decompression, that are decoded or wait for the core.
-    pub const BYTES_MAX: usize = 256 << 20;
+    pub(super) const BYTES_MAX: usize = 256 << 20;
 }
 
 #[derive(Debug)]
@@ -97,14 +97,14 @@ enum Command {
 }
 
 /// Samples of a batch that the core dropped, by reason; what the decoder refused is not in here.
-pub type Dropped = Vec<(&'static str, u64)>;
+pub(super) type Dropped = Vec<(&'static str, u64)>;
 
 impl Core {
     /// Starts the thread.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start(plan: Arc<Plan>, journal: Option<Writer>) -> std::io::Result<Self> {
+    pub(super) fn start(plan: Arc<Plan>, journal: Option<Writer>) -> std::io::Result<Self> {
         let (commands, inbox) = mpsc::channel(QUEUE_COMMANDS_MAX);
         let (ending, ended) = watch::channel(None);
         let published = Arc::new(Published::new(Stats::none()));
@@ -132,17 +132,17 @@ impl Core {
     }
 
     /// What the core has published.
-    pub fn published(&self) -> &Arc<Published> {
+    pub(super) fn published(&self) -> &Arc<Published> {
         &self.published
     }
 
     /// Commands that wait.
-    pub fn queue_len(&self) -> usize {
+    pub(super) fn queue_len(&self) -> usize {
         self.commands.max_capacity() - self.commands.capacity()
     }
 
     /// Bytes that are set aside for bodies on their way.
-    pub fn reserved_bytes(&self) -> usize {
+    pub(super) fn reserved_bytes(&self) -> usize {
         Room::BYTES_MAX - self.budget.available_permits() * PERMIT_BYTES
     }
 
@@ -150,7 +150,7 @@ impl Core {
     ///
     /// # Errors
     /// There is no room: the sender has to come again.
-    pub fn reserve(&self, bytes: usize) -> Result<Room, Unavailable> {
+    pub(super) fn reserve(&self, bytes: usize) -> Result<Room, Unavailable> {
         let permits = bytes.div_ceil(PERMIT_BYTES).clamp(1, Room::BYTES_MAX / PERMIT_BYTES);
         let permits = u32::try_from(permits).unwrap_or(u32::MAX);
         Arc::clone(&self.budget)
@@ -165,7 +165,7 @@ impl Core {
     /// # Errors
     /// The queue is full, the journal cannot be written, or the engine has stopped: nothing of the
     /// batch was taken.
-    pub async fn batch(&self, batch: Batch, body: Body, room: Room) -> Result<Dropped, Unavailable> {
+    pub(super) async fn batch(&self, batch: Batch, body: Body, room: Room) -> Result<Dropped, Unavailable> {
         let (reply, answer) = oneshot::channel();
         let command = Command::Batch { batch: Box::new(batch), body, room, reply };
         self.commands.try_send(command).map_err(|refused| match refused {
@@ -179,7 +179,7 @@ impl Core {
     ///
     /// # Errors
     /// The engine refused the event, or did not take it.
-    pub async fn event(&self, event: DeploymentEvent) -> Result<Arc<Deployment>, EventError> {
+    pub(super) async fn event(&self, event: DeploymentEvent) -> Result<Arc<Deployment>, EventError> {
         let (reply, answer) = oneshot::channel();
         let stopped = EventError::Unavailable(Unavailable::Stopped);
         match self.commands.send_timeout(Command::Event { event, reply }, EVENT_PATIENCE).await {
@@ -195,7 +195,7 @@ impl Core {
     ///
     /// # Errors
     /// The engine has stopped.
-    pub async fn tick(&self, now: Timestamp) -> Result<(), Unavailable> {
+    pub(super) async fn tick(&self, now: Timestamp) -> Result<(), Unavailable> {
         let (reply, answer) = oneshot::channel();
         let stopped = |_| Unavailable::Stopped;
         self.commands
@@ -206,13 +206,13 @@ impl Core {
     }
 
     /// Ends the core's thread once it has taken everything that waits.
-    pub async fn stop(&self) {
+    pub(super) async fn stop(&self) {
         // A core that has ended needs no order.
         drop(self.commands.send(Command::Stop).await);
     }
 
     /// Waits until the core's thread has ended.
-    pub async fn ended(mut ended: watch::Receiver<Option<Ending>>) -> Ending {
+    pub(super) async fn ended(mut ended: watch::Receiver<Option<Ending>>) -> Ending {
         match ended.wait_for(Option::is_some).await {
             Ok(ending) => ending.unwrap_or(Ending::Died),
             Err(_) => Ending::Died,
@@ -220,7 +220,7 @@ impl Core {
     }
 
     /// Tells how the core's thread ended, once it has.
-    pub fn ending(&self) -> watch::Receiver<Option<Ending>> {
+    pub(super) fn ending(&self) -> watch::Receiver<Option<Ending>> {
         self.ended.clone()
     }
 
@@ -254,7 +254,8 @@ impl Worker {
                 Command::Event { event, reply } => drop(reply.send(self.event(event))),
                 Command::Tick { now, reply } => {
                     self.tick(now);
-                    drop(reply.send(()));
+                    // Nobody may be waiting for it.
+                    let _: Result<(), ()> = reply.send(());
                 }
                 Command::Stop => break,
                 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::{
 use crate::event::Timestamp;
 
 /// Version 0.0.4 of the text format, which every scraper reads.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
 
@@ -26,7 +26,7 @@ struct Family {
 }
 
 /// Renders all metrics.
-pub fn render(shared: &Shared) -> String {
+pub(super) fn render(shared: &Shared) -> String {
     let mut text = Text(String::new());
     about(&mut text, shared);
     doors(&mut text, shared);

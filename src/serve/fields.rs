@@ -16,7 +16,7 @@ struct Fields {
 ///
 /// # Errors
 /// A field is missing, unknown or of a wrong type.
-pub fn begin(body: &[u8]) -> Result<Begin, FieldError> {
+pub(super) fn begin(body: &[u8]) -> Result<Begin, FieldError> {
     let mut fields = Fields::read(body)?;
     let begin = Begin {
         at: Timestamp::MIN,
@@ -38,7 +38,7 @@ pub fn begin(body: &[u8]) -> Result<Begin, FieldError> {
 ///
 /// # Errors
 /// A field is missing, unknown or of a wrong type.
-pub fn step(body: &[u8], deployment: String) -> Result<Step, FieldError> {
+pub(super) fn step(body: &[u8], deployment: String) -> Result<Step, FieldError> {
     let mut fields = Fields::read(body)?;
     let step = fields.required("step")?;
     let outcome = fields.required("outcome")?;
@@ -58,7 +58,7 @@ pub fn step(body: &[u8], deployment: String) -> Result<Step, FieldError> {
 ///
 /// # Errors
 /// It holds something.
-pub fn nothing(body: &[u8]) -> Result<(), FieldError> {
+pub(super) fn nothing(body: &[u8]) -> Result<(), FieldError> {
     if body.trim_ascii().is_empty() { Ok(()) } else { Fields::read(body)?.finish() }
 }
 

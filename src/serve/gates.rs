@@ -22,10 +22,10 @@ use crate::{
 
 /// The service.
 #[derive(Clone, Debug)]
-pub struct GatesService(pub Arc<Shared>);
+pub(super) struct GatesService(pub Arc<Shared>);
 
 /// A stream of verdicts.
-pub type VerdictStream = Pin<Box<dyn Stream<Item = Result<pb::Verdict, Status>> + Send>>;
+pub(super) type VerdictStream = Pin<Box<dyn Stream<Item = Result<pb::Verdict, Status>> + Send>>;
 
 /// One client that watches one deployment. It is asked for the next verdict when the client can
 /// take one, so that a slow client sees the newest state and holds nobody up.
@@ -158,13 +158,14 @@ impl Watcher {
                 Ok(None) => return None,
                 Err(error) => return self.fail(stopped(error)),
             }
-            tokio::select! {
-                changed = self.boards.changed() => if changed.is_err() {
-                    return self.fail(stopped(Stopped));
-                },
+            let failure = tokio::select! {
+                changed = self.boards.changed() => changed.err().map(|_| stopped(Stopped)),
                 _ = self.stopping.wait_for(|stopping| *stopping) => {
-                    return self.fail(unavailable("the engine is shutting down"));
+                    Some(unavailable("the engine is shutting down"))
                 }
+            };
+            if let Some(status) = failure {
+                return self.fail(status);
             }
         }
         None

@@ -16,7 +16,7 @@ use crate::gate::VerdictState;
 /// `gate/<service>/<stage>/<region>` is a gate: serving only while its newest deployment has a PASS.
 /// It is computed from what the core has published, so that it is never older than a verdict.
 #[derive(Clone, Debug)]
-pub struct HealthService(pub Arc<Shared>);
+pub(super) struct HealthService(pub Arc<Shared>);
 
 type StatusStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
 

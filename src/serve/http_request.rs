@@ -19,7 +19,7 @@ const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why a request is refused as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpRefusal {
+pub(super) struct HttpRefusal {
     /// The status of the answer; 503 asks the sender to come again in a second.
     pub status: StatusCode,
     /// The reason that metrics carry.
@@ -30,7 +30,7 @@ pub struct HttpRefusal {
 
 /// A media type: its essence in lower case, and the parameter `proto` if it has one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MediaType {
+pub(super) struct MediaType {
     /// Type and subtype; empty without the header.
     pub essence: String,
     /// The parameter `proto`.
@@ -39,12 +39,12 @@ pub struct MediaType {
 
 impl HttpRefusal {
     /// A refusal.
-    pub fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
         Self { status, reason, message: message.into() }
     }
 
     /// A media type or encoding that is not read.
-    pub fn unsupported(message: impl Into<String>) -> Self {
+    pub(super) fn unsupported(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported", message)
     }
 }
@@ -78,7 +78,7 @@ impl IntoResponse for HttpRefusal {
 }
 
 /// Asks the sender of a 503 to come again in a second.
-pub fn ask_to_retry(response: &mut Response) {
+pub(super) fn ask_to_retry(response: &mut Response) {
     if response.status() == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
     }
@@ -88,7 +88,7 @@ pub fn ask_to_retry(response: &mut Response) {
 ///
 /// # Errors
 /// It is longer, breaks off, or takes too long.
-pub async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, HttpRefusal> {
+pub(super) async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, HttpRefusal> {
     let too_large = || {
         let message = format!("the body has more than {limit} bytes: send smaller batches");
         HttpRefusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
@@ -115,12 +115,12 @@ pub async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<
 }
 
 /// A header as text; empty if it is missing or no text.
-pub fn header_text(headers: &HeaderMap, name: header::HeaderName) -> &str {
+pub(super) fn header_text(headers: &HeaderMap, name: header::HeaderName) -> &str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("").trim()
 }
 
 /// The media type of a request.
-pub fn media_type(headers: &HeaderMap) -> MediaType {
+pub(super) fn media_type(headers: &HeaderMap) -> MediaType {
     let text = header_text(headers, header::CONTENT_TYPE);
     let mut parts = text.split(';');
     let essence = parts.next().unwrap_or("").trim().to_ascii_lowercase();

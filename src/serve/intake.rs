@@ -21,7 +21,7 @@ const GROWTH_GUESS: usize = 8;
 
 /// Takes bodies in; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Intake {
+pub(super) struct Intake {
     core: Core,
     metrics: Arc<Metrics>,
     decompressed_bytes_max: usize,
@@ -31,7 +31,7 @@ pub struct Intake {
 
 /// What became of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
+pub(super) struct Taken {
     /// Numbers that were taken.
     pub samples: u64,
     /// Histograms that were taken.
@@ -44,7 +44,7 @@ pub struct Taken {
 
 /// Why a request was turned away as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Turned {
+pub(super) enum Turned {
     /// It cannot be read.
     Decode(DecodeError),
     /// The core did not take it.
@@ -53,7 +53,7 @@ pub enum Turned {
 
 impl Intake {
     /// A way in.
-    pub fn new(core: Core, metrics: Arc<Metrics>, decompressed_bytes_max: usize) -> Self {
+    pub(super) fn new(core: Core, metrics: Arc<Metrics>, decompressed_bytes_max: usize) -> Self {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let decoding = Arc::new(Semaphore::new(threads));
         Self { core, metrics, decompressed_bytes_max, decoding }
@@ -63,7 +63,7 @@ impl Intake {
     ///
     /// # Errors
     /// The body cannot be read as a whole, or the core does not take it; then nothing of it counts.
-    pub async fn take(&self, source: Source, body: Body) -> Result<Taken, Turned> {
+    pub(super) async fn take(&self, source: Source, body: Body) -> Result<Taken, Turned> {
         let guess = match body.encoding {
             Encoding::Identity => body.bytes.len(),
             Encoding::Gzip | Encoding::Zstd | Encoding::Snappy => {
@@ -132,7 +132,7 @@ impl Intake {
 
 impl Taken {
     /// How many samples or log records were not taken.
-    pub fn rejected_count(&self) -> u64 {
+    pub(super) fn rejected_count(&self) -> u64 {
         self.rejects.sample_count() + self.rejects.log_count() + self.dropped_count()
     }
 
@@ -181,7 +181,7 @@ impl fmt::Display for Turned {
 
 impl Turned {
     /// The reason that metrics carry.
-    pub fn reason(&self) -> &'static str {
+    pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::Decode(error) => match error {
                 DecodeError::Compression { .. } => "compression",

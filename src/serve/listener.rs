@@ -26,14 +26,14 @@ const REST: Duration = Duration::from_millis(100);
 
 /// A listener that holds at most [`CONNECTIONS_MAX`] connections open.
 #[derive(Debug)]
-pub struct Listener {
+pub(super) struct Listener {
     listener: TcpListener,
     room: Arc<Semaphore>,
 }
 
 /// One of them.
 #[derive(Debug)]
-pub struct Connection {
+pub(super) struct Connection {
     stream: TcpStream,
     /// Gives its place to the next.
     _permit: Option<OwnedSemaphorePermit>,
@@ -44,7 +44,7 @@ impl Listener {
     ///
     /// # Errors
     /// The address is in use or not ours.
-    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
+    pub(super) async fn bind(address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         Ok(Self { listener, room: Arc::new(Semaphore::new(CONNECTIONS_MAX)) })
     }
@@ -53,12 +53,12 @@ impl Listener {
     ///
     /// # Errors
     /// The system does not tell.
-    pub fn address(&self) -> io::Result<SocketAddr> {
+    pub(super) fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
     /// Its connections, as they come.
-    pub fn connections(self) -> impl Stream<Item = io::Result<Connection>> {
+    pub(super) fn connections(self) -> impl Stream<Item = io::Result<Connection>> {
         stream::unfold(self, |listener| async {
             let (connection, _) = listener.next().await;
             Some((Ok(connection), listener))

@@ -15,7 +15,7 @@ const REQUEST_MICROS_MAX: u64 = 60_000_000;
 
 /// A door through which data comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Source {
+pub(super) enum Source {
     /// Prometheus remote write.
     RemoteWrite,
     /// OTLP over gRPC.
@@ -26,7 +26,7 @@ pub enum Source {
 
 /// What the doors have counted since the start.
 #[derive(Debug)]
-pub struct Metrics {
+pub(super) struct Metrics {
     /// When the engine was started.
     pub started_at: Timestamp,
     sources: Mutex<BTreeMap<Source, SourceMetrics>>,
@@ -34,7 +34,7 @@ pub struct Metrics {
 
 /// What one door has counted.
 #[derive(Clone, Debug)]
-pub struct SourceMetrics {
+pub(super) struct SourceMetrics {
     /// Requests that came.
     pub requests: u64,
     /// Bytes of their bodies, as they came.
@@ -57,10 +57,10 @@ pub struct SourceMetrics {
 
 impl Source {
     /// Every door.
-    pub const ALL: [Self; 3] = [Self::RemoteWrite, Self::OtlpGrpc, Self::OtlpHttp];
+    pub(super) const ALL: [Self; 3] = [Self::RemoteWrite, Self::OtlpGrpc, Self::OtlpHttp];
 
     /// The name that metrics carry.
-    pub const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::RemoteWrite => "remote_write",
             Self::OtlpGrpc => "otlp_grpc",
@@ -71,7 +71,7 @@ impl Source {
 
 impl Metrics {
     /// Nothing counted.
-    pub fn new(started_at: Timestamp) -> Self {
+    pub(super) fn new(started_at: Timestamp) -> Self {
         let none = || SourceMetrics {
             requests: 0,
             bytes: 0,
@@ -89,26 +89,26 @@ impl Metrics {
     }
 
     /// What each door has counted, door by door.
-    pub fn sources(&self) -> BTreeMap<Source, SourceMetrics> {
+    pub(super) fn sources(&self) -> BTreeMap<Source, SourceMetrics> {
         self.lock().clone()
     }
 
     /// Counts something at a door.
-    pub fn count(&self, source: Source, count: impl FnOnce(&mut SourceMetrics)) {
+    pub(super) fn count(&self, source: Source, count: impl FnOnce(&mut SourceMetrics)) {
         if let Some(metrics) = self.lock().get_mut(&source) {
             count(metrics);
         }
     }
 
     /// Counts a request that was refused as a whole.
-    pub fn reject(&self, source: Source, reason: &'static str) {
+    pub(super) fn reject(&self, source: Source, reason: &'static str) {
         self.count(source, |metrics| {
             *metrics.rejected_requests.entry(reason).or_insert(0) += 1;
         });
     }
 
     /// Counts how long a request took.
-    pub fn took(&self, source: Source, elapsed: Duration) {
+    pub(super) fn took(&self, source: Source, elapsed: Duration) {
         self.count(source, |metrics| {
             metrics.seconds_sum += elapsed.as_secs_f64();
             let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);

@@ -5,6 +5,7 @@
 //! takes it, and publishes what follows ([`published`]). Questions are answered from what is
 //! published, without waiting for the core. When the core dies, no verdict is given out any more.
 
+pub mod client;
 pub mod codec;
 pub mod convert;
 
@@ -28,7 +29,7 @@ mod requests;
 mod server;
 mod shared;
 
-pub use clock::{Clock, Stopwatch};
+pub use clock::Clock;
 pub use core::{Ending, Unavailable};
 pub use server::{Addresses, Server, Settings, StartError};
 

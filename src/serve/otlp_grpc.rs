@@ -20,8 +20,7 @@ use crate::{
 };
 
 /// The services as generated, with messages that stay bytes.
-#[expect(missing_docs, reason = "generated; OpenTelemetry's protocol is the documentation")]
-pub mod services {
+pub(super) mod services {
     include!(concat!(
         env!("OUT_DIR"),
         "/opentelemetry.proto.collector.metrics.v1.MetricsService.rs"
@@ -34,11 +33,11 @@ pub mod services {
 
 /// The metrics service.
 #[derive(Clone, Debug)]
-pub struct OtlpMetrics(pub Arc<Shared>);
+pub(super) struct OtlpMetrics(pub Arc<Shared>);
 
 /// The logs service.
 #[derive(Clone, Debug)]
-pub struct OtlpLogs(pub Arc<Shared>);
+pub(super) struct OtlpLogs(pub Arc<Shared>);
 
 #[tonic::async_trait]
 impl services::metrics_service_server::MetricsService for OtlpMetrics {

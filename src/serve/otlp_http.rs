@@ -24,7 +24,7 @@ use crate::journal::{Body, Encoding, Format};
 
 /// The answer to an export, the same for metrics and logs.
 #[derive(Clone, PartialEq, Message)]
-pub struct ExportResponse {
+pub(super) struct ExportResponse {
     /// Unset when everything was taken.
     #[prost(message, optional, tag = "1")]
     pub partial_success: Option<PartialSuccess>,
@@ -32,7 +32,7 @@ pub struct ExportResponse {
 
 /// What was not taken.
 #[derive(Clone, PartialEq, Message)]
-pub struct PartialSuccess {
+pub(super) struct PartialSuccess {
     /// Data points or log records that were not taken.
     #[prost(int64, tag = "1")]
     pub rejected: i64,
@@ -43,7 +43,7 @@ pub struct PartialSuccess {
 
 impl PartialSuccess {
     /// What was not taken; `None` if everything was.
-    pub fn of(taken: &Taken) -> Option<Self> {
+    pub(super) fn of(taken: &Taken) -> Option<Self> {
         let rejected = i64::try_from(taken.rejected_count()).unwrap_or(i64::MAX);
         (rejected > 0).then(|| Self { rejected, error_message: taken.to_string() })
     }
@@ -62,7 +62,7 @@ enum Signal {
 }
 
 /// The routes.
-pub fn routes(shared: Arc<Shared>) -> Router {
+pub(super) fn routes(shared: Arc<Shared>) -> Router {
     let signal = |signal: Signal| {
         post(move |state: State<Arc<Shared>>, headers: HeaderMap, body: HttpBody| {
             export(signal, state, headers, body)

@@ -46,7 +46,7 @@ td.number, th.number { text-align: right; }
 "#;
 
 /// What the page says when the engine has stopped.
-pub const fn stopped() -> &'static str {
+pub(super) const fn stopped() -> &'static str {
     "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
      <meta http-equiv=\"refresh\" content=\"5\"><title>Sluice</title></head><body>\
      <h1>NO_DATA: the engine stopped</h1><p>Every verdict is withheld. Restart the engine.</p>\
@@ -54,7 +54,7 @@ pub const fn stopped() -> &'static str {
 }
 
 /// Renders the page.
-pub fn render(board: &Board, now: Timestamp) -> String {
+pub(super) fn render(board: &Board, now: Timestamp) -> String {
     let mut page = HEAD.to_owned();
     let now = seconds(now);
     put(&mut page, format_args!("<p class=\"small\">as of {now}, refreshes every 5 s</p>\n"));

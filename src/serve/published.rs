@@ -17,7 +17,7 @@ const CHANGES_MAX: usize = 1_024;
 
 /// The state of the engine as the doors see it.
 #[derive(Debug)]
-pub struct Published {
+pub(super) struct Published {
     board: ArcSwap<Board>,
     stats: ArcSwap<Stats>,
     /// Counts the boards; watchers wait for the next.
@@ -28,7 +28,7 @@ pub struct Published {
 
 /// All deployments at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Board {
+pub(super) struct Board {
     /// Deployments by id.
     pub deployments: BTreeMap<String, Arc<Deployment>>,
     /// Whether the core lives. If it does not, no verdict may be given out.
@@ -37,7 +37,7 @@ pub struct Board {
 
 /// A deployment as it stands.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Deployment {
+pub(super) struct Deployment {
     /// How it began.
     pub begin: Begin,
     /// What its gate says.
@@ -50,7 +50,7 @@ pub struct Deployment {
 
 /// What the core has counted, as of its last tick.
 #[derive(Clone, Debug)]
-pub struct Stats {
+pub(super) struct Stats {
     /// The last tick that the core has taken; [`Timestamp::MIN`] before the first.
     pub ticked_at: Timestamp,
     /// End of the latest closed bucket; [`Timestamp::MIN`] before the first.
@@ -69,11 +69,11 @@ pub struct Stats {
 
 /// The engine has stopped: no verdict can be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stopped;
+pub(super) struct Stopped;
 
 impl Published {
     /// Nothing yet, from a core that is about to start.
-    pub fn new(stats: Stats) -> Self {
+    pub(super) fn new(stats: Stats) -> Self {
         Self {
             board: ArcSwap::from_pointee(Board { is_alive: true, ..Board::default() }),
             stats: ArcSwap::from_pointee(stats),
@@ -86,7 +86,7 @@ impl Published {
     ///
     /// # Errors
     /// The engine has stopped.
-    pub fn board(&self) -> Result<Arc<Board>, Stopped> {
+    pub(super) fn board(&self) -> Result<Arc<Board>, Stopped> {
         let board = self.board.load_full();
         if board.is_alive { Ok(board) } else { Err(Stopped) }
     }
@@ -95,23 +95,23 @@ impl Published {
     ///
     /// # Errors
     /// The engine has stopped.
-    pub fn deployment(&self, id: &str) -> Result<Option<Arc<Deployment>>, Stopped> {
+    pub(super) fn deployment(&self, id: &str) -> Result<Option<Arc<Deployment>>, Stopped> {
         let board = self.board.load();
         if board.is_alive { Ok(board.deployments.get(id).cloned()) } else { Err(Stopped) }
     }
 
     /// What the core has counted.
-    pub fn stats(&self) -> Arc<Stats> {
+    pub(super) fn stats(&self) -> Arc<Stats> {
         self.stats.load_full()
     }
 
     /// Wakes at every new board; only the newest matters.
-    pub fn watch(&self) -> watch::Receiver<u64> {
+    pub(super) fn watch(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
     }
 
     /// Every change of a verdict from now on.
-    pub fn changes(&self) -> broadcast::Receiver<Arc<Verdict>> {
+    pub(super) fn changes(&self) -> broadcast::Receiver<Arc<Verdict>> {
         self.changes.subscribe()
     }
 
@@ -152,7 +152,7 @@ impl Published {
 
 impl Stats {
     /// Nothing counted.
-    pub fn none() -> Self {
+    pub(super) fn none() -> Self {
         Self {
             ticked_at: Timestamp::MIN,
             watermark: Timestamp::MIN,
@@ -167,7 +167,7 @@ impl Stats {
 
 impl Board {
     /// Deployments, newest first.
-    pub fn newest_first(&self) -> Vec<&Arc<Deployment>> {
+    pub(super) fn newest_first(&self) -> Vec<&Arc<Deployment>> {
         let mut deployments: Vec<_> = self.deployments.values().collect();
         deployments.sort_by(|a, b| b.begin.at.cmp(&a.begin.at));
         deployments
@@ -185,7 +185,7 @@ impl Deployment {
     }
 
     /// How far it has come, in a few words: `12m of 1h` while it bakes, else the first reason.
-    pub fn progress(&self) -> String {
+    pub(super) fn progress(&self) -> String {
         let verdict = &self.verdict;
         let reason = verdict.reasons.first();
         let whole = self.bake_until - self.begin.at;
@@ -198,7 +198,7 @@ impl Deployment {
     }
 
     /// Whether a watcher who has seen `shown` has seen all that matters of this.
-    pub fn says_the_same(&self, shown: &Self) -> bool {
+    pub(super) fn says_the_same(&self, shown: &Self) -> bool {
         let (now, then) = (&self.verdict, &shown.verdict);
         self.is_ended == shown.is_ended
             && (now.verdict, now.since, now.is_final) == (then.verdict, then.since, then.is_final)

@@ -27,7 +27,7 @@ const EXEMPLARS_WRITTEN: HeaderName =
 
 /// Takes a write request. The answer is 204 when everything was written, 400 with the reasons when
 /// a part was refused (the rest is written), 503 when the sender has to come again.
-pub async fn write(
+pub(super) async fn write(
     State(shared): State<Arc<Shared>>,
     headers: HeaderMap,
     body: HttpBody,

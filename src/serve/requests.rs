@@ -15,7 +15,7 @@ const HOSTS_MAX: usize = 100_000;
 
 /// A field that makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldError {
+pub(super) struct FieldError {
     /// The field.
     pub field: String,
     /// What is wrong with it, and what would be right.
@@ -24,7 +24,7 @@ pub struct FieldError {
 
 /// What kind of refusal it is; each protocol has a code for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RefusalKind {
+pub(super) enum RefusalKind {
     /// Something that is named does not exist.
     NotFound,
     /// A field makes no sense.
@@ -39,14 +39,14 @@ pub enum RefusalKind {
 
 impl FieldError {
     /// A field and what is wrong with it.
-    pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
+    pub(super) fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { field: field.into(), problem: problem.into() }
     }
 }
 
 impl RefusalKind {
     /// What kind of refusal it is.
-    pub fn of(refusal: &Refusal) -> Self {
+    pub(super) fn of(refusal: &Refusal) -> Self {
         match refusal {
             Refusal::UnknownService { .. }
             | Refusal::UnknownStage { .. }
@@ -62,7 +62,7 @@ impl RefusalKind {
 }
 
 /// The field that a refusal is about.
-pub fn refused_field(refusal: &Refusal) -> &'static str {
+pub(super) fn refused_field(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::UnknownService { .. } => "service",
         Refusal::UnknownStage { .. } => "stage",
@@ -80,7 +80,7 @@ pub fn refused_field(refusal: &Refusal) -> &'static str {
 ///
 /// # Errors
 /// A field makes no sense.
-pub fn check_begin(begin: &Begin) -> Result<(), FieldError> {
+pub(super) fn check_begin(begin: &Begin) -> Result<(), FieldError> {
     check_letters("deployment", &begin.deployment)?;
     check_name("service", &begin.service)?;
     check_name("stage", &begin.stage)?;
@@ -106,7 +106,7 @@ pub fn check_begin(begin: &Begin) -> Result<(), FieldError> {
 ///
 /// # Errors
 /// It is empty, too long or not printable.
-pub fn check_name(field: &str, name: &str) -> Result<(), FieldError> {
+pub(super) fn check_name(field: &str, name: &str) -> Result<(), FieldError> {
     if name.is_empty() {
         return Err(FieldError::new(field, "is missing: it must not be empty"));
     }

@@ -21,7 +21,7 @@ const BEHIND_MAX: Span = Span::from_seconds(30);
 
 /// What all doors share.
 #[derive(Debug)]
-pub struct Shared {
+pub(super) struct Shared {
     /// The plan that the engine works by.
     pub plan: Arc<Plan>,
     /// Where time comes from.
@@ -38,7 +38,7 @@ pub struct Shared {
 
 impl Shared {
     /// What the core has published.
-    pub fn published(&self) -> &Arc<Published> {
+    pub(super) fn published(&self) -> &Arc<Published> {
         self.core.published()
     }
 
@@ -46,7 +46,7 @@ impl Shared {
     ///
     /// # Errors
     /// The engine refused the event, or did not take it.
-    pub async fn tell(&self, event: DeploymentEvent) -> Result<Arc<Deployment>, EventError> {
+    pub(super) async fn tell(&self, event: DeploymentEvent) -> Result<Arc<Deployment>, EventError> {
         self.core.event(event.at_time(self.clock.now())).await
     }
 
@@ -54,7 +54,7 @@ impl Shared {
     ///
     /// # Errors
     /// It cannot, for this reason.
-    pub fn ready(&self) -> Result<(), &'static str> {
+    pub(super) fn ready(&self) -> Result<(), &'static str> {
         if self.published().board().is_err() {
             return Err("the engine stopped");
         }
