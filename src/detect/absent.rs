@@ -99,7 +99,11 @@ impl Absent {
             } else {
                 tracks().any(|track| track.cell.is_some())
             };
-            if is_here { Some(view.bucket.end) } else { *last }
+            if is_here {
+                Some(view.bucket.end)
+            } else {
+                *last
+            }
         } else {
             self.past(view, host)
         };
@@ -137,8 +141,10 @@ impl Absent {
         if now <= until {
             return Presence::Awaited { until };
         }
-        let speaks =
-            |other: HostId| self.heard(other).is_some_and(|last| now - last <= self.after);
+        let speaks = |other: HostId| {
+            self.heard(other)
+                .is_some_and(|last| now - last <= self.after)
+        };
         let spoke = |other: HostId| {
             self.heard(other)
                 .is_some_and(|last| since - last <= self.after)
@@ -234,8 +240,7 @@ impl Absent {
             note.push_str(reason);
             note.push(')');
         }
-        let mut evidence =
-            Evidence::bare(&self.selection, CheckState::Breach, Basis::Slo, note);
+        let mut evidence = Evidence::bare(&self.selection, CheckState::Breach, Basis::Slo, note);
         evidence.observed = Some(silence.seconds_f64());
         evidence.expected = Some(self.after.seconds_f64());
         evidence.hosts = names;
@@ -245,7 +250,10 @@ impl Absent {
 
     /// Why data of a silent host was lost, if any was lost since it fell silent.
     fn loss(&self, view: &View<'_>, host: HostId) -> Option<&'static str> {
-        let since = self.heard(host).unwrap_or(Timestamp::MIN).max(self.began_at);
+        let since = self
+            .heard(host)
+            .unwrap_or(Timestamp::MIN)
+            .max(self.began_at);
         view.panel
             .groups()
             .filter_map(|(_, group)| group.track(host)?.loss)
@@ -262,9 +270,11 @@ impl Absent {
             .min_by_key(|(last, _)| *last);
         let evidence = quietest.map(|(last, host)| {
             let silence = view.bucket.end - last;
-            let note = format!("the quietest, {}, silent for {silence}", view.hosts.name(host));
-            let mut evidence =
-                Evidence::bare(&self.selection, CheckState::Ok, Basis::Slo, note);
+            let note = format!(
+                "the quietest, {}, silent for {silence}",
+                view.hosts.name(host)
+            );
+            let mut evidence = Evidence::bare(&self.selection, CheckState::Ok, Basis::Slo, note);
             evidence.observed = Some(silence.seconds_f64());
             evidence.expected = Some(self.after.seconds_f64());
             evidence.hosts = view.hosts.names([host]);
@@ -338,7 +348,14 @@ mod tests {
             Option<NoDataCause>,
         );
         let rows: [Row; 8] = [
-            ("all speak", &["c1"], &["f1"], |_, _| Feed::Value(1.0), Ok, None),
+            (
+                "all speak",
+                &["c1"],
+                &["f1"],
+                |_, _| Feed::Value(1.0),
+                Ok,
+                None,
+            ),
             (
                 "stopped, the fleet speaks",
                 &["c1"],
@@ -370,7 +387,13 @@ mod tests {
                 "all fall silent at once",
                 &["c1"],
                 &["f1", "f2"],
-                |_, at| if at < 100 { Feed::Value(1.0) } else { Feed::Silent },
+                |_, at| {
+                    if at < 100 {
+                        Feed::Value(1.0)
+                    } else {
+                        Feed::Silent
+                    }
+                },
                 NoData,
                 Some(NoFleet),
             ),
@@ -390,12 +413,23 @@ mod tests {
                 NoData,
                 Some(NeverArrived),
             ),
-            ("nobody ever", &["c1"], &["f1"], |_, _| Feed::Silent, NoData, Some(NothingSelected)),
+            (
+                "nobody ever",
+                &["c1"],
+                &["f1"],
+                |_, _| Feed::Silent,
+                NoData,
+                Some(NothingSelected),
+            ),
         ];
         for (name, one_box, fleet, feed, state, cause) in rows {
             let mut bench = Bench::new(series_check(plan()), one_box, fleet);
             let last = bench.run(200, feed).pop().unwrap();
-            assert_eq!((last.state, last.cause.clone()), (state, cause), "{name}: {last:?}");
+            assert_eq!(
+                (last.state, last.cause.clone()),
+                (state, cause),
+                "{name}: {last:?}"
+            );
         }
     }
 
@@ -407,7 +441,10 @@ mod tests {
         let evidence = &findings[130].evidence[0];
         assert_eq!(evidence.hosts, ["c2"]);
         assert_eq!(evidence.first_breach, Some(bench.at(100)));
-        assert_eq!((evidence.observed, evidence.expected), (Some(310.0), Some(300.0)));
+        assert_eq!(
+            (evidence.observed, evidence.expected),
+            (Some(310.0), Some(300.0))
+        );
         assert_eq!(evidence.note, "silent for 5m10s on c2, while others speak");
     }
 
@@ -431,7 +468,10 @@ mod tests {
         });
         assert_eq!(states(&findings), [Ok, Breach]);
         let note = &findings[99].evidence[0].note;
-        assert!(note.ends_with("what came could not be used (not_finite)"), "{note}");
+        assert!(
+            note.ends_with("what came could not be used (not_finite)"),
+            "{note}"
+        );
     }
 
     #[test]
@@ -451,7 +491,11 @@ mod tests {
     fn a_beat_before_the_deployment_is_remembered_but_proves_nothing_since() {
         let mut bench = Bench::new(log_check(plan()), &["c1"], &["f1"]);
         let findings = bench.run(20, |host, bucket| {
-            Feed::Records(if host == "c1" && 0 <= bucket { 0.0 } else { 1.0 })
+            Feed::Records(if host == "c1" && 0 <= bucket {
+                0.0
+            } else {
+                1.0
+            })
         });
         assert_eq!(states(&findings), [Warming]);
     }

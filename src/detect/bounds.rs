@@ -208,7 +208,10 @@ impl Bounds {
         let is_idle = |host: HostId, last: Timestamp| {
             let silence = view.bucket.end - last;
             let cadence = || {
-                let tracks = view.panel.groups().filter_map(|(_, group)| group.track(host));
+                let tracks = view
+                    .panel
+                    .groups()
+                    .filter_map(|(_, group)| group.track(host));
                 tracks.map(|track| patience(view, track)).max()
             };
             idle_patience < silence && (is_ratio || cadence() < Some(silence))
@@ -224,7 +227,11 @@ impl Bounds {
             }
         }
         if !idle.is_empty() {
-            let reason = if is_ratio { "no_exposure" } else { "not_finite" };
+            let reason = if is_ratio {
+                "no_exposure"
+            } else {
+                "not_finite"
+            };
             let cause = NoDataCause::Unusable {
                 reason: reason.to_owned(),
             };
@@ -262,7 +269,10 @@ impl Bounds {
                 (run.worst.headroom, evidence)
             })
             .collect();
-        entries.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.metric.cmp(&b.1.metric)));
+        entries.sort_by(|a, b| {
+            a.0.total_cmp(&b.0)
+                .then_with(|| a.1.metric.cmp(&b.1.metric))
+        });
         entries.truncate(Finding::EVIDENCE_MAX);
         entries.into_iter().map(|(_, evidence)| evidence).collect()
     }
@@ -365,7 +375,10 @@ mod tests {
         assert_eq!(breach, 51 + 30 - 1);
         let evidence = &findings[breach].evidence[0];
         assert_eq!(evidence.first_breach, Some(bench.at(51)));
-        assert_eq!((evidence.observed, evidence.expected), (Some(95.0), Some(90.0)));
+        assert_eq!(
+            (evidence.observed, evidence.expected),
+            (Some(95.0), Some(90.0))
+        );
         assert_eq!(evidence.hosts, ["c1"]);
         assert_eq!(evidence.basis, Basis::Slo);
         assert_eq!(evidence.note, "95 above the limit of 90, on c1");
@@ -419,7 +432,11 @@ mod tests {
         let findings = bench.run(200, |_, bucket| {
             Feed::Weighted(0.0, if bucket < 50 { 10.0 } else { 0.0 })
         });
-        assert_eq!(states(&findings), [Ok, NoData], "traffic that stops proves nothing");
+        assert_eq!(
+            states(&findings),
+            [Ok, NoData],
+            "traffic that stops proves nothing"
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{
     TemplateTrack, View,
 };
 use crate::{
-    event::{Interval, Kind, METRIC_NAME, Labels, Severity, Span, Timestamp, Unit},
+    event::{Interval, Kind, Labels, METRIC_NAME, Severity, Span, Timestamp, Unit},
     plan::{
         Check, DetectorPlan, LabelMatcher, LogSelection, Mode, Selection, SeriesSelection,
         SeriesSelector,
@@ -327,7 +327,12 @@ pub(super) fn silence_is_never_ok(check: &Check, feed: impl Fn(&str, i64) -> Fee
     let rows: [Row; 6] = [
         ("never arrived, with a fleet", &["c1"], &["f1", "f2"], NEVER),
         ("never arrived, alone", &["c1"], &[], NEVER),
-        ("stopped when the deployment began", &["c1"], &["f1", "f2"], 0),
+        (
+            "stopped when the deployment began",
+            &["c1"],
+            &["f1", "f2"],
+            0,
+        ),
         ("stopped when it began, alone", &["c1"], &[], 0),
         ("no hosts", &[], &["f1", "f2"], NEVER),
         ("nobody at all", &[], &[], NEVER),
