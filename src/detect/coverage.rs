@@ -168,6 +168,6 @@ pub(super) fn patience(view: &View<'_>, track: &Track) -> Span {
 }
 
 /// Mean distance of a series' buckets with data.
-fn cadence(first: Timestamp, last: Timestamp, covered: u64) -> Span {
+pub(super) fn cadence(first: Timestamp, last: Timestamp, covered: u64) -> Span {
     Span::from_nanos((last - first).nanos() / i64::try_from(covered.max(1)).unwrap_or(i64::MAX))
 }
