@@ -194,9 +194,14 @@ impl Derivative {
         }
         let budget = self.budget(view);
         let readings: Vec<Reading> = if self.has_limit() {
+            let is_full = self.window <= window.span();
             judged
                 .iter()
-                .filter_map(|(host, trend)| against_limits(*host, trend, self.max, self.min))
+                .filter_map(|(host, trend)| {
+                    let mut reading = against_limits(*host, trend, self.max, self.min)?;
+                    reading.exceeds &= is_full || self.is_beyond_past(view, group, *host, trend);
+                    Some(reading)
+                })
                 .collect()
         } else {
             let fleet: Vec<Trend> = view.fleet.iter().filter_map(|host| trend(*host)).collect();
@@ -218,6 +223,25 @@ impl Derivative {
         self.weigh(view, index, &readings, is_complete, is_full)
     }
 
+    /// Whether a window that is not full yet has already left the range of the host's past: the
+    /// rising side of a saw-tooth fills half a window easily, but stays in its range.
+    fn is_beyond_past(&self, view: &View<'_>, group: &Group, host: HostId, trend: &Trend) -> bool {
+        let Some(track) = group.track(host) else {
+            return false;
+        };
+        let from = self.began_at - self.window.times(4);
+        let past = track.weighted(view.panel.resolution(), from, self.began_at);
+        let range = past
+            .map(|(value, exposure)| f64::from(value) / f64::from(exposure))
+            .filter(|value| value.is_finite())
+            .fold(None, |range: Option<(f64, f64)>, value| {
+                let (low, high) = range.unwrap_or((value, value));
+                Some((low.min(value), high.max(value)))
+            });
+        let last = trend.thirds[2];
+        range.is_some_and(|(low, high)| last < low || high < last)
+    }
+
     fn against_pasts(
         &mut self,
         view: &View<'_>,
@@ -232,13 +256,7 @@ impl Derivative {
                 let past = self.pasts.entry((index, *host)).or_insert_with(|| {
                     Past::of(group, *host, view.panel.resolution(), window, began_at)
                 });
-                Some(against_past(
-                    *host,
-                    trend,
-                    past.as_ref()?,
-                    window,
-                    budget,
-                ))
+                Some(against_past(*host, trend, past.as_ref()?, window, budget))
             })
             .collect()
     }
@@ -249,7 +267,8 @@ impl Derivative {
         let looks = length / self.step.seconds_f64() + 1.0;
         Budget {
             alpha: self.alpha / (looks * groups),
-            windows_over_alpha: length / self.window.seconds_f64() * groups
+            windows_over_alpha: length / self.window.seconds_f64()
+                * groups
                 * view.one_box.len().max(1) as f64
                 / self.alpha,
         }
@@ -293,7 +312,10 @@ impl Derivative {
         if !breaching.is_empty() {
             let hosts = match breaching[0].host {
                 None => view.one_box.to_vec(),
-                Some(_) => breaching.iter().filter_map(|reading| reading.host).collect(),
+                Some(_) => breaching
+                    .iter()
+                    .filter_map(|reading| reading.host)
+                    .collect(),
             };
             return Outcome {
                 state: CheckState::Breach,
@@ -350,19 +372,15 @@ impl Derivative {
             .collect();
         let mut finding = Finding::new(state, evidence);
         if state == CheckState::Undecided {
-            let awaiting = worst.first().map_or("series", |(_, _, outcome)| outcome.awaiting);
+            let awaiting = worst
+                .first()
+                .map_or("series", |(_, _, outcome)| outcome.awaiting);
             finding.awaiting = Some(awaiting.to_owned());
         }
         finding
     }
 
-    fn describe(
-        &self,
-        view: &View<'_>,
-        index: usize,
-        outcome: &Outcome,
-        basis: Basis,
-    ) -> Evidence {
+    fn describe(&self, view: &View<'_>, index: usize, outcome: &Outcome, basis: Basis) -> Evidence {
         let group = view.panel.group(index);
         let metric = metric_name(&self.check, group);
         let Some(reading) = &outcome.reading else {
@@ -382,7 +400,10 @@ impl Derivative {
             Basis::GaussianHosts | Basis::Exchangeable => {
                 format!("{} on the fleet", slope(reading.allowed))
             }
-            Basis::Model => format!("{} is the most that its past explains", slope(reading.allowed)),
+            Basis::Model => format!(
+                "{} is the most that its past explains",
+                slope(reading.allowed)
+            ),
         };
         let mut note = format!(
             "slope {}, {against}, on {}",
@@ -441,7 +462,10 @@ fn exhaustion(reading: &Reading, unit: Unit) -> Option<String> {
         let hours = (full? - reading.level) / pace;
         (0.0 <= hours).then(|| format!("full in about {} h", number(hours)))
     } else if pace < 0.0 && 0.0 < reading.level {
-        Some(format!("used up in about {} h", number(reading.level / -pace)))
+        Some(format!(
+            "used up in about {} h",
+            number(reading.level / -pace)
+        ))
     } else {
         None
     }

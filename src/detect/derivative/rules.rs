@@ -134,7 +134,10 @@ pub(super) fn against_fleet(
         }
     };
     let values = |trends: &[Trend], of: fn(&Trend) -> f64| -> Vec<f64> {
-        trends.iter().map(|trend| scaled(trend, of(trend))).collect()
+        trends
+            .iter()
+            .map(|trend| scaled(trend, of(trend)))
+            .collect()
     };
     let slopes = Contrast::of(
         &values(judged, |trend| trend.slope),

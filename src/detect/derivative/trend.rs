@@ -63,9 +63,7 @@ impl Trend {
         let third = |index: f64| -> Vec<f64> {
             points
                 .iter()
-                .filter(|(x, _)| {
-                    seconds * index / 3.0 <= *x && *x < seconds * (index + 1.0) / 3.0
-                })
+                .filter(|(x, _)| seconds * index / 3.0 <= *x && *x < seconds * (index + 1.0) / 3.0)
                 .map(|(_, y)| *y)
                 .collect()
         };
