@@ -65,6 +65,7 @@ pub mod detect;
 pub mod engine;
 pub mod event;
 pub mod gate;
+pub mod journal;
 pub mod plan;
 pub mod reduce;
 pub mod serve;
