@@ -394,14 +394,15 @@ impl Check {
     }
 
     /// Whether its breaches are statistical, so that it gets a share of the gate's alpha.
-    /// Bounds, absence and load are the owner's own limits and carry no false-alarm promise.
+    /// Bounds, limits of slopes, absence and load are the owner's own limits and carry no
+    /// false-alarm promise.
     pub fn is_statistical(&self) -> bool {
         match &self.detector {
             DetectorPlan::Sigma { .. }
             | DetectorPlan::Compare { .. }
             | DetectorPlan::NewTemplate => true,
+            DetectorPlan::Derivative { max, min, .. } => max.is_none() && min.is_none(),
             DetectorPlan::Bounds { .. }
-            | DetectorPlan::Derivative { .. }
             | DetectorPlan::Absent { .. }
             | DetectorPlan::Load { .. } => false,
         }

@@ -18,6 +18,8 @@ use trend::Trend;
 
 /// Looks in a row that must be too steep.
 const LOOKS_MIN: u32 = 3;
+/// Likewise by the host's own past alone: a leak is steep for a window more, a shift is not.
+const LOOKS_ALONE_MIN: u32 = 8;
 /// Looks in one length of the window: at limits, and at statistics, where each look costs alpha.
 const LOOKS_PER_WINDOW: i64 = 60;
 const LOOKS_PER_WINDOW_STATISTICAL: i64 = 8;
@@ -31,7 +33,8 @@ const ALPHA_DEFAULT: f64 = 0.001;
 /// The window begins after the grace at the earliest, and is never longer than the bake leaves
 /// room for. It is judged when it is half full. A slope is Theil and Sen's over medians of blocks;
 /// beside it, the level, the envelope and the later half of the window must rise too, so that
-/// saw-teeth, restarts and caches that fill up are no leaks; three looks in a row. Looks are spread
+/// saw-teeth, restarts and caches that fill up are no leaks; three looks in a row, by the own past
+/// alone for a whole window, and beyond the range that this past had. Looks are spread
 /// over time by the name of the metric.
 #[derive(Clone, Debug)]
 pub struct Derivative {
@@ -199,7 +202,9 @@ impl Derivative {
                 .iter()
                 .filter_map(|(host, trend)| {
                     let mut reading = against_limits(*host, trend, self.max, self.min)?;
-                    reading.exceeds &= is_full || self.is_beyond_past(view, group, *host, trend);
+                    let from = self.began_at - self.window.times(4);
+                    reading.exceeds &=
+                        is_full || self.is_beyond_past(view, group, *host, trend, from);
                     Some(reading)
                 })
                 .collect()
@@ -223,13 +228,19 @@ impl Derivative {
         self.weigh(view, index, &readings, is_complete, is_full)
     }
 
-    /// Whether a window that is not full yet has already left the range of the host's past: the
-    /// rising side of a saw-tooth fills half a window easily, but stays in its range.
-    fn is_beyond_past(&self, view: &View<'_>, group: &Group, host: HostId, trend: &Trend) -> bool {
+    /// Whether the window ends beyond the range that the host's past had since `from`. The rising
+    /// side of a saw-tooth or of a day fills half a window easily, but stays in its range.
+    fn is_beyond_past(
+        &self,
+        view: &View<'_>,
+        group: &Group,
+        host: HostId,
+        trend: &Trend,
+        from: Timestamp,
+    ) -> bool {
         let Some(track) = group.track(host) else {
             return false;
         };
-        let from = self.began_at - self.window.times(4);
         let past = track.weighted(view.panel.resolution(), from, self.began_at);
         let range = past
             .map(|(value, exposure)| f64::from(value) / f64::from(exposure))
@@ -250,15 +261,21 @@ impl Derivative {
         budget: Budget,
     ) -> Vec<Reading> {
         let (window, began_at) = (self.window, self.began_at);
-        judged
+        let mut pasts = std::mem::take(&mut self.pasts);
+        let readings = judged
             .iter()
             .filter_map(|(host, trend)| {
-                let past = self.pasts.entry((index, *host)).or_insert_with(|| {
+                let past = pasts.entry((index, *host)).or_insert_with(|| {
                     Past::of(group, *host, view.panel.resolution(), window, began_at)
                 });
-                Some(against_past(*host, trend, past.as_ref()?, window, budget))
+                let mut reading = against_past(*host, trend, past.as_ref()?, window, budget);
+                reading.exceeds = reading.exceeds
+                    && self.is_beyond_past(view, group, *host, trend, Timestamp::MIN);
+                Some(reading)
             })
-            .collect()
+            .collect();
+        self.pasts = pasts;
+        readings
     }
 
     fn budget(&self, view: &View<'_>) -> Budget {
@@ -299,7 +316,11 @@ impl Derivative {
             });
             streak.looks += 1;
             is_open = true;
-            if LOOKS_MIN <= streak.looks {
+            let looks_min = match reading.basis {
+                Basis::Model => LOOKS_ALONE_MIN,
+                Basis::Slo | Basis::GaussianHosts | Basis::Exchangeable => LOOKS_MIN,
+            };
+            if looks_min <= streak.looks {
                 first = Some(first.map_or(streak.first, |first| first.min(streak.first)));
                 breaching.push(reading);
             }
