@@ -129,7 +129,7 @@ impl Coverage {
     /// Until when the host's silence is forgiven because the deployment has only begun.
     fn patience_until(&self, view: &View<'_>, host: HostId) -> Timestamp {
         let patience = if self.is_log {
-            view.log_patience(host)
+            view.hosts.log_patience(host)
         } else {
             Span::ZERO
         };

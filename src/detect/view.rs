@@ -123,6 +123,19 @@ impl HostBook {
         advance(&mut host.moved_last, &mut host.still_longest, bucket);
     }
 
+    /// How long a host's log stream may be silent before its silence is no sign of health: 10
+    /// minutes, or three times the longest gap it ever had if that is longer.
+    pub fn log_patience(&self, id: HostId) -> Span {
+        Span::from_minutes(10).max(self.get(id).log_gap_longest.times(3))
+    }
+
+    /// Whether the host's log stream showed life within its patience.
+    pub fn is_log_alive(&self, id: HostId, now: Timestamp) -> bool {
+        self.get(id)
+            .log_last
+            .is_some_and(|last| now - last <= self.log_patience(id))
+    }
+
     /// How many hosts there are.
     pub fn len(&self) -> usize {
         self.hosts.len()
@@ -161,12 +174,6 @@ impl View<'_> {
         self.bucket.end - since > patience || host.moved_last.is_none()
     }
 
-    /// How long a host's log stream may be silent before its silence is no sign of health: 10
-    /// minutes, or three times the longest gap it ever had if that is longer.
-    pub fn log_patience(&self, host: HostId) -> Span {
-        Span::from_minutes(10).max(self.hosts.get(host).log_gap_longest.times(3))
-    }
-
     /// Whether the host's log stream shows life, and if not, why.
     ///
     /// # Errors
@@ -174,7 +181,7 @@ impl View<'_> {
     pub fn log_life(&self, host: HostId) -> Result<(), NoDataCause> {
         match self.hosts.get(host).log_last {
             None => Err(NoDataCause::NoLifeSign),
-            Some(last) if self.bucket.end - last > self.log_patience(host) => {
+            Some(last) if self.bucket.end - last > self.hosts.log_patience(host) => {
                 Err(NoDataCause::Stopped { last })
             }
             Some(_) => Ok(()),

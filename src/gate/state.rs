@@ -1,6 +1,6 @@
 //! The gate of one deployment: what it was told, and what it answers.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt};
 
 use super::{CheckReport, Decision, Verdict, VerdictState};
 use crate::{
@@ -18,6 +18,7 @@ pub struct Gate {
     pub(super) stage: StagePlan,
     /// Digest of the configuration under which it began.
     config_digest: String,
+    grace_until: Timestamp,
     pub(super) bake_min_until: Timestamp,
     pub(super) bake_until: Timestamp,
     /// Outcomes by step; a later report replaces an earlier one, but a failure is latched.
@@ -68,7 +69,7 @@ impl Gate {
         stage: &StagePlan,
         resolution: Span,
         config_digest: &str,
-        checks: impl Fn(&str) -> &'a Arc<Check>,
+        checks: impl Fn(&str) -> &'a Check,
     ) -> Self {
         let mut setup = GateSetup {
             began_at: begin.at,
@@ -105,6 +106,7 @@ impl Gate {
         let mut gate = Self {
             stage: stage.clone(),
             config_digest: config_digest.to_owned(),
+            grace_until: setup.grace_until,
             bake_min_until: setup.bake_min_until,
             bake_until: setup.bake_until,
             steps: BTreeMap::new(),
@@ -211,6 +213,11 @@ impl Gate {
         self.decision.state
     }
 
+    /// Until when restarts and cold caches are forgiven.
+    pub fn grace_until(&self) -> Timestamp {
+        self.grace_until
+    }
+
     /// When the bake is over at the latest.
     pub fn bake_until(&self) -> Timestamp {
         self.bake_until
@@ -307,7 +314,7 @@ impl GateSetup {
 fn alpha_per_weight<'a>(
     service: &ServicePlan,
     stage: &StagePlan,
-    checks: &impl Fn(&str) -> &'a Arc<Check>,
+    checks: &impl Fn(&str) -> &'a Check,
 ) -> f64 {
     let blocking: u32 = stage
         .checks

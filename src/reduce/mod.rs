@@ -9,12 +9,23 @@
 //! Which series are of interest is not known here: a [`Directory`] decides when a series is first
 //! seen, and the answer is remembered.
 
+mod bucket;
+mod counter;
+mod distribution;
+mod growth;
+pub mod histogram;
+mod logs;
 mod partial;
+mod reducer;
+mod selected;
+mod table;
+pub mod template;
 
 pub use partial::{
     ClosedBucket, GaugePartial, HistogramPartial, IncreasePartial, LogCount, LossMark, LossReason,
     LossSource, Partial, SeriesId, SeriesPartial, StreamId,
 };
+pub use reducer::{Reducer, ReducerCounters, ReducerLimits};
 
 use crate::event::{Kind, Labels, LogRecord, SeriesMeta, Timestamp};
 
@@ -23,6 +34,10 @@ pub trait Directory {
     /// Registers a series that was never seen before. `None`: no check selects it, so that its
     /// samples are dropped by one look-up from now on.
     fn series(&mut self, id: SeriesId, labels: &Labels, meta: SeriesMeta) -> Option<Registration>;
+
+    /// The attributes of a record that tell its stream. Records also carry what differs from one to
+    /// the next (trace ids, user ids): those would make every record a stream of its own.
+    fn stream_identity(&self, attributes: &Labels) -> Labels;
 
     /// Registers a log stream (a set of attributes) that was never seen before. `false`: it belongs
     /// to no service.

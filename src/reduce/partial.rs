@@ -149,6 +149,15 @@ impl Partial {
             Self::Histogram(histogram) => histogram.histogram.count() / histogram.seconds,
         }
     }
+
+    /// How often its series restarted.
+    pub fn resets(&self) -> u32 {
+        match self {
+            Self::Gauge(_) => 0,
+            Self::Increase(increase) => increase.resets,
+            Self::Histogram(histogram) => histogram.resets,
+        }
+    }
 }
 
 impl LossReason {

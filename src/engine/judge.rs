@@ -1,0 +1,295 @@
+//! A closed bucket → the panels of every check.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    combine::{self, CellKey, Contribution, Share},
+    directory::{Directory, LOG_UNIT, Part, log_group, wants_templates},
+};
+use crate::{
+    detect::{Cell, HostId, TemplateTrack},
+    event::{Interval, Kind},
+    plan::Selection,
+    reduce::{
+        ClosedBucket, HistogramPartial, LogCount, LossMark, LossSource, Partial, SeriesPartial,
+        histogram,
+    },
+};
+
+/// One distribution, or one bucket of a classic one, for one host.
+struct Piece<'a> {
+    /// The cell of the first quantile; it stands for all of them.
+    cell: CellKey,
+    groups: &'a [(f64, usize)],
+    what: PieceKind<'a>,
+}
+
+enum PieceKind<'a> {
+    Whole(&'a HistogramPartial),
+    Classic { le: f64, increase: f64 },
+}
+
+impl Directory {
+    /// Spreads the bucket that has just closed over the panels.
+    pub(super) fn spread(&mut self, bucket: &ClosedBucket) {
+        for service in &mut self.services {
+            for entry in &mut service.panels {
+                entry.panel.clear_cells();
+            }
+        }
+        self.watermark = self.watermark.max(bucket.interval.end);
+        self.note_hosts(bucket);
+        let mut contributions = Vec::new();
+        let mut pieces = Vec::new();
+        for partial in &bucket.series {
+            self.contribute(partial, &mut contributions, &mut pieces);
+        }
+        let mut cells = combine::cells(&mut contributions);
+        cells.append(&mut quantile_cells(&mut pieces));
+        for (key, cell) in cells {
+            self.record(key, bucket.interval, cell);
+        }
+        self.spread_logs(&bucket.logs, bucket.interval);
+        for loss in &bucket.losses {
+            self.note_loss(loss, bucket.interval);
+        }
+    }
+
+    fn note_hosts(&mut self, bucket: &ClosedBucket) {
+        let Interval { start, end } = bucket.interval;
+        for partial in &bucket.series {
+            for bound in &self.series[partial.series.0 as usize] {
+                self.services[bound.service].heard(bound.host, bound.version.as_ref(), start, end);
+            }
+        }
+        for count in &bucket.logs {
+            for bound in &self.streams[count.stream.0 as usize] {
+                let service = &mut self.services[bound.service];
+                service.heard(bound.host, bound.version.as_ref(), start, end);
+                service.hosts.heard_log(bound.host, bucket.interval);
+            }
+        }
+    }
+
+    fn contribute<'a>(
+        &'a self,
+        series: &'a SeriesPartial,
+        contributions: &mut Vec<Contribution>,
+        pieces: &mut Vec<Piece<'a>>,
+    ) {
+        let partial = &series.partial;
+        for bound in &self.series[series.series.0 as usize] {
+            for target in &bound.targets {
+                let cell = |group: usize| CellKey {
+                    service: bound.service,
+                    panel: target.panel,
+                    group,
+                    host: bound.host,
+                };
+                match &target.part {
+                    Part::Value { group } => {
+                        contributions.push(Contribution::new(cell(*group), partial, None));
+                    }
+                    Part::Numerator { group } => contributions.push(Contribution::new(
+                        cell(*group),
+                        partial,
+                        Some(Share::Numerator),
+                    )),
+                    Part::Exposure { group } => contributions.push(Contribution::new(
+                        cell(*group),
+                        partial,
+                        Some(Share::Exposure),
+                    )),
+                    Part::Quantiles { groups, le } => {
+                        let Some((_, first)) = groups.first() else {
+                            continue;
+                        };
+                        let what = match (partial, le) {
+                            (Partial::Histogram(added), _) => PieceKind::Whole(added),
+                            (Partial::Increase(increase), Some(le)) => PieceKind::Classic {
+                                le: *le,
+                                increase: increase.increase,
+                            },
+                            (Partial::Increase(_), None) | (Partial::Gauge(_), _) => continue,
+                        };
+                        pieces.push(Piece {
+                            cell: cell(*first),
+                            groups,
+                            what,
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    fn record(&mut self, key: CellKey, bucket: Interval, cell: Cell) {
+        let service = &mut self.services[key.service];
+        if service.panels[key.panel]
+            .panel
+            .record(key.group, key.host, bucket, cell)
+        {
+            service.hosts.moved(key.host, bucket);
+        }
+    }
+
+    /// Counts the records of each log check per host; a host whose log stream shows life and has
+    /// none of them counts zero.
+    fn spread_logs(&mut self, logs: &[LogCount], bucket: Interval) {
+        let mut counts: BTreeMap<(usize, usize, HostId), u64> = BTreeMap::new();
+        for count in logs {
+            for class in &count.classes {
+                let (service, panel) = self.classes[*class as usize];
+                let bound = self.streams[count.stream.0 as usize]
+                    .iter()
+                    .find(|bound| bound.service == service)
+                    .expect("a class is given only to streams of its service");
+                let host = bound.host;
+                *counts.entry((service, panel, host)).or_insert(0) += count.count;
+                let entry = &mut self.services[service].panels[panel];
+                if wants_templates(&entry.check.detector) {
+                    note_template(&mut entry.panel.templates, count, host, bucket);
+                }
+            }
+        }
+        let seconds = bucket.span().seconds_f64();
+        for (service, panel) in self.classes.clone() {
+            let entry = &mut self.services[service];
+            let Selection::Logs(selection) = &entry.panels[panel].check.selection else {
+                continue;
+            };
+            let key = log_group(selection);
+            let group = entry.panels[panel]
+                .panel
+                .group_index(&key, Kind::Counter, LOG_UNIT);
+            for host in entry.hosts.ids() {
+                let count = counts.get(&(service, panel, host)).copied().unwrap_or(0);
+                let shows_life = entry.hosts.is_log_alive(host, bucket.end);
+                if count > 0 || shows_life {
+                    let value = count as f64 / seconds;
+                    let cell = Cell {
+                        value,
+                        min: value,
+                        max: value,
+                        events: count as f64,
+                        exposure: None,
+                    };
+                    entry.panels[panel].panel.record(group, host, bucket, cell);
+                }
+            }
+        }
+    }
+
+    fn note_loss(&mut self, loss: &LossMark, bucket: Interval) {
+        let LossSource::Series(series) = loss.source else {
+            return;
+        };
+        for bound in &self.series[series.0 as usize] {
+            let service = &mut self.services[bound.service];
+            for target in &bound.targets {
+                let groups: Vec<usize> = match &target.part {
+                    Part::Value { group }
+                    | Part::Numerator { group }
+                    | Part::Exposure { group } => {
+                        vec![*group]
+                    }
+                    Part::Quantiles { groups, .. } => {
+                        groups.iter().map(|(_, group)| *group).collect()
+                    }
+                };
+                let panel = &mut service.panels[target.panel].panel;
+                for group in groups {
+                    panel.record_loss(group, bound.host, bucket, loss.reason);
+                }
+            }
+        }
+    }
+}
+
+/// Merges the distributions of each host and takes their quantiles.
+fn quantile_cells(pieces: &mut [Piece<'_>]) -> Vec<(CellKey, Cell)> {
+    // Merging counts is exact, so that only equal cells have to stand together.
+    pieces.sort_by_key(|piece| piece.cell);
+    let mut cells = Vec::new();
+    for same in pieces.chunk_by(|a, b| a.cell == b.cell) {
+        let Some(first) = same.first() else { continue };
+        let Some(merged) = merge(same) else { continue };
+        let events = merged.count();
+        for (quantile, group) in first.groups {
+            let value = histogram::quantile(&merged, *quantile).filter(|value| value.is_finite());
+            if let Some(value) = value {
+                let key = CellKey {
+                    group: *group,
+                    ..first.cell
+                };
+                cells.push((
+                    key,
+                    Cell {
+                        value,
+                        min: value,
+                        max: value,
+                        events,
+                        exposure: None,
+                    },
+                ));
+            }
+        }
+    }
+    cells
+}
+
+fn merge(pieces: &[Piece<'_>]) -> Option<crate::event::Histogram> {
+    let mut classic: Vec<(f64, f64)> = Vec::new();
+    let mut whole: Vec<&HistogramPartial> = Vec::new();
+    for piece in pieces {
+        match piece.what {
+            PieceKind::Whole(added) => whole.push(added),
+            PieceKind::Classic { le, increase } => classic.push((le, increase)),
+        }
+    }
+    if !classic.is_empty() {
+        classic.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        let summed = classic
+            .chunk_by(|a, b| a.0 == b.0)
+            .map(|same| (same[0].0, same.iter().map(|(_, increase)| increase).sum()))
+            .collect();
+        return histogram::from_cumulative_buckets(summed);
+    }
+    whole.sort_by(|a, b| {
+        a.histogram
+            .count()
+            .total_cmp(&b.histogram.count())
+            .then(a.seconds.total_cmp(&b.seconds))
+    });
+    let mut whole = whole.into_iter();
+    let mut merged = whole.next()?.histogram.clone();
+    for added in whole {
+        // Distributions with other bounds cannot be added up: the first kind stands.
+        if histogram::merge(&mut merged, &added.histogram).is_err() {
+            continue;
+        }
+    }
+    Some(merged)
+}
+
+fn note_template(
+    templates: &mut BTreeMap<Arc<str>, TemplateTrack>,
+    count: &LogCount,
+    host: HostId,
+    bucket: Interval,
+) {
+    let track = templates
+        .entry(Arc::clone(&count.template))
+        .or_insert_with(|| TemplateTrack {
+            first_seen: bucket.start,
+            last_seen: bucket.end,
+            severity: count.severity,
+            now: Vec::new(),
+        });
+    track.last_seen = bucket.end;
+    track.severity = track.severity.max(count.severity);
+    match track.now.binary_search_by_key(&host, |(known, _)| *known) {
+        Ok(index) => track.now[index].1 += count.count,
+        Err(index) => track.now.insert(index, (host, count.count)),
+    }
+}

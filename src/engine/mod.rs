@@ -1,0 +1,281 @@
+//! The core as one state machine: an [`Input`] in, [`Output`]s out.
+//!
+//! Everything that can happen to the core is a variant of [`Input`], all that it can say is a
+//! variant of [`Output`]. It never waits, reads a clock, logs or does I/O, so a live run, a replay
+//! of a recording and a recovery are the same code and give the same verdicts to the byte.
+//!
+//! Inputs between two ticks may come in any order. A tick moves the watermark: the buckets that it
+//! passes are closed by `reduce`, spread over the panels of the checks, and shown to the detectors
+//! of every open gate.
+
+mod combine;
+mod directory;
+mod judge;
+mod refusal;
+mod roles;
+mod service;
+
+pub use refusal::Refusal;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use directory::Directory;
+
+use crate::{
+    event::{Batch, Begin, DeploymentEvent, Span, Timestamp},
+    gate::{Gate, Verdict, VerdictState},
+    plan::Plan,
+    reduce::{Reducer, ReducerCounters, ReducerLimits},
+};
+
+/// Everything that can happen to the core.
+#[derive(Clone, Debug)]
+pub enum Input<'a> {
+    /// Samples and log records of one request or file chunk.
+    Batch(&'a Batch),
+    /// What a deployer tells.
+    Deployment(DeploymentEvent),
+    /// The clock has come this far: buckets whose end plus the lateness has passed are closed.
+    Tick(Timestamp),
+}
+
+/// Everything that the core can say.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// A verdict changed, or a gate was opened.
+    Verdict(Box<Verdict>),
+    /// A deployment event was refused.
+    Refused(Box<Refusal>),
+}
+
+/// The core.
+#[derive(Debug)]
+pub struct Engine {
+    plan: Arc<Plan>,
+    reducer: Reducer,
+    directory: Directory,
+    /// Gates by the id of their deployment, open and ended.
+    gates: BTreeMap<String, Gate>,
+    watermark: Timestamp,
+    counters: EngineCounters,
+}
+
+/// What the core has counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EngineCounters {
+    /// Buckets closed.
+    pub buckets: u64,
+    /// Changes of verdicts, by the state that was reached.
+    pub verdicts: BTreeMap<VerdictState, u64>,
+    /// Deployment events taken.
+    pub events: u64,
+    /// Deployment events refused.
+    pub refused: u64,
+}
+
+impl Engine {
+    /// A core that has seen nothing.
+    pub fn new(plan: Arc<Plan>) -> Self {
+        let limits = ReducerLimits {
+            series: plan.limits.series,
+            samples_per_bucket: plan.limits.samples_per_bucket,
+            templates: plan.limits.templates,
+            future: plan.limits.future,
+            labels: plan.limits.labels,
+            label_bytes: plan.limits.label_bytes,
+        };
+        Self {
+            reducer: Reducer::new(plan.resolution, limits),
+            directory: Directory::new(Arc::clone(&plan)),
+            gates: BTreeMap::new(),
+            watermark: Timestamp::MIN,
+            counters: EngineCounters::default(),
+            plan,
+        }
+    }
+
+    /// Takes one input and appends what it causes to `outputs`.
+    pub fn step(&mut self, input: Input<'_>, outputs: &mut Vec<Output>) {
+        match input {
+            Input::Batch(batch) => self.reducer.ingest(batch, &mut self.directory),
+            Input::Deployment(event) => self.deployment(event, outputs),
+            Input::Tick(now) => self.tick(now, outputs),
+        }
+    }
+
+    /// The verdict of a deployment as it stands.
+    pub fn verdict(&self, deployment: &str) -> Option<Verdict> {
+        self.gates.get(deployment).map(Gate::verdict)
+    }
+
+    /// The gates, open and ended, by the id of their deployment.
+    pub fn gates(&self) -> impl Iterator<Item = &Gate> {
+        self.gates.values()
+    }
+
+    /// End of the latest closed bucket; [`Timestamp::MIN`] before the first.
+    pub fn watermark(&self) -> Timestamp {
+        self.watermark
+    }
+
+    /// The plan that it works by.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// What has been counted.
+    pub fn counters(&self) -> &EngineCounters {
+        &self.counters
+    }
+
+    /// What the reduce half has counted.
+    pub fn reducer_counters(&self) -> &ReducerCounters {
+        self.reducer.counters()
+    }
+
+    /// How many gates are open.
+    pub fn open_gates(&self) -> usize {
+        self.gates.values().filter(|gate| !gate.is_ended()).count()
+    }
+
+    /// When a replay may stop: the end of the last bake of a gate that is still open, and no
+    /// earlier than `data_end`; with room for the bucket that holds it and for the lateness.
+    pub fn replay_until(&self, data_end: Timestamp) -> Timestamp {
+        let bakes = self
+            .gates
+            .values()
+            .filter(|gate| !gate.is_ended())
+            .map(Gate::bake_until);
+        let end = bakes.fold(data_end, Timestamp::max);
+        let bucket = end.floor(self.plan.resolution);
+        let bucket_end = if bucket == end {
+            end
+        } else {
+            bucket + self.plan.resolution
+        };
+        bucket_end + self.plan.lateness
+    }
+
+    fn tick(&mut self, now: Timestamp, outputs: &mut Vec<Output>) {
+        self.reducer.set_now(now);
+        let watermark = now - self.plan.lateness;
+        loop {
+            if self.is_idle() {
+                self.reducer.skip_idle(watermark - self.plan.resolution);
+            }
+            let Some(bucket) = self.reducer.close_next(watermark) else {
+                break;
+            };
+            self.counters.buckets += 1;
+            self.watermark = self.watermark.max(bucket.interval.end);
+            self.directory.spread(&bucket);
+            for gate in self.gates.values_mut() {
+                let changed = self.directory.judge(gate, bucket.interval);
+                if changed {
+                    Self::announce(&mut self.counters, gate, outputs);
+                }
+            }
+        }
+    }
+
+    /// Whether empty buckets can be passed over: no gate is open that their silence could still
+    /// change. An open gate has noticed it after a day.
+    fn is_idle(&self) -> bool {
+        let next = self.reducer.next_bucket().unwrap_or(Timestamp::MIN);
+        self.gates
+            .values()
+            .all(|gate| gate.is_final() || gate.bake_until() + SILENCE_NOTICED < next)
+    }
+
+    fn deployment(&mut self, event: DeploymentEvent, outputs: &mut Vec<Output>) {
+        let id = event.deployment().to_owned();
+        let changed = match event {
+            DeploymentEvent::Begin(begin) => self.begin(begin),
+            DeploymentEvent::Step(step) => self.on_gate(&id, |gate| gate.report(&step)),
+            DeploymentEvent::Bypass(bypass) => self.on_gate(&id, |gate| gate.bypass(bypass)),
+            DeploymentEvent::End(end) => self.on_gate(&id, |gate| {
+                gate.end(end.at);
+                Ok(false)
+            }),
+        };
+        match changed {
+            Ok(changed) => {
+                self.counters.events += 1;
+                if changed && let Some(gate) = self.gates.get(&id) {
+                    Self::announce(&mut self.counters, gate, outputs);
+                }
+            }
+            Err(refusal) => {
+                self.counters.refused += 1;
+                outputs.push(Output::Refused(Box::new(refusal)));
+            }
+        }
+    }
+
+    fn on_gate(
+        &mut self,
+        id: &str,
+        act: impl FnOnce(&mut Gate) -> Result<bool, crate::gate::GateError>,
+    ) -> Result<bool, Refusal> {
+        let gate = self
+            .gates
+            .get_mut(id)
+            .ok_or_else(|| Refusal::UnknownDeployment {
+                deployment: id.to_owned(),
+            })?;
+        act(gate).map_err(|error| Refusal::Gate {
+            deployment: id.to_owned(),
+            error,
+        })
+    }
+
+    fn begin(&mut self, begin: Begin) -> Result<bool, Refusal> {
+        if let Some(gate) = self.gates.get(&begin.deployment) {
+            let mut repeated = gate.begin.clone();
+            repeated.at = begin.at;
+            // A caller that did not hear our answer asks again: the same question is no mistake.
+            return if repeated == begin {
+                Ok(false)
+            } else {
+                Err(Refusal::DuplicateDeployment {
+                    deployment: begin.deployment,
+                })
+            };
+        }
+        let open_max = self.plan.limits.open_gates;
+        if self.open_gates() >= open_max {
+            return Err(Refusal::TooManyGates { open_max });
+        }
+        let (service, stage) = refusal::resolve(&self.plan, &begin)?;
+        self.directory.expect_hosts(&begin);
+        let plan = &self.plan;
+        let gate = Gate::open(
+            begin,
+            service,
+            stage,
+            plan.resolution,
+            &plan.digest,
+            |name| {
+                plan.checks
+                    .get(name)
+                    .expect("a checked plan names only checks that exist")
+            },
+        );
+        self.gates.insert(gate.begin.deployment.clone(), gate);
+        Ok(true)
+    }
+
+    fn announce(counters: &mut EngineCounters, gate: &Gate, outputs: &mut Vec<Output>) {
+        *counters.verdicts.entry(gate.state()).or_insert(0) += 1;
+        outputs.push(Output::Verdict(Box::new(gate.verdict())));
+    }
+}
+
+/// How many buckets of the past a panel remembers: 6 hours at the default resolution.
+const PANEL_DEPTH: usize = 2_160;
+
+/// How long after the end of its bake a gate is shown empty buckets.
+const SILENCE_NOTICED: Span = Span::from_hours(24);
+
+/// How long after its last sample a host still counts as one of its service.
+const HOST_MEMORY: Span = Span::from_minutes(30);

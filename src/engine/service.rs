@@ -1,0 +1,146 @@
+//! What the core knows of one service: its hosts, and a panel for each of its checks.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::PANEL_DEPTH;
+use crate::{
+    detect::{HostBook, HostId, Panel},
+    event::{Labels, Timestamp},
+    plan::{Check, LabelMatcher, Plan, ServicePlan},
+};
+
+/// What the core knows of one service.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) plan: ServicePlan,
+    /// The checks that its stages use, ascending by name, each with what it sees.
+    pub(super) panels: Vec<CheckPanel>,
+    pub(super) hosts: HostBook,
+    /// Every host of `hosts` once.
+    pub(super) by_name: BTreeMap<Arc<str>, HostId>,
+    /// By host.
+    pub(super) facts: Vec<HostFacts>,
+}
+
+/// A check and what it sees.
+#[derive(Debug)]
+pub(super) struct CheckPanel {
+    pub(super) check: Check,
+    pub(super) panel: Panel,
+}
+
+/// What labels and samples tell about a host.
+#[derive(Clone, Debug, Default)]
+pub(super) struct HostFacts {
+    /// Its region; the smallest where its series disagree.
+    pub(super) region: Option<Arc<str>>,
+    /// Versions it was seen with, and the end of the latest bucket with each.
+    pub(super) versions: BTreeMap<Arc<str>, Timestamp>,
+    /// By stage of the service: whether a series of the host fulfils the stage's `match`.
+    pub(super) stages: Vec<bool>,
+    /// Start of the first bucket with data of it.
+    pub(super) first_data: Option<Timestamp>,
+    /// End of the latest bucket with data of it.
+    pub(super) last_data: Option<Timestamp>,
+}
+
+impl Service {
+    pub(super) fn new(plan: &Plan, service: &ServicePlan) -> Self {
+        let mut names: Vec<&str> = service
+            .stages
+            .iter()
+            .flat_map(|stage| &stage.checks)
+            .map(|used| used.check.as_str())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        let panels = names
+            .into_iter()
+            .filter_map(|name| plan.checks.get(name))
+            .map(|check| CheckPanel {
+                check: check.clone(),
+                panel: Panel::new(plan.resolution, PANEL_DEPTH),
+            })
+            .collect();
+        Self {
+            plan: service.clone(),
+            panels,
+            hosts: HostBook::default(),
+            by_name: BTreeMap::new(),
+            facts: Vec::new(),
+        }
+    }
+
+    /// Whether series and records with these labels belong to the service; `told` is what the
+    /// service label says.
+    pub(super) fn owns(&self, labels: &Labels, told: Option<&str>) -> bool {
+        match &self.plan.matchers {
+            Some(matchers) => matches_all(matchers, labels),
+            None => told == Some(self.plan.name.as_str()),
+        }
+    }
+
+    /// The id of a host, which is added if it is new.
+    pub(super) fn host(&mut self, name: &str, now: Timestamp) -> HostId {
+        if let Some(id) = self.by_name.get(name) {
+            return *id;
+        }
+        let name: Arc<str> = name.into();
+        let id = self.hosts.add(Arc::clone(&name), now);
+        self.by_name.insert(name, id);
+        self.facts.push(HostFacts {
+            stages: vec![false; self.plan.stages.len()],
+            ..HostFacts::default()
+        });
+        id
+    }
+
+    /// Learns what the labels of a series tell about its host.
+    pub(super) fn learn(&mut self, host: HostId, labels: &Labels, region: Option<&str>) {
+        let facts = &mut self.facts[host.0 as usize];
+        if let Some(region) = region
+            && facts.region.as_deref().is_none_or(|known| region < known)
+        {
+            facts.region = Some(region.into());
+        }
+        for (known, stage) in facts.stages.iter_mut().zip(&self.plan.stages) {
+            *known |= matches_all(&stage.matchers, labels);
+        }
+    }
+
+    /// Notes that data of the host, with the version that its labels tell, was in the bucket.
+    pub(super) fn heard(
+        &mut self,
+        host: HostId,
+        version: Option<&Arc<str>>,
+        start: Timestamp,
+        end: Timestamp,
+    ) {
+        let facts = &mut self.facts[host.0 as usize];
+        facts.first_data.get_or_insert(start);
+        facts.last_data = Some(end);
+        if let Some(version) = version {
+            match facts.versions.get_mut(version) {
+                Some(last) => *last = end,
+                None => {
+                    facts.versions.insert(Arc::clone(version), end);
+                }
+            }
+        }
+    }
+}
+
+impl HostFacts {
+    /// The version that the host runs, as far as its labels tell: the one seen last; of two seen
+    /// at once, the greater name.
+    pub(super) fn version(&self) -> Option<&str> {
+        self.versions
+            .iter()
+            .max_by_key(|(_, last)| **last)
+            .map(|(version, _)| &**version)
+    }
+}
+
+pub(super) fn matches_all(matchers: &[LabelMatcher], labels: &Labels) -> bool {
+    matchers.iter().all(|matcher| matcher.matches(labels))
+}

@@ -1,0 +1,5 @@
+//! Where inputs come from when they do not come over the wire: recordings.
+
+pub mod files;
+pub mod recording;
+pub mod timeline;
