@@ -22,6 +22,7 @@ mod load;
 mod new_template;
 mod panel;
 mod sigma;
+mod stats;
 mod view;
 
 pub use coverage::{Coverage, Covered};
