@@ -60,6 +60,10 @@ mod tests {
     use super::*;
 
     /// Degrees of freedom, tail, quantile: computed with 40 digits by mpmath and equal to SciPy's.
+    #[expect(
+        clippy::unreadable_literal,
+        reason = "a table of numbers, not of words"
+    )]
     const GOLDEN: &[(f64, f64, f64)] = &[
         (1.0, 4.000000e-01, 0.32491969623290625),
         (1.0, 5.000000e-02, 6.3137515146750427),
