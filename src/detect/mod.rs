@@ -25,6 +25,7 @@ mod robust;
 mod sigma;
 #[cfg(test)]
 mod test_support;
+mod stats;
 mod view;
 mod wording;
 
