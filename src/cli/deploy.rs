@@ -26,6 +26,7 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Event {
     /// A version enters a stage: opens its gate
+    #[command(disable_version_flag = true)]
     Begin(Box<BeginArguments>),
     /// Reports how a step went
     Step(StepArguments),
