@@ -1,8 +1,11 @@
 //! The command line: one file per subcommand; the only code that prints.
 
 mod check;
+mod deploy;
 mod print;
 mod replay;
+mod serve;
+mod verdict;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -38,11 +41,18 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the engine: ingest, verdict API, metrics
+    Serve(serve::Arguments),
     /// Run a recording through the same core as fast as it goes
     #[command(after_help = EXIT_CODES)]
     Replay(replay::Arguments),
     /// Lint a configuration: every fault at once
     Check(check::Arguments),
+    /// Tell a running engine about a deployment
+    Deploy(deploy::Arguments),
+    /// Ask a running engine for a verdict, or wait for a final one
+    #[command(after_help = EXIT_CODES)]
+    Verdict(verdict::Arguments),
 }
 
 /// Runs the command line and gives the exit code.
@@ -61,7 +71,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     ExitCode::from(match arguments.command {
+        Command::Serve(arguments) => serve::run(arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Deploy(arguments) => deploy::run(arguments),
+        Command::Verdict(arguments) => verdict::run(&arguments),
     })
 }

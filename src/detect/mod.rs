@@ -21,8 +21,12 @@ mod finding;
 mod load;
 mod new_template;
 mod panel;
+mod robust;
 mod sigma;
+#[cfg(test)]
+mod test_support;
 mod view;
+mod wording;
 
 pub use coverage::{Coverage, Covered};
 pub use detector::Detector;
