@@ -14,25 +14,25 @@ use sluice::{
 
 /// The core of a test, with all that it has said.
 #[derive(Debug)]
-pub struct Driver {
-    pub engine: Engine,
-    pub outputs: Vec<Output>,
+pub(crate) struct Driver {
+    pub(crate) engine: Engine,
+    pub(crate) outputs: Vec<Output>,
 }
 
 impl Driver {
-    pub fn new(plan: &Arc<Plan>) -> Self {
+    pub(crate) fn new(plan: &Arc<Plan>) -> Self {
         Self {
             engine: Engine::new(Arc::clone(plan)),
             outputs: Vec::new(),
         }
     }
 
-    pub fn step(&mut self, input: Input<'_>) {
+    pub(crate) fn step(&mut self, input: Input<'_>) {
         self.engine.step(input, &mut self.outputs);
     }
 
     /// The verdicts that were said, in order.
-    pub fn verdicts(&self) -> impl Iterator<Item = &Verdict> {
+    pub(crate) fn verdicts(&self) -> impl Iterator<Item = &Verdict> {
         self.outputs.iter().filter_map(|output| match output {
             Output::Verdict(verdict) => Some(&**verdict),
             Output::Refused(_) => None,
@@ -40,7 +40,7 @@ impl Driver {
     }
 
     /// What `replay --output json` would print: changes and refusals, then the final verdicts.
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let line = |kind, verdict: Verdict| {
             serde_json::to_string(&Line { kind, verdict }).expect("a verdict is plain data")
         };
@@ -56,12 +56,12 @@ impl Driver {
     }
 }
 
-pub fn plan(text: &str) -> Arc<Plan> {
+pub(crate) fn plan(text: &str) -> Arc<Plan> {
     Arc::new(Plan::parse(text).unwrap_or_else(|faults| panic!("{faults}\n{text}")))
 }
 
 /// A deployment of version v2 to the stage `canary` of the service `app`.
-pub fn begin(at: Timestamp, deployment: &str) -> Begin {
+pub(crate) fn begin(at: Timestamp, deployment: &str) -> Begin {
     Begin {
         at,
         deployment: deployment.to_owned(),
@@ -77,7 +77,12 @@ pub fn begin(at: Timestamp, deployment: &str) -> Begin {
 }
 
 /// Samples of one series of the service `app`.
-pub fn block(metric: &str, labels: &[(&str, &str)], kind: Kind, points: Vec<Point>) -> SeriesBlock {
+pub(crate) fn block(
+    metric: &str,
+    labels: &[(&str, &str)],
+    kind: Kind,
+    points: Vec<Point>,
+) -> SeriesBlock {
     let names = [(METRIC_NAME, metric), ("service", "app")];
     SeriesBlock {
         labels: Labels::new(labels.iter().chain(&names).copied()),
@@ -90,7 +95,7 @@ pub fn block(metric: &str, labels: &[(&str, &str)], kind: Kind, points: Vec<Poin
     }
 }
 
-pub fn point(at: Timestamp, value: Value) -> Point {
+pub(crate) fn point(at: Timestamp, value: Value) -> Point {
     Point {
         at,
         start: None,
@@ -99,7 +104,12 @@ pub fn point(at: Timestamp, value: Value) -> Point {
 }
 
 /// A log record of the service `app`.
-pub fn record(at: Timestamp, labels: &[(&str, &str)], severity: Severity, body: &str) -> LogRecord {
+pub(crate) fn record(
+    at: Timestamp,
+    labels: &[(&str, &str)],
+    severity: Severity,
+    body: &str,
+) -> LogRecord {
     LogRecord {
         at,
         severity,
@@ -109,7 +119,7 @@ pub fn record(at: Timestamp, labels: &[(&str, &str)], severity: Severity, body: 
     }
 }
 
-pub fn batch(series: Vec<SeriesBlock>, logs: Vec<LogRecord>) -> Batch {
+pub(crate) fn batch(series: Vec<SeriesBlock>, logs: Vec<LogRecord>) -> Batch {
     Batch {
         series,
         logs,
@@ -119,15 +129,15 @@ pub fn batch(series: Vec<SeriesBlock>, logs: Vec<LogRecord>) -> Batch {
 
 /// Numbers that look random and are the same in every run.
 #[derive(Clone, Debug)]
-pub struct Noise(u64);
+pub(crate) struct Noise(u64);
 
 impl Noise {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// Splitmix64.
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = self.0;
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -136,22 +146,22 @@ impl Noise {
     }
 
     /// In [0, 1).
-    pub fn uniform(&mut self) -> f64 {
+    pub(crate) fn uniform(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// Roughly normal, with mean 0 and standard deviation 1.
-    pub fn normal(&mut self) -> f64 {
+    pub(crate) fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
     }
 
     /// Whether something of this chance happens.
-    pub fn happens(&mut self, chance: f64) -> bool {
+    pub(crate) fn happens(&mut self, chance: f64) -> bool {
         self.uniform() < chance
     }
 
     /// In `0..below`.
-    pub fn below(&mut self, below: usize) -> usize {
+    pub(crate) fn below(&mut self, below: usize) -> usize {
         (self.next() % below.max(1) as u64) as usize
     }
 }
