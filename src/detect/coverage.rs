@@ -11,6 +11,9 @@ use crate::{
 /// Share of the bake, in percent, in which every judged host must have been heard.
 const COVERED_PERCENT_MIN: u64 = 80;
 
+/// Buckets with data from which on their mean distance counts as a cadence.
+const CADENCE_BUCKETS_MIN: u64 = 10;
+
 /// Follows, for one check of one deployment, which of the judged hosts were heard and when.
 ///
 /// A host is heard while any series (or log record) that the check selects came from it within its
@@ -38,6 +41,9 @@ struct Heard {
     buckets: u64,
     /// In the gap that is open, if it is still ordinary.
     pending: u64,
+    /// The smallest mean distance of its buckets with data so far: long gaps raise the mean, and
+    /// must not make themselves ordinary.
+    cadence: Option<Span>,
 }
 
 /// What was heard of a host.
@@ -46,6 +52,8 @@ struct Sign {
     last: Option<Timestamp>,
     /// Longest gap that is ordinary.
     ordinary: Span,
+    /// The smallest mean distance of its buckets with data, if enough of them are known.
+    cadence: Option<Span>,
     /// Why it is not heard, if it is not.
     cause: Option<NoDataCause>,
 }
@@ -118,12 +126,14 @@ impl Coverage {
             return Sign {
                 last,
                 ordinary: view.hosts.log_patience(host),
+                cadence: None,
                 cause,
             };
         }
         let mut last: Option<Timestamp> = None;
         let mut loss = None;
         let mut usual = Span::ZERO;
+        let mut covered = 0;
         for (_, group) in view.panel.groups() {
             let Some(track) = group.track(host) else {
                 continue;
@@ -132,10 +142,13 @@ impl Coverage {
             if track.has_data() {
                 last = last.max(Some(track.last_seen));
                 usual = usual.max(cadence(track.first_seen, track.last_seen, track.covered));
+                covered = covered.max(track.covered);
             }
         }
-        let ordinary = view.panel.resolution().max(usual).times(5);
-        let patience = base_patience(view).max(ordinary);
+        let smallest = self.heard.get(&host).and_then(|heard| heard.cadence);
+        let smallest = smallest.map_or(usual, |smallest| smallest.min(usual));
+        let ordinary = view.panel.resolution().max(smallest).times(5);
+        let patience = base_patience(view).max(usual.times(5));
         let silent = match last {
             None if view.panel.is_empty() => Some(NoDataCause::NothingSelected),
             None => Some(NoDataCause::NeverArrived),
@@ -155,6 +168,7 @@ impl Coverage {
         Sign {
             last,
             ordinary,
+            cadence: (CADENCE_BUCKETS_MIN <= covered).then_some(smallest),
             cause,
         }
     }
@@ -195,6 +209,7 @@ impl Coverage {
 
 impl Heard {
     fn count(&mut self, sign: &Sign, view: &View<'_>) {
+        self.cadence = sign.cadence.or(self.cadence);
         let silence = sign.last.map(|last| view.bucket.end - last);
         if sign.cause.is_some() || silence.is_none_or(|silence| sign.ordinary < silence) {
             self.pending = 0;
