@@ -337,92 +337,93 @@ mod tests {
         silence_is_never_ok(&log_check(plan()), |_, _| Feed::Records(1.0));
     }
 
+    type Row = (
+        &'static str,
+        &'static [&'static str],
+        &'static [&'static str],
+        fn(&str, i64) -> Feed,
+        CheckState,
+        Option<NoDataCause>,
+    );
+    const ROWS: [Row; 8] = [
+        (
+            "all speak",
+            &["c1"],
+            &["f1"],
+            |_, _| Feed::Value(1.0),
+            Ok,
+            None,
+        ),
+        (
+            "stopped, the fleet speaks",
+            &["c1"],
+            &["f1", "f2"],
+            |host, at| silent_from("c1", 100)(host, at),
+            Breach,
+            None,
+        ),
+        (
+            "never heard, the fleet speaks",
+            &["c1"],
+            &["f1", "f2"],
+            |host, at| silent_from("c1", -999)(host, at),
+            Breach,
+            None,
+        ),
+        (
+            "a removed fleet host is no outage",
+            &["c1"],
+            &["f1", "f2"],
+            |host, at| match host {
+                "f1" => silent_from("f1", 0)(host, at),
+                _ => silent_from("c1", 100)(host, at),
+            },
+            Breach,
+            None,
+        ),
+        (
+            "all fall silent at once",
+            &["c1"],
+            &["f1", "f2"],
+            |_, at| {
+                if at < 100 {
+                    Feed::Value(1.0)
+                } else {
+                    Feed::Silent
+                }
+            },
+            NoData,
+            Some(NoFleet),
+        ),
+        (
+            "another judged host speaks",
+            &["c1", "c2"],
+            &[],
+            |host, at| silent_from("c2", 100)(host, at),
+            Breach,
+            None,
+        ),
+        (
+            "the lone host stops before the deployment",
+            &["c1"],
+            &[],
+            |host, at| silent_from("c1", 0)(host, at),
+            NoData,
+            Some(NeverArrived),
+        ),
+        (
+            "nobody ever",
+            &["c1"],
+            &["f1"],
+            |_, _| Feed::Silent,
+            NoData,
+            Some(NothingSelected),
+        ),
+    ];
+
     #[test]
     fn a_silent_host_is_a_breach_only_with_a_witness() {
-        type Row = (
-            &'static str,
-            &'static [&'static str],
-            &'static [&'static str],
-            fn(&str, i64) -> Feed,
-            CheckState,
-            Option<NoDataCause>,
-        );
-        let rows: [Row; 8] = [
-            (
-                "all speak",
-                &["c1"],
-                &["f1"],
-                |_, _| Feed::Value(1.0),
-                Ok,
-                None,
-            ),
-            (
-                "stopped, the fleet speaks",
-                &["c1"],
-                &["f1", "f2"],
-                |host, at| silent_from("c1", 100)(host, at),
-                Breach,
-                None,
-            ),
-            (
-                "never heard, the fleet speaks",
-                &["c1"],
-                &["f1", "f2"],
-                |host, at| silent_from("c1", -999)(host, at),
-                Breach,
-                None,
-            ),
-            (
-                "a removed fleet host is no outage",
-                &["c1"],
-                &["f1", "f2"],
-                |host, at| match host {
-                    "f1" => silent_from("f1", 0)(host, at),
-                    _ => silent_from("c1", 100)(host, at),
-                },
-                Breach,
-                None,
-            ),
-            (
-                "all fall silent at once",
-                &["c1"],
-                &["f1", "f2"],
-                |_, at| {
-                    if at < 100 {
-                        Feed::Value(1.0)
-                    } else {
-                        Feed::Silent
-                    }
-                },
-                NoData,
-                Some(NoFleet),
-            ),
-            (
-                "another judged host speaks",
-                &["c1", "c2"],
-                &[],
-                |host, at| silent_from("c2", 100)(host, at),
-                Breach,
-                None,
-            ),
-            (
-                "the lone host stops before the deployment",
-                &["c1"],
-                &[],
-                |host, at| silent_from("c1", 0)(host, at),
-                NoData,
-                Some(NeverArrived),
-            ),
-            (
-                "nobody ever",
-                &["c1"],
-                &["f1"],
-                |_, _| Feed::Silent,
-                NoData,
-                Some(NothingSelected),
-            ),
-        ];
-        for (name, one_box, fleet, feed, state, cause) in rows {
+        for (name, one_box, fleet, feed, state, cause) in ROWS {
             let mut bench = Bench::new(series_check(plan()), one_box, fleet);
             let last = bench.run(200, feed).pop().unwrap();
             assert_eq!(

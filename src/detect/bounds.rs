@@ -368,7 +368,8 @@ mod tests {
         let findings = bench.run(200, |_, bucket| match bucket {
             // A gap of a minute neither ends nor interrupts the stretch; a value in range does.
             60..66 => Feed::Silent,
-            40..50 | 51..90 => Feed::Value(95.0),
+            50 => Feed::Value(50.0),
+            40..90 => Feed::Value(95.0),
             _ => Feed::Value(50.0),
         });
         let breach = first(&findings, Breach).unwrap();

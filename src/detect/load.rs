@@ -360,7 +360,6 @@ mod tests {
                 .bake(120);
             let findings = bench.run_metrics(150, |metric, host, bucket| match (metric, host) {
                 ("m", "f1") => production(bucket),
-                (_, "f1") => Feed::Value(0.0),
                 (_, "c1") => Feed::Value(110.0),
                 _ => Feed::Value(0.0),
             });

@@ -108,7 +108,7 @@ impl NewTemplate {
 
     /// Judges the bucket that has just closed.
     pub fn observe(&mut self, view: &View<'_>) -> Finding {
-        let basis = self.basis(view);
+        let basis = Self::basis(view);
         let uncovered = uncovered(&mut self.coverage, view, &self.selection, basis);
         let has_past = *self.has_past.get_or_insert_with(|| {
             let hosts = view.one_box.iter().chain(view.fleet);
@@ -189,13 +189,13 @@ impl NewTemplate {
     }
 
     /// The hosts to compare with whose log streams live.
-    fn fleet_alive(&self, view: &View<'_>) -> usize {
+    fn fleet_alive(view: &View<'_>) -> usize {
         let alive = |host: &&HostId| view.log_life(**host).is_ok();
         view.fleet.iter().filter(alive).count()
     }
 
-    fn basis(&self, view: &View<'_>) -> Basis {
-        if self.fleet_alive(view) == 0 {
+    fn basis(view: &View<'_>) -> Basis {
+        if Self::fleet_alive(view) == 0 {
             Basis::Model
         } else {
             Basis::Exchangeable
@@ -204,7 +204,7 @@ impl NewTemplate {
 
     fn weigh(&self, view: &View<'_>, found: &Found, has_past: bool) -> Weighed {
         let judged = view.one_box.len();
-        let fleet = self.fleet_alive(view);
+        let fleet = Self::fleet_alive(view);
         let cells = found.cells.len();
         if fleet == 0 {
             let enough = LONE_COUNT_MIN <= cells && LONE_COUNT_MIN as u64 <= found.count;
@@ -322,84 +322,85 @@ mod tests {
         });
     }
 
+    type Row = (
+        &'static str,
+        &'static [&'static str],
+        &'static [&'static str],
+        Severity,
+        fn(&str, i64) -> bool,
+        &'static [CheckState],
+    );
+    const FLEET: &[&str] = &FLEET_9;
+    const ROWS: [Row; 8] = [
+        (
+            "nothing new",
+            &["c1"],
+            FLEET,
+            Severity::ERROR,
+            |_, _| false,
+            &[Warming, Ok],
+        ),
+        (
+            "on the one-box again and again",
+            &["c1"],
+            FLEET,
+            Severity::ERROR,
+            |host, at| host == "c1" && 60 <= at,
+            &[Warming, Ok, Undecided, Breach],
+        ),
+        (
+            "a single burst is chance",
+            &["c1"],
+            FLEET,
+            Severity::ERROR,
+            |host, at| host == "c1" && (60..80).contains(&at),
+            &[Warming, Ok, Undecided],
+        ),
+        (
+            "the fleet writes it too",
+            &["c1"],
+            FLEET,
+            Severity::ERROR,
+            |_, at| 60 <= at,
+            &[Warming, Ok],
+        ),
+        (
+            "the fleet writes it later",
+            &["c1"],
+            FLEET,
+            Severity::ERROR,
+            |host, at| (host == "c1" && 60 <= at) || (host == "f1" && at == 100),
+            &[Warming, Ok, Undecided, Ok],
+        ),
+        (
+            "it was seen before",
+            &["c1"],
+            FLEET,
+            Severity::ERROR,
+            |host, at| host == "c1" && (at == -300 || 60 <= at),
+            &[Warming, Ok],
+        ),
+        (
+            "only while it restarts",
+            &["c1"],
+            FLEET,
+            Severity::ERROR,
+            |host, at| host == "c1" && (0..30).contains(&at),
+            &[Warming, Ok],
+        ),
+        (
+            "new information never blocks",
+            &["c1"],
+            FLEET,
+            Severity::INFO,
+            |host, at| host == "c1" && 60 <= at,
+            &[Warming, Ok],
+        ),
+    ];
+
     #[test]
     fn a_new_error_is_a_breach_when_chance_cannot_put_it_on_the_one_box_alone() {
-        type Row = (
-            &'static str,
-            &'static [&'static str],
-            &'static [&'static str],
-            Severity,
-            fn(&str, i64) -> bool,
-            &'static [CheckState],
-        );
-        const FLEET: &[&str] = &FLEET_9;
-        let rows: [Row; 8] = [
-            (
-                "nothing new",
-                &["c1"],
-                FLEET,
-                Severity::ERROR,
-                |_, _| false,
-                &[Warming, Ok],
-            ),
-            (
-                "on the one-box again and again",
-                &["c1"],
-                FLEET,
-                Severity::ERROR,
-                |host, at| host == "c1" && 60 <= at,
-                &[Warming, Ok, Undecided, Breach],
-            ),
-            (
-                "a single burst is chance",
-                &["c1"],
-                FLEET,
-                Severity::ERROR,
-                |host, at| host == "c1" && (60..80).contains(&at),
-                &[Warming, Ok, Undecided],
-            ),
-            (
-                "the fleet writes it too",
-                &["c1"],
-                FLEET,
-                Severity::ERROR,
-                |_, at| 60 <= at,
-                &[Warming, Ok],
-            ),
-            (
-                "the fleet writes it later",
-                &["c1"],
-                FLEET,
-                Severity::ERROR,
-                |host, at| (host == "c1" && 60 <= at) || (host == "f1" && at == 100),
-                &[Warming, Ok, Undecided, Ok],
-            ),
-            (
-                "it was seen before",
-                &["c1"],
-                FLEET,
-                Severity::ERROR,
-                |host, at| host == "c1" && (at == -300 || 60 <= at),
-                &[Warming, Ok],
-            ),
-            (
-                "only while it restarts",
-                &["c1"],
-                FLEET,
-                Severity::ERROR,
-                |host, at| host == "c1" && (0..30).contains(&at),
-                &[Warming, Ok],
-            ),
-            (
-                "new information never blocks",
-                &["c1"],
-                FLEET,
-                Severity::INFO,
-                |host, at| host == "c1" && 60 <= at,
-                &[Warming, Ok],
-            ),
-        ];
-        for (name, one_box, fleet, severity, is_new, expected) in rows {
+        for (name, one_box, fleet, severity, is_new, expected) in ROWS {
             let findings = run(one_box, fleet, severity, is_new);
             assert_eq!(states(&findings), expected, "{name}");
         }

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     files::{self, FileError},
+    journals::Journals,
     timeline::Timeline,
 };
 use crate::{
@@ -32,6 +33,8 @@ pub struct Recording {
 pub enum Inputs {
     /// Data files, to be merged by time.
     Timeline(Timeline),
+    /// Journals: the inputs of a live run in their order.
+    Journals(Journals),
 }
 
 /// Why a recording cannot be replayed.
@@ -72,27 +75,27 @@ impl Recording {
         for path in paths {
             found.look(path)?;
         }
-        let config = config
-            .map(Path::to_path_buf)
-            .or(found.config)
-            .ok_or(RecordingError::NoPlan)?;
+        let config = config.map(Path::to_path_buf).or(found.config).ok_or(RecordingError::NoPlan)?;
         let text = files::text(&config).map_err(RecordingError::File)?;
-        let plan = Plan::parse(&text).map_err(|faults| RecordingError::Plan {
-            path: config,
-            faults,
-        })?;
+        let plan =
+            Plan::parse(&text).map_err(|faults| RecordingError::Plan { path: config, faults })?;
         if let Some(deployments) = deployments {
-            found
-                .data
-                .retain(|(_, format)| *format != Format::Deployments);
-            found
-                .data
-                .push((deployments.to_path_buf(), Format::Deployments));
+            found.data.retain(|(_, format)| *format != Format::Deployments);
+            found.data.push((deployments.to_path_buf(), Format::Deployments));
         }
         let Some((first, _)) = found.data.first().cloned() else {
             let path = paths.first().cloned().unwrap_or_default();
             return Err(RecordingError::NoData { path });
         };
+        let is_journal = |format: Format| format == Format::Journal;
+        if found.data.iter().any(|(_, format)| is_journal(*format)) {
+            if !found.data.iter().all(|(_, format)| is_journal(*format)) {
+                return Err(RecordingError::Mixed);
+            }
+            let paths = found.data.into_iter().map(|(path, _)| path).collect();
+            let inputs = Inputs::Journals(Journals::new(paths));
+            return Ok(Self { plan: Arc::new(plan), inputs, notes: Vec::new() });
+        }
         let mut timeline = Timeline::new(plan.resolution);
         let mut notes = Vec::new();
         for (path, format) in &found.data {
@@ -102,11 +105,7 @@ impl Recording {
         if timeline.is_empty() {
             return Err(RecordingError::NoData { path: first });
         }
-        Ok(Self {
-            plan: Arc::new(plan),
-            inputs: Inputs::Timeline(timeline),
-            notes,
-        })
+        Ok(Self { plan: Arc::new(plan), inputs: Inputs::Timeline(timeline), notes })
     }
 }
 
@@ -115,6 +114,7 @@ impl Inputs {
     pub fn len(&self) -> usize {
         match self {
             Self::Timeline(timeline) => timeline.len(),
+            Self::Journals(journals) => journals.len(),
         }
     }
 
@@ -138,6 +138,7 @@ impl Inputs {
                 timeline.play(engine, said);
                 Ok(())
             }
+            Self::Journals(journals) => journals.play(engine, said),
         }
     }
 }

@@ -3,14 +3,14 @@
 mod rules;
 mod trend;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use super::{
     Basis, CheckState, Coverage, Evidence, Finding, Group, HostId, Setup, View,
     wording::{host_list, metric_name, number, percent, selection_name, uncovered},
 };
 use crate::{
-    event::{Interval, Span, Timestamp, Unit},
+    event::{Interval, Span, Timestamp},
     plan::{Check, DetectorPlan, Slope},
 };
 use rules::{Budget, FLEET_MIN, Past, Reading, against_fleet, against_limits, against_past};
@@ -18,9 +18,14 @@ use trend::Trend;
 
 /// Looks in a row that must be too steep.
 const LOOKS_MIN: u32 = 3;
+/// Likewise by the host's own past alone: a leak is steep for a window more, a shift is not.
+const LOOKS_ALONE_MIN: u32 = 8;
 /// Looks in one length of the window: at limits, and at statistics, where each look costs alpha.
-const LOOKS_PER_WINDOW: i64 = 60;
+const LOOKS_PER_WINDOW: i64 = 30;
 const LOOKS_PER_WINDOW_STATISTICAL: i64 = 8;
+/// Pasts that are read in one bucket at most, so that a deployment over many hosts does not hold up
+/// its buckets.
+const PASTS_PER_BUCKET: usize = 500;
 /// Share of alpha where the check was given none.
 const ALPHA_DEFAULT: f64 = 0.001;
 
@@ -31,7 +36,8 @@ const ALPHA_DEFAULT: f64 = 0.001;
 /// The window begins after the grace at the earliest, and is never longer than the bake leaves
 /// room for. It is judged when it is half full. A slope is Theil and Sen's over medians of blocks;
 /// beside it, the level, the envelope and the later half of the window must rise too, so that
-/// saw-teeth, restarts and caches that fill up are no leaks; three looks in a row. Looks are spread
+/// saw-teeth, restarts and caches that fill up are no leaks; three looks in a row, by the own past
+/// alone for a whole window, and beyond the range that this past had. Looks are spread
 /// over time by the name of the metric.
 #[derive(Clone, Debug)]
 pub struct Derivative {
@@ -52,6 +58,8 @@ pub struct Derivative {
     groups: Vec<Option<Outcome>>,
     streaks: BTreeMap<(usize, Option<HostId>), Streak>,
     pasts: BTreeMap<(usize, HostId), Option<Past>>,
+    /// How many pasts may still be read in this bucket.
+    pasts_left: usize,
 }
 
 /// Looks in a row that were too steep.
@@ -117,6 +125,7 @@ impl Derivative {
             groups: Vec::new(),
             streaks: BTreeMap::new(),
             pasts: BTreeMap::new(),
+            pasts_left: 0,
         }
     }
 
@@ -135,12 +144,13 @@ impl Derivative {
             });
         }
         self.groups.resize(view.panel.len(), None);
+        self.pasts_left = PASTS_PER_BUCKET;
         let window = Interval {
             start: start.max(view.bucket.end - self.window),
             end: view.bucket.end,
         };
         for (index, group) in view.panel.groups() {
-            if self.groups[index].is_none() || self.is_due(view, group) {
+            if self.is_due(view, group) {
                 let outcome = self.look(view, index, group, window);
                 self.groups[index] = Some(outcome);
             }
@@ -199,7 +209,9 @@ impl Derivative {
                 .iter()
                 .filter_map(|(host, trend)| {
                     let mut reading = against_limits(*host, trend, self.max, self.min)?;
-                    reading.exceeds &= is_full || self.is_beyond_past(view, group, *host, trend);
+                    let from = self.began_at - self.window.times(4);
+                    reading.exceeds &=
+                        is_full || self.is_beyond_past(view, group, *host, trend, from);
                     Some(reading)
                 })
                 .collect()
@@ -214,6 +226,8 @@ impl Derivative {
         if readings.is_empty() {
             return Outcome::undecided(if self.has_limit() {
                 "a level that is not 0, to which a relative slope could refer"
+            } else if self.pasts_left == 0 {
+                "the past to be read"
             } else {
                 "nothing more: neither a fleet nor a past to compare with"
             });
@@ -223,13 +237,19 @@ impl Derivative {
         self.weigh(view, index, &readings, is_complete, is_full)
     }
 
-    /// Whether a window that is not full yet has already left the range of the host's past: the
-    /// rising side of a saw-tooth fills half a window easily, but stays in its range.
-    fn is_beyond_past(&self, view: &View<'_>, group: &Group, host: HostId, trend: &Trend) -> bool {
+    /// Whether the window ends beyond the range that the host's past had since `from`. The rising
+    /// side of a saw-tooth or of a day fills half a window easily, but stays in its range.
+    fn is_beyond_past(
+        &self,
+        view: &View<'_>,
+        group: &Group,
+        host: HostId,
+        trend: &Trend,
+        from: Timestamp,
+    ) -> bool {
         let Some(track) = group.track(host) else {
             return false;
         };
-        let from = self.began_at - self.window.times(4);
         let past = track.weighted(view.panel.resolution(), from, self.began_at);
         let range = past
             .map(|(value, exposure)| f64::from(value) / f64::from(exposure))
@@ -250,15 +270,26 @@ impl Derivative {
         budget: Budget,
     ) -> Vec<Reading> {
         let (window, began_at) = (self.window, self.began_at);
-        judged
+        let mut pasts = std::mem::take(&mut self.pasts);
+        let readings = judged
             .iter()
             .filter_map(|(host, trend)| {
-                let past = self.pasts.entry((index, *host)).or_insert_with(|| {
-                    Past::of(group, *host, view.panel.resolution(), window, began_at)
-                });
-                Some(against_past(*host, trend, past.as_ref()?, window, budget))
+                let past = match pasts.entry((index, *host)) {
+                    Entry::Occupied(entry) => entry.into_mut(),
+                    Entry::Vacant(entry) => {
+                        self.pasts_left = self.pasts_left.checked_sub(1)?;
+                        let resolution = view.panel.resolution();
+                        entry.insert(Past::of(group, *host, resolution, window, began_at))
+                    }
+                };
+                let mut reading = against_past(*host, trend, past.as_ref()?, window, budget);
+                reading.exceeds = reading.exceeds
+                    && self.is_beyond_past(view, group, *host, trend, Timestamp::MIN);
+                Some(reading)
             })
-            .collect()
+            .collect();
+        self.pasts = pasts;
+        readings
     }
 
     fn budget(&self, view: &View<'_>) -> Budget {
@@ -299,7 +330,11 @@ impl Derivative {
             });
             streak.looks += 1;
             is_open = true;
-            if LOOKS_MIN <= streak.looks {
+            let looks_min = match reading.basis {
+                Basis::Model => LOOKS_ALONE_MIN,
+                Basis::Slo | Basis::GaussianHosts | Basis::Exchangeable => LOOKS_MIN,
+            };
+            if looks_min <= streak.looks {
                 first = Some(first.map_or(streak.first, |first| first.min(streak.first)));
                 breaching.push(reading);
             }
@@ -348,10 +383,14 @@ impl Derivative {
             .map(|outcome| outcome.state)
             .max()
             .unwrap_or(CheckState::Undecided);
-        if state != CheckState::Breach
-            && let Some(finding) = uncovered
-        {
-            return finding;
+        if state != CheckState::Breach {
+            if let Some(finding) = uncovered {
+                return finding;
+            }
+            let unseen = self.groups.iter().filter(|group| group.is_none()).count();
+            if 0 < unseen {
+                return Finding::warming(format!("the first look at {unseen} metrics"));
+            }
         }
         let mut worst: Vec<(f64, usize, &Outcome)> = view
             .panel
@@ -411,7 +450,7 @@ impl Derivative {
             host_list(&hosts)
         );
         if outcome.state == CheckState::Breach
-            && let Some(hours) = exhaustion(reading, group.unit)
+            && let Some(hours) = reading.exhaustion(group.unit)
         {
             note = format!("{note}; at this pace {hours}");
         }
@@ -443,31 +482,6 @@ impl Outcome {
 
     fn steepness(&self) -> f64 {
         self.reading.map_or(0.0, |reading| reading.steepness())
-    }
-}
-
-/// When a share is full, or something is used up, if the trend goes on.
-fn exhaustion(reading: &Reading, unit: Unit) -> Option<String> {
-    let pace = if reading.is_relative {
-        reading.observed * reading.level.abs()
-    } else {
-        reading.observed
-    };
-    let full = match unit {
-        Unit::Percent => Some(100.0),
-        Unit::Ratio => Some(1.0),
-        Unit::Unknown | Unit::Seconds | Unit::Milliseconds | Unit::Bytes | Unit::Count => None,
-    };
-    if 0.0 < pace {
-        let hours = (full? - reading.level) / pace;
-        (0.0 <= hours).then(|| format!("full in about {} h", number(hours)))
-    } else if pace < 0.0 && 0.0 < reading.level {
-        Some(format!(
-            "used up in about {} h",
-            number(reading.level / -pace)
-        ))
-    } else {
-        None
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::trend::Trend;
 use crate::{
-    detect::{Basis, Group, HostId, robust::student_t},
-    event::{Interval, Span, Timestamp},
+    detect::{Basis, Group, HostId, robust::student_t, wording::number},
+    event::{Interval, Span, Timestamp, Unit},
     plan::Slope,
 };
 
@@ -299,6 +299,28 @@ impl Reading {
                 let side = if self.allowed < 0.0 { -1.0 } else { 1.0 };
                 side * self.observed / self.allowed.abs().max(f64::MIN_POSITIVE)
             }
+        }
+    }
+
+    /// When a share is full, or something is used up, if the trend goes on.
+    pub(super) fn exhaustion(&self, unit: Unit) -> Option<String> {
+        let pace = if self.is_relative {
+            self.observed * self.level.abs()
+        } else {
+            self.observed
+        };
+        let full = match unit {
+            Unit::Percent => Some(100.0),
+            Unit::Ratio => Some(1.0),
+            Unit::Unknown | Unit::Seconds | Unit::Milliseconds | Unit::Bytes | Unit::Count => None,
+        };
+        if 0.0 < pace {
+            let hours = (full? - self.level) / pace;
+            (0.0 <= hours).then(|| format!("full in about {} h", number(hours)))
+        } else if pace < 0.0 && 0.0 < self.level {
+            Some(format!("used up in about {} h", number(self.level / -pace)))
+        } else {
+            None
         }
     }
 }

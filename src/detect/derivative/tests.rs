@@ -128,7 +128,9 @@ fn a_ramp_that_began_before_the_grace_ended_is_judged_after_it() {
         })
     });
     assert_eq!(states(&findings), [Warming, Ok]);
-    assert_eq!(first(&findings, Ok), Some(180 + 180 - 1));
+    // Half of the window is full with bucket 359; the next look comes within two minutes.
+    let look = first(&findings, Ok).unwrap();
+    assert!((359..359 + 12).contains(&look), "{look}");
 }
 
 #[test]
