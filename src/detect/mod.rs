@@ -23,6 +23,7 @@ mod new_template;
 mod panel;
 mod robust;
 mod sigma;
+mod stats;
 #[cfg(test)]
 mod test_support;
 mod view;

@@ -1,0 +1,174 @@
+//! What a metric measures, as far as unit, name and kind tell: it decides scale and tolerance.
+
+use crate::{
+    detect::Group,
+    event::{Kind, Unit},
+};
+
+/// What a metric measures.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Measure {
+    /// A bounded share; the value is divided by `full` (100 for percent) and compared in points.
+    Share {
+        /// The value that means everything.
+        full: f64,
+    },
+    /// Memory in use.
+    Memory,
+    /// How long something takes.
+    Latency,
+    /// Processor in use.
+    Cpu,
+    /// Events per time.
+    Count,
+    /// Anything else.
+    Other,
+}
+
+/// A metric's class.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Class {
+    /// What it measures.
+    pub(super) measure: Measure,
+    /// Whom it speaks of, where that is not the service itself: such metrics inform, but under a
+    /// selection of everything they do not block. A fresh host sits on another machine, and a
+    /// failing neighbour is not the version's fault.
+    pub(super) speaks_of: Option<&'static str>,
+}
+
+impl Class {
+    /// Classes a group.
+    pub(super) fn of(group: &Group) -> Self {
+        let name = group.key.labels.metric().to_ascii_lowercase();
+        let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        let speaks_of = if starts(&["node_", "node.", "system_", "system."]) {
+            Some("the machine, not the version")
+        } else if starts(&["out_", "out.", "client_", "client."]) {
+            Some("what it calls, not the version")
+        } else {
+            None
+        };
+        Self {
+            measure: measure(&name, group.kind, group.unit),
+            speaks_of,
+        }
+    }
+
+    /// The difference that is accepted by default where hosts have a past or there are many of
+    /// them: a relative one as a logarithm, of shares in shares.
+    pub(super) fn tolerance(&self) -> f64 {
+        match self.measure {
+            Measure::Share { .. } => 0.01,
+            Measure::Memory | Measure::Latency | Measure::Cpu | Measure::Count | Measure::Other => {
+                1.1_f64.ln()
+            }
+        }
+    }
+
+    /// The same for hosts that were never seen before: fresh hosts differ more.
+    pub(super) fn tolerance_cold(&self) -> f64 {
+        match self.measure {
+            Measure::Share { .. } => 0.05,
+            Measure::Memory | Measure::Latency | Measure::Cpu | Measure::Count | Measure::Other => {
+                1.5_f64.ln()
+            }
+        }
+    }
+
+    /// Standard deviation between healthy fresh hosts, before anything is known of these.
+    pub(super) fn sigma_cold(&self) -> f64 {
+        match self.measure {
+            Measure::Share { .. } => 0.01,
+            Measure::Memory => 0.15,
+            Measure::Latency | Measure::Cpu | Measure::Count | Measure::Other => 0.35,
+        }
+    }
+
+    /// Smallest standard deviation that is believed: rounding and constant values would make every
+    /// difference significant.
+    pub(super) fn sigma_min(&self) -> f64 {
+        match self.measure {
+            Measure::Share { .. } => 0.001,
+            Measure::Memory | Measure::Latency | Measure::Cpu | Measure::Count | Measure::Other => {
+                0.01
+            }
+        }
+    }
+
+    /// Whether differences are in points of a share.
+    pub(super) fn is_share(&self) -> bool {
+        matches!(self.measure, Measure::Share { .. })
+    }
+}
+
+fn measure(name: &str, kind: Kind, unit: Unit) -> Measure {
+    let has = |words: &[&str]| {
+        name.split(['_', '.', '-', ':', '/'])
+            .any(|part| words.contains(&part))
+    };
+    if kind == Kind::Counter && unit != Unit::Percent && unit != Unit::Ratio {
+        return if has(&["cpu"]) {
+            Measure::Cpu
+        } else {
+            Measure::Count
+        };
+    }
+    if has(&["cpu"]) {
+        return Measure::Cpu;
+    }
+    if has(&["mem", "memory", "rss", "heap"]) {
+        return Measure::Memory;
+    }
+    match unit {
+        Unit::Percent => Measure::Share { full: 100.0 },
+        Unit::Ratio => Measure::Share { full: 1.0 },
+        Unit::Seconds | Unit::Milliseconds => Measure::Latency,
+        Unit::Bytes | Unit::Count => Measure::Other,
+        Unit::Unknown if has(&["ratio"]) => Measure::Share { full: 1.0 },
+        Unit::Unknown if has(&["percent", "pct"]) => Measure::Share { full: 100.0 },
+        Unit::Unknown if has(&["latency", "duration"]) => Measure::Latency,
+        Unit::Unknown => Measure::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unit_name_and_kind_tell_the_class() {
+        for (name, kind, unit, expected) in [
+            (
+                "in_success_pct.frontend",
+                Kind::Gauge,
+                Unit::Percent,
+                Measure::Share { full: 100.0 },
+            ),
+            ("cpu_pct", Kind::Gauge, Unit::Unknown, Measure::Cpu),
+            ("mem.rss", Kind::Gauge, Unit::Bytes, Measure::Memory),
+            (
+                "http_latency_p99",
+                Kind::Gauge,
+                Unit::Unknown,
+                Measure::Latency,
+            ),
+            ("work", Kind::Histogram, Unit::Seconds, Measure::Latency),
+            (
+                "cache_hit_ratio",
+                Kind::Gauge,
+                Unit::Unknown,
+                Measure::Share { full: 1.0 },
+            ),
+            (
+                "http_requests_total",
+                Kind::Counter,
+                Unit::Unknown,
+                Measure::Count,
+            ),
+            ("queue_depth", Kind::Gauge, Unit::Count, Measure::Other),
+            ("m01", Kind::Gauge, Unit::Unknown, Measure::Other),
+        ] {
+            assert_eq!(measure(name, kind, unit), expected, "{name}");
+        }
+    }
+}

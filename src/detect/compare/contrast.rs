@@ -1,0 +1,92 @@
+//! The difference between the one-box and the fleet, measured by the spread among fleet hosts.
+
+use crate::detect::stats::mean;
+
+/// Fewest fleet hosts for which the level before is regressed on instead of subtracted.
+const ANCOVA_HOSTS_MIN: usize = 10;
+
+/// A host's level before the deployment and in the window that is judged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Change {
+    pub(super) before: f64,
+    pub(super) after: f64,
+}
+
+/// One-box against fleet, at one look.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Contrast {
+    /// How much more the one-box changed than the fleet did.
+    pub(super) effect: f64,
+    /// Standard error of the effect, from the spread among fleet hosts.
+    pub(super) error: f64,
+    /// Degrees of freedom of that.
+    pub(super) freedom: f64,
+    /// The largest rise and the largest fall that groups of fleet hosts, as many as the one-box
+    /// has, show at the same time; both as effects.
+    pub(super) placebo: (f64, f64),
+}
+
+impl Contrast {
+    /// Compares at one look. `None` with fewer than three fleet hosts or no one-box.
+    ///
+    /// With enough hosts the level after is regressed on the level before (ANCOVA), else the level
+    /// before is subtracted. Hosts are normal around what they have in common: then `effect /
+    /// error` is t-distributed when the deployment does nothing, whatever happens over time.
+    pub(super) fn new(one_box: &[Change], fleet: &[Change], sigma_min: f64) -> Option<Self> {
+        let (k, m) = (one_box.len(), fleet.len());
+        if k == 0 || m < 3 {
+            return None;
+        }
+        let (own_before, own_after) = means(one_box)?;
+        let (before, after) = means(fleet)?;
+        let (mut sxx, mut sxy) = (0.0, 0.0);
+        for host in fleet {
+            let x = host.before - before;
+            sxx += x * x;
+            sxy += x * (host.after - after);
+        }
+        // Levels that hardly differ tell nothing of the slope.
+        let spread_min = sigma_min * 1e-3;
+        let is_ancova = m >= ANCOVA_HOSTS_MIN && sxx > m as f64 * spread_min * spread_min;
+        let slope = if is_ancova { sxy / sxx } else { 1.0 };
+        let residual = |host: &Change| (host.after - after) - slope * (host.before - before);
+        let squares: f64 = fleet.iter().map(|host| residual(host).powi(2)).sum();
+        let freedom = (m - if is_ancova { 2 } else { 1 }) as f64;
+        let variance = (squares / freedom).max(sigma_min * sigma_min);
+        let distance = own_before - before;
+        let mut inflation = 1.0 / k as f64 + 1.0 / m as f64;
+        if is_ancova {
+            inflation += distance * distance / sxx;
+        }
+        let effect = (own_after - after) - slope * distance;
+        let error = (variance * inflation).sqrt();
+        let groups = fleet
+            .chunks_exact(k)
+            .filter_map(|group| mean(group.iter().map(residual)));
+        let placebo = groups.fold((0.0_f64, 0.0_f64), |(rise, fall), group| {
+            (rise.max(group), fall.min(group))
+        });
+        (effect.is_finite() && error.is_finite()).then_some(Self {
+            effect,
+            error,
+            freedom,
+            placebo,
+        })
+    }
+
+    /// Whether the effect on this side (1 up, -1 down) exceeds what any group of the fleet shows.
+    pub(super) fn exceeds_placebo(&self, side: f64) -> bool {
+        let placebo = if side > 0.0 {
+            self.placebo.0
+        } else {
+            -self.placebo.1
+        };
+        self.effect * side > placebo
+    }
+}
+
+fn means(hosts: &[Change]) -> Option<(f64, f64)> {
+    let before = mean(hosts.iter().map(|host| host.before))?;
+    let after = mean(hosts.iter().map(|host| host.after))?;
+    Some((before, after))
+}

@@ -1,0 +1,376 @@
+//! Events (errors, log records) of the one-box against its share of all events.
+
+use super::{
+    grid::{CAPS_COUNT, Counted, Grid},
+    outcome::{Outcome, Scale},
+    reading::{HostPast, Reader, Role},
+    terms::Terms,
+};
+use crate::{
+    detect::{Basis, CheckState, Group, HostId, stats::mean},
+    event::{Span, Timestamp},
+};
+
+/// Between-host variation of rates that is always and at most assumed.
+const VARIATION: (f64, f64) = (0.25, 1.0);
+/// Rates may differ by this much: half as many again, as a factor.
+const TOLERANCE_DEFAULT: f64 = 0.5;
+/// One-box hosts from which no single one may be the only reason.
+const LEAVE_OUT_HOSTS_MIN: usize = 3;
+/// Most sets that are tried without their hosts; beyond that hosts are left out in groups.
+const LEAVE_OUT_MAX: usize = 8;
+/// Evidence that excludes a harm: 1 / 5 %.
+const EXCLUDED_EVIDENCE: f64 = 20.0;
+/// The latest minutes must still show it, if they can.
+const CONFIRM: Span = Span::from_minutes(5);
+/// Events that the harm must have led one to expect before their absence means that it healed.
+const CONFIRM_EVENTS_MIN: f64 = 3.0;
+
+/// The comparison of events.
+#[derive(Clone, Debug)]
+pub(super) struct CountsTest {
+    alpha: f64,
+    tolerance: f64,
+    one_box: Vec<HostId>,
+    fleet: Vec<HostId>,
+    weight: f64,
+    has_exposure: bool,
+    sides: Vec<Side>,
+    /// Since the grace.
+    since: Tally,
+    /// The half of the latest minutes that is over, and the one that runs.
+    halves: [Tally; 2],
+    half_buckets: usize,
+    count: usize,
+    first_breach: Option<Timestamp>,
+    outcome: Outcome,
+}
+
+/// One direction of harm.
+#[derive(Clone, Debug)]
+struct Side {
+    side: f64,
+    whole: Evidence,
+    /// Without each of the one-box's hosts, or groups of them.
+    left_out: Vec<Evidence>,
+}
+
+#[derive(Clone, Debug)]
+struct Evidence {
+    grid: Grid,
+    weights: [Vec<f64>; CAPS_COUNT],
+}
+
+/// Events and exposure.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    one_box: f64,
+    one_box_exposure: f64,
+    fleet: f64,
+    fleet_exposure: f64,
+}
+
+impl Tally {
+    fn add(&mut self, other: &Self) {
+        self.one_box += other.one_box;
+        self.one_box_exposure += other.one_box_exposure;
+        self.fleet += other.fleet;
+        self.fleet_exposure += other.fleet_exposure;
+    }
+}
+
+impl CountsTest {
+    /// Learns the usual shares from the past; hosts without one take part all the same.
+    pub(super) fn new(
+        terms: &Terms,
+        alpha: f64,
+        has_exposure: bool,
+        one_box: &[HostPast],
+        fleet: &[HostPast],
+    ) -> Self {
+        let tolerance = terms.tolerance.unwrap_or(TOLERANCE_DEFAULT);
+        let width = terms.resolution.seconds_f64();
+        let variation = variation(fleet, has_exposure, width);
+        let groups = match one_box.len() {
+            k if k < LEAVE_OUT_HOSTS_MIN => 0,
+            k => k.min(LEAVE_OUT_MAX),
+        };
+        let sides = terms
+            .sides
+            .iter()
+            .map(|side| {
+                let learn = |left_out: Option<usize>| {
+                    Evidence::new(*side, variation, one_box, fleet, left_out, width)
+                };
+                Side {
+                    side: *side,
+                    whole: learn(None),
+                    left_out: (0..groups).map(|group| learn(Some(group))).collect(),
+                }
+            })
+            .collect();
+        Self {
+            alpha,
+            tolerance,
+            one_box: one_box.iter().map(|past| past.host).collect(),
+            fleet: fleet.iter().map(|past| past.host).collect(),
+            weight: terms.weight,
+            has_exposure,
+            sides,
+            since: Tally::default(),
+            halves: [Tally::default(); 2],
+            half_buckets: (terms.buckets(CONFIRM) / 2).max(1),
+            count: 0,
+            first_breach: None,
+            outcome: Outcome::warming(Basis::Model, Scale::Times),
+        }
+    }
+
+    /// What it says now.
+    pub(super) fn outcome(&self) -> &Outcome {
+        &self.outcome
+    }
+
+    /// Takes the bucket that has just closed.
+    pub(super) fn observe(&mut self, reader: &Reader<'_>, group: &Group) {
+        self.count += 1;
+        let seconds = reader.terms.resolution.seconds_f64();
+        let own: Vec<(usize, f64, f64)> = self
+            .one_box
+            .iter()
+            .enumerate()
+            .filter_map(|(index, host)| {
+                let reading = reader.read(group, *host, Role::OneBox)?;
+                let exposure = if self.has_exposure {
+                    reading.exposure * seconds
+                } else {
+                    self.weight * seconds
+                };
+                Some((index, reading.events, exposure))
+            })
+            .collect();
+        let mut counted = Counted::default();
+        let mut tally = Tally::default();
+        for host in &self.fleet {
+            if let Some(reading) = reader.read(group, *host, Role::Fleet) {
+                counted.add(reading.events, false);
+                tally.fleet += reading.events;
+                tally.fleet_exposure += reading.exposure * seconds;
+            }
+        }
+        for (_, events, exposure) in &own {
+            tally.one_box += events;
+            tally.one_box_exposure += exposure;
+        }
+        if tally.one_box_exposure > 0.0 && tally.fleet_exposure > 0.0 {
+            self.since.add(&tally);
+            self.halves[1].add(&tally);
+            for side in &mut self.sides {
+                side.observe(&counted, &own, tally.fleet_exposure);
+            }
+        }
+        self.judge(reader);
+        if self.count.is_multiple_of(self.half_buckets) {
+            self.halves = [self.halves[1], Tally::default()];
+        }
+    }
+
+    fn judge(&mut self, reader: &Reader<'_>) {
+        let needed = (self.sides.len() as f64 / self.alpha).ln();
+        let breach = self.sides.iter().find(|side| {
+            side.log_evidence() >= needed && self.is_beyond(side) && self.is_confirmed(side)
+        });
+        let side = breach.or_else(|| self.sides.first());
+        let Some(side) = side else { return };
+        let usual = side.whole.grid.usual(&side.whole.weights);
+        let fleet_rate = self.since.fleet / self.since.fleet_exposure.max(f64::MIN_POSITIVE);
+        let own_rate = self.since.one_box / self.since.one_box_exposure.max(f64::MIN_POSITIVE);
+        let expected = fleet_rate * usual;
+        // The smallest harm that is excluded on every side.
+        let excluded = self.sides.iter().try_fold(0.0_f64, |worst, side| {
+            Some(worst.max(side.excluded()?.ln().abs()))
+        });
+        let all_excluded =
+            excluded.is_some_and(|excluded| excluded <= self.tolerance.ln_1p() + 1e-9);
+        let side_of_harm = side.side;
+        let state = if breach.is_some() {
+            CheckState::Breach
+        } else if all_excluded {
+            CheckState::Ok
+        } else {
+            CheckState::Undecided
+        };
+        self.first_breach = match state {
+            CheckState::Breach => self.first_breach.or(Some(reader.view.bucket.start)),
+            CheckState::Ok | CheckState::Undecided | CheckState::Warming | CheckState::NoData => {
+                None
+            }
+        };
+        let effect = self.effect(usual);
+        let outcome = &mut self.outcome;
+        outcome.state = state;
+        outcome.observed = (self.since.one_box_exposure > 0.0).then_some(own_rate);
+        outcome.expected = (self.since.fleet_exposure > 0.0).then_some(expected);
+        outcome.effect = (expected > 0.0 && own_rate > 0.0).then(|| (own_rate / expected).ln());
+        outcome.interval = None;
+        outcome.detectable = excluded;
+        outcome.severity = effect * side_of_harm / self.tolerance.ln_1p().max(1e-6);
+        outcome.first_breach = self.first_breach;
+        outcome.remark = Some(format!(
+            "{} events on the one-box, {} on the fleet",
+            self.since.one_box, self.since.fleet
+        ));
+    }
+
+    /// The ratio of the one-box's rate to what is usual for it, as a logarithm; half an event on
+    /// each side keeps it finite.
+    fn effect(&self, usual: f64) -> f64 {
+        let own = (self.since.one_box + 0.5) / self.since.one_box_exposure.max(f64::MIN_POSITIVE);
+        let fleet = (self.since.fleet + 0.5) / self.since.fleet_exposure.max(f64::MIN_POSITIVE);
+        (own / (fleet * usual)).ln()
+    }
+
+    fn is_beyond(&self, side: &Side) -> bool {
+        let usual = side.whole.grid.usual(&side.whole.weights);
+        self.effect(usual) * side.side > self.tolerance.ln_1p()
+    }
+
+    /// Whether the latest minutes still show it, or are too short to tell.
+    fn is_confirmed(&self, side: &Side) -> bool {
+        let mut latest = self.halves[0];
+        latest.add(&self.halves[1]);
+        let usual = side.whole.grid.usual(&side.whole.weights);
+        let fleet_rate = self.since.fleet / self.since.fleet_exposure.max(f64::MIN_POSITIVE);
+        let healthy = latest.one_box_exposure * fleet_rate * usual;
+        let own_rate = self.since.one_box / self.since.one_box_exposure.max(f64::MIN_POSITIVE);
+        let harmed = own_rate * latest.one_box_exposure;
+        if (harmed - healthy).abs() < CONFIRM_EVENTS_MIN {
+            return true;
+        }
+        let halfway = healthy * (1.0 + 0.5 * side.side * self.tolerance.min(1.0));
+        (latest.one_box - halfway) * side.side > 0.0
+    }
+}
+
+impl Side {
+    fn observe(&mut self, fleet: &Counted, own: &[(usize, f64, f64)], fleet_exposure: f64) {
+        let sets = self.left_out.len();
+        self.whole.observe(fleet, own, fleet_exposure, |_| true);
+        for (group, evidence) in self.left_out.iter_mut().enumerate() {
+            evidence.observe(fleet, own, fleet_exposure, |index| index % sets != group);
+        }
+    }
+
+    /// The evidence that remains whichever host is left out.
+    fn log_evidence(&self) -> f64 {
+        let whole = self.whole.log_evidence();
+        let others = self.left_out.iter().map(Evidence::log_evidence);
+        others.fold(whole, f64::min)
+    }
+
+    fn excluded(&self) -> Option<f64> {
+        self.whole
+            .grid
+            .excluded(&self.whole.weights, EXCLUDED_EVIDENCE)
+    }
+}
+
+impl Evidence {
+    fn new(
+        side: f64,
+        variation: f64,
+        one_box: &[HostPast],
+        fleet: &[HostPast],
+        left_out: Option<usize>,
+        width: f64,
+    ) -> Self {
+        let sets = one_box.len().clamp(1, LEAVE_OUT_MAX);
+        let kept: Vec<&HostPast> = one_box
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| left_out.is_none_or(|group| index % sets != group))
+            .map(|(_, past)| past)
+            .collect();
+        let mut grid = Grid::new(side, variation, kept.len());
+        let columns = kept.iter().map(|past| past.values.len()).max().unwrap_or(0);
+        for column in 0..columns {
+            let mut counted = Counted::default();
+            let (mut own, mut others) = (0.0, 0.0);
+            for (hosts, is_one_box) in [(&kept, true), (&fleet.iter().collect(), false)] {
+                for past in hosts {
+                    let (value, exposure) = past.values[column];
+                    if !(value.is_finite() && exposure.is_finite()) {
+                        continue;
+                    }
+                    counted.add((f64::from(value) * width).round(), is_one_box);
+                    *(if is_one_box { &mut own } else { &mut others }) += f64::from(exposure);
+                }
+            }
+            if own > 0.0 && others > 0.0 {
+                grid.observe(&counted, own / (own + others));
+            }
+        }
+        let weights = grid.begin();
+        Self { grid, weights }
+    }
+
+    fn observe(
+        &mut self,
+        fleet: &Counted,
+        own: &[(usize, f64, f64)],
+        fleet_exposure: f64,
+        is_kept: impl Fn(usize) -> bool,
+    ) {
+        let mut counted = *fleet;
+        let mut exposure = 0.0;
+        for (index, events, host_exposure) in own {
+            if is_kept(*index) {
+                counted.add(*events, true);
+                exposure += host_exposure;
+            }
+        }
+        if exposure > 0.0 {
+            self.grid
+                .observe(&counted, exposure / (exposure + fleet_exposure));
+        }
+    }
+
+    fn log_evidence(&self) -> f64 {
+        self.grid.log_evidence(&self.weights)
+    }
+}
+
+/// The coefficient of variation of the hosts' rates beyond what chance alone makes.
+fn variation(fleet: &[HostPast], has_exposure: bool, width: f64) -> f64 {
+    let rates: Vec<(f64, f64)> = fleet
+        .iter()
+        .map(|past| {
+            let usable = past
+                .values
+                .iter()
+                .filter(|(value, exposure)| value.is_finite() && exposure.is_finite());
+            usable.fold((0.0, 0.0), |(events, whole), (value, exposure)| {
+                let exposure = if has_exposure {
+                    f64::from(*exposure)
+                } else {
+                    1.0
+                };
+                (events + f64::from(*value) * width, whole + exposure * width)
+            })
+        })
+        .filter(|(_, exposure)| *exposure > 0.0)
+        .collect();
+    let events: f64 = rates.iter().map(|(events, _)| events).sum();
+    let exposure: f64 = rates.iter().map(|(_, exposure)| exposure).sum();
+    if rates.len() < 3 || events <= 0.0 {
+        return VARIATION.1;
+    }
+    let rate = events / exposure;
+    let squares = rates.iter().map(|(events, exposure)| {
+        let expected = rate * exposure;
+        let excess = (events - expected).powi(2) - expected;
+        excess / (expected * expected)
+    });
+    let squared = mean(squares).unwrap_or(0.0) * rates.len() as f64 / (rates.len() - 1) as f64;
+    squared.max(0.0).sqrt().clamp(VARIATION.0, VARIATION.1)
+}

@@ -1,0 +1,288 @@
+//! A one-box without a past: its level against the fleet's, measured by how fleet hosts differ.
+
+use std::collections::VecDeque;
+
+use super::{
+    class::Class,
+    outcome::Outcome,
+    reading::{HostPast, Reader, Role},
+    scale::Working,
+    terms::Terms,
+};
+use crate::{
+    detect::{
+        Basis, CheckState, Group, HostId,
+        stats::{mean, median, student_quantile},
+    },
+    event::{Span, Timestamp},
+};
+
+/// Length of a block: that many samples, at least that long.
+const BLOCK_SAMPLES: usize = 5;
+const BLOCK: Span = Span::from_minutes(5);
+/// How many looks a block spans.
+const LOOKS_PER_BLOCK: usize = 5;
+/// Looks in a row that must find it.
+const PERSIST: usize = 3;
+/// Samples of a host in the window, at least.
+const SAMPLES_MIN: usize = 2;
+/// Weight of what is assumed of fresh hosts, in degrees of freedom.
+const PRIOR_FREEDOM: f64 = 4.0;
+/// Chance of excluding a harm that is as large as the tolerance.
+const BETA: f64 = 0.05;
+/// Most values since the grace that are remembered; then every other one is forgotten.
+const SINCE_MAX: usize = 2048;
+
+/// The comparison of one metric of a one-box that was never seen before.
+#[derive(Clone, Debug)]
+pub(super) struct FreshTest {
+    working: Working,
+    /// Levels are means instead of medians.
+    is_share: bool,
+    tolerance: f64,
+    sigma_prior: f64,
+    alpha: f64,
+    sides: &'static [f64],
+    block: usize,
+    /// Buckets between two looks.
+    stride: usize,
+    one_box: Vec<Recent>,
+    fleet: Vec<Recent>,
+    /// The one-box's mean since the grace, thinned.
+    since: Vec<f64>,
+    since_stride: usize,
+    /// Sum of squares between fleet hosts over blocks, and its number of comparisons.
+    squares: f64,
+    comparisons: f64,
+    hosts_max: usize,
+    count: usize,
+    /// Looks in a row that found harm, by side.
+    streaks: [usize; 2],
+    first_breach: Option<Timestamp>,
+    outcome: Outcome,
+}
+
+/// The latest values of a host, NaN where there was none.
+#[derive(Clone, Debug)]
+struct Recent {
+    host: HostId,
+    values: VecDeque<f64>,
+}
+
+impl FreshTest {
+    /// Learns from the past of the fleet how much its hosts differ.
+    pub(super) fn new(
+        terms: &Terms,
+        class: &Class,
+        working: Working,
+        alpha: f64,
+        one_box: &[HostId],
+        fleet: &[HostPast],
+        cadence: usize,
+    ) -> Self {
+        let block = terms.buckets(BLOCK).max(BLOCK_SAMPLES * cadence.max(1));
+        let recent = |host: HostId| Recent {
+            host,
+            values: VecDeque::with_capacity(block),
+        };
+        let level = fleet_level(&working, fleet);
+        let mut test = Self {
+            working,
+            is_share: class.is_share(),
+            tolerance: terms.tolerance(class, level, class.tolerance_cold()),
+            sigma_prior: class.sigma_cold(),
+            alpha,
+            sides: terms.sides,
+            block,
+            stride: (block / LOOKS_PER_BLOCK).max(1),
+            one_box: one_box.iter().map(|host| recent(*host)).collect(),
+            fleet: fleet.iter().map(|past| recent(past.host)).collect(),
+            since: Vec::new(),
+            since_stride: 1,
+            squares: 0.0,
+            comparisons: 0.0,
+            hosts_max: 0,
+            count: 0,
+            streaks: [0; 2],
+            first_breach: None,
+            outcome: Outcome::warming(Basis::Model, working.scale()),
+        };
+        test.learn(fleet);
+        test
+    }
+
+    fn learn(&mut self, fleet: &[HostPast]) {
+        let columns = fleet
+            .iter()
+            .map(|past| past.values.len())
+            .max()
+            .unwrap_or(0);
+        // Blocks end where the past ends.
+        let mut end = columns;
+        while end >= self.block {
+            let start = end - self.block;
+            let levels: Vec<f64> = fleet
+                .iter()
+                .filter_map(|past| {
+                    let values = past.values[start..end].iter();
+                    self.level(values.map(|value| self.working.of_past(*value)))
+                })
+                .collect();
+            self.learn_block(&levels);
+            end = start;
+        }
+    }
+
+    fn learn_block(&mut self, levels: &[f64]) {
+        if levels.len() < 2 {
+            return;
+        }
+        let middle = mean(levels.iter().copied()).unwrap_or(0.0);
+        self.squares += levels
+            .iter()
+            .map(|level| (level - middle).powi(2))
+            .sum::<f64>();
+        self.comparisons += (levels.len() - 1) as f64;
+        self.hosts_max = self.hosts_max.max(levels.len());
+    }
+
+    /// The level of a host over a window, if it has enough samples.
+    fn level(&self, values: impl Iterator<Item = f64>) -> Option<f64> {
+        let mut finite: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+        if finite.len() < SAMPLES_MIN {
+            None
+        } else if self.is_share {
+            mean(finite)
+        } else {
+            median(&mut finite)
+        }
+    }
+
+    /// What it says now.
+    pub(super) fn outcome(&self) -> &Outcome {
+        &self.outcome
+    }
+
+    /// Takes the bucket that has just closed.
+    pub(super) fn observe(&mut self, reader: &Reader<'_>, group: &Group) {
+        for (hosts, role) in [
+            (&mut self.one_box, Role::OneBox),
+            (&mut self.fleet, Role::Fleet),
+        ] {
+            for recent in hosts {
+                if recent.values.len() == self.block {
+                    recent.values.pop_front();
+                }
+                let reading = reader.read(group, recent.host, role);
+                recent
+                    .values
+                    .push_back(reading.map_or(f64::NAN, |reading| self.working.of(reading)));
+            }
+        }
+        self.remember();
+        self.count += 1;
+        if self.count.is_multiple_of(self.block) {
+            let levels: Vec<f64> = self
+                .fleet
+                .iter()
+                .filter_map(|recent| self.level(recent.values.iter().copied()))
+                .collect();
+            self.learn_block(&levels);
+        }
+        if self.count.is_multiple_of(self.stride) {
+            self.look(reader);
+        }
+    }
+
+    fn remember(&mut self) {
+        if !self.count.is_multiple_of(self.since_stride) {
+            return;
+        }
+        let latest = self
+            .one_box
+            .iter()
+            .filter_map(|recent| recent.values.back().copied());
+        if let Some(latest) = mean(latest.filter(|value| value.is_finite())) {
+            self.since.push(latest);
+        }
+        if self.since.len() == SINCE_MAX {
+            let mut index = 0;
+            self.since.retain(|_| {
+                index += 1;
+                index % 2 == 1
+            });
+            self.since_stride *= 2;
+        }
+    }
+
+    fn look(&mut self, reader: &Reader<'_>) {
+        let levels = |hosts: &[Recent]| -> Vec<f64> {
+            hosts
+                .iter()
+                .filter_map(|recent| self.level(recent.values.iter().copied()))
+                .collect()
+        };
+        let (own, fleet) = (levels(&self.one_box), levels(&self.fleet));
+        let (k, m) = (own.len() as f64, fleet.len() as f64);
+        let since = self.level(self.since.iter().copied());
+        let (Some(own), Some(fleet), Some(since)) = (mean(own), mean(fleet), since) else {
+            return;
+        };
+        let (now, whole) = (own - fleet, since - fleet);
+        let freedom = self.hosts_max.saturating_sub(1) as f64;
+        let between = self.squares / self.comparisons.max(1.0);
+        let nu = PRIOR_FREEDOM + freedom;
+        let variance =
+            (PRIOR_FREEDOM * self.sigma_prior * self.sigma_prior + freedom * between) / nu;
+        let error = (variance * (1.0 / k + 1.0 / m)).sqrt();
+        let alpha = self.alpha / self.sides.len() as f64;
+        let critical = student_quantile(alpha, nu) * error;
+        let margin = student_quantile(BETA, nu) * error;
+        for (streak, side) in self.streaks.iter_mut().zip(self.sides) {
+            let harm = (now * side).min(whole * side);
+            *streak = if harm > self.tolerance + critical {
+                *streak + 1
+            } else {
+                0
+            };
+        }
+        let side = (0..self.sides.len()).find(|index| self.streaks[*index] >= PERSIST);
+        let excluded = self
+            .sides
+            .iter()
+            .all(|side| (now * side).max(whole * side) + margin < self.tolerance);
+        let end = reader.view.bucket.end;
+        let span = reader
+            .terms
+            .resolution
+            .times((self.stride * (PERSIST - 1) + self.block) as i64);
+        self.first_breach = side.map(|_| {
+            self.first_breach
+                .unwrap_or(reader.terms.grace_until.max(end - span))
+        });
+        let outcome = &mut self.outcome;
+        outcome.state = match side {
+            Some(_) => CheckState::Breach,
+            None if excluded => CheckState::Ok,
+            None => CheckState::Undecided,
+        };
+        outcome.first_breach = self.first_breach;
+        outcome.effect = Some(now);
+        outcome.interval = Some((now - margin, now + margin));
+        outcome.detectable = Some(self.tolerance + critical);
+        outcome.observed = Some(self.working.natural(own));
+        outcome.expected = Some(self.working.natural(fleet));
+        let worst = self.sides.iter().map(|side| (now * side).min(whole * side));
+        outcome.severity = worst.fold(f64::NEG_INFINITY, f64::max) / self.tolerance;
+    }
+}
+
+fn fleet_level(working: &Working, fleet: &[HostPast]) -> f64 {
+    let mut values: Vec<f64> = fleet
+        .iter()
+        .flat_map(|past| past.values.iter())
+        .map(|value| working.of_past(*value))
+        .filter(|value| value.is_finite())
+        .collect();
+    median(&mut values).unwrap_or(0.0)
+}

@@ -1,0 +1,191 @@
+//! An e-process for "the one-box has more (or fewer) than its share of the events".
+//!
+//! Given that an event happens on the one-box or on the fleet, it falls on the one-box with the
+//! probability `e g / (e g + 1 - e)`, where `e` is its share of the exposure and `g` its own factor,
+//! whatever the common rate does. A healthy one-box has a factor near 1, drawn like that of any
+//! host; a harmed one has that times at least 1.2. The ratio of the two mixtures is an e-process.
+
+use crate::detect::stats::log_sum_exp;
+
+/// Distance of two points of the grid, as logarithms of the factor.
+const STEP: f64 = 0.1;
+/// Points on each side of 1 for a healthy factor: up to 12 times.
+const HEALTHY_POINTS: usize = 25;
+/// Harm: points from 1.2 times to 50 times.
+const HARM_FIRST: usize = 2;
+const HARM_LAST: usize = 39;
+/// All points: from 1/12 to 12 times 50.
+const POINTS: usize = 2 * HEALTHY_POINTS + 1 + HARM_LAST;
+/// Most events of one host in one bucket that count: bursts are one event, or a few.
+pub(super) const CAPS: [f64; CAPS_COUNT] = [1.0, 4.0, 16.0];
+/// How many caps there are.
+pub(super) const CAPS_COUNT: usize = 3;
+
+/// The evidence of one set of one-box hosts against the fleet.
+#[derive(Clone, Debug)]
+pub(super) struct Grid {
+    /// 1: more is harm; -1: fewer.
+    side: f64,
+    /// Logarithms of the weights of the healthy factors.
+    prior: Vec<f64>,
+    /// For each cap and point, the logarithm of the likelihood.
+    likelihood: [Vec<f64>; CAPS_COUNT],
+}
+
+/// The events of one bucket, capped, in units of the cap.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Counted {
+    pub(super) one_box: [f64; CAPS_COUNT],
+    pub(super) fleet: [f64; CAPS_COUNT],
+}
+
+impl Counted {
+    /// Counts the events of one host in one bucket; `weight` makes up for its exposure.
+    pub(super) fn add(&mut self, events: f64, is_one_box: bool) {
+        let side = if is_one_box {
+            &mut self.one_box
+        } else {
+            &mut self.fleet
+        };
+        for (sum, cap) in side.iter_mut().zip(CAPS) {
+            *sum += events.clamp(0.0, cap) / cap;
+        }
+    }
+
+    /// Whether anything happened.
+    pub(super) fn is_empty(&self) -> bool {
+        self.one_box[0] == 0.0 && self.fleet[0] == 0.0
+    }
+}
+
+impl Grid {
+    /// Starts without evidence. `variation` is the coefficient of variation of the rates of hosts,
+    /// `hosts` how many the one-box has.
+    pub(super) fn new(side: f64, variation: f64, hosts: usize) -> Self {
+        let sigma = (variation * variation).ln_1p().sqrt() / (hosts.max(1) as f64).sqrt();
+        let weights: Vec<f64> = (0..=2 * HEALTHY_POINTS)
+            .map(|point| {
+                let z = (point as f64 - HEALTHY_POINTS as f64) * STEP / sigma;
+                -0.5 * z * z
+            })
+            .collect();
+        let whole = log_sum_exp(weights.iter().copied());
+        Self {
+            side,
+            prior: weights.iter().map(|weight| weight - whole).collect(),
+            likelihood: std::array::from_fn(|_| vec![0.0; POINTS]),
+        }
+    }
+
+    /// The logarithm of the factor at a point.
+    fn log_factor(&self, point: usize) -> f64 {
+        self.side * (point as f64 - HEALTHY_POINTS as f64) * STEP
+    }
+
+    /// Takes the events of a bucket in which the one-box had this share of the exposure.
+    pub(super) fn observe(&mut self, counted: &Counted, share: f64) {
+        if counted.is_empty() || share <= 0.0 || share >= 1.0 {
+            return;
+        }
+        let odds = (share / (1.0 - share)).ln();
+        for point in 0..POINTS {
+            let log_odds = odds + self.log_factor(point);
+            // ln of theta and of 1 - theta, without cancellation.
+            let fleet = -softplus(log_odds);
+            let one_box = -softplus(-log_odds);
+            for cap in 0..CAPS_COUNT {
+                self.likelihood[cap][point] +=
+                    counted.one_box[cap] * one_box + counted.fleet[cap] * fleet;
+            }
+        }
+    }
+
+    /// Turns what was learned so far into the prior: call it when the deployment begins.
+    pub(super) fn begin(&mut self) -> [Vec<f64>; CAPS_COUNT] {
+        let posteriors = std::array::from_fn(|cap| self.posterior(cap));
+        for points in &mut self.likelihood {
+            points.fill(0.0);
+        }
+        posteriors
+    }
+
+    fn posterior(&self, cap: usize) -> Vec<f64> {
+        let weights: Vec<f64> = self
+            .prior
+            .iter()
+            .zip(&self.likelihood[cap])
+            .map(|(weight, likelihood)| weight + likelihood)
+            .collect();
+        let whole = log_sum_exp(weights.iter().copied());
+        weights.into_iter().map(|weight| weight - whole).collect()
+    }
+
+    /// The logarithm of the e-value, with the weights of healthy factors from [`Grid::begin`].
+    pub(super) fn log_evidence(&self, weights: &[Vec<f64>; CAPS_COUNT]) -> f64 {
+        let by_cap = (0..CAPS_COUNT).map(|cap| {
+            let points = &self.likelihood[cap];
+            let healthy = log_sum_exp(
+                weights[cap]
+                    .iter()
+                    .zip(points)
+                    .map(|(weight, likelihood)| weight + likelihood),
+            );
+            let peak = points.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let shifted: Vec<f64> = points.iter().map(|point| (point - peak).exp()).collect();
+            let mut harmed = 0.0;
+            for (index, weight) in weights[cap].iter().enumerate() {
+                let reach = &shifted[index + HARM_FIRST..=index + HARM_LAST];
+                harmed += weight.exp() * reach.iter().sum::<f64>();
+            }
+            let harms = (HARM_LAST - HARM_FIRST + 1) as f64;
+            (harmed / harms).max(f64::MIN_POSITIVE).ln() + peak - healthy
+        });
+        log_sum_exp(by_cap.collect::<Vec<_>>().into_iter()) - (CAPS_COUNT as f64).ln()
+    }
+
+    /// The smallest harm, as a factor of the healthy rate, that is excluded with the given
+    /// evidence (20 for 5 %): how much better no harm explains the events than this harm does.
+    /// `None`: not even the largest is.
+    pub(super) fn excluded(&self, weights: &[Vec<f64>; CAPS_COUNT], evidence: f64) -> Option<f64> {
+        let cap = CAPS_COUNT - 1;
+        let points = &self.likelihood[cap];
+        let healthy = log_sum_exp(
+            weights[cap]
+                .iter()
+                .zip(points)
+                .map(|(weight, likelihood)| weight + likelihood),
+        );
+        let harmed = |harm: usize| {
+            log_sum_exp(
+                weights[cap]
+                    .iter()
+                    .zip(&points[harm..])
+                    .map(|(weight, likelihood)| weight + likelihood),
+            )
+        };
+        // From the largest down, as far as each is excluded.
+        let mut smallest = None;
+        for harm in (1..=HARM_LAST).rev() {
+            if healthy - harmed(harm) < evidence.ln() {
+                break;
+            }
+            smallest = Some((self.side * harm as f64 * STEP).exp());
+        }
+        smallest
+    }
+
+    /// The usual factor of the one-box, from its own past.
+    pub(super) fn usual(&self, weights: &[Vec<f64>; CAPS_COUNT]) -> f64 {
+        let mean: f64 = weights[CAPS_COUNT - 1]
+            .iter()
+            .enumerate()
+            .map(|(point, weight)| weight.exp() * self.log_factor(point))
+            .sum();
+        mean.exp()
+    }
+}
+
+/// `ln(1 + e^x)` without overflow.
+fn softplus(x: f64) -> f64 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}

@@ -1,0 +1,536 @@
+//! Many hosts with a past: the change of the one-box against the same change of each fleet host.
+
+use super::{
+    contrast::{Change, Contrast},
+    looks::{Due, Looks, TRAILING_COUNT},
+    outcome::{Outcome, Scale},
+    reading::{HostPast, Reader, Role},
+    scale::Working,
+};
+use crate::{
+    detect::{
+        Basis, CheckState, Group, HostId,
+        stats::{median, student_quantile},
+    },
+    event::{Span, Timestamp},
+};
+
+/// Share of the usual number of samples that a host must have in a window to take part.
+const PRESENT_MIN: f64 = 0.8;
+/// Robust standard deviations at which single values are clipped.
+const CLIP_SIGMAS: f64 = 4.0;
+/// Tail at which the trailing window must confirm what another window found.
+const CONFIRM_TAIL: f64 = 0.05;
+/// Buckets before a confirmation means something.
+const CONFIRM_BUCKETS_MIN: usize = 2;
+/// How long a look that was not confirmed stays suspect.
+const SUSPECT: Span = Span::from_minutes(30);
+/// Spread that is accepted: half as much again, as a logarithm.
+const SPREAD_TOLERANCE: f64 = 0.405;
+/// Smallest standard deviation of the logarithm of a spread that is believed.
+const SPREAD_SIGMA_MIN: f64 = 0.1;
+
+/// The comparison of one metric over many hosts.
+#[derive(Clone, Debug)]
+pub(super) struct HostsTest {
+    working: Working,
+    tolerance: f64,
+    sigma_min: f64,
+    clip: f64,
+    sides: &'static [f64],
+    looks: Looks,
+    /// The one-box first, then the fleet.
+    slots: Vec<Slot>,
+    one_box_count: usize,
+    suspicion: Option<Suspicion>,
+    outcome: Outcome,
+    scratch: Vec<f64>,
+}
+
+/// One host.
+#[derive(Clone, Debug)]
+struct Slot {
+    host: HostId,
+    /// Its usual distance from the middle of the fleet.
+    center: f64,
+    before: Sums,
+    since: Sums,
+    /// For each trailing window, the half that is over and the one that runs.
+    halves: [[Sums; 2]; TRAILING_COUNT],
+    /// The value before, relative to the fleet.
+    last: f64,
+}
+
+/// Sums over a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Sums {
+    count: f64,
+    /// Of clipped values relative to the middle of the fleet; of numerators.
+    sum: f64,
+    /// Of the same without clipping; of denominators.
+    plain: f64,
+    /// Of the values on the working scale.
+    level: f64,
+    /// Of distances between successive clipped values.
+    wiggle: f64,
+}
+
+/// A look that found something.
+#[derive(Clone, Copy, Debug)]
+struct Suspicion {
+    side: f64,
+    is_spread: bool,
+    raised_at: Timestamp,
+    /// Start of the window that found it.
+    from: Timestamp,
+    confirmed: bool,
+}
+
+/// What a window is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Channel {
+    Level,
+    Spread,
+}
+
+impl Sums {
+    fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.sum += other.sum;
+        self.plain += other.plain;
+        self.level += other.level;
+        self.wiggle += other.wiggle;
+    }
+
+    fn plus(mut self, other: &Self) -> Self {
+        self.add(other);
+        self
+    }
+}
+
+impl HostsTest {
+    /// Reads the past of the hosts. `one_box` and `fleet` hold those that have a past.
+    pub(super) fn new(
+        working: Working,
+        tolerance: f64,
+        sigma_min: f64,
+        one_box: Vec<HostPast>,
+        fleet: Vec<HostPast>,
+        looks: Looks,
+        sides: &'static [f64],
+    ) -> Self {
+        let one_box_count = one_box.len();
+        let mut test = Self {
+            working,
+            tolerance,
+            sigma_min,
+            clip: f64::INFINITY,
+            sides,
+            looks,
+            slots: Vec::with_capacity(one_box_count + fleet.len()),
+            one_box_count,
+            suspicion: None,
+            outcome: Outcome::warming(Basis::GaussianHosts, working.scale()),
+            scratch: Vec::new(),
+        };
+        let pasts: Vec<HostPast> = one_box.into_iter().chain(fleet).collect();
+        test.learn(&pasts);
+        test
+    }
+
+    /// What it says now.
+    pub(super) fn outcome(&self) -> &Outcome {
+        &self.outcome
+    }
+
+    fn learn(&mut self, pasts: &[HostPast]) {
+        let columns = pasts
+            .iter()
+            .map(|past| past.values.len())
+            .max()
+            .unwrap_or(0);
+        let fleet = &pasts[self.one_box_count..];
+        let middles: Vec<f64> = (0..columns)
+            .map(|column| {
+                self.scratch.clear();
+                let values = fleet
+                    .iter()
+                    .map(|past| self.working.of_past(past.values[column]));
+                self.scratch
+                    .extend(values.filter(|value| value.is_finite()));
+                median(&mut self.scratch).unwrap_or(f64::NAN)
+            })
+            .collect();
+        let mut distances = Vec::new();
+        for (index, past) in pasts.iter().enumerate() {
+            let relative = relative(&self.working, past, &middles);
+            let mut finite: Vec<f64> = relative
+                .iter()
+                .copied()
+                .filter(|value| value.is_finite())
+                .collect();
+            let center = median(&mut finite).unwrap_or(0.0);
+            if index >= self.one_box_count {
+                // A few thousand values tell the spread well enough.
+                let stride = (finite.len() * fleet.len() / 20_000).max(1);
+                let thinned = relative
+                    .iter()
+                    .filter(|value| value.is_finite())
+                    .step_by(stride);
+                distances.extend(thinned.map(|value| (value - center).abs()));
+            }
+            self.slots.push(Slot {
+                host: past.host,
+                center,
+                before: Sums::default(),
+                since: Sums::default(),
+                halves: [[Sums::default(); 2]; TRAILING_COUNT],
+                last: f64::NAN,
+            });
+        }
+        let sigma = 1.4826 * median(&mut distances).unwrap_or(0.0);
+        self.clip = (CLIP_SIGMAS * sigma).max(4.0 * self.tolerance);
+        for (index, past) in pasts.iter().enumerate() {
+            for (value, middle) in past.values.iter().zip(&middles) {
+                let number = self.working.of_past(*value);
+                let exposure = f64::from(value.1);
+                let sums = self.sums(index, number, f64::from(value.0), exposure, *middle);
+                self.slots[index].before.add(&sums);
+            }
+            self.slots[index].last = f64::NAN;
+        }
+    }
+
+    /// What one value adds to the sums of a host; remembers it as the last one.
+    fn sums(&mut self, index: usize, number: f64, value: f64, exposure: f64, middle: f64) -> Sums {
+        let slot = &mut self.slots[index];
+        if self.working.is_ratio() {
+            if !(value.is_finite() && exposure > 0.0) {
+                return Sums::default();
+            }
+            return Sums {
+                count: 1.0,
+                sum: value,
+                plain: exposure,
+                ..Sums::default()
+            };
+        }
+        if !(number.is_finite() && middle.is_finite()) {
+            return Sums::default();
+        }
+        let plain = number - middle;
+        let clipped = slot.center + (plain - slot.center).clamp(-self.clip, self.clip);
+        let wiggle = (clipped - slot.last).abs();
+        slot.last = clipped;
+        Sums {
+            count: 1.0,
+            sum: clipped,
+            plain,
+            level: number,
+            wiggle: if wiggle.is_finite() { wiggle } else { 0.0 },
+        }
+    }
+
+    /// Takes the bucket that has just closed.
+    pub(super) fn observe(&mut self, reader: &Reader<'_>, group: &Group) {
+        let readings: Vec<_> = self
+            .slots
+            .iter()
+            .enumerate()
+            .map(|(index, slot)| {
+                let role = if index < self.one_box_count {
+                    Role::OneBox
+                } else {
+                    Role::Fleet
+                };
+                reader.read(group, slot.host, role)
+            })
+            .collect();
+        self.scratch.clear();
+        for reading in readings[self.one_box_count..].iter().flatten() {
+            let number = self.working.of(*reading);
+            if number.is_finite() {
+                self.scratch.push(number);
+            }
+        }
+        let middle = median(&mut self.scratch).unwrap_or(f64::NAN);
+        for (index, reading) in readings.iter().enumerate() {
+            let Some(reading) = reading else { continue };
+            let number = self.working.of(*reading);
+            let sums = self.sums(index, number, reading.value, reading.exposure, middle);
+            let slot = &mut self.slots[index];
+            slot.since.add(&sums);
+            for halves in &mut slot.halves {
+                halves[1].add(&sums);
+            }
+        }
+        let due = self.looks.step();
+        self.look(reader, due);
+        self.confirm(reader);
+        for (window, ended) in due.half.into_iter().enumerate() {
+            if ended {
+                for slot in &mut self.slots {
+                    slot.halves[window] = [slot.halves[window][1], Sums::default()];
+                }
+            }
+        }
+    }
+
+    fn look(&mut self, reader: &Reader<'_>, due: Due) {
+        let (end, width) = (reader.view.bucket.end, reader.terms.resolution);
+        if due.since {
+            let from = end - width.times(self.looks.count() as i64);
+            if let Some(contrast) = self.contrast(Channel::Level, |slot| slot.since) {
+                self.suspect(&contrast, self.looks.alpha_since, Channel::Level, from, end);
+                self.describe(&contrast);
+            } else if self.outcome.state == CheckState::Ok {
+                // Too few hosts are left to tell.
+                self.outcome.state = CheckState::Undecided;
+            }
+            if due.spread
+                && let Some(contrast) = self.contrast(Channel::Spread, |slot| slot.since)
+            {
+                self.suspect(
+                    &contrast,
+                    self.looks.alpha_spread,
+                    Channel::Spread,
+                    from,
+                    end,
+                );
+            }
+        }
+        for window in (0..TRAILING_COUNT).filter(|window| due.trailing[*window]) {
+            let whole = |slot: &Slot| slot.halves[window][0].plus(&slot.halves[window][1]);
+            if let Some(contrast) = self.contrast(Channel::Level, whole) {
+                let from = end - width.times(2 * self.looks.halves[window] as i64);
+                let alpha = self.looks.alpha_trailing[window];
+                self.suspect(&contrast, alpha, Channel::Level, from, end);
+            }
+        }
+    }
+
+    /// Compares over a window.
+    fn contrast(&self, channel: Channel, window: impl Fn(&Slot) -> Sums) -> Option<Contrast> {
+        let (one_box, fleet) = self.slots.split_at(self.one_box_count);
+        let mut counts: Vec<f64> = fleet.iter().map(|slot| window(slot).count).collect();
+        let present_min = (PRESENT_MIN * median(&mut counts)?).max(1.0);
+        let change = |slot: &Slot| {
+            let sums = window(slot);
+            if sums.count < present_min {
+                return None;
+            }
+            let change = Change {
+                before: self.level(channel, &slot.before)?,
+                after: self.level(channel, &sums)?,
+            };
+            (change.before.is_finite() && change.after.is_finite()).then_some(change)
+        };
+        let one_box: Vec<Change> = one_box.iter().filter_map(change).collect();
+        let fleet: Vec<Change> = fleet.iter().filter_map(change).collect();
+        let sigma_min = match channel {
+            Channel::Level => self.sigma_min,
+            Channel::Spread => SPREAD_SIGMA_MIN,
+        };
+        Contrast::new(&one_box, &fleet, sigma_min)
+    }
+
+    fn level(&self, channel: Channel, sums: &Sums) -> Option<f64> {
+        if sums.count == 0.0 {
+            return None;
+        }
+        match channel {
+            Channel::Level if self.working.is_ratio() => {
+                Some(self.working.of_sums(sums.sum, sums.plain))
+            }
+            Channel::Level => Some(sums.sum / sums.count),
+            Channel::Spread if sums.wiggle > 0.0 && !self.working.is_ratio() => {
+                Some((sums.wiggle / sums.count).ln())
+            }
+            Channel::Spread => None,
+        }
+    }
+
+    /// Notes what a look found, if it is beyond what its alpha allows.
+    fn suspect(
+        &mut self,
+        contrast: &Contrast,
+        alpha: f64,
+        channel: Channel,
+        from: Timestamp,
+        end: Timestamp,
+    ) {
+        let critical = student_quantile(alpha, contrast.freedom) * contrast.error;
+        let (tolerance, sides): (f64, &[f64]) = match channel {
+            Channel::Level => (self.tolerance, self.sides),
+            Channel::Spread => (SPREAD_TOLERANCE, &[1.0]),
+        };
+        for side in sides {
+            let harm = contrast.effect * side;
+            if harm - tolerance > critical && contrast.exceeds_placebo(*side) {
+                let is_spread = channel == Channel::Spread;
+                let stands = self.suspicion.filter(|suspicion| {
+                    suspicion.confirmed
+                        && suspicion.side == *side
+                        && suspicion.is_spread == is_spread
+                });
+                match &mut self.suspicion {
+                    // The breach that stands keeps its start.
+                    Some(suspicion) if stands.is_some() => suspicion.raised_at = end,
+                    suspicion => {
+                        *suspicion = Some(Suspicion {
+                            side: *side,
+                            is_spread,
+                            raised_at: end,
+                            from,
+                            confirmed: false,
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// A breach stands only while the latest minutes show it: what heals is forgiven.
+    fn confirm(&mut self, reader: &Reader<'_>) {
+        let Some(mut suspicion) = self.suspicion else {
+            return;
+        };
+        let end = reader.view.bucket.end;
+        if end - suspicion.raised_at > SUSPECT && !suspicion.confirmed {
+            self.suspicion = None;
+            return;
+        }
+        let channel = if suspicion.is_spread {
+            Channel::Spread
+        } else {
+            Channel::Level
+        };
+        let tolerance = match channel {
+            Channel::Level => self.tolerance,
+            Channel::Spread => SPREAD_TOLERANCE,
+        };
+        let latest = |slot: &Slot| slot.halves[0][0].plus(&slot.halves[0][1]);
+        let contrast = self.contrast(channel, latest);
+        let stands = self.looks.count() >= CONFIRM_BUCKETS_MIN
+            && contrast.is_some_and(|contrast| {
+                let critical = student_quantile(CONFIRM_TAIL, contrast.freedom) * contrast.error;
+                let harm = contrast.effect * suspicion.side;
+                harm > 0.5 * tolerance && harm > critical
+            });
+        if stands {
+            suspicion.confirmed = true;
+            self.suspicion = Some(suspicion);
+            if self.outcome.state != CheckState::Breach {
+                self.outcome.first_breach = Some(suspicion.from);
+            }
+            self.outcome.state = CheckState::Breach;
+            if let Some(contrast) = contrast {
+                self.show(&contrast, channel, suspicion.side);
+            }
+        } else if self.outcome.state == CheckState::Breach || suspicion.confirmed {
+            self.suspicion = None;
+            self.outcome.state = CheckState::Undecided;
+            self.outcome.first_breach = None;
+        } else {
+            self.outcome.state = CheckState::Undecided;
+        }
+    }
+
+    /// Says what a look at everything since the grace shows and excludes.
+    fn describe(&mut self, contrast: &Contrast) {
+        if self.outcome.state == CheckState::Breach {
+            return;
+        }
+        let critical = student_quantile(self.looks.beta, contrast.freedom) * contrast.error;
+        let is_excluded = |side: &f64| contrast.effect * side + critical < self.tolerance;
+        self.outcome.state = if self.sides.iter().all(is_excluded) {
+            CheckState::Ok
+        } else {
+            CheckState::Undecided
+        };
+        let side = self.worst_side(contrast.effect);
+        self.show(contrast, Channel::Level, side);
+    }
+
+    fn worst_side(&self, effect: f64) -> f64 {
+        match self.sides {
+            [side] => *side,
+            _ if effect < 0.0 => -1.0,
+            _ => 1.0,
+        }
+    }
+
+    fn show(&mut self, contrast: &Contrast, channel: Channel, side: f64) {
+        let width = student_quantile(self.looks.beta, contrast.freedom) * contrast.error;
+        let critical = student_quantile(self.looks.alpha_since, contrast.freedom) * contrast.error;
+        let (scale, tolerance) = match channel {
+            Channel::Level => (self.working.scale(), self.tolerance),
+            Channel::Spread => (Scale::Spread, SPREAD_TOLERANCE),
+        };
+        let clipped_away = match channel {
+            Channel::Level => self.clipped_away(),
+            Channel::Spread => 0.0,
+        };
+        let effect = contrast.effect + clipped_away;
+        let outcome = &mut self.outcome;
+        outcome.scale = scale;
+        outcome.effect = Some(effect);
+        outcome.interval = Some((effect - width, effect + width));
+        outcome.detectable = Some(tolerance + critical);
+        outcome.severity = contrast.effect * side / tolerance;
+        let level = match channel {
+            Channel::Level => self.natural_level(),
+            Channel::Spread => None,
+        };
+        self.outcome.observed = level.map(|level| self.working.natural(level));
+        self.outcome.expected = level.map(|level| self.working.natural(level - effect));
+    }
+
+    /// The latest minutes if there is a breach to show, else everything since the grace.
+    fn shown_window(&self, slot: &Slot) -> Sums {
+        if self.outcome.state == CheckState::Breach {
+            slot.halves[0][0].plus(&slot.halves[0][1])
+        } else {
+            slot.since
+        }
+    }
+
+    /// How much of the one-box's level the clipping of single values took away.
+    fn clipped_away(&self) -> f64 {
+        if self.working.is_ratio() {
+            return 0.0;
+        }
+        let (mut sum, mut count) = (0.0, 0.0);
+        for slot in &self.slots[..self.one_box_count] {
+            let sums = self.shown_window(slot);
+            if sums.count > 0.0 {
+                sum += (sums.plain - sums.sum) / sums.count;
+                count += 1.0;
+            }
+        }
+        if count > 0.0 { sum / count } else { 0.0 }
+    }
+
+    /// The one-box's level on the working scale.
+    fn natural_level(&self) -> Option<f64> {
+        let levels = self.slots[..self.one_box_count].iter().filter_map(|slot| {
+            let sums = self.shown_window(slot);
+            if sums.count == 0.0 {
+                None
+            } else if self.working.is_ratio() {
+                Some(self.working.of_sums(sums.sum, sums.plain))
+            } else {
+                Some(sums.level / sums.count)
+            }
+        });
+        crate::detect::stats::mean(levels)
+    }
+}
+
+fn relative(working: &Working, past: &HostPast, middles: &[f64]) -> Vec<f64> {
+    past.values
+        .iter()
+        .zip(middles)
+        .map(|(value, middle)| working.of_past(*value) - middle)
+        .collect()
+}

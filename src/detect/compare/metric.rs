@@ -1,0 +1,318 @@
+//! One metric of a comparison: which test judges it, and what that says.
+
+use super::{
+    class::Class,
+    counts::CountsTest,
+    fresh::FreshTest,
+    hosts::HostsTest,
+    looks::Looks,
+    outcome::Outcome,
+    own_past::OwnPastTest,
+    presence::{Absence, Presence},
+    reading::{HostPast, Past, Reader, past, per_exposure},
+    scale::Working,
+    terms::Terms,
+};
+use crate::{
+    detect::{
+        CheckState, Group, HostId,
+        stats::{mean, median},
+    },
+    event::{Kind, Span},
+};
+
+/// Fleet hosts from which on the spread among them is the noise model.
+const MANY_HOSTS: usize = 8;
+/// Events per host and bucket from which on rates are dense.
+const DENSE_EVENTS: f64 = 8.0;
+/// Samples that make a past.
+const PAST_SAMPLES_MIN: usize = 12;
+/// Share of the usual number of samples that makes a past.
+const PAST_SHARE_MIN: f64 = 0.5;
+/// Most values of the past that are read for one metric.
+const PAST_VALUES_MAX: usize = 400_000;
+/// Most buckets of the past that are read.
+const PAST_BUCKETS_MAX: usize = 2_160;
+/// How long missing one-box hosts are waited for after the grace.
+const ARRIVAL: Span = Span::from_minutes(5);
+
+/// One metric that is judged.
+#[derive(Clone, Debug)]
+pub(super) struct Metric {
+    /// Its group in the panel.
+    pub(super) index: usize,
+    /// Set where it informs only.
+    pub(super) speaks_of: Option<&'static str>,
+    /// Its share of alpha.
+    pub(super) alpha: f64,
+    class: Class,
+    presence: Presence,
+    test: Test,
+}
+
+#[derive(Clone, Debug)]
+enum Test {
+    /// The one-box has not reported it yet, or the fleet does not.
+    Awaited,
+    Hosts(Box<HostsTest>),
+    Counts(Box<CountsTest>),
+    OwnPast(Box<OwnPastTest>),
+    Fresh(Box<FreshTest>),
+}
+
+/// The pasts of the hosts that take part, up to the deployment.
+struct Pasts {
+    one_box: Vec<HostPast>,
+    fleet: Vec<HostPast>,
+}
+
+impl Metric {
+    /// A metric that appeared in the panel.
+    pub(super) fn new(index: usize, group: &Group, terms: &Terms) -> Self {
+        let class = Class::of(group);
+        Self {
+            index,
+            speaks_of: class.speaks_of.filter(|_| terms.is_everything),
+            alpha: terms.alpha,
+            class,
+            presence: Presence::default(),
+            test: Test::Awaited,
+        }
+    }
+
+    /// What the test says, if there is one.
+    pub(super) fn outcome(&self) -> Option<&Outcome> {
+        match &self.test {
+            Test::Awaited => None,
+            Test::Hosts(test) => Some(test.outcome()),
+            Test::Counts(test) => Some(test.outcome()),
+            Test::OwnPast(test) => Some(test.outcome()),
+            Test::Fresh(test) => Some(test.outcome()),
+        }
+    }
+
+    /// The state of the test, if there is one.
+    pub(super) fn state(&self) -> Option<CheckState> {
+        self.outcome().map(|outcome| outcome.state)
+    }
+
+    /// How bad it is, in tolerances.
+    pub(super) fn severity(&self) -> f64 {
+        self.outcome().map_or(0.0, |outcome| outcome.severity)
+    }
+
+    /// Takes the bucket that has just closed; says what is missing.
+    pub(super) fn observe(&mut self, reader: &Reader<'_>, group: &Group) -> Option<Absence> {
+        if matches!(self.test, Test::Awaited) && self.may_begin(reader, group) {
+            self.begin(reader, group);
+        }
+        match &mut self.test {
+            Test::Awaited => {}
+            Test::Hosts(test) => test.observe(reader, group),
+            Test::Counts(test) => test.observe(reader, group),
+            Test::OwnPast(test) => test.observe(reader, group),
+            Test::Fresh(test) => test.observe(reader, group),
+        }
+        self.presence.observe(reader, group)
+    }
+
+    /// Whether the one-box reports the metric: all of its hosts, or some for long enough.
+    fn may_begin(&self, reader: &Reader<'_>, group: &Group) -> bool {
+        let terms = reader.terms;
+        let has_come = |host: &HostId| {
+            group
+                .track(*host)
+                .is_some_and(|track| track.has_data() && terms.began_at < track.last_seen)
+        };
+        let come = reader
+            .view
+            .one_box
+            .iter()
+            .filter(|host| has_come(host))
+            .count();
+        let is_late = terms.grace_until + ARRIVAL < reader.view.bucket.end;
+        let has_fleet = reader.view.fleet.iter().any(|host| {
+            group
+                .track(*host)
+                .is_some_and(crate::detect::Track::has_data)
+        });
+        has_fleet && come > 0 && (come == reader.view.one_box.len() || is_late)
+    }
+
+    fn begin(&mut self, reader: &Reader<'_>, group: &Group) {
+        let terms = reader.terms;
+        let pasts = Pasts::read(reader, group);
+        self.presence.learn(&self.class, &pasts.fleet);
+        let has_exposure = reader
+            .view
+            .fleet
+            .iter()
+            .chain(reader.view.one_box)
+            .any(|host| {
+                group
+                    .track(*host)
+                    .and_then(|track| track.cell)
+                    .is_some_and(|cell| cell.exposure.is_some())
+            });
+        let is_events = terms.is_log || (group.kind == Kind::Counter && !self.class.is_share());
+        if is_events && pasts.events(terms) < DENSE_EVENTS {
+            let Pasts { one_box, fleet } = &pasts;
+            let test = CountsTest::new(terms, self.alpha, has_exposure, one_box, fleet);
+            self.test = Test::Counts(Box::new(test));
+            return;
+        }
+        let mut values = pasts.values();
+        values.extend(reader.view.fleet.iter().filter_map(|host| {
+            let cell = group.track(*host)?.cell?;
+            Some(per_exposure(cell.value, cell.exposure.unwrap_or(1.0)))
+        }));
+        let working = Working::choose(&self.class, &mut values, has_exposure);
+        let (k, cadence) = (pasts.one_box.len(), pasts.cadence());
+        let usual = pasts.usual_samples();
+        let one_box_ids: Vec<HostId> = pasts.one_box.iter().map(|past| past.host).collect();
+        let Pasts { one_box, fleet } = pasts;
+        let everyone = fleet.clone();
+        let with_past = |past: &HostPast| has_past(&past.values, usual);
+        let one_box: Vec<HostPast> = one_box.into_iter().filter(with_past).collect();
+        let fleet: Vec<HostPast> = fleet.into_iter().filter(with_past).collect();
+        self.test = if one_box.len() < k || fleet.is_empty() {
+            let (class, alpha) = (&self.class, self.alpha);
+            let test = FreshTest::new(
+                terms,
+                class,
+                working,
+                alpha,
+                &one_box_ids,
+                &everyone,
+                cadence,
+            );
+            Test::Fresh(Box::new(test))
+        } else if fleet.len() < MANY_HOSTS {
+            let mut test = OwnPastTest::new(terms, &self.class, self.alpha, &one_box, &fleet);
+            let count = (reader.view.bucket.start - terms.began_at).div_ceil(terms.resolution);
+            let since = |hosts: &[HostPast]| -> Vec<HostPast> {
+                let to = reader.view.bucket.start;
+                hosts
+                    .iter()
+                    .map(|known| HostPast {
+                        host: known.host,
+                        values: past(terms, group.track(known.host), to, count),
+                    })
+                    .collect()
+            };
+            let divisor = terms.divisor(group.kind, has_exposure);
+            test.catch_up(&since(&one_box), &since(&fleet), divisor);
+            Test::OwnPast(Box::new(test))
+        } else {
+            let tolerance = terms.tolerance(
+                &self.class,
+                working.of_value(median(&mut values).unwrap_or(0.0)),
+                self.class.tolerance(),
+            );
+            let looks = Looks::new(terms, self.alpha / terms.sides.len() as f64);
+            let sigma_min = self.class.sigma_min();
+            let (sides, test) = (terms.sides, HostsTest::new);
+            Test::Hosts(Box::new(test(
+                working, tolerance, sigma_min, one_box, fleet, looks, sides,
+            )))
+        };
+    }
+}
+
+impl Pasts {
+    fn read(reader: &Reader<'_>, group: &Group) -> Self {
+        let view = reader.view;
+        let hosts = view.one_box.len() + view.fleet.len();
+        let count = (PAST_VALUES_MAX / hosts.max(1)).clamp(60, PAST_BUCKETS_MAX);
+        let read = |hosts: &[HostId]| -> Vec<HostPast> {
+            hosts
+                .iter()
+                .map(|host| HostPast {
+                    host: *host,
+                    values: past(
+                        reader.terms,
+                        group.track(*host),
+                        reader.terms.began_at,
+                        count,
+                    ),
+                })
+                .collect()
+        };
+        let mut pasts = Self {
+            one_box: read(view.one_box),
+            fleet: read(view.fleet),
+        };
+        // Columns before the first value of anyone tell nothing.
+        let all = || pasts.one_box.iter().chain(&pasts.fleet);
+        let empty = all()
+            .map(|past| {
+                past.values
+                    .iter()
+                    .take_while(|(value, _)| value.is_nan())
+                    .count()
+            })
+            .min()
+            .unwrap_or(0);
+        for past in pasts.one_box.iter_mut().chain(&mut pasts.fleet) {
+            past.values.drain(..empty);
+        }
+        pasts
+    }
+
+    /// Events per fleet host and bucket, as rates tell.
+    fn events(&self, terms: &Terms) -> f64 {
+        let width = terms.resolution.seconds_f64();
+        let values = self.fleet.iter().flat_map(|past| past.values.iter());
+        let rates = values
+            .map(|(value, _)| f64::from(*value))
+            .filter(|value| value.is_finite());
+        mean(rates).unwrap_or(0.0) * width
+    }
+
+    /// All values of the fleet, for one unit of exposure each; thinned.
+    fn values(&self) -> Vec<f64> {
+        let whole: usize = self.fleet.iter().map(|past| past.values.len()).sum();
+        self.fleet
+            .iter()
+            .flat_map(|past| past.values.iter())
+            .step_by((whole / 20_000).max(1))
+            .map(|(value, exposure)| per_exposure(f64::from(*value), f64::from(*exposure)))
+            .filter(|value| value.is_finite())
+            .collect()
+    }
+
+    /// The usual number of samples of a fleet host.
+    fn usual_samples(&self) -> usize {
+        let mut counts: Vec<f64> = self
+            .fleet
+            .iter()
+            .map(|past| samples(&past.values) as f64)
+            .collect();
+        median(&mut counts).unwrap_or(0.0) as usize
+    }
+
+    /// Buckets between two samples.
+    fn cadence(&self) -> usize {
+        let cadences = self.fleet.iter().filter_map(|past| {
+            let first = past
+                .values
+                .iter()
+                .position(|(value, _)| value.is_finite())?;
+            let last = past
+                .values
+                .iter()
+                .rposition(|(value, _)| value.is_finite())?;
+            (last - first).checked_div(samples(&past.values).checked_sub(1)?)
+        });
+        cadences.max().unwrap_or(1).max(1)
+    }
+}
+
+fn samples(values: &Past) -> usize {
+    values.iter().filter(|(value, _)| value.is_finite()).count()
+}
+
+fn has_past(values: &Past, usual: usize) -> bool {
+    let samples = samples(values);
+    samples >= PAST_SAMPLES_MIN && samples as f64 >= PAST_SHARE_MIN * usual as f64
+}

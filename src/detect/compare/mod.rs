@@ -1,0 +1,280 @@
+//! Compares the one-box with the fleet, metric by metric.
+//!
+//! The fleet is the noise model: whatever happens to all hosts cancels, and how much hosts differ
+//! is measured, not assumed. Which test judges a metric depends on what there is to compare with:
+//! - many hosts with a past: [`hosts`], the change of the one-box against the same change of each
+//!   fleet host;
+//! - few hosts with a past: [`own_past`], farther from the fleet than it ever was;
+//! - a one-box without a past: [`fresh`], its level against how fleet hosts differ;
+//! - rare events: [`counts`], its share of all events.
+
+mod class;
+mod company;
+mod contrast;
+mod counts;
+mod follower;
+mod fresh;
+mod grid;
+mod hosts;
+mod looks;
+mod metric;
+mod outcome;
+mod own_past;
+mod presence;
+mod reading;
+mod report;
+mod scale;
+mod terms;
+
+#[cfg(test)]
+mod tests;
+
+use super::{
+    Basis, CheckState, Coverage, Covered, Evidence, Finding, HostId, NoDataCause, Setup, View,
+};
+use crate::event::{Span, Timestamp};
+use metric::Metric;
+use presence::{Absence, Presence};
+use reading::Reader;
+use terms::Terms;
+
+/// Share of alpha that is kept for metrics that appear after judging began.
+const LATE_SHARE: f64 = 0.1;
+/// How long a metric may take to be judged after the grace.
+const ARRIVAL: Span = Span::from_minutes(5);
+
+/// The `compare` detector.
+#[derive(Clone, Debug)]
+pub struct Compare {
+    coverage: Coverage,
+    terms: Terms,
+    /// The metrics that are judged; empty until the grace has ended.
+    metrics: Vec<Metric>,
+    /// How many groups of the panel were looked at.
+    known_groups: Vec<bool>,
+    late_count: u32,
+    has_begun: bool,
+}
+
+impl Compare {
+    /// Starts with the deployment.
+    pub fn new(setup: &Setup<'_>) -> Self {
+        Self {
+            coverage: Coverage::new(setup),
+            terms: Terms::new(setup),
+            metrics: Vec::new(),
+            known_groups: Vec::new(),
+            late_count: 0,
+            has_begun: false,
+        }
+    }
+
+    /// Judges the bucket that has just closed.
+    pub fn observe(&mut self, view: &View<'_>) -> Finding {
+        let covered = self.coverage.observe(view);
+        if view.bucket.start < self.terms.grace_until {
+            return match covered {
+                Covered::Yes => self.awaiting_grace(),
+                Covered::Waiting(what) => Finding::warming(what),
+                Covered::No(cause, hosts) => self.no_data(view, cause, hosts),
+            };
+        }
+        let terms = self.terms.clone();
+        let reader = Reader::new(view, &terms);
+        self.adopt(&reader);
+        let mut absences = Vec::new();
+        let mut is_fleet_alive = false;
+        for metric in &mut self.metrics {
+            let group = view.panel.group(metric.index);
+            let absence = metric.observe(&reader, group);
+            is_fleet_alive |= Presence::is_fleet_alive(&reader, group);
+            if let Some(absence) = absence
+                && metric.speaks_of.is_none()
+                && !terms.is_log
+            {
+                absences.push((metric.index, absence));
+            }
+        }
+        self.conclude(view, covered, absences, is_fleet_alive)
+    }
+
+    fn awaiting_grace(&self) -> Finding {
+        Finding::warming(format!(
+            "the end of the grace at {}",
+            self.terms.grace_until
+        ))
+    }
+
+    fn no_data(&self, view: &View<'_>, cause: NoDataCause, hosts: Vec<HostId>) -> Finding {
+        let mut evidence = Evidence::bare("", CheckState::NoData, Basis::Model, cause.to_string());
+        evidence.hosts = view.hosts.names(hosts);
+        Finding::no_data(cause, vec![evidence])
+    }
+
+    /// Takes in the groups that are new. Those that exist when judging begins split alpha evenly,
+    /// whatever comes later gets ever smaller shares of the rest.
+    fn adopt(&mut self, reader: &Reader<'_>) {
+        let terms = reader.terms;
+        let panel = reader.view.panel;
+        self.known_groups.resize(panel.len(), false);
+        let mut adopted: Vec<Metric> = Vec::new();
+        for (index, group) in panel.groups() {
+            let is_seen = |hosts: &[HostId]| {
+                hosts
+                    .iter()
+                    .any(|host| group.track(*host).is_some_and(|track| track.has_data()))
+            };
+            let roles = [reader.view.one_box, reader.view.fleet];
+            if !self.known_groups[index] && roles.into_iter().any(is_seen) {
+                self.known_groups[index] = true;
+                adopted.push(Metric::new(index, group, terms));
+            }
+        }
+        let blocking = adopted
+            .iter()
+            .filter(|metric| metric.speaks_of.is_none())
+            .count();
+        let on_time = if terms.is_log {
+            terms.alpha
+        } else {
+            terms.alpha * (1.0 - LATE_SHARE)
+        };
+        for metric in &mut adopted {
+            if self.has_begun {
+                self.late_count += 1;
+                let order = f64::from(self.late_count);
+                metric.alpha = LATE_SHARE * terms.alpha / (order * (order + 1.0));
+            } else {
+                metric.alpha = on_time / blocking.max(1) as f64;
+            }
+        }
+        self.metrics.append(&mut adopted);
+        self.has_begun = true;
+    }
+
+    /// Sums up.
+    fn conclude(
+        &self,
+        view: &View<'_>,
+        covered: Covered,
+        absences: Vec<(usize, Absence)>,
+        is_fleet_alive: bool,
+    ) -> Finding {
+        let states: Vec<CheckState> = self
+            .metrics
+            .iter()
+            .filter(|metric| metric.speaks_of.is_none())
+            .filter_map(|metric| metric.state())
+            .collect();
+        if states.contains(&CheckState::Breach) {
+            return Finding::new(CheckState::Breach, self.evidence(view, CheckState::Breach));
+        }
+        match covered {
+            Covered::Yes => {}
+            Covered::Waiting(what) => return Finding::warming(what),
+            Covered::No(cause, hosts) => return self.no_data(view, cause, hosts),
+        }
+        let is_early = view.bucket.end <= self.judged_by();
+        if view.fleet.is_empty() || (!is_fleet_alive && !is_early) {
+            return self.no_data(view, NoDataCause::NoFleet, Vec::new());
+        }
+        if let Some((_, first)) = absences.first() {
+            let cause = first.cause.clone();
+            let evidence = absences
+                .into_iter()
+                .take(Finding::EVIDENCE_MAX)
+                .map(|(index, absence)| absent(view, index, absence))
+                .collect();
+            return Finding::no_data(cause, evidence);
+        }
+        if states.contains(&CheckState::Warming) || (states.is_empty() && is_early) {
+            if is_early {
+                return Finding::warming(format!(
+                    "enough data to compare, by {}",
+                    self.judged_by()
+                ));
+            }
+            return self.no_data(view, NoDataCause::NoFleet, Vec::new());
+        }
+        if states.is_empty() {
+            // Only metrics that inform: nothing can be proven, and nothing is wrong.
+            let informs = self.metrics.iter().any(|metric| metric.state().is_some());
+            return if informs {
+                let state = CheckState::Undecided;
+                Finding::new(state, self.evidence(view, state))
+            } else {
+                self.no_data(view, NoDataCause::NoFleet, Vec::new())
+            };
+        }
+        let state = if states.contains(&CheckState::Undecided) {
+            CheckState::Undecided
+        } else {
+            CheckState::Ok
+        };
+        Finding::new(state, self.evidence(view, state))
+    }
+
+    fn judged_by(&self) -> Timestamp {
+        let patience = ARRIVAL.max(self.terms.resolution.times(10));
+        self.terms.grace_until + patience
+    }
+
+    /// The numbers, worst first: what breached; else what is undecided or comes closest. Metrics
+    /// that only inform follow where they would have breached.
+    fn evidence(&self, view: &View<'_>, state: CheckState) -> Vec<Evidence> {
+        let mut shown: Vec<(&Metric, CheckState)> = self
+            .metrics
+            .iter()
+            .filter_map(|metric| Some((metric, metric.state()?)))
+            .filter(|(metric, is)| match (metric.speaks_of, state) {
+                (Some(_), _) => *is == CheckState::Breach,
+                (None, CheckState::Breach) => *is == CheckState::Breach,
+                (
+                    None,
+                    CheckState::Ok
+                    | CheckState::Undecided
+                    | CheckState::Warming
+                    | CheckState::NoData,
+                ) => *is == state,
+            })
+            .collect();
+        shown.sort_by(|(a, _), (b, _)| {
+            let informs = a.speaks_of.is_some().cmp(&b.speaks_of.is_some());
+            informs.then(b.severity().total_cmp(&a.severity()))
+        });
+        let limit = if state == CheckState::Breach {
+            Finding::EVIDENCE_MAX
+        } else {
+            report::QUIET_MAX
+        };
+        let hosts = view.hosts.names(view.one_box.iter().copied());
+        shown
+            .into_iter()
+            .take(limit)
+            .filter_map(|(metric, is)| {
+                let group = view.panel.group(metric.index);
+                let is = if metric.speaks_of.is_some() {
+                    CheckState::Undecided
+                } else {
+                    is
+                };
+                let outcome = metric.outcome()?;
+                Some(report::evidence(
+                    group,
+                    outcome,
+                    is,
+                    metric.speaks_of,
+                    hosts.clone(),
+                ))
+            })
+            .collect()
+    }
+}
+
+fn absent(view: &View<'_>, index: usize, absence: Absence) -> Evidence {
+    let note = format!("{} {}", absence.cause, absence.remark);
+    let metric = report::metric(view.panel.group(index));
+    let mut evidence = Evidence::bare(metric, CheckState::NoData, Basis::Model, note);
+    evidence.hosts = view.hosts.names(absence.hosts);
+    evidence
+}

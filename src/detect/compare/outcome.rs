@@ -1,0 +1,75 @@
+//! What a test of one metric says: the numbers on the working scale, and how to show them.
+
+use crate::{
+    detect::{Basis, CheckState},
+    event::Timestamp,
+};
+
+/// How numbers of the working scale are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scale {
+    /// Logarithms, shown as relative differences.
+    Relative,
+    /// Shares, shown as differences in points.
+    Points,
+    /// Logarithms of a ratio of rates, shown as relative differences; words say `×3`.
+    Times,
+    /// Logarithms of a ratio of spreads.
+    Spread,
+}
+
+/// What a test of one metric says.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Outcome {
+    /// `Ok`: a harm above the tolerance is excluded; `Undecided`; `Warming`; `Breach`.
+    pub(super) state: CheckState,
+    /// What the false-alarm rate rests on.
+    pub(super) basis: Basis,
+    /// How the numbers are shown.
+    pub(super) scale: Scale,
+    /// The difference between one-box and fleet on the working scale; up is positive.
+    pub(super) effect: Option<f64>,
+    /// Its confidence interval.
+    pub(super) interval: Option<(f64, f64)>,
+    /// The smallest effect that would have been seen.
+    pub(super) detectable: Option<f64>,
+    /// What the one-box showed, in the unit of the metric.
+    pub(super) observed: Option<f64>,
+    /// What was expected of it.
+    pub(super) expected: Option<f64>,
+    /// Start of the first bucket of the breach that stands.
+    pub(super) first_breach: Option<Timestamp>,
+    /// How bad it is: the harm in tolerances; orders the evidence.
+    pub(super) severity: f64,
+    /// What a person should know beside the numbers.
+    pub(super) remark: Option<String>,
+}
+
+impl Outcome {
+    /// Nothing is known yet.
+    pub(super) fn warming(basis: Basis, scale: Scale) -> Self {
+        Self {
+            state: CheckState::Warming,
+            basis,
+            scale,
+            effect: None,
+            interval: None,
+            detectable: None,
+            observed: None,
+            expected: None,
+            first_breach: None,
+            severity: 0.0,
+            remark: None,
+        }
+    }
+}
+
+impl Scale {
+    /// A number of the working scale as it is shown: relative, or in shares.
+    pub(super) fn shown(self, value: f64) -> f64 {
+        match self {
+            Self::Relative | Self::Times | Self::Spread => value.exp_m1(),
+            Self::Points => value,
+        }
+    }
+}

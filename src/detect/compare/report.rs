@@ -1,0 +1,133 @@
+//! The words and numbers that a person is shown.
+
+use super::outcome::{Outcome, Scale};
+use crate::detect::{CheckState, Evidence, Group, Stat};
+
+/// Most metrics without a fault that are shown.
+pub(super) const QUIET_MAX: usize = 5;
+
+/// The evidence of one metric; the state may differ from what the test says.
+pub(super) fn evidence(
+    group: &Group,
+    outcome: &Outcome,
+    state: CheckState,
+    speaks_of: Option<&'static str>,
+    hosts: Vec<String>,
+) -> Evidence {
+    let mut note = note(outcome);
+    if let Stat::Quantile(tenths) = group.key.stat {
+        note = format!("{} {note}", quantile_name(tenths));
+    }
+    if let Some(speaks_of) = speaks_of {
+        note.push_str(&format!("; informs only: it speaks of {speaks_of}"));
+    }
+    let shown = |value: f64| outcome.scale.shown(value);
+    Evidence {
+        metric: metric(group),
+        state,
+        observed: outcome.observed,
+        expected: outcome.expected,
+        effect: outcome.effect.map(shown),
+        interval: outcome
+            .interval
+            .map(|(low, high)| (shown(low), shown(high))),
+        detectable: outcome.detectable.map(shown),
+        hosts: if state == CheckState::Breach {
+            hosts
+        } else {
+            Vec::new()
+        },
+        first_breach: outcome.first_breach.filter(|_| state == CheckState::Breach),
+        basis: outcome.basis,
+        note,
+    }
+}
+
+/// The metric as a person reads it.
+pub(super) fn metric(group: &Group) -> String {
+    group.key.labels.to_string()
+}
+
+fn quantile_name(tenths: u16) -> String {
+    if tenths.is_multiple_of(10) {
+        format!("p{}", tenths / 10)
+    } else {
+        format!("p{}.{}", tenths / 10, tenths % 10)
+    }
+}
+
+fn note(outcome: &Outcome) -> String {
+    let Some(effect) = outcome.effect else {
+        return match (&outcome.remark, outcome.detectable) {
+            (Some(remark), Some(detectable)) => {
+                format!("{remark}; {} or more is excluded", times(detectable))
+            }
+            (Some(remark), None) => format!("{remark}; nothing is excluded yet"),
+            (None, _) => "too little data to compare".to_owned(),
+        };
+    };
+    let difference = match outcome.scale {
+        Scale::Relative => format!("{} {} the fleet", percent(effect.exp_m1()), side(effect)),
+        Scale::Points => format!("{} {} the fleet", points(effect), side(effect)),
+        Scale::Times => format!("{} the fleet's rate", times(effect)),
+        Scale::Spread => format!("spreads {} as wide as the fleet", times(effect)),
+    };
+    let interval = outcome
+        .interval
+        .map_or_else(String::new, |(low, high)| match outcome.scale {
+            Scale::Relative => format!(
+                " ({} … {})",
+                signed(100.0 * low.exp_m1()),
+                percent(high.exp_m1())
+            ),
+            Scale::Points => format!(" ({} … {})", signed(100.0 * low), points(high)),
+            Scale::Times | Scale::Spread => format!(" ({} … {})", times(low), times(high)),
+        });
+    let remark = outcome
+        .remark
+        .as_ref()
+        .map_or_else(String::new, |remark| format!("; {remark}"));
+    let power = match (outcome.state, outcome.detectable) {
+        (CheckState::Breach, _) | (_, None) => String::new(),
+        (_, Some(detectable)) => match outcome.scale {
+            Scale::Times => format!("; {} or more is excluded", times(detectable)),
+            Scale::Relative => format!("; could have seen {}", percent(detectable.exp_m1())),
+            Scale::Points => format!("; could have seen {}", points(detectable)),
+            Scale::Spread => format!("; could have seen {}", times(detectable)),
+        },
+    };
+    format!("{difference}{interval}{remark}{power}")
+}
+
+fn side(effect: f64) -> &'static str {
+    if effect < 0.0 { "below" } else { "above" }
+}
+
+fn percent(share: f64) -> String {
+    format!("{} %", signed(100.0 * share))
+}
+
+fn points(share: f64) -> String {
+    format!("{} points", signed(100.0 * share))
+}
+
+/// Three digits are enough for a person.
+fn signed(value: f64) -> String {
+    let size = value.abs();
+    if size < 10.0 {
+        format!("{value:+.1}")
+    } else if size < 1e4 {
+        format!("{value:+.0}")
+    } else {
+        format!("{value:+.1e}")
+    }
+}
+
+fn times(log: f64) -> String {
+    let factor = log.exp();
+    if factor < 10.0 {
+        format!("×{factor:.2}")
+    } else {
+        format!("×{factor:.0}")
+    }
+}

@@ -1,0 +1,123 @@
+//! The working scale of a metric: where equal differences mean equal harm.
+
+use super::{
+    class::{Class, Measure},
+    outcome::Scale,
+    reading::{Reading, per_exposure},
+};
+use crate::detect::stats::{mean, median};
+
+/// Share of the usual level that is added before a logarithm is taken.
+const FLOOR_SHARE: f64 = 0.02;
+/// Share of zeros above which the mean over a window is taken before the logarithm.
+const ZEROS_MAX: f64 = 0.1;
+
+/// The working scale of a metric.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Working {
+    /// `ln(x + floor)`, averaged over a window.
+    Log {
+        /// What is added.
+        floor: f64,
+    },
+    /// `ln(sum of numerators / sum of denominators + floor)` over a window: ratios, and values that
+    /// are often zero.
+    LogRatio {
+        /// What is added.
+        floor: f64,
+    },
+    /// `x / full`: shares.
+    Share {
+        /// The value that means everything.
+        full: f64,
+    },
+    /// `x / unit`: metrics that can be negative.
+    Linear {
+        /// Their usual size.
+        unit: f64,
+    },
+}
+
+impl Working {
+    /// Chooses the scale from the values of the past, for one unit of exposure each.
+    pub(super) fn choose(class: &Class, values: &mut Vec<f64>, has_exposure: bool) -> Self {
+        values.retain(|value| value.is_finite());
+        if let Measure::Share { full } = class.measure {
+            return Self::Share { full };
+        }
+        let zeros = values.iter().filter(|value| **value == 0.0).count() as f64;
+        let is_signed = values.iter().any(|value| *value < 0.0);
+        let level = mean(values.iter().copied()).unwrap_or(0.0);
+        if is_signed {
+            let size = mean(values.iter().map(|value| value.abs())).unwrap_or(1.0);
+            return Self::Linear {
+                unit: if size > 0.0 { size } else { 1.0 },
+            };
+        }
+        if has_exposure || zeros > ZEROS_MAX * values.len() as f64 {
+            return Self::LogRatio {
+                floor: floor(FLOOR_SHARE * level),
+            };
+        }
+        Self::Log {
+            floor: floor(FLOOR_SHARE * median(values).unwrap_or(0.0)),
+        }
+    }
+
+    /// Whether windows are compared by ratios of sums.
+    pub(super) fn is_ratio(&self) -> bool {
+        matches!(self, Self::LogRatio { .. })
+    }
+
+    /// How its numbers are shown.
+    pub(super) fn scale(&self) -> Scale {
+        match self {
+            Self::Log { .. } | Self::LogRatio { .. } => Scale::Relative,
+            Self::Share { .. } => Scale::Points,
+            // Relative to the usual size: a difference of logarithms for small differences.
+            Self::Linear { .. } => Scale::Points,
+        }
+    }
+
+    /// A reading on the working scale; NaN where there is none.
+    pub(super) fn of(&self, reading: Reading) -> f64 {
+        self.of_value(per_exposure(reading.value, reading.exposure))
+    }
+
+    /// A remembered value on the working scale.
+    pub(super) fn of_past(&self, (value, exposure): (f32, f32)) -> f64 {
+        self.of_value(per_exposure(f64::from(value), f64::from(exposure)))
+    }
+
+    /// A value on the working scale.
+    pub(super) fn of_value(&self, value: f64) -> f64 {
+        match self {
+            Self::Log { floor } | Self::LogRatio { floor } => (value.max(0.0) + floor).ln(),
+            Self::Share { full } => value / full,
+            Self::Linear { unit } => value / unit,
+        }
+    }
+
+    /// Sums of numerators and denominators on the working scale.
+    pub(super) fn of_sums(&self, value: f64, exposure: f64) -> f64 {
+        self.of_value(per_exposure(value, exposure))
+    }
+
+    /// Back to the unit of the metric.
+    pub(super) fn natural(&self, number: f64) -> f64 {
+        match self {
+            Self::Log { floor } | Self::LogRatio { floor } => (number.exp() - floor).max(0.0),
+            Self::Share { full } => number * full,
+            Self::Linear { unit } => number * unit,
+        }
+    }
+}
+
+/// Where nothing but zero was ever seen, one whole unit is the first difference that counts.
+fn floor(value: f64) -> f64 {
+    if value.is_finite() && value > 0.0 {
+        value
+    } else {
+        1.0
+    }
+}

@@ -1,0 +1,119 @@
+//! What the comparison was asked for: the deployment's times, its share of alpha, its tolerance.
+
+use super::class::{Class, Measure};
+use crate::{
+    detect::Setup,
+    event::{Kind, Span, Timestamp},
+    plan::{DetectorPlan, Direction, Selection},
+};
+
+/// The part of a [`Setup`] that the comparison needs for as long as the deployment lasts.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    /// When the deployment began.
+    pub(super) began_at: Timestamp,
+    /// Until when restarts and cold caches are forgiven.
+    pub(super) grace_until: Timestamp,
+    /// From when on the gate may pass early.
+    pub(super) bake_min_until: Timestamp,
+    /// When the bake is over at the latest.
+    pub(super) bake_until: Timestamp,
+    /// Width of a bucket.
+    pub(super) resolution: Span,
+    /// The check's share of the gate's alpha, in (0, 1).
+    pub(super) alpha: f64,
+    /// Share of an ordinary host's traffic that a one-box host is given; above 0.
+    pub(super) weight: f64,
+    /// Difference that is accepted, relative to the fleet, where the configuration says it.
+    pub(super) tolerance: Option<f64>,
+    /// Which side is harm: 1 up, -1 down.
+    pub(super) sides: &'static [f64],
+    /// Whether the check counts log records.
+    pub(super) is_log: bool,
+    /// Whether the check selects every series.
+    pub(super) is_everything: bool,
+}
+
+/// Alpha of a check that was given none: an advisory check outside the gate's budget.
+const ALPHA_DEFAULT: f64 = 0.01;
+
+impl Terms {
+    /// Takes what is needed from the setup.
+    pub(super) fn new(setup: &Setup<'_>) -> Self {
+        let (tolerance, direction) = match setup.check.detector {
+            DetectorPlan::Compare {
+                tolerance,
+                direction,
+            } => (tolerance, direction),
+            DetectorPlan::Bounds { .. }
+            | DetectorPlan::Derivative { .. }
+            | DetectorPlan::Sigma { .. }
+            | DetectorPlan::Absent { .. }
+            | DetectorPlan::NewTemplate
+            | DetectorPlan::Load { .. } => (None, Direction::Both),
+        };
+        let is_everything = match &setup.check.selection {
+            Selection::Series(series) => series.selector.is_everything(),
+            Selection::Logs(_) => false,
+        };
+        let is_share = |alpha: f64| alpha.is_finite() && 0.0 < alpha && alpha < 1.0;
+        let is_weight = |weight: f64| weight.is_finite() && weight > 0.0;
+        Self {
+            began_at: setup.began_at,
+            grace_until: setup.grace_until.max(setup.began_at),
+            bake_min_until: setup.bake_min_until,
+            bake_until: setup.bake_until,
+            resolution: setup.resolution,
+            alpha: if is_share(setup.alpha) {
+                setup.alpha
+            } else {
+                ALPHA_DEFAULT
+            },
+            weight: if is_weight(setup.weight) {
+                setup.weight
+            } else {
+                1.0
+            },
+            tolerance: tolerance.filter(|tolerance| tolerance.is_finite() && *tolerance >= 0.0),
+            sides: match direction {
+                Direction::Up => &[1.0],
+                Direction::Down => &[-1.0],
+                Direction::Both => &[1.0, -1.0],
+            },
+            is_log: matches!(setup.check.selection, Selection::Logs(_)),
+            is_everything,
+        }
+    }
+
+    /// What the one-box's rates are divided by after the deployment began.
+    pub(super) fn divisor(&self, kind: Kind, has_exposure: bool) -> f64 {
+        if (self.is_log || kind == Kind::Counter) && !has_exposure {
+            self.weight
+        } else {
+            1.0
+        }
+    }
+
+    /// The accepted difference on the working scale of the class: logarithms, or shares. `level` is
+    /// the fleet's usual share.
+    pub(super) fn tolerance(&self, class: &Class, level: f64, default: f64) -> f64 {
+        match (self.tolerance, class.measure) {
+            (None, _) => default,
+            (Some(tolerance), Measure::Share { .. }) => (tolerance * level.abs()).max(1e-6),
+            (
+                Some(tolerance),
+                Measure::Memory | Measure::Latency | Measure::Cpu | Measure::Count | Measure::Other,
+            ) => tolerance.ln_1p(),
+        }
+    }
+
+    /// How many buckets fit in a length of time; at least one.
+    pub(super) fn buckets(&self, span: Span) -> usize {
+        span.div_ceil(self.resolution).max(1)
+    }
+
+    /// How many buckets will be judged, from the end of the grace to the end of the bake.
+    pub(super) fn horizon(&self) -> usize {
+        self.buckets(self.bake_until - self.grace_until)
+    }
+}
