@@ -1,10 +1,72 @@
-//! Sluice watches metric and log streams while a change is rolled out, and answers one question:
-//! may this change go on?
+//! Sluice watches the metric and log streams of hosts and services while a change is rolled out, and
+//! answers one question at any moment: **may this change go on to the next environment?**
+//!
+//! It answers with a verdict (PASS, FAIL, PENDING, NO_DATA, or BYPASSED when a person overrode it),
+//! the evidence behind it, and a stated false-alarm rate. It is a passive observer: it never changes
+//! production; whatever drives the deployment acts on the verdict.
+//!
+//! # The path of a data point
+//!
+//! ```text
+//!  source, serve ──> decode ──> journal ──> reduce ─────────> detect ────────> gate ─────> serve, cli
+//!  OTLP              bytes      inputs in   series by their   windows of a     findings
+//!  remote write      to a       the order   labels; partials  check, hosts     to a
+//!  files             batch      they were   of closed         in roles,        verdict
+//!                               taken       buckets           findings
+//!  └──────── edge: waits, fails ─────────┘  └──── core: pure, deterministic ────┘
+//! ```
+//!
+//! A file's room says what it may do. A room imports only rooms that stand before it; a test
+//! (`tests/tidy.rs`) holds that.
+//!
+//! | room | purpose |
+//! | --- | --- |
+//! | [`event`] | the common currency: time, labels, samples, log records, deployment events |
+//! | [`decode`] | bytes → events, one file for each wire or file format |
+//! | [`reduce`] | samples → partials: counters to increases, histograms, log templates, buckets |
+//! | [`plan`] | configuration text → a checked plan |
+//! | [`detect`] | one file for each kind of check: partials in, findings out |
+//! | [`gate`] | findings → a verdict with its evidence |
+//! | [`engine`] | the core as one state machine: [`engine::Input`] → [`engine::Output`] |
+//! | [`journal`] | the inputs of a live run, so that it can be replayed |
+//! | [`source`] | recordings: files in order of time, or journals |
+//! | [`serve`] | the network doors: OTLP, remote write, the gates' API, metrics, the page |
+//! | [`cli`] | one file for each subcommand; the only code that prints |
+//!
+//! # What holds everywhere
+//!
+//! - **The core is a state machine.** It never waits, reads a clock, logs or does I/O. Everything that
+//!   can happen to it is a recorded input. A live run and a replay of the same inputs give the same
+//!   verdicts to the byte.
+//! - **Order does not matter between two ticks.** Buckets are sorted when they close; sums are taken
+//!   in the order of their values.
+//! - **PASS is constructed from positive proof** ([`gate::Proof`]) that every required check was
+//!   covered by data over the bake. Silence, NaN, an empty window or an error of ours never becomes
+//!   PASS.
+//! - **Bad data is not an error.** A decoder gives what it could read and counts what it refused; one
+//!   bad sample does not void its batch.
+//! - **Everything has a limit** with a name ([`plan::Limits`]), a default and a counter.
+//!
+//! # A replay in five lines
+//!
+//! ```
+//! use std::sync::Arc;
+//! use sluice::{engine::{Engine, Input}, event::Timestamp, plan::Plan};
+//!
+//! let mut engine = Engine::new(Arc::new(Plan::embedded()));
+//! let mut outputs = Vec::new();
+//! engine.step(Input::Tick(Timestamp::from_seconds(1_772_359_200)), &mut outputs);
+//! assert!(outputs.is_empty(), "nobody has begun a deployment");
+//! ```
 
+pub mod cli;
+pub mod decode;
 pub mod detect;
 pub mod engine;
 pub mod event;
 pub mod gate;
+pub mod journal;
 pub mod plan;
 pub mod reduce;
 pub mod serve;
+pub mod source;

@@ -1,27 +1,503 @@
-//! Placeholder of the Absent detector while the room is being built.
+//! Absence: what a host is expected to send does not fall silent.
 
-use super::{Coverage, Covered, Finding, Setup, View};
+use std::collections::BTreeMap;
 
-/// The Absent detector.
+use super::{
+    Basis, CheckState, Evidence, Finding, HostId, NoDataCause, Setup, View,
+    coverage::base_patience,
+    wording::{blind, host_list, selection_name},
+};
+use crate::{
+    event::{Span, Timestamp},
+    plan::{Check, DetectorPlan, Selection},
+};
+
+/// No judged host is without any of the selected series (or log records) for longer than `after`.
+///
+/// Silence is a breach only where somebody else proves that the pipeline works: of the fleet hosts
+/// that spoke when the silence began, more than half still do; or, if the fleet never sends it,
+/// another judged host does. Without such a witness a dead host looks like a dead pipeline: that is
+/// no data. A host that was never heard has the longer of `after` and the grace to speak up.
+///
+/// Presence is its own coverage here: a sample that arrived is the proof, even if its value stands
+/// still for ever (`up` is 1 on every healthy host).
 #[derive(Clone, Debug)]
 pub struct Absent {
-    coverage: Coverage,
+    selection: String,
+    is_log: bool,
+    after: Span,
+    began_at: Timestamp,
+    grace_until: Timestamp,
+    /// End of the latest bucket with anything selected, by host, since the past that the panel
+    /// remembers.
+    last: BTreeMap<HostId, Option<Timestamp>>,
+}
+
+/// What is to say of one host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    /// Heard since the deployment began, and not silent for too long.
+    Here,
+    /// Not heard yet, and not expected yet.
+    Awaited { until: Timestamp },
+    /// Silent for too long, while others speak.
+    Absent { since: Timestamp },
+    /// Silent for too long, and so is everybody else.
+    AllSilent,
+    /// Silent for too long, and nobody else could tell.
+    Alone,
 }
 
 impl Absent {
     /// Starts with the deployment.
     pub fn new(setup: &Setup<'_>) -> Self {
         Self {
-            coverage: Coverage::new(setup),
+            selection: selection_name(setup.check),
+            is_log: is_log(setup.check),
+            after: after(&setup.check.detector),
+            began_at: setup.began_at,
+            grace_until: setup.grace_until,
+            last: BTreeMap::new(),
         }
     }
 
     /// Judges the bucket that has just closed.
     pub fn observe(&mut self, view: &View<'_>) -> Finding {
-        match self.coverage.observe(view) {
-            Covered::Yes => Finding::warming("not built yet"),
-            Covered::Waiting(what) => Finding::warming(what),
-            Covered::No(cause, _) => Finding::no_data(cause, Vec::new()),
+        for &host in view.one_box.iter().chain(view.fleet) {
+            self.hear(view, host);
         }
+        let now = view.bucket.end;
+        if view.one_box.is_empty() {
+            let until = self
+                .grace_until
+                .max(self.began_at + self.after.max(base_patience(view)));
+            return if now < until {
+                Finding::warming(format!("the first data of its hosts, until {until}"))
+            } else {
+                let cause = NoDataCause::NothingSelected;
+                blind(view, &self.selection, Basis::Slo, cause, [])
+            };
+        }
+        let presences: Vec<(HostId, Presence)> = view
+            .one_box
+            .iter()
+            .map(|&host| (host, self.presence(view, host)))
+            .collect();
+        self.weigh(view, &presences)
+    }
+
+    /// Takes what came of a host in the bucket; its remembered past when it is seen first.
+    fn hear(&mut self, view: &View<'_>, host: HostId) {
+        let heard = if let Some(last) = self.last.get(&host) {
+            let tracks = || {
+                view.panel
+                    .groups()
+                    .filter_map(|(_, group)| group.track(host))
+            };
+            let is_here = if self.is_log {
+                tracks().any(|track| track.cell.is_some_and(|cell| 0.0 < cell.events))
+            } else {
+                tracks().any(|track| track.cell.is_some())
+            };
+            if is_here {
+                Some(view.bucket.end)
+            } else {
+                *last
+            }
+        } else {
+            self.past(view, host)
+        };
+        self.last.insert(host, heard);
+    }
+
+    /// The latest presence that the panel remembers.
+    fn past(&self, view: &View<'_>, host: HostId) -> Option<Timestamp> {
+        let resolution = view.panel.resolution();
+        view.panel
+            .groups()
+            .filter_map(|(_, group)| group.track(host))
+            .filter(|track| track.has_data())
+            .filter_map(|track| {
+                if !self.is_log {
+                    return Some(track.last_seen);
+                }
+                let silent = track
+                    .values(resolution, Timestamp::MIN, track.last_seen)
+                    .rev()
+                    .position(|value| 0.0 < value)?;
+                Some(track.last_seen - resolution.times(silent as i64))
+            })
+            .max()
+    }
+
+    fn presence(&self, view: &View<'_>, host: HostId) -> Presence {
+        let now = view.bucket.end;
+        let last = self.heard(host).filter(|last| self.began_at < *last);
+        let since = last.unwrap_or(self.began_at);
+        if last.is_some() && now - since <= self.after {
+            return Presence::Here;
+        }
+        let until = self.grace_until.max(since + self.after);
+        if now <= until {
+            return Presence::Awaited { until };
+        }
+        let speaks = |other: HostId| {
+            self.heard(other)
+                .is_some_and(|last| now - last <= self.after)
+        };
+        let spoke = |other: HostId| {
+            self.heard(other)
+                .is_some_and(|last| since - last <= self.after)
+        };
+        let witnesses = view.fleet.iter().filter(|other| spoke(**other)).count();
+        if 0 < witnesses {
+            let speaking = view
+                .fleet
+                .iter()
+                .filter(|other| spoke(**other) && speaks(**other))
+                .count();
+            return if witnesses < 2 * speaking {
+                Presence::Absent { since }
+            } else {
+                Presence::AllSilent
+            };
+        }
+        let mut others = view.one_box.iter().filter(|other| **other != host);
+        if others.any(|other| speaks(*other)) {
+            Presence::Absent { since }
+        } else if view.fleet.is_empty() && view.one_box.len() < 2 {
+            Presence::Alone
+        } else {
+            Presence::AllSilent
+        }
+    }
+
+    fn heard(&self, host: HostId) -> Option<Timestamp> {
+        self.last.get(&host).copied().flatten()
+    }
+
+    fn weigh(&self, view: &View<'_>, presences: &[(HostId, Presence)]) -> Finding {
+        let mut absent = Vec::new();
+        let mut unknown = Vec::new();
+        let mut awaited: Option<(HostId, Timestamp)> = None;
+        for &(host, presence) in presences {
+            match presence {
+                Presence::Here => {}
+                Presence::Awaited { until } => {
+                    awaited = awaited
+                        .filter(|(_, latest)| until <= *latest)
+                        .or(Some((host, until)));
+                }
+                Presence::Absent { since } => absent.push((host, since)),
+                Presence::AllSilent | Presence::Alone => unknown.push((host, presence)),
+            }
+        }
+        if !absent.is_empty() {
+            return self.breach(view, &absent);
+        }
+        if let Some((_, presence)) = unknown.first() {
+            let cause = self.cause(*presence, &unknown);
+            let hosts = unknown.into_iter().map(|(host, _)| host);
+            return blind(view, &self.selection, Basis::Slo, cause, hosts);
+        }
+        if let Some((host, until)) = awaited {
+            return Finding::warming(format!(
+                "{} from {}, until {until}",
+                self.selection,
+                view.hosts.name(host)
+            ));
+        }
+        self.present(view)
+    }
+
+    /// Why nothing can be said of hosts that are silent together with everybody else.
+    fn cause(&self, presence: Presence, unknown: &[(HostId, Presence)]) -> NoDataCause {
+        if self.last.values().all(Option::is_none) {
+            return NoDataCause::NothingSelected;
+        }
+        match presence {
+            Presence::Alone => match unknown.first().and_then(|(host, _)| self.heard(*host)) {
+                Some(last) if self.began_at < last => NoDataCause::Stopped { last },
+                Some(_) | None => NoDataCause::NeverArrived,
+            },
+            Presence::AllSilent
+            | Presence::Here
+            | Presence::Awaited { .. }
+            | Presence::Absent { .. } => NoDataCause::NoFleet,
+        }
+    }
+
+    fn breach(&self, view: &View<'_>, absent: &[(HostId, Timestamp)]) -> Finding {
+        let since = absent.iter().map(|(_, since)| *since).min();
+        let silence = since.map_or(Span::ZERO, |since| view.bucket.end - since);
+        let names = view.hosts.names(absent.iter().map(|(host, _)| *host));
+        let mut note = format!(
+            "silent for {silence} on {}, while others speak",
+            host_list(&names)
+        );
+        if let Some(reason) = absent.iter().find_map(|(host, _)| self.loss(view, *host)) {
+            note.push_str("; what came could not be used (");
+            note.push_str(reason);
+            note.push(')');
+        }
+        let mut evidence = Evidence::bare(&self.selection, CheckState::Breach, Basis::Slo, note);
+        evidence.observed = Some(silence.seconds_f64());
+        evidence.expected = Some(self.after.seconds_f64());
+        evidence.hosts = names;
+        evidence.first_breach = since;
+        Finding::new(CheckState::Breach, vec![evidence])
+    }
+
+    /// Why data of a silent host was lost, if any was lost since it fell silent.
+    fn loss(&self, view: &View<'_>, host: HostId) -> Option<&'static str> {
+        let since = self
+            .heard(host)
+            .unwrap_or(Timestamp::MIN)
+            .max(self.began_at);
+        view.panel
+            .groups()
+            .filter_map(|(_, group)| group.track(host)?.loss)
+            .filter(|(_, at)| since < *at)
+            .max_by_key(|(reason, at)| (*at, *reason))
+            .map(|(reason, _)| reason.name())
+    }
+
+    fn present(&self, view: &View<'_>) -> Finding {
+        let quietest = view
+            .one_box
+            .iter()
+            .filter_map(|host| Some((self.heard(*host)?, *host)))
+            .min_by_key(|(last, _)| *last);
+        let evidence = quietest.map(|(last, host)| {
+            let silence = view.bucket.end - last;
+            let note = format!(
+                "the quietest, {}, silent for {silence}",
+                view.hosts.name(host)
+            );
+            let mut evidence = Evidence::bare(&self.selection, CheckState::Ok, Basis::Slo, note);
+            evidence.observed = Some(silence.seconds_f64());
+            evidence.expected = Some(self.after.seconds_f64());
+            evidence.hosts = view.hosts.names([host]);
+            evidence
+        });
+        Finding::new(CheckState::Ok, evidence.into_iter().collect())
+    }
+}
+
+fn is_log(check: &Check) -> bool {
+    match check.selection {
+        Selection::Logs(_) => true,
+        Selection::Series(_) => false,
+    }
+}
+
+fn after(plan: &DetectorPlan) -> Span {
+    match plan {
+        DetectorPlan::Absent { after } => *after,
+        DetectorPlan::Bounds { .. }
+        | DetectorPlan::Derivative { .. }
+        | DetectorPlan::Sigma { .. }
+        | DetectorPlan::Compare { .. }
+        | DetectorPlan::NewTemplate
+        | DetectorPlan::Load { .. } => Span::ZERO,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        detect::test_support::{
+            Bench, Feed, first, log_check, series_check, silence_is_never_ok, states,
+        },
+        reduce::LossReason,
+    };
+    use CheckState::{Breach, NoData, Ok, Warming};
+    use NoDataCause::{NeverArrived, NoFleet, NothingSelected};
+
+    fn plan() -> DetectorPlan {
+        DetectorPlan::Absent {
+            after: Span::from_minutes(5),
+        }
+    }
+
+    fn silent_from(host: &'static str, bucket: i64) -> impl Fn(&str, i64) -> Feed {
+        move |name, at| {
+            if name == host && bucket <= at {
+                Feed::Silent
+            } else {
+                Feed::Value(1.0)
+            }
+        }
+    }
+
+    #[test]
+    fn silence_is_never_ok_here_of_all_places() {
+        silence_is_never_ok(&series_check(plan()), |_, _| Feed::Value(1.0));
+        silence_is_never_ok(&log_check(plan()), |_, _| Feed::Records(1.0));
+    }
+
+    type Row = (
+        &'static str,
+        &'static [&'static str],
+        &'static [&'static str],
+        fn(&str, i64) -> Feed,
+        CheckState,
+        Option<NoDataCause>,
+    );
+    const ROWS: [Row; 8] = [
+        (
+            "all speak",
+            &["c1"],
+            &["f1"],
+            |_, _| Feed::Value(1.0),
+            Ok,
+            None,
+        ),
+        (
+            "stopped, the fleet speaks",
+            &["c1"],
+            &["f1", "f2"],
+            |host, at| silent_from("c1", 100)(host, at),
+            Breach,
+            None,
+        ),
+        (
+            "never heard, the fleet speaks",
+            &["c1"],
+            &["f1", "f2"],
+            |host, at| silent_from("c1", -999)(host, at),
+            Breach,
+            None,
+        ),
+        (
+            "a removed fleet host is no outage",
+            &["c1"],
+            &["f1", "f2"],
+            |host, at| match host {
+                "f1" => silent_from("f1", 0)(host, at),
+                _ => silent_from("c1", 100)(host, at),
+            },
+            Breach,
+            None,
+        ),
+        (
+            "all fall silent at once",
+            &["c1"],
+            &["f1", "f2"],
+            |_, at| {
+                if at < 100 {
+                    Feed::Value(1.0)
+                } else {
+                    Feed::Silent
+                }
+            },
+            NoData,
+            Some(NoFleet),
+        ),
+        (
+            "another judged host speaks",
+            &["c1", "c2"],
+            &[],
+            |host, at| silent_from("c2", 100)(host, at),
+            Breach,
+            None,
+        ),
+        (
+            "the lone host stops before the deployment",
+            &["c1"],
+            &[],
+            |host, at| silent_from("c1", 0)(host, at),
+            NoData,
+            Some(NeverArrived),
+        ),
+        (
+            "nobody ever",
+            &["c1"],
+            &["f1"],
+            |_, _| Feed::Silent,
+            NoData,
+            Some(NothingSelected),
+        ),
+    ];
+
+    #[test]
+    fn a_silent_host_is_a_breach_only_with_a_witness() {
+        for (name, one_box, fleet, feed, state, cause) in ROWS {
+            let mut bench = Bench::new(series_check(plan()), one_box, fleet);
+            let last = bench.run(200, feed).pop().unwrap();
+            assert_eq!(
+                (last.state, last.cause.clone()),
+                (state, cause),
+                "{name}: {last:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_breach_comes_when_the_time_is_over_and_says_who_and_since_when() {
+        let mut bench = Bench::new(series_check(plan()), &["c1", "c2"], &["f1"]);
+        let findings = bench.run(200, silent_from("c2", 100));
+        assert_eq!(first(&findings, Breach), Some(100 + 30));
+        let evidence = &findings[130].evidence[0];
+        assert_eq!(evidence.hosts, ["c2"]);
+        assert_eq!(evidence.first_breach, Some(bench.at(100)));
+        assert_eq!(
+            (evidence.observed, evidence.expected),
+            (Some(310.0), Some(300.0))
+        );
+        assert_eq!(evidence.note, "silent for 5m10s on c2, while others speak");
+    }
+
+    #[test]
+    fn a_host_that_is_never_heard_has_the_grace_to_speak_up() {
+        let mut bench = Bench::new(series_check(plan()), &["c1"], &["f1"]).grace(60);
+        let findings = bench.run(200, silent_from("c1", -999));
+        assert_eq!(states(&findings), [Warming, Breach]);
+        assert_eq!(first(&findings, Breach), Some(60));
+    }
+
+    #[test]
+    fn values_that_cannot_be_used_are_absent_and_the_note_says_so() {
+        let mut bench = Bench::new(series_check(plan()), &["c1"], &["f1"]);
+        let findings = bench.run(100, |host, bucket| {
+            if host == "c1" && 10 <= bucket {
+                Feed::Lost(LossReason::NotFinite)
+            } else {
+                Feed::Value(1.0)
+            }
+        });
+        assert_eq!(states(&findings), [Ok, Breach]);
+        let note = &findings[99].evidence[0].note;
+        assert!(
+            note.ends_with("what came could not be used (not_finite)"),
+            "{note}"
+        );
+    }
+
+    #[test]
+    fn a_living_log_stream_without_the_record_is_absent() {
+        // A heartbeat each minute; the stream itself stays alive.
+        let mut bench = Bench::new(log_check(plan()), &["c1"], &["f1"]);
+        let findings = bench.run(200, |host, bucket| {
+            let is_beat = bucket.rem_euclid(6) == 0 && (host != "c1" || bucket < 100);
+            Feed::Records(if is_beat { 1.0 } else { 0.0 })
+        });
+        assert_eq!(states(&findings), [Ok, Breach]);
+        // The last beat was in bucket 96.
+        assert_eq!(first(&findings, Breach), Some(97 + 30));
+    }
+
+    #[test]
+    fn a_beat_before_the_deployment_is_remembered_but_proves_nothing_since() {
+        let mut bench = Bench::new(log_check(plan()), &["c1"], &["f1"]);
+        let findings = bench.run(20, |host, bucket| {
+            Feed::Records(if host == "c1" && 0 <= bucket {
+                0.0
+            } else {
+                1.0
+            })
+        });
+        assert_eq!(states(&findings), [Warming]);
     }
 }

@@ -1,27 +1,470 @@
-//! Placeholder of the Bounds detector while the room is being built.
+//! Bounds: the value stays within limits that the owner set.
 
-use super::{Coverage, Covered, Finding, Setup, View};
+use std::collections::BTreeMap;
 
-/// The Bounds detector.
+use super::{
+    Basis, Cell, CheckState, Coverage, Evidence, Finding, HostId, NoDataCause, Setup, View,
+    coverage::{base_patience, patience},
+    wording::{blind, host_list, metric_name, number, selection_name, uncovered},
+};
+use crate::{
+    event::{Span, Timestamp},
+    plan::{Check, DetectorPlan, Selection},
+};
+
+/// How long a ratio may lack its denominator (no requests at all) before the host counts as not
+/// covered: a host without traffic proves nothing.
+const IDLE_PATIENCE: Span = Span::from_minutes(10);
+
+/// The value of each judged host stays in `[min, max]`.
+///
+/// With `for: 0` a single sample outside is a breach; else the means of the buckets must be outside
+/// for that long, without a bucket in range in between. A gap is neither in range nor out, and ends
+/// the stretch when it is longer than the patience of the series. Buckets that begin in the grace
+/// are not judged: restarts and cold caches are forgiven there. A breach stands while its stretch
+/// does; latching is the gate's.
 #[derive(Clone, Debug)]
 pub struct Bounds {
     coverage: Coverage,
+    check: Check,
+    selection: String,
+    min: Option<f64>,
+    max: Option<f64>,
+    for_at_least: Span,
+    began_at: Timestamp,
+    grace_until: Timestamp,
+    /// By group and host: the stretch that is out of range. Empty on healthy hosts.
+    runs: BTreeMap<(usize, HostId), Run>,
+    /// By index of the host: end of the latest bucket that was judged.
+    judged: Vec<Option<Timestamp>>,
+}
+
+/// A stretch out of range.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    start: Timestamp,
+    end: Timestamp,
+    worst: Reading,
+}
+
+/// A value against its limit.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    observed: f64,
+    limit: f64,
+    /// Distance to the limit as a share of the larger of both; negative out of range.
+    headroom: f64,
 }
 
 impl Bounds {
     /// Starts with the deployment.
     pub fn new(setup: &Setup<'_>) -> Self {
+        let (min, max, for_at_least) = match setup.check.detector {
+            DetectorPlan::Bounds {
+                min,
+                max,
+                for_at_least,
+            } => (min, max, for_at_least),
+            DetectorPlan::Derivative { .. }
+            | DetectorPlan::Sigma { .. }
+            | DetectorPlan::Compare { .. }
+            | DetectorPlan::Absent { .. }
+            | DetectorPlan::NewTemplate
+            | DetectorPlan::Load { .. } => (None, None, Span::ZERO),
+        };
         Self {
             coverage: Coverage::new(setup),
+            check: setup.check.clone(),
+            selection: selection_name(setup.check),
+            min,
+            max,
+            for_at_least,
+            began_at: setup.began_at,
+            grace_until: setup.grace_until,
+            runs: BTreeMap::new(),
+            judged: Vec::new(),
         }
     }
 
     /// Judges the bucket that has just closed.
     pub fn observe(&mut self, view: &View<'_>) -> Finding {
-        match self.coverage.observe(view) {
-            Covered::Yes => Finding::warming("not built yet"),
-            Covered::Waiting(what) => Finding::warming(what),
-            Covered::No(cause, _) => Finding::no_data(cause, Vec::new()),
+        let uncovered = uncovered(&mut self.coverage, view, &self.selection, Basis::Slo);
+        if view.bucket.start < self.grace_until.max(self.began_at) {
+            return uncovered.unwrap_or_else(|| {
+                Finding::warming(format!("the end of the grace at {}", self.grace_until))
+            });
         }
+        self.judged.resize(view.hosts.len(), None);
+        let closest = self.read(view);
+        self.end_stale_runs(view);
+        let breaches = self.evidence(view, CheckState::Breach);
+        if !breaches.is_empty() {
+            return Finding::new(CheckState::Breach, breaches);
+        }
+        if let Some(finding) = uncovered.or_else(|| self.unjudged(view)) {
+            return finding;
+        }
+        let running = self.evidence(view, CheckState::Undecided);
+        if !running.is_empty() {
+            let mut finding = Finding::new(CheckState::Undecided, running);
+            finding.awaiting = Some(format!(
+                "a value in range, or {} out of range",
+                self.for_at_least
+            ));
+            return finding;
+        }
+        let evidence = closest.map(|(reading, group, host)| {
+            let mut evidence =
+                self.describe(view, group, reading, CheckState::Ok, "closest to its limit");
+            evidence.hosts = view.hosts.names([host]);
+            evidence
+        });
+        Finding::new(CheckState::Ok, evidence.into_iter().collect())
+    }
+
+    /// Takes the cells; gives the reading that is closest to its limit.
+    fn read(&mut self, view: &View<'_>) -> Option<(Reading, usize, HostId)> {
+        let mut closest: Option<(Reading, usize, HostId)> = None;
+        for (index, group) in view.panel.groups() {
+            for &host in view.one_box {
+                let Some(cell) = group.track(host).and_then(|track| track.cell) else {
+                    continue;
+                };
+                let Some(reading) = self.reading(&cell) else {
+                    continue;
+                };
+                self.judged[host.0 as usize] = Some(view.bucket.end);
+                if reading.headroom < 0.0 {
+                    self.extend_run(view, (index, host), reading);
+                } else if !self.runs.is_empty() {
+                    self.runs.remove(&(index, host));
+                }
+                if closest.is_none_or(|(best, ..)| reading.headroom < best.headroom) {
+                    closest = Some((reading, index, host));
+                }
+            }
+        }
+        closest
+    }
+
+    fn extend_run(&mut self, view: &View<'_>, key: (usize, HostId), reading: Reading) {
+        let run = self.runs.entry(key).or_insert(Run {
+            start: view.bucket.start,
+            end: view.bucket.end,
+            worst: reading,
+        });
+        run.end = view.bucket.end;
+        if reading.headroom < run.worst.headroom {
+            run.worst = reading;
+        }
+    }
+
+    /// The value against the limit that it is closest to, or beyond.
+    fn reading(&self, cell: &Cell) -> Option<Reading> {
+        let (low, high) = match cell.exposure {
+            Some(exposure) if exposure > 0.0 => {
+                let ratio = cell.value / exposure;
+                (ratio, ratio)
+            }
+            Some(_) => return None,
+            None if self.for_at_least == Span::ZERO => (cell.min, cell.max),
+            None => (cell.value, cell.value),
+        };
+        if !low.is_finite() || !high.is_finite() {
+            return None;
+        }
+        let upper = self
+            .max
+            .map(|limit| Reading::new(high, limit, limit - high));
+        let lower = self.min.map(|limit| Reading::new(low, limit, low - limit));
+        match (upper, lower) {
+            (Some(upper), Some(lower)) if upper.headroom <= lower.headroom => Some(upper),
+            (_, Some(lower)) => Some(lower),
+            (upper, None) => upper,
+        }
+    }
+
+    /// Ends the stretches whose series fell silent.
+    fn end_stale_runs(&mut self, view: &View<'_>) {
+        self.runs.retain(|(group, host), run| {
+            let Some(track) = view.panel.group(*group).track(*host) else {
+                return false;
+            };
+            view.one_box.contains(host) && view.bucket.end - run.end <= patience(view, track)
+        });
+    }
+
+    /// Whether a judged host lacks values of late, though its series are heard.
+    fn unjudged(&self, view: &View<'_>) -> Option<Finding> {
+        let (is_log, is_ratio) = match &self.check.selection {
+            Selection::Logs(_) => (true, false),
+            Selection::Series(series) => (false, series.per.is_some()),
+        };
+        if is_log && self.min.is_none() {
+            // No record at all is in range; that the stream lives is what the coverage says.
+            return None;
+        }
+        let idle_patience = IDLE_PATIENCE.max(base_patience(view));
+        let is_idle = |host: HostId, last: Timestamp| {
+            let silence = view.bucket.end - last;
+            let cadence = || {
+                let tracks = view
+                    .panel
+                    .groups()
+                    .filter_map(|(_, group)| group.track(host));
+                tracks.map(|track| patience(view, track)).max()
+            };
+            idle_patience < silence && (is_ratio || cadence() < Some(silence))
+        };
+        let mut never = Vec::new();
+        let mut idle = Vec::new();
+        for &host in view.one_box {
+            let last = self.judged[host.0 as usize];
+            if is_idle(host, last.unwrap_or(self.grace_until)) {
+                idle.push(host);
+            } else if last.is_none() {
+                never.push(host);
+            }
+        }
+        if !idle.is_empty() {
+            let reason = if is_ratio {
+                "no_exposure"
+            } else {
+                "not_finite"
+            };
+            let cause = NoDataCause::Unusable {
+                reason: reason.to_owned(),
+            };
+            return Some(blind(view, &self.selection, Basis::Slo, cause, idle));
+        }
+        (!never.is_empty()).then(|| {
+            let names = host_list(&view.hosts.names(never));
+            Finding::warming(format!("the first value of {names} after the grace"))
+        })
+    }
+
+    /// One entry for each metric that is out of range: for long enough, or not yet.
+    fn evidence(&self, view: &View<'_>, state: CheckState) -> Vec<Evidence> {
+        let mut by_group: BTreeMap<usize, (Run, Vec<HostId>)> = BTreeMap::new();
+        for ((group, host), run) in &self.runs {
+            let is_long = self.for_at_least <= run.end - run.start;
+            if is_long != (state == CheckState::Breach) {
+                continue;
+            }
+            let (worst, hosts) = by_group.entry(*group).or_insert((*run, Vec::new()));
+            if run.worst.headroom < worst.worst.headroom {
+                worst.worst = run.worst;
+            }
+            worst.start = worst.start.min(run.start);
+            hosts.push(*host);
+        }
+        let mut entries: Vec<(f64, Evidence)> = by_group
+            .into_iter()
+            .map(|(group, (run, hosts))| {
+                let names = view.hosts.names(hosts);
+                let phrase = format!("on {}", host_list(&names));
+                let mut evidence = self.describe(view, group, run.worst, state, &phrase);
+                evidence.hosts = names;
+                evidence.first_breach = Some(run.start);
+                (run.worst.headroom, evidence)
+            })
+            .collect();
+        entries.sort_by(|a, b| {
+            a.0.total_cmp(&b.0)
+                .then_with(|| a.1.metric.cmp(&b.1.metric))
+        });
+        entries.truncate(Finding::EVIDENCE_MAX);
+        entries.into_iter().map(|(_, evidence)| evidence).collect()
+    }
+
+    fn describe(
+        &self,
+        view: &View<'_>,
+        group: usize,
+        reading: Reading,
+        state: CheckState,
+        phrase: &str,
+    ) -> Evidence {
+        let metric = metric_name(&self.check, view.panel.group(group));
+        let (side, limit) = (
+            match (reading.headroom < 0.0, reading.limit <= reading.observed) {
+                (true, true) => "above the limit of",
+                (true, false) => "below the limit of",
+                (false, _) => "within the limit of",
+            },
+            number(reading.limit),
+        );
+        let note = format!("{} {side} {limit}, {phrase}", number(reading.observed));
+        let mut evidence = Evidence::bare(metric, state, Basis::Slo, note);
+        evidence.observed = Some(reading.observed);
+        evidence.expected = Some(reading.limit);
+        evidence.effect = (reading.limit != 0.0)
+            .then(|| (reading.observed - reading.limit) / reading.limit.abs());
+        evidence
+    }
+}
+
+impl Reading {
+    fn new(observed: f64, limit: f64, distance: f64) -> Self {
+        let size = observed.abs().max(limit.abs()).max(f64::MIN_POSITIVE);
+        Self {
+            observed,
+            limit,
+            headroom: distance / size,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::test_support::{
+        Bench, Feed, first, log_check, series_check, silence_is_never_ok, states,
+    };
+    use CheckState::{Breach, NoData, Ok, Undecided, Warming};
+
+    fn plan(min: Option<f64>, max: Option<f64>, for_minutes: i64) -> DetectorPlan {
+        DetectorPlan::Bounds {
+            min,
+            max,
+            for_at_least: Span::from_minutes(for_minutes),
+        }
+    }
+
+    #[test]
+    fn silence_is_never_in_range() {
+        silence_is_never_ok(&series_check(plan(None, Some(90.0), 0)), |_, _| {
+            Feed::Value(50.0)
+        });
+        silence_is_never_ok(&log_check(plan(None, Some(1.0), 0)), |_, _| {
+            Feed::Records(0.0)
+        });
+    }
+
+    #[test]
+    fn values_are_held_against_both_limits() {
+        // Ten healthy buckets, then the value.
+        for (min, max, minutes, value, expected) in [
+            (None, Some(90.0), 0, 91.0, vec![Ok, Breach]),
+            (None, Some(90.0), 0, 90.0, vec![Ok]),
+            (Some(10.0), None, 0, 9.0, vec![Ok, Breach]),
+            (Some(10.0), Some(90.0), 0, 50.0, vec![Ok]),
+            (None, Some(90.0), 5, 91.0, vec![Ok, Undecided, Breach]),
+            (None, Some(90.0), 60, 91.0, vec![Ok, Undecided]),
+            (None, Some(90.0), 0, f64::NAN, vec![Ok, NoData]),
+            (None, Some(90.0), 0, f64::INFINITY, vec![Ok, NoData]),
+        ] {
+            let mut bench = Bench::new(series_check(plan(min, max, minutes)), &["c1"], &[]);
+            let findings = bench.run(90, |_, bucket| {
+                Feed::Value(if 10 <= bucket { value } else { 50.0 })
+            });
+            assert_eq!(states(&findings), expected, "{value} in {min:?}..{max:?}");
+        }
+    }
+
+    #[test]
+    fn a_breach_needs_its_whole_duration_without_a_value_in_range() {
+        let mut bench = Bench::new(series_check(plan(None, Some(90.0), 5)), &["c1"], &[]);
+        let findings = bench.run(200, |_, bucket| match bucket {
+            // A gap of a minute neither ends nor interrupts the stretch; a value in range does.
+            60..66 => Feed::Silent,
+            50 => Feed::Value(50.0),
+            40..90 => Feed::Value(95.0),
+            _ => Feed::Value(50.0),
+        });
+        let breach = first(&findings, Breach).unwrap();
+        assert_eq!(breach, 51 + 30 - 1);
+        let evidence = &findings[breach].evidence[0];
+        assert_eq!(evidence.first_breach, Some(bench.at(51)));
+        assert_eq!(
+            (evidence.observed, evidence.expected),
+            (Some(95.0), Some(90.0))
+        );
+        assert_eq!(evidence.hosts, ["c1"]);
+        assert_eq!(evidence.basis, Basis::Slo);
+        assert_eq!(evidence.note, "95 above the limit of 90, on c1");
+        assert_eq!(findings[95].state, Ok, "it heals");
+    }
+
+    #[test]
+    fn a_gap_beyond_the_patience_ends_the_stretch() {
+        let mut bench = Bench::new(series_check(plan(None, Some(90.0), 5)), &["c1"], &[]);
+        let findings = bench.run(60, |_, bucket| match bucket {
+            10..25 | 45..60 => Feed::Value(95.0),
+            25..45 => Feed::Silent,
+            _ => Feed::Value(50.0),
+        });
+        assert_eq!(first(&findings, Breach), None);
+        assert_eq!(findings[44].state, NoData);
+    }
+
+    #[test]
+    fn restarts_are_forgiven_within_the_grace_only() {
+        for (until, expected) in [(30, vec![Warming, Ok]), (40, vec![Warming, Breach, Ok])] {
+            let mut bench =
+                Bench::new(series_check(plan(None, Some(90.0), 0)), &["c1"], &[]).grace(30);
+            let findings = bench.run(100, |_, bucket| {
+                Feed::Value(if bucket < until { 99.0 } else { 50.0 })
+            });
+            assert_eq!(states(&findings), expected);
+        }
+    }
+
+    #[test]
+    fn a_ratio_needs_its_denominator() {
+        let check = || {
+            let mut check = series_check(plan(None, Some(0.01), 0));
+            if let Selection::Series(series) = &mut check.selection {
+                series.per = Some(series.selector.clone());
+            }
+            check
+        };
+        for (errors, requests, expected) in [
+            (1.0, 1_000.0, vec![Ok]),
+            (20.0, 1_000.0, vec![Breach]),
+            (0.0, 0.0, vec![Warming, NoData]),
+            (5.0, 0.0, vec![Warming, NoData]),
+        ] {
+            let mut bench = Bench::new(check(), &["c1"], &[]);
+            let findings = bench.run(100, |_, _| Feed::Weighted(errors, requests));
+            assert_eq!(states(&findings), expected, "{errors} of {requests}");
+        }
+        let mut bench = Bench::new(check(), &["c1"], &[]);
+        let findings = bench.run(200, |_, bucket| {
+            Feed::Weighted(0.0, if bucket < 50 { 10.0 } else { 0.0 })
+        });
+        assert_eq!(
+            states(&findings),
+            [Ok, NoData],
+            "traffic that stops proves nothing"
+        );
+    }
+
+    #[test]
+    fn the_worst_host_is_named_and_a_breach_outranks_a_silent_host() {
+        let check = series_check(plan(None, Some(90.0), 0));
+        let mut bench = Bench::new(check, &["c1", "c2", "c3"], &[]);
+        let findings = bench.run(60, |host, bucket| match (host, bucket) {
+            ("c1", 10..) => Feed::Value(92.0),
+            ("c2", 20..) => Feed::Value(99.0),
+            ("c3", 5..) => Feed::Silent,
+            _ => Feed::Value(50.0),
+        });
+        let last = findings.last().unwrap();
+        assert_eq!(last.state, Breach);
+        assert_eq!(last.evidence[0].hosts, ["c1", "c2"]);
+        assert_eq!(last.evidence[0].observed, Some(99.0));
+        assert_eq!(last.evidence[0].first_breach, Some(bench.at(10)));
+    }
+
+    #[test]
+    fn no_error_records_are_in_range_while_the_stream_lives() {
+        let check = || log_check(plan(None, Some(5.0 / 60.0), 0));
+        let mut bench = Bench::new(check(), &["c1"], &[]);
+        let findings = bench.run(60, |_, bucket| {
+            Feed::Records(if bucket == 40 { 3.0 } else { 0.0 })
+        });
+        assert_eq!(states(&findings), [Ok, Breach, Ok]);
+        assert_eq!(findings[40].evidence[0].metric, "ERROR records");
     }
 }

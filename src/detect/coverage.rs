@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{HostId, NoDataCause, Setup, View};
+use super::{HostId, NoDataCause, Setup, Track, View};
 use crate::{
     event::{Span, Timestamp},
     plan::Selection,
@@ -158,11 +158,16 @@ impl Coverage {
 }
 
 /// Two minutes or five buckets, whichever is longer.
-fn base_patience(view: &View<'_>) -> Span {
+pub(super) fn base_patience(view: &View<'_>) -> Span {
     Span::from_minutes(2).max(view.panel.resolution().times(5))
 }
 
+/// How long a series may be silent before it counts as gone.
+pub(super) fn patience(view: &View<'_>, track: &Track) -> Span {
+    base_patience(view).max(cadence(track.first_seen, track.last_seen, track.covered).times(5))
+}
+
 /// Mean distance of a series' buckets with data.
-fn cadence(first: Timestamp, last: Timestamp, covered: u64) -> Span {
+pub(super) fn cadence(first: Timestamp, last: Timestamp, covered: u64) -> Span {
     Span::from_nanos((last - first).nanos() / i64::try_from(covered.max(1)).unwrap_or(i64::MAX))
 }

@@ -21,9 +21,13 @@ mod finding;
 mod load;
 mod new_template;
 mod panel;
+mod robust;
 mod sigma;
+#[cfg(test)]
+mod test_support;
 mod stats;
 mod view;
+mod wording;
 
 pub use coverage::{Coverage, Covered};
 pub use detector::Detector;

@@ -1,6 +1,6 @@
 //! Which series and log streams belong to which checks: asked once for each, then remembered.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     roles::Roles,
@@ -10,7 +10,7 @@ use crate::{
     detect::{GroupKey, HostId, Stat, View},
     event::{Begin, Interval, Kind, Labels, LogRecord, METRIC_NAME, SeriesMeta, Timestamp, Unit},
     gate::Gate,
-    plan::{DetectorPlan, LogSelection, Plan, Selection, SeriesSelection},
+    plan::{DetectorPlan, LabelRoles, LogSelection, Plan, Selection, SeriesSelection},
     reduce::{self, Registration, SeriesId, StreamId},
 };
 
@@ -28,6 +28,8 @@ pub(super) struct Directory {
     pub(super) classes: Vec<(usize, usize)>,
     /// End of the latest closed bucket.
     pub(super) watermark: Timestamp,
+    /// Names of the attributes that tell a log stream: the roles, and what any selector asks for.
+    stream_labels: BTreeSet<String>,
 }
 
 /// Where a series belongs in one service.
@@ -91,6 +93,7 @@ impl Directory {
                 }
             }
         }
+        let stream_labels = stream_labels(&plan);
         Self {
             plan,
             services,
@@ -98,6 +101,7 @@ impl Directory {
             streams: Vec::new(),
             classes,
             watermark: Timestamp::MIN,
+            stream_labels,
         }
     }
 
@@ -262,6 +266,10 @@ impl reduce::Directory for Directory {
         })
     }
 
+    fn stream_identity(&self, attributes: &Labels) -> Labels {
+        attributes.retain(|name| self.stream_labels.contains(name))
+    }
+
     fn stream(&mut self, id: StreamId, attributes: &Labels) -> bool {
         let roles = &self.plan.labels;
         let told = Self::role(attributes, &roles.service);
@@ -314,6 +322,36 @@ impl reduce::Directory for Directory {
         }
         classes.sort_unstable();
     }
+}
+
+fn stream_labels(plan: &Plan) -> BTreeSet<String> {
+    let LabelRoles {
+        host,
+        service,
+        region,
+        version,
+    } = &plan.labels;
+    let roles = [host, service, region, version].into_iter().flatten();
+    let services = plan.services.values();
+    let owned = services
+        .clone()
+        .filter_map(|service| service.matchers.as_ref())
+        .flatten();
+    let staged = services
+        .flat_map(|service| &service.stages)
+        .flat_map(|stage| &stage.matchers);
+    let selected = plan
+        .checks
+        .values()
+        .flat_map(|check| match &check.selection {
+            Selection::Logs(selection) => selection.attributes.as_slice(),
+            Selection::Series(_) => &[],
+        });
+    let asked = owned
+        .chain(staged)
+        .chain(selected)
+        .map(|matcher| &matcher.label);
+    roles.chain(asked).cloned().collect()
 }
 
 /// How a series feeds the groups of one check; empty if the check does not select it.

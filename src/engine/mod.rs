@@ -159,10 +159,13 @@ impl Engine {
     fn tick(&mut self, now: Timestamp, outputs: &mut Vec<Output>) {
         self.reducer.set_now(now);
         let watermark = now - self.plan.lateness;
-        if self.gates.values().all(Gate::is_final) {
-            self.reducer.skip_idle(watermark - self.plan.resolution);
-        }
-        while let Some(bucket) = self.reducer.close_next(watermark) {
+        loop {
+            if self.is_idle() {
+                self.reducer.skip_idle(watermark - self.plan.resolution);
+            }
+            let Some(bucket) = self.reducer.close_next(watermark) else {
+                break;
+            };
             self.counters.buckets += 1;
             self.watermark = self.watermark.max(bucket.interval.end);
             self.directory.spread(&bucket);
@@ -173,6 +176,15 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Whether empty buckets can be passed over: no gate is open that their silence could still
+    /// change. An open gate has noticed it after a day.
+    fn is_idle(&self) -> bool {
+        let next = self.reducer.next_bucket().unwrap_or(Timestamp::MIN);
+        self.gates
+            .values()
+            .all(|gate| gate.is_final() || gate.bake_until() + SILENCE_NOTICED < next)
     }
 
     fn deployment(&mut self, event: DeploymentEvent, outputs: &mut Vec<Output>) {
@@ -261,6 +273,9 @@ impl Engine {
 
 /// How many buckets of the past a panel remembers: 6 hours at the default resolution.
 const PANEL_DEPTH: usize = 2_160;
+
+/// How long after the end of its bake a gate is shown empty buckets.
+const SILENCE_NOTICED: Span = Span::from_hours(24);
 
 /// How long after its last sample a host still counts as one of its service.
 const HOST_MEMORY: Span = Span::from_minutes(30);

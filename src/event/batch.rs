@@ -108,6 +108,24 @@ impl Rejects {
         Self::add(&mut self.logs, reason, example);
     }
 
+    /// Adds what was refused elsewhere; of two examples of one reason the first stands.
+    pub fn absorb(&mut self, other: Self) {
+        let sides = [
+            (&mut self.samples, other.samples),
+            (&mut self.logs, other.logs),
+        ];
+        for (mine, theirs) in sides {
+            for (reason, reject) in theirs {
+                match mine.get_mut(&reason) {
+                    Some(known) => known.count += reject.count,
+                    None => {
+                        mine.insert(reason, reject);
+                    }
+                }
+            }
+        }
+    }
+
     /// How many samples were refused.
     pub fn sample_count(&self) -> u64 {
         self.samples.values().map(|reject| reject.count).sum()

@@ -5,8 +5,26 @@
 //! what would be right. The types here are what the core works with: names resolved, units
 //! converted, defaults filled in.
 
+mod checks;
+mod detectors;
+mod digest;
+mod fault;
+mod grammar;
+mod lint;
+mod log_patterns;
+mod parse;
 mod selector;
+mod services;
+mod settings;
+mod tree;
+mod units;
+mod walk;
 
+#[cfg(test)]
+mod tests;
+
+pub use fault::{Fault, Faults, Warning};
+pub use grammar::SelectorError;
 pub use selector::{LabelMatcher, MatchOp, SeriesSelector};
 
 use std::{collections::BTreeMap, net::SocketAddr};
@@ -137,13 +155,14 @@ pub enum DetectorPlan {
         /// How long it must be out of range; zero: a single bucket is enough.
         for_at_least: Span,
     },
-    /// The trend over the window is not steeper than allowed.
+    /// The trend over the window is not steeper than allowed; with neither slope, not steeper than
+    /// the series' own past.
     Derivative {
         /// Steepest rise.
         max: Option<Slope>,
         /// Steepest fall, as a negative slope.
         min: Option<Slope>,
-        /// Length of the window.
+        /// Length of the window. Default 30 min, or ten buckets where that is longer.
         over: Span,
     },
     /// The value stays near its own history.
@@ -266,7 +285,7 @@ pub struct Bake {
 }
 
 /// Rules of a stage beside its checks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policies {
     /// Only one region's one-box bakes at a time.
     pub one_region_at_a_time: bool,
@@ -274,6 +293,20 @@ pub struct Policies {
     pub off_peak: Option<OffPeak>,
     /// What a hotfix skips.
     pub hotfix_skips: Vec<Skippable>,
+    /// Whether a deployment must not start while its target is already unhealthy or the stage
+    /// before has not passed for its version. Default true.
+    pub start_blockers: bool,
+}
+
+impl Default for Policies {
+    fn default() -> Self {
+        Self {
+            one_region_at_a_time: false,
+            off_peak: None,
+            hotfix_skips: Vec::new(),
+            start_blockers: true,
+        }
+    }
 }
 
 /// When a deployment may start.
@@ -394,10 +427,16 @@ impl Check {
     }
 
     /// Whether its breaches are statistical, so that it gets a share of the gate's alpha.
-    /// Bounds, absence and load are the owner's own limits and carry no false-alarm promise.
+    /// Bounds, given slopes, absence and load are the owner's own limits and carry no false-alarm
+    /// promise.
     pub fn is_statistical(&self) -> bool {
         match &self.detector {
-            DetectorPlan::Sigma { .. }
+            DetectorPlan::Derivative {
+                max: None,
+                min: None,
+                ..
+            }
+            | DetectorPlan::Sigma { .. }
             | DetectorPlan::Compare { .. }
             | DetectorPlan::NewTemplate => true,
             DetectorPlan::Bounds { .. }

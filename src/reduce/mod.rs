@@ -35,6 +35,10 @@ pub trait Directory {
     /// samples are dropped by one look-up from now on.
     fn series(&mut self, id: SeriesId, labels: &Labels, meta: SeriesMeta) -> Option<Registration>;
 
+    /// The attributes of a record that tell its stream. Records also carry what differs from one to
+    /// the next (trace ids, user ids): those would make every record a stream of its own.
+    fn stream_identity(&self, attributes: &Labels) -> Labels;
+
     /// Registers a log stream (a set of attributes) that was never seen before. `false`: it belongs
     /// to no service.
     fn stream(&mut self, id: StreamId, attributes: &Labels) -> bool;

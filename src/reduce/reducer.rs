@@ -156,8 +156,8 @@ impl Reducer {
                 Place::Selected(stream) => {
                     self.ingest_record(StreamId(stream), record, directory);
                 }
-                Place::Unselected => self.counters.logs_unselected += record.count,
-                Place::Refused => self.counters.logs_refused += record.count,
+                Place::Unselected => add(&mut self.counters.logs_unselected, record.count),
+                Place::Refused => add(&mut self.counters.logs_refused, record.count),
             }
         }
     }
@@ -268,6 +268,7 @@ impl Reducer {
     }
 
     fn place_stream<D: Directory>(&mut self, attributes: &Labels, directory: &mut D) -> Place {
+        let attributes = &directory.stream_identity(attributes);
         let index = match self.streams.find(attributes) {
             Ok(index) => index,
             Err(_) if !self.fits(&self.streams, attributes) => {
@@ -344,7 +345,7 @@ impl Reducer {
             severity: record.severity,
             classes,
         };
-        self.counters.logs_accepted += record.count;
+        add(&mut self.counters.logs_accepted, record.count);
         self.bucket(record.at);
         if let Some(bucket) = self.open.get_mut(&record.at.floor(self.resolution)) {
             self.templates
@@ -438,8 +439,13 @@ fn count_loss(
     loss: (LossSource, LossReason),
     count: u64,
 ) {
-    *losses.entry(loss).or_default() += count;
-    *counters.losses.entry(loss.1).or_default() += count;
+    add(losses.entry(loss).or_default(), count);
+    add(counters.losses.entry(loss.1).or_default(), count);
+}
+
+/// Adds a count that a sender told, and that may be anything.
+fn add(sum: &mut u64, count: u64) {
+    *sum = sum.saturating_add(count);
 }
 
 /// Takes a value that counts as data for a series of the given kind.

@@ -18,6 +18,9 @@ const BYTES_MAX: usize = 256;
 /// The most words of a template.
 const WORDS_MAX: usize = 32;
 
+/// So much of a line is looked at, in bytes: quotes that never close must not cost their square.
+const LINE_BYTES_MAX: usize = 4_096;
+
 /// A word longer than this is no word but data.
 const WORD_BYTES_MAX: usize = 64;
 
@@ -57,7 +60,7 @@ const TOP_DOMAINS: [&str; 12] = [
 pub fn mask(body: &str) -> String {
     let line = body.trim_start().lines().next().unwrap_or("").trim_end();
     let mut template = Template::default();
-    template.mask(line, 0);
+    template.mask(&line[..line.floor_char_boundary(LINE_BYTES_MAX)], 0);
     template.text
 }
 
@@ -70,7 +73,7 @@ struct Template {
     spaced: bool,
     /// Where the text behind the last wildcard begins.
     behind_wildcard: Option<usize>,
-    /// The last word, if it is directly followed by `=` or `:`, where a value may come.
+    /// The last word is a key whose quoted value is a message.
     key_is_message: bool,
     full: bool,
 }
@@ -132,6 +135,8 @@ impl Template {
     /// A stretch without white space and delimiters: `word.`, `key:value`, `10.0.0.1:80`.
     fn word(&mut self, word: &str) {
         let core = word.trim_end_matches(['.', ':', '!', '?']);
+        // The colon between a quoted key and its value is a word of its own.
+        let is_message = MESSAGE_KEYS.contains(&core) || self.key_is_message && word == ":";
         let tail = &word[core.len()..];
         match core.split_once(':') {
             Some((key, value))
@@ -149,7 +154,7 @@ impl Template {
         if !tail.is_empty() {
             self.constant(tail);
         }
-        self.key_is_message = MESSAGE_KEYS.contains(&core);
+        self.key_is_message = is_message;
     }
 
     fn part(&mut self, part: &str) {

@@ -19,6 +19,8 @@ struct View<'a> {
 #[derive(Clone, Copy)]
 struct Common {
     scale: i32,
+    /// By how many bits the indices of each of the two shrink.
+    shifts: [u32; 2],
     zero_threshold: f64,
     /// Buckets up to this index lie in the zero bucket.
     zero_index: i64,
@@ -141,8 +143,8 @@ fn combine(a: View<'_>, b: View<'_>, sign: f64, sum: Option<f64>) -> Histogram {
     let mut zero_count = a.zero_count + sign * b.zero_count;
     let mut add = |of_a: &ExponentialBuckets, of_b: &ExponentialBuckets| {
         let parts = [
-            (of_a, shift(a.scale, common.scale), 1.0),
-            (of_b, shift(b.scale, common.scale), sign),
+            (of_a, common.shifts[0], 1.0),
+            (of_b, common.shifts[1], sign),
         ];
         fill(parts, common.zero_index, &mut zero_count)
     };
@@ -183,18 +185,33 @@ fn align(a: View<'_>, b: View<'_>) -> Common {
     };
     let coarser = (0..63).find(fits).unwrap_or(63);
     let scale = meeting.saturating_sub(coarser);
-    if a.zero_threshold == b.zero_threshold {
+    let shifts = [a.scale, b.scale].map(|of| (shift(of, meeting) + coarser as u32).min(63));
+    let zero_threshold = a.zero_threshold.max(b.zero_threshold);
+    if zero_threshold <= 0.0 {
         return Common {
             scale,
-            zero_threshold: a.zero_threshold,
+            shifts,
+            zero_threshold,
             zero_index: i64::MIN,
         };
     }
-    let zero_index = index_of_bound(a.zero_threshold.max(b.zero_threshold), scale);
+    let index = index_of_bound(zero_threshold, scale);
+    let bound = upper_bound(index, scale);
+    let alike = a.zero_threshold == b.zero_threshold && scale == a.scale && scale == b.scale;
+    if alike && bound != zero_threshold {
+        // In both, the bucket in which the zero bucket ends holds only what is above it.
+        return Common {
+            scale,
+            shifts,
+            zero_threshold,
+            zero_index: index - 1,
+        };
+    }
     Common {
         scale,
-        zero_threshold: upper_bound(zero_index, scale),
-        zero_index,
+        shifts,
+        zero_threshold: bound,
+        zero_index: index,
     }
 }
 
@@ -249,6 +266,7 @@ fn fill(
             }
         }
     }
+    trim(&mut result);
     result
 }
 

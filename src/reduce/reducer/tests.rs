@@ -1,1 +1,428 @@
+//! What the reducer makes of single cases.
 
+mod counters;
+mod logs;
+mod order;
+
+use crate::{
+    event::{Histogram, METRIC_NAME, SeriesMeta, Severity},
+    reduce::{GaugePartial, HistogramPartial, Partial, Registration},
+};
+
+use super::*;
+
+/// Selects by the first word of the metric's name, and streams that have an `app`.
+#[derive(Default)]
+struct ByName {
+    host_known_since: Option<Timestamp>,
+    asked: usize,
+}
+
+impl Directory for ByName {
+    fn series(&mut self, _: SeriesId, labels: &Labels, _: SeriesMeta) -> Option<Registration> {
+        self.asked += 1;
+        let kind = match labels.metric().split('_').next() {
+            Some("counter") => Kind::Counter,
+            Some("gauge") => Kind::Gauge,
+            Some("histogram") => Kind::Histogram,
+            _ => return None,
+        };
+        Some(Registration {
+            kind,
+            host_known_since: self.host_known_since,
+        })
+    }
+
+    fn stream_identity(&self, attributes: &Labels) -> Labels {
+        attributes.clone()
+    }
+
+    fn stream(&mut self, _: StreamId, attributes: &Labels) -> bool {
+        self.asked += 1;
+        attributes.get("app").is_some()
+    }
+
+    fn classify(&mut self, _: StreamId, record: &LogRecord, classes: &mut Vec<u32>) {
+        if Severity::ERROR <= record.severity {
+            classes.push(7);
+        }
+    }
+}
+
+const LIMITS: ReducerLimits = ReducerLimits {
+    series: 100,
+    samples_per_bucket: 100,
+    templates: 100,
+    future: Span::from_minutes(5),
+    labels: 8,
+    label_bytes: 100,
+};
+
+fn reducer(limits: ReducerLimits) -> Reducer {
+    Reducer::new(Span::from_seconds(10), limits)
+}
+
+/// Seconds after a day that is no multiple of anything.
+fn at(seconds: f64) -> Timestamp {
+    Timestamp::from_seconds(1_772_000_000) + Span::from_nanos((seconds * 1e9) as i64)
+}
+
+fn named(name: &str) -> Labels {
+    Labels::new([(METRIC_NAME, name)])
+}
+
+fn point(seconds: f64, start: Option<f64>, value: Value) -> Point {
+    Point {
+        at: at(seconds),
+        start: start.map(at),
+        value,
+    }
+}
+
+fn block(name: &str, temporality: Temporality, points: Vec<Point>) -> Batch {
+    Batch {
+        series: vec![SeriesBlock {
+            labels: named(name),
+            meta: SeriesMeta {
+                temporality,
+                ..SeriesMeta::default()
+            },
+            points,
+        }],
+        ..Batch::default()
+    }
+}
+
+fn numbers(name: &str, points: &[(f64, f64)]) -> Batch {
+    let points = points
+        .iter()
+        .map(|(seconds, value)| point(*seconds, None, Value::Number(*value)));
+    block(name, Temporality::Cumulative, points.collect())
+}
+
+fn record(app: &str, seconds: f64, severity: Severity, body: &str) -> LogRecord {
+    LogRecord {
+        at: at(seconds),
+        severity,
+        body: body.to_owned(),
+        attributes: Labels::new([("app", app), ("stream", "stdout")]),
+        count: 1,
+    }
+}
+
+fn close_all(reducer: &mut Reducer, watermark: f64) -> Vec<ClosedBucket> {
+    std::iter::from_fn(|| reducer.close_next(at(watermark))).collect()
+}
+
+/// The single partial of each bucket that has one, with the bucket's start in seconds.
+fn partials(closed: &[ClosedBucket]) -> Vec<(f64, Partial)> {
+    let with_data = closed.iter().filter(|bucket| !bucket.series.is_empty());
+    with_data
+        .map(|bucket| {
+            assert_eq!(bucket.series.len(), 1);
+            let start = (bucket.interval.start - at(0.0)).seconds_f64();
+            (start, bucket.series[0].partial.clone())
+        })
+        .collect()
+}
+
+fn losses(closed: &[ClosedBucket]) -> Vec<(LossReason, u64)> {
+    let marks = closed.iter().flat_map(|bucket| &bucket.losses);
+    marks.map(|mark| (mark.reason, mark.count)).collect()
+}
+
+#[test]
+fn gauges_are_summarised() {
+    let mut reducer = reducer(LIMITS);
+    let batch = numbers("gauge", &[(8.0, 1.0), (3.0, -2.0), (5.0, 4.0), (11.0, 7.0)]);
+    reducer.ingest(&batch, &mut ByName::default());
+    let gauge = |count, sum, min, max, last| {
+        Partial::Gauge(GaugePartial {
+            count,
+            sum,
+            min,
+            max,
+            last,
+        })
+    };
+    assert_eq!(
+        partials(&close_all(&mut reducer, 20.0)),
+        [
+            (0.0, gauge(3, 3.0, -2.0, 4.0, 1.0)),
+            (10.0, gauge(1, 7.0, 7.0, 7.0, 7.0)),
+        ]
+    );
+}
+
+#[test]
+fn what_is_no_number_is_no_data_but_a_loss() {
+    let mut reducer = reducer(LIMITS);
+    let points = vec![
+        point(1.0, None, Value::Number(f64::NAN)),
+        point(2.0, None, Value::Number(f64::INFINITY)),
+        point(3.0, None, Value::Stale),
+    ];
+    for name in ["gauge", "counter"] {
+        let batch = block(name, Temporality::Cumulative, points.clone());
+        reducer.ingest(&batch, &mut ByName::default());
+    }
+    reducer.ingest(&numbers("histogram", &[(1.0, 1.0)]), &mut ByName::default());
+    reducer.ingest(&numbers("gauge_b", &[(11.0, 1.0)]), &mut ByName::default());
+    let closed = close_all(&mut reducer, 20.0);
+    assert_eq!(partials(&closed).len(), 1);
+    assert_eq!(
+        losses(&closed),
+        [
+            (LossReason::NotFinite, 2),
+            (LossReason::Stale, 1),
+            (LossReason::NotFinite, 2),
+            (LossReason::Stale, 1),
+            (LossReason::Incompatible, 1)
+        ]
+    );
+    assert_eq!(reducer.counters().losses[&LossReason::NotFinite], 4);
+}
+
+#[test]
+fn late_and_future_samples_are_losses() {
+    let mut reducer = reducer(LIMITS);
+    let mut directory = ByName::default();
+    reducer.ingest(
+        &numbers("gauge", &[(15.0, 1.0), (9_000.0, 9.0)]),
+        &mut directory,
+    );
+    assert_eq!(close_all(&mut reducer, 20.0).len(), 1);
+    reducer.set_now(at(20.0));
+    let batch = numbers(
+        "gauge",
+        &[(19.9, 1.0), (20.0, 2.0), (320.0, 3.0), (320.1, 4.0)],
+    );
+    reducer.ingest(&batch, &mut directory);
+    reducer.ingest(
+        &Batch {
+            logs: vec![LogRecord {
+                count: 5,
+                ..record("a", 1.0, Severity::INFO, "late")
+            }],
+            ..Batch::default()
+        },
+        &mut directory,
+    );
+    let closed = close_all(&mut reducer, 30.0);
+    assert_eq!(partials(&closed).len(), 1);
+    assert_eq!(
+        losses(&closed),
+        [
+            (LossReason::Late, 1),
+            (LossReason::Future, 1),
+            (LossReason::Late, 5)
+        ]
+    );
+    assert_eq!(losses(&close_all(&mut reducer, 40.0)), []);
+}
+
+#[test]
+fn a_time_has_one_value_and_equal_deliveries_are_no_loss() {
+    let mut reducer = reducer(LIMITS);
+    let batch = numbers("gauge", &[(1.0, 5.0), (1.0, 5.0), (2.0, 3.0), (2.0, 8.0)]);
+    reducer.ingest(&batch, &mut ByName::default());
+    let closed = close_all(&mut reducer, 10.0);
+    let [(_, Partial::Gauge(gauge))] = partials(&closed)[..] else {
+        panic!("one gauge")
+    };
+    assert_eq!((gauge.count, gauge.sum), (2, 13.0));
+    assert_eq!(losses(&closed), [(LossReason::Duplicate, 1)]);
+    assert_eq!(reducer.counters().samples_duplicate, 1);
+}
+
+#[test]
+fn over_the_limit_the_earliest_samples_stay() {
+    let limits = ReducerLimits {
+        samples_per_bucket: 2,
+        ..LIMITS
+    };
+    let mut reducer = reducer(limits);
+    let batch = numbers("gauge", &[(4.0, 4.0), (1.0, 1.0), (3.0, 3.0), (2.0, 2.0)]);
+    reducer.ingest(&batch, &mut ByName::default());
+    let closed = close_all(&mut reducer, 10.0);
+    let [(_, Partial::Gauge(gauge))] = partials(&closed)[..] else {
+        panic!("one gauge")
+    };
+    assert_eq!((gauge.sum, gauge.last), (3.0, 2.0));
+    assert_eq!(losses(&closed), [(LossReason::OverLimit, 2)]);
+}
+
+#[test]
+fn a_flood_of_one_series_is_bounded_before_the_bucket_closes() {
+    let limits = ReducerLimits {
+        samples_per_bucket: 5,
+        ..LIMITS
+    };
+    let mut reducer = reducer(limits);
+    let mut directory = ByName::default();
+    for chunk in (0..30).rev() {
+        let points: Vec<(f64, f64)> = (0..10_000)
+            .map(|index| (f64::from(chunk * 10_000 + index) * 1e-5, f64::from(index)))
+            .collect();
+        reducer.ingest(&numbers("gauge", &points), &mut directory);
+    }
+    assert!(reducer.counters().losses[&LossReason::OverLimit] > 200_000);
+    let closed = close_all(&mut reducer, 10.0);
+    let [(_, Partial::Gauge(gauge))] = partials(&closed)[..] else {
+        panic!("one gauge")
+    };
+    assert_eq!((gauge.count, gauge.sum), (5, 10.0));
+    assert_eq!(
+        reducer.counters().losses[&LossReason::OverLimit],
+        300_000 - 5
+    );
+}
+
+#[test]
+fn buckets_close_in_order_empty_ones_too() {
+    let mut reducer = reducer(LIMITS);
+    let mut directory = ByName::default();
+    assert_eq!(reducer.next_bucket(), None);
+    reducer.ingest(
+        &numbers("gauge", &[(35.0, 1.0), (5.0, 1.0)]),
+        &mut directory,
+    );
+    assert_eq!(reducer.next_bucket(), Some(at(0.0)));
+    assert_eq!(close_all(&mut reducer, 9.9).len(), 0);
+    let starts: Vec<Timestamp> = close_all(&mut reducer, 25.0)
+        .iter()
+        .map(|bucket| bucket.interval.start)
+        .collect();
+    assert_eq!(starts, [at(0.0), at(10.0)]);
+    // Data at 30 keeps that bucket; behind it the jump is free.
+    reducer.skip_idle(at(1_000.0));
+    assert_eq!(reducer.next_bucket(), Some(at(30.0)));
+    assert_eq!(close_all(&mut reducer, 40.0).len(), 1);
+    reducer.skip_idle(at(1_001.0));
+    assert_eq!(reducer.next_bucket(), Some(at(1_010.0)));
+    reducer.skip_idle(at(500.0));
+    assert_eq!(reducer.next_bucket(), Some(at(1_010.0)));
+}
+
+#[test]
+fn without_data_the_first_bucket_is_that_of_the_watermark() {
+    let mut idle = reducer(LIMITS);
+    assert_eq!(idle.close_next(at(17.0)), None);
+    assert_eq!(idle.next_bucket(), Some(at(10.0)));
+    assert_eq!(close_all(&mut idle, 30.0).len(), 2);
+    let mut skipped = reducer(LIMITS);
+    skipped.skip_idle(at(50.0));
+    assert_eq!(skipped.next_bucket(), Some(at(50.0)));
+}
+
+#[test]
+fn times_at_both_ends_of_the_range_do_no_harm() {
+    let mut reducer = reducer(LIMITS);
+    let mut directory = ByName::default();
+    let extreme = |at| Point {
+        at,
+        start: Some(Timestamp::MIN),
+        value: Value::Number(1.0),
+    };
+    let points = vec![extreme(Timestamp::MIN), extreme(Timestamp::MAX)];
+    let batch = block("counter", Temporality::Cumulative, points);
+    reducer.ingest(&batch, &mut directory);
+    assert!(reducer.close_next(Timestamp::MAX).is_some());
+    reducer.skip_idle(Timestamp::MAX);
+    assert!(close_all(&mut reducer, 1e9).is_empty());
+    assert!(
+        (0..5)
+            .filter_map(|_| reducer.close_next(Timestamp::MAX))
+            .count()
+            < 5
+    );
+}
+
+#[test]
+fn limits_refuse_new_series_and_leave_the_others_alone() {
+    let limits = ReducerLimits {
+        series: 2,
+        labels: 2,
+        label_bytes: 20,
+        ..LIMITS
+    };
+    let mut reducer = reducer(limits);
+    let mut directory = ByName::default();
+    for name in [
+        "gauge_of_a_very_long_name",
+        "gauge_a",
+        "other",
+        "gauge_b",
+        "gauge_a",
+    ] {
+        reducer.ingest(&numbers(name, &[(1.0, 1.0)]), &mut directory);
+    }
+    let many = Labels::new([(METRIC_NAME, "g"), ("a", "1"), ("b", "2")]);
+    let mut batch = numbers("g", &[(1.0, 1.0)]);
+    batch.series[0].labels = many;
+    reducer.ingest(&batch, &mut directory);
+    let counters = reducer.counters();
+    assert_eq!(
+        (
+            counters.series,
+            counters.selected_series,
+            counters.refused_series,
+            counters.samples_accepted,
+            counters.samples_unselected,
+            counters.samples_refused,
+        ),
+        (2, 1, 3, 2, 1, 3)
+    );
+    assert_eq!(directory.asked, 2);
+    assert_eq!(reducer.labels(SeriesId(0)), &named("gauge_a"));
+}
+
+fn histogram(counts: &[f64]) -> Value {
+    Value::Histogram(Box::new(Histogram::Explicit {
+        bounds: vec![1.0, 2.0][..counts.len() - 1].to_vec(),
+        counts: counts.to_vec(),
+        sum: Some(1.0),
+    }))
+}
+
+#[test]
+fn distributions_become_what_was_added() {
+    let mut reducer = reducer(LIMITS);
+    let points = [
+        (5.0, histogram(&[1.0, 1.0, 1.0])),
+        (15.0, histogram(&[2.0, 1.0, 4.0])),
+        (25.0, histogram(&[2.0, 0.0, 5.0])),
+        (28.0, histogram(&[2.0, 1.0, 5.0])),
+        (35.0, histogram(&[9.0, 9.0])),
+        (36.0, histogram(&[9.0, 9.0, f64::NAN])),
+        (37.0, Value::Number(3.0)),
+    ];
+    let points = points.map(|(seconds, value)| point(seconds, None, value));
+    // A distribution is taken as one whatever the kind says.
+    let batch = block("gauge", Temporality::Cumulative, points.to_vec());
+    reducer.ingest(&batch, &mut ByName::default());
+    let closed = close_all(&mut reducer, 100.0);
+    let got: Vec<(f64, Vec<f64>, f64, u32)> = partials(&closed)
+        .into_iter()
+        .map(|(start, partial)| match partial {
+            Partial::Histogram(HistogramPartial {
+                histogram: Histogram::Explicit { counts, .. },
+                seconds,
+                resets,
+            }) => (start, counts, seconds, resets),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        got,
+        [
+            (10.0, vec![1.0, 0.0, 3.0], 10.0, 0),
+            (20.0, vec![2.0, 1.0, 5.0], 13.0, 1),
+            (30.0, vec![9.0, 9.0], 7.0, 1),
+        ]
+    );
+    assert_eq!(
+        losses(&closed),
+        [(LossReason::NotFinite, 1), (LossReason::Incompatible, 1)]
+    );
+}

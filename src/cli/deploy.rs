@@ -1,0 +1,184 @@
+//! `sluice deploy`: tells a running engine about a deployment.
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{
+    exit, print,
+    verdict::{AskError, ServerArguments, away, on_runtime, print_verdict},
+};
+use crate::{
+    event::Timestamp,
+    gate::Verdict,
+    serve::{
+        client,
+        convert::{timestamp_to_pb, verdict_from_pb},
+        pb,
+    },
+};
+
+/// Arguments of `sluice deploy`.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    event: Event,
+}
+
+#[derive(Debug, Subcommand)]
+enum Event {
+    /// A version enters a stage: opens its gate
+    #[command(disable_version_flag = true)]
+    Begin(Box<BeginArguments>),
+    /// Reports how a step went
+    Step(StepArguments),
+    /// The deployment is over: closes its gate
+    End(EndArguments),
+}
+
+#[derive(Debug, Args)]
+struct BeginArguments {
+    /// Service that changes
+    #[arg(long)]
+    service: String,
+    /// Stage that it enters
+    #[arg(long)]
+    stage: String,
+    /// Region, where the stage has regions
+    #[arg(long)]
+    region: Option<String>,
+    /// New version
+    #[arg(long)]
+    version: String,
+    /// Hosts that got the new version first, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "HOST,…")]
+    one_box: Vec<String>,
+    /// Hosts still on the old version; without it every other host of the service
+    #[arg(long, value_delimiter = ',', value_name = "HOST,…")]
+    fleet: Vec<String>,
+    /// Share of an ordinary host's traffic that a one-box host is given
+    #[arg(long, default_value_t = 1.0)]
+    weight: f64,
+    /// Id of the deployment, unique; without it the engine chooses one
+    #[arg(long)]
+    id: Option<String>,
+    /// Opens the deployment as a hotfix: who
+    #[arg(long, requires_all = ["hotfix_reason", "hotfix_ticket", "hotfix_expires"])]
+    hotfix_by: Option<String>,
+    /// Why
+    #[arg(long, requires = "hotfix_by")]
+    hotfix_reason: Option<String>,
+    /// Where it is written down
+    #[arg(long, requires = "hotfix_by")]
+    hotfix_ticket: Option<String>,
+    /// Until when it holds: RFC 3339, or Unix seconds
+    #[arg(long, requires = "hotfix_by", value_name = "TIME")]
+    hotfix_expires: Option<Timestamp>,
+    #[command(flatten)]
+    server: ServerArguments,
+}
+
+#[derive(Debug, Args)]
+struct StepArguments {
+    /// Id of the deployment
+    deployment: String,
+    /// Name of the step
+    step: String,
+    /// How it went
+    outcome: Outcome,
+    #[command(flatten)]
+    server: ServerArguments,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Outcome {
+    Passed,
+    Failed,
+}
+
+#[derive(Debug, Args)]
+struct EndArguments {
+    /// Id of the deployment
+    deployment: String,
+    #[command(flatten)]
+    server: ServerArguments,
+}
+
+pub(super) fn run(arguments: Arguments) -> u8 {
+    let (told, output) = match arguments.event {
+        Event::Begin(arguments) => {
+            let output = arguments.server.output;
+            (on_runtime(begin(*arguments)), output)
+        }
+        Event::Step(arguments) => {
+            let output = arguments.server.output;
+            (on_runtime(step(arguments)), output)
+        }
+        Event::End(arguments) => {
+            let output = arguments.server.output;
+            (on_runtime(end(arguments)), output)
+        }
+    };
+    match told {
+        Ok(verdict) => {
+            print_verdict(&verdict, output);
+            exit::PASS
+        }
+        Err(error) => {
+            print::error(&error);
+            exit::ERROR
+        }
+    }
+}
+
+async fn begin(arguments: BeginArguments) -> Result<Verdict, AskError> {
+    let hotfix = arguments.hotfix_by.map(|by| pb::Hotfix {
+        by,
+        reason: arguments.hotfix_reason.unwrap_or_default(),
+        ticket: arguments.hotfix_ticket.unwrap_or_default(),
+        expires: arguments.hotfix_expires.map(timestamp_to_pb),
+    });
+    if arguments.weight == 0.0 {
+        // The protocol takes 0 for "not given".
+        return Err(AskError::Refused("--weight must be above 0".to_owned()));
+    }
+    let request = pb::BeginRequest {
+        deployment: arguments.id.unwrap_or_default(),
+        service: arguments.service,
+        stage: arguments.stage,
+        region: arguments.region.unwrap_or_default(),
+        version: arguments.version,
+        one_box: arguments.one_box,
+        fleet: arguments.fleet,
+        weight: arguments.weight,
+        hotfix,
+    };
+    answer(connect(&arguments.server).await?.begin(request).await?)
+}
+
+async fn step(arguments: StepArguments) -> Result<Verdict, AskError> {
+    let outcome = match arguments.outcome {
+        Outcome::Passed => pb::StepOutcome::Passed,
+        Outcome::Failed => pb::StepOutcome::Failed,
+    };
+    let request = pb::ReportStepRequest {
+        deployment: arguments.deployment,
+        step: arguments.step,
+        outcome: outcome.into(),
+    };
+    answer(connect(&arguments.server).await?.report_step(request).await?)
+}
+
+async fn end(arguments: EndArguments) -> Result<Verdict, AskError> {
+    let request = pb::EndRequest { deployment: arguments.deployment };
+    answer(connect(&arguments.server).await?.end(request).await?)
+}
+
+async fn connect(
+    arguments: &ServerArguments,
+) -> Result<pb::gates_client::GatesClient<tonic::transport::Channel>, AskError> {
+    let server = &arguments.server;
+    client::connect(server).await.map_err(|error| away(server, &error))
+}
+
+fn answer(response: tonic::Response<pb::Verdict>) -> Result<Verdict, AskError> {
+    verdict_from_pb(response.into_inner()).map_err(AskError::Refused)
+}

@@ -1,0 +1,150 @@
+//! What people see: verdicts, errors and warnings in words.
+
+use std::{
+    fmt::{Display, Write as _},
+    io::{Write, stderr},
+};
+
+use crate::{
+    detect::CheckState,
+    gate::{CheckReport, Verdict},
+};
+
+/// Prints an error to stderr, a line for each of its causes or faults.
+pub(super) fn error(error: &impl Display) {
+    say("error", &error.to_string());
+}
+
+/// Prints a warning to stderr.
+pub(super) fn warning(warning: &impl Display) {
+    say("warning", &warning.to_string());
+}
+
+fn say(what: &str, text: &str) {
+    let mut out = stderr().lock();
+    for line in text.lines() {
+        // Nobody listens on a closed stderr.
+        drop(writeln!(out, "{what}: {}", clean(line)));
+    }
+}
+
+/// One line at a change of a verdict.
+pub(super) fn verdict_line(verdict: &Verdict) -> String {
+    let mut line = format!(
+        "{}  {:<8}  {}",
+        verdict.at,
+        verdict.verdict,
+        subject(verdict)
+    );
+    if let Some(reason) = verdict.reasons.first() {
+        let _ = write!(line, "  {reason}");
+    }
+    if verdict.reasons.len() > 1 {
+        let _ = write!(line, " (and {} more)", verdict.reasons.len() - 1);
+    }
+    clean(&line)
+}
+
+/// The whole verdict with its evidence.
+pub(super) fn verdict_block(verdict: &Verdict) -> String {
+    let mut text = format!(
+        "\n{}  {}\n  since {}, watermark {}, configuration {}\n",
+        verdict.verdict,
+        subject(verdict),
+        verdict.since,
+        verdict.watermark,
+        verdict.config_digest
+    );
+    for reason in &verdict.reasons {
+        let _ = writeln!(text, "  - {reason}");
+    }
+    if !verdict.checks.is_empty() {
+        text.push('\n');
+        text.push_str(&table(&verdict.checks));
+    }
+    text.lines().map(clean).collect::<Vec<_>>().join("\n")
+}
+
+fn subject(verdict: &Verdict) -> String {
+    let region = verdict
+        .region
+        .as_deref()
+        .map(|region| format!("/{region}"))
+        .unwrap_or_default();
+    format!(
+        "{} {}/{}{region} {}",
+        verdict.deployment, verdict.service, verdict.stage, verdict.version
+    )
+}
+
+fn table(checks: &[CheckReport]) -> String {
+    let number =
+        |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+    let mut rows =
+        vec![["check", "state", "metric", "observed", "expected", "note"].map(str::to_owned)];
+    for check in checks {
+        let mode = if check.mode == "advisory" {
+            " (advisory)"
+        } else {
+            ""
+        };
+        rows.push([
+            format!("{}{mode}", check.check),
+            check.state.name().to_owned(),
+            check.metric.clone(),
+            number(check.observed),
+            number(check.expected),
+            note(check),
+        ]);
+    }
+    let mut widths = [0; 5];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in &rows {
+        text.push_str("  ");
+        for (width, cell) in widths.iter().zip(row) {
+            let _ = write!(text, "{cell:<width$}  ");
+        }
+        text.push_str(&row[5]);
+        while text.ends_with(' ') {
+            text.pop();
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn note(check: &CheckReport) -> String {
+    let mut note = check.note.clone();
+    if check.state != CheckState::Ok && !check.hosts.is_empty() {
+        let _ = write!(note, " on {}", check.hosts.join(", "));
+    }
+    note
+}
+
+/// Text from outside may hold control characters: a terminal must not obey them.
+fn clean(text: &str) -> String {
+    text.chars()
+        .map(|character| {
+            if character.is_control() {
+                '\u{fffd}'
+            } else {
+                character
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_not_obeyed_to_names_from_outside() {
+        assert_eq!(clean("h\u{1b}[2J1"), "h\u{fffd}[2J1");
+    }
+}

@@ -1,0 +1,304 @@
+//! `sluice verdict`: asks a running engine for a verdict, or waits for a final one.
+
+use std::{
+    error::Error,
+    io::{Write, stderr, stdout},
+    time::Duration,
+};
+
+use clap::{Args, ValueEnum};
+use tokio::time::{sleep, timeout};
+use tonic::{Code, Status};
+
+use super::{exit, print};
+use crate::{
+    gate::{Verdict, VerdictState},
+    serve::{client, convert::verdict_from_pb, pb},
+};
+
+/// How long a client waits before it asks a server again that was away.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How to reach the engine, common to all that ask one.
+#[derive(Debug, Args)]
+pub(super) struct ServerArguments {
+    /// Address of the engine's gRPC API
+    #[arg(long, env = "SLUICE_SERVER", default_value = "127.0.0.1:7070", value_name = "HOST:PORT")]
+    pub(super) server: String,
+    /// How the verdict is printed: for a person, or as one JSON object
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    pub(super) output: OutputFormat,
+}
+
+/// How a verdict is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum OutputFormat {
+    /// For a person.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// Arguments of `sluice verdict`.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Id of the deployment
+    #[arg(value_name = "DEPLOYMENT")]
+    deployment: String,
+    /// Wait until the verdict is final
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait
+    #[arg(long, default_value = "30m", value_parser = duration, value_name = "DURATION")]
+    timeout: Duration,
+    /// Exit with 0 when the deployment was bypassed
+    #[arg(long)]
+    accept_bypass: bool,
+    #[command(flatten)]
+    server: ServerArguments,
+}
+
+/// Why there is no verdict.
+#[derive(Debug)]
+pub(super) enum AskError {
+    /// Nobody answers: worth another try.
+    Away(String),
+    /// The server says no.
+    Refused(String),
+}
+
+pub(super) fn run(arguments: &Arguments) -> u8 {
+    let asked = on_runtime(async {
+        if arguments.wait {
+            wait(arguments).await
+        } else {
+            ask(&arguments.server.server, &arguments.deployment).await
+        }
+    });
+    match asked {
+        Ok(verdict) => {
+            print_verdict(&verdict, arguments.server.output);
+            exit_code(verdict.verdict, arguments.accept_bypass)
+        }
+        Err(error) => {
+            print::error(&error);
+            exit::ERROR
+        }
+    }
+}
+
+/// Runs a client to its end.
+pub(super) fn on_runtime<T>(
+    client: impl Future<Output = Result<T, AskError>>,
+) -> Result<T, AskError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(client),
+        Err(error) => Err(AskError::Refused(format!("no runtime: {error}"))),
+    }
+}
+
+/// Prints the verdict on stdout.
+pub(super) fn print_verdict(verdict: &Verdict, output: OutputFormat) {
+    let text = match output {
+        OutputFormat::Text => print::verdict_block(verdict).trim_start().to_owned(),
+        OutputFormat::Json => {
+            serde_json::to_string(verdict).expect("a verdict has only text, numbers and lists")
+        }
+    };
+    // Who closed the pipe still gets the exit code.
+    drop(writeln!(stdout(), "{text}"));
+}
+
+fn exit_code(state: VerdictState, accept_bypass: bool) -> u8 {
+    match state {
+        VerdictState::Pass => exit::PASS,
+        VerdictState::Fail => exit::FAIL,
+        VerdictState::Pending => exit::PENDING,
+        VerdictState::NoData => exit::NO_DATA,
+        VerdictState::Bypassed if accept_bypass => exit::PASS,
+        VerdictState::Bypassed => exit::BYPASSED,
+    }
+}
+
+async fn ask(server: &str, deployment: &str) -> Result<Verdict, AskError> {
+    let mut gates = client::connect(server).await.map_err(|error| away(server, &error))?;
+    let request = pb::GetVerdictRequest { deployment: deployment.to_owned() };
+    let verdict = gates.get_verdict(request).await?.into_inner();
+    verdict_from_pb(verdict).map_err(AskError::Refused)
+}
+
+/// Waits for a final verdict. A server that goes away is asked again until the time is over; what
+/// it said before it went is then no answer.
+async fn wait(arguments: &Arguments) -> Result<Verdict, AskError> {
+    let mut watch = Watch { shown: None, last: Err(AskError::Away("not asked yet".to_owned())) };
+    let watching = async {
+        loop {
+            match watch.until_final(&arguments.server.server, &arguments.deployment).await {
+                Ok(()) => return,
+                Err(AskError::Away(reason)) => watch.lose(reason),
+                Err(refused @ AskError::Refused(_)) => {
+                    watch.last = Err(refused);
+                    return;
+                }
+            }
+            sleep(RETRY).await;
+        }
+    };
+    // At the timeout the verdict as it stands is the answer.
+    drop(timeout(arguments.timeout, watching).await);
+    watch.last
+}
+
+/// What a waiting client has seen.
+struct Watch {
+    /// What was last said on stderr.
+    shown: Option<String>,
+    /// What the server says now.
+    last: Result<Verdict, AskError>,
+}
+
+impl Watch {
+    async fn until_final(&mut self, server: &str, deployment: &str) -> Result<(), AskError> {
+        let mut gates = client::connect(server).await.map_err(|error| away(server, &error))?;
+        let request = pb::WatchVerdictRequest { deployment: deployment.to_owned() };
+        let mut verdicts = gates.watch_verdict(request).await?.into_inner();
+        while let Some(verdict) = verdicts.message().await? {
+            let verdict = verdict_from_pb(verdict).map_err(AskError::Refused)?;
+            let is_final = verdict.is_final;
+            if !is_final {
+                self.show(awaited(&verdict), &print::verdict_line(&verdict));
+            }
+            self.last = Ok(verdict);
+            if is_final {
+                return Ok(());
+            }
+        }
+        Err(AskError::Away("the server closed the stream before the verdict was final".to_owned()))
+    }
+
+    fn lose(&mut self, reason: String) {
+        let line = format!("{reason}; asking again");
+        self.show(line.clone(), &line);
+        self.last = Err(AskError::Away(reason));
+    }
+
+    /// Says something on stderr unless it was said last.
+    fn show(&mut self, key: String, line: &str) {
+        if self.shown.as_ref() != Some(&key) {
+            // Nobody listens on a closed stderr.
+            drop(writeln!(stderr(), "{line}"));
+            self.shown = Some(key);
+        }
+    }
+}
+
+/// What a verdict waits for, without the numbers that move.
+fn awaited(verdict: &Verdict) -> String {
+    let reasons = verdict.reasons.iter().map(|reason| reason.split(':').next().unwrap_or(reason));
+    format!("{} {}", verdict.verdict, reasons.collect::<Vec<_>>().join(", "))
+}
+
+/// Nobody can be reached there.
+pub(super) fn away(server: &str, error: &dyn Error) -> AskError {
+    let mut message = format!("no engine answers at {server}: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        message.push_str(": ");
+        message.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    AskError::Away(message)
+}
+
+impl From<Status> for AskError {
+    fn from(status: Status) -> Self {
+        let message = status.message().to_owned();
+        match status.code() {
+            Code::Unavailable
+            | Code::Unknown
+            | Code::Cancelled
+            | Code::Internal
+            | Code::Aborted
+            | Code::DeadlineExceeded
+            | Code::DataLoss => Self::Away(message),
+            Code::Ok
+            | Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::ResourceExhausted
+            | Code::FailedPrecondition
+            | Code::OutOfRange
+            | Code::Unimplemented
+            | Code::Unauthenticated => Self::Refused(message),
+        }
+    }
+}
+
+impl std::fmt::Display for AskError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Away(message) | Self::Refused(message) => f.write_str(message),
+        }
+    }
+}
+
+/// Reads `90s`, `15m`, `12h`, `7d`, `500ms`, or several of them one after the other.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no duration: write it as 90s, 15m, 12h or 7d");
+    let mut rest = text.trim();
+    let mut total = Duration::ZERO;
+    if rest.is_empty() {
+        return Err(wrong());
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(wrong)?;
+        let (number, tail) = rest.split_at(digits);
+        let unit = tail.find(|letter: char| letter.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(unit);
+        let millis: u64 = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err(wrong()),
+        };
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let part = Duration::from_millis(number.checked_mul(millis).ok_or_else(wrong)?);
+        total = total.checked_add(part).ok_or_else(wrong)?;
+        rest = tail;
+    }
+    Ok(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_in_the_configuration() {
+        for (text, seconds) in [("90s", 90), ("15m", 900), ("12h", 43_200), ("7d", 604_800)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)));
+        }
+        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5_400)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        for text in ["", "5", "m", "5x", "-5m", "5 m", "99999999999999999999s", "9999999999999999d"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_a_pass_exits_with_zero_unless_a_bypass_is_accepted() {
+        for (state, code, accepting) in [
+            (VerdictState::Pass, 0, 0),
+            (VerdictState::Fail, 1, 1),
+            (VerdictState::Pending, 3, 3),
+            (VerdictState::NoData, 4, 4),
+            (VerdictState::Bypassed, 5, 0),
+        ] {
+            assert_eq!((exit_code(state, false), exit_code(state, true)), (code, accepting));
+        }
+    }
+}

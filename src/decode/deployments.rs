@@ -1,0 +1,141 @@
+//! `deployments.jsonl`: one deployment event a line.
+//!
+//! A deployment that is left out would be judged by nobody, so here a broken line is an error and no
+//! reject.
+
+use super::DecodeError;
+use crate::event::DeploymentEvent;
+
+const FORMAT: &str = "deployments";
+
+/// Decodes all lines, in the order of the file. Empty lines are passed over.
+///
+/// # Errors
+/// The first line that is no deployment event, with its number and what to change.
+pub fn decode(bytes: &[u8]) -> Result<Vec<DeploymentEvent>, DecodeError> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let mut events = Vec::new();
+    for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        let line = line.trim_ascii();
+        if line.is_empty() {
+            continue;
+        }
+        let event = event(line).map_err(|detail| DecodeError::BadLine {
+            format: FORMAT,
+            line: index as u64 + 1,
+            detail,
+        })?;
+        events.push(event);
+    }
+    Ok(events)
+}
+
+fn event(line: &[u8]) -> Result<DeploymentEvent, String> {
+    let event: DeploymentEvent = serde_json::from_slice(line).map_err(|error| {
+        // Every line is a document of its own: the line that serde_json counts is always 1.
+        let text = error.to_string();
+        let text = text.split(" at line ").next().unwrap_or(&text);
+        format!("{text}, at column {}", error.column())
+    })?;
+    if event.deployment().is_empty() {
+        return Err("deployment is empty: give each deployment an id".to_owned());
+    }
+    if let DeploymentEvent::Begin(begin) = &event {
+        if !(begin.weight > 0.0 && begin.weight.is_finite()) {
+            return Err(format!(
+                "weight is {}: use a number above 0, 1 by default",
+                begin.weight
+            ));
+        }
+        for (key, value) in [
+            ("service", &begin.service),
+            ("stage", &begin.stage),
+            ("version", &begin.version),
+        ] {
+            if value.is_empty() {
+                return Err(format!("{key} is empty: name the {key}"));
+            }
+        }
+    }
+    Ok(event)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BEGIN: &str = r#"{"at": "2026-03-01T10:00:00Z", "event": "begin", "deployment": "d1", "service": "checkout", "stage": "onebox", "region": "eu-west-1", "version": "v42", "one_box": ["h3", "h7"], "fleet": ["h1", "h2", "h4"]}"#;
+
+    #[test]
+    fn the_lines_of_the_contract_are_read_in_order() {
+        let text = format!(
+            "{BEGIN}\r\n\n{}\n{}\n{}",
+            r#"{"at": "2026-03-01T10:05:00Z", "event": "step", "deployment": "d1", "step": "integration-tests", "outcome": "passed"}"#,
+            r#"{"at": "2026-03-01T11:00:00Z", "event": "bypass", "deployment": "d1", "by": "ana", "reason": "…", "ticket": "OPS-1"}"#,
+            r#"{"at": 1772366400, "event": "end", "deployment": "d1"}"#
+        );
+        let events = decode(text.as_bytes()).unwrap();
+        let kinds: Vec<_> = events
+            .iter()
+            .map(|event| match event {
+                DeploymentEvent::Begin(_) => "begin",
+                DeploymentEvent::Step(_) => "step",
+                DeploymentEvent::Bypass(_) => "bypass",
+                DeploymentEvent::End(_) => "end",
+            })
+            .collect();
+        assert_eq!(kinds, ["begin", "step", "bypass", "end"]);
+        assert_eq!(decode(b""), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_broken_line_is_an_error_that_tells_its_number_and_what_to_change() {
+        let replaced = |from: &str, to: &str| BEGIN.replace(from, to);
+        for (line, word) in [
+            ("{".to_owned(), "EOF"),
+            ("7".to_owned(), "invalid type"),
+            (
+                replaced("\"begin\"", "\"start\""),
+                "unknown variant `start`, expected one of `begin`",
+            ),
+            (replaced("\"stage\"", "\"stag\""), "unknown field `stag`"),
+            (
+                replaced("\"stage\": \"onebox\", ", ""),
+                "missing field `stage`",
+            ),
+            (
+                replaced("\"at\": \"2026-03-01T10:00:00Z\", ", ""),
+                "missing field `at`",
+            ),
+            (
+                replaced("2026-03-01T10:00:00Z", "yesterday"),
+                "is no timestamp: use RFC 3339",
+            ),
+            (replaced("\"d1\"", "\"\""), "deployment is empty"),
+            (replaced("\"checkout\"", "\"\""), "service is empty"),
+            (
+                replaced("\"region\"", "\"weight\": 0, \"region\""),
+                "weight is 0: use a number above 0",
+            ),
+        ] {
+            let error = decode(format!("{BEGIN}\n{line}\n").as_bytes()).unwrap_err();
+            let DecodeError::BadLine {
+                line: 2, detail, ..
+            } = &error
+            else {
+                panic!("{error:?}")
+            };
+            assert!(detail.contains(word), "{detail}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>, text in r#"[{}":,a-z0-9\n-]{0,60}"#) {
+            decode(&bytes).ok();
+            decode(text.as_bytes()).ok();
+        }
+    }
+}

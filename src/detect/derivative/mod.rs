@@ -1,0 +1,489 @@
+//! Derivative: the trend over the window is not steeper than allowed.
+
+mod rules;
+mod trend;
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use super::{
+    Basis, CheckState, Coverage, Evidence, Finding, Group, HostId, Setup, View,
+    wording::{host_list, metric_name, number, percent, selection_name, uncovered},
+};
+use crate::{
+    event::{Interval, Span, Timestamp},
+    plan::{Check, DetectorPlan, Slope},
+};
+use rules::{Budget, FLEET_MIN, Past, Reading, against_fleet, against_limits, against_past};
+use trend::Trend;
+
+/// Looks in a row that must be too steep.
+const LOOKS_MIN: u32 = 3;
+/// Likewise by the host's own past alone: a leak is steep for a window more, a shift is not.
+const LOOKS_ALONE_MIN: u32 = 8;
+/// Looks in one length of the window: at limits, and at statistics, where each look costs alpha.
+const LOOKS_PER_WINDOW: i64 = 30;
+const LOOKS_PER_WINDOW_STATISTICAL: i64 = 8;
+/// Pasts that are read in one bucket at most, so that a deployment over many hosts does not hold up
+/// its buckets.
+const PASTS_PER_BUCKET: usize = 500;
+/// Share of alpha where the check was given none.
+const ALPHA_DEFAULT: f64 = 0.001;
+
+/// The trend of each judged host over the trailing window is not steeper than the owner allows; or,
+/// without a limit, not steeper than the fleet's at the same time (four hosts or more), or than the
+/// host's own past by a margin.
+///
+/// The window begins after the grace at the earliest, and is never longer than the bake leaves
+/// room for. It is judged when it is half full. A slope is Theil and Sen's over medians of blocks;
+/// beside it, the level, the envelope and the later half of the window must rise too, so that
+/// saw-teeth, restarts and caches that fill up are no leaks; three looks in a row, by the own past
+/// alone for a whole window, and beyond the range that this past had. Looks are spread
+/// over time by the name of the metric.
+#[derive(Clone, Debug)]
+pub struct Derivative {
+    coverage: Coverage,
+    check: Check,
+    selection: String,
+    max: Option<Slope>,
+    min: Option<Slope>,
+    /// Length of the window.
+    window: Span,
+    /// Distance of two looks at one group.
+    step: Span,
+    alpha: f64,
+    began_at: Timestamp,
+    grace_until: Timestamp,
+    bake: Span,
+    /// By index of the group.
+    groups: Vec<Option<Outcome>>,
+    streaks: BTreeMap<(usize, Option<HostId>), Streak>,
+    pasts: BTreeMap<(usize, HostId), Option<Past>>,
+    /// How many pasts may still be read in this bucket.
+    pasts_left: usize,
+}
+
+/// Looks in a row that were too steep.
+#[derive(Clone, Copy, Debug)]
+struct Streak {
+    looks: u32,
+    first: Timestamp,
+}
+
+/// What the latest look at a group said.
+#[derive(Clone, Debug)]
+struct Outcome {
+    state: CheckState,
+    /// The steepest.
+    reading: Option<Reading>,
+    hosts: Vec<HostId>,
+    first: Option<Timestamp>,
+    /// Why it is undecided.
+    awaiting: &'static str,
+}
+
+impl Derivative {
+    /// Starts with the deployment.
+    pub fn new(setup: &Setup<'_>) -> Self {
+        let (max, min, over) = match setup.check.detector {
+            DetectorPlan::Derivative { max, min, over } => (max, min, over),
+            DetectorPlan::Bounds { .. }
+            | DetectorPlan::Sigma { .. }
+            | DetectorPlan::Compare { .. }
+            | DetectorPlan::Absent { .. }
+            | DetectorPlan::NewTemplate
+            | DetectorPlan::Load { .. } => (None, None, Span::from_minutes(30)),
+        };
+        let bake = setup.bake_until - setup.grace_until;
+        let window = if Span::ZERO < bake {
+            over.min(bake)
+        } else {
+            over
+        }
+        .max(setup.resolution);
+        let looks = if max.is_some() || min.is_some() {
+            LOOKS_PER_WINDOW
+        } else {
+            LOOKS_PER_WINDOW_STATISTICAL
+        };
+        let step = Span::from_nanos(window.nanos() / looks).max(setup.resolution);
+        Self {
+            coverage: Coverage::new(setup),
+            check: setup.check.clone(),
+            selection: selection_name(setup.check),
+            max,
+            min,
+            window,
+            step,
+            alpha: if 0.0 < setup.alpha {
+                setup.alpha
+            } else {
+                ALPHA_DEFAULT
+            },
+            began_at: setup.began_at,
+            grace_until: setup.grace_until,
+            bake,
+            groups: Vec::new(),
+            streaks: BTreeMap::new(),
+            pasts: BTreeMap::new(),
+            pasts_left: 0,
+        }
+    }
+
+    /// Judges the bucket that has just closed.
+    pub fn observe(&mut self, view: &View<'_>) -> Finding {
+        let basis = self.basis(view);
+        let uncovered = uncovered(&mut self.coverage, view, &self.selection, basis);
+        let start = self.grace_until.max(self.began_at);
+        let half = start + Span::from_nanos(self.window.nanos() / 2);
+        if view.bucket.end < half {
+            return uncovered.unwrap_or_else(|| {
+                Finding::warming(format!(
+                    "half of the window of {} to be filled, at {half}",
+                    self.window
+                ))
+            });
+        }
+        self.groups.resize(view.panel.len(), None);
+        self.pasts_left = PASTS_PER_BUCKET;
+        let window = Interval {
+            start: start.max(view.bucket.end - self.window),
+            end: view.bucket.end,
+        };
+        for (index, group) in view.panel.groups() {
+            if self.is_due(view, group) {
+                let outcome = self.look(view, index, group, window);
+                self.groups[index] = Some(outcome);
+            }
+        }
+        self.answer(view, basis, uncovered)
+    }
+
+    fn has_limit(&self) -> bool {
+        self.max.is_some() || self.min.is_some()
+    }
+
+    fn basis(&self, view: &View<'_>) -> Basis {
+        if self.has_limit() {
+            Basis::Slo
+        } else if view.fleet.len() < FLEET_MIN {
+            Basis::Model
+        } else {
+            Basis::GaussianHosts
+        }
+    }
+
+    /// Whether the group is looked at in this bucket. Groups take turns, by a hash of their labels,
+    /// so that they are not all looked at in one bucket; nothing else may depend on it.
+    fn is_due(&self, view: &View<'_>, group: &Group) -> bool {
+        let resolution = view.panel.resolution();
+        let period = self.step.div_ceil(resolution).max(1) as u64;
+        let number = view.bucket.start.nanos().div_euclid(resolution.nanos()) as u64;
+        let hash = group
+            .key
+            .labels
+            .iter()
+            .flat_map(|(name, value)| [name, value])
+            .flat_map(str::bytes)
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+        (number.wrapping_add(hash)).is_multiple_of(period)
+    }
+
+    fn look(&mut self, view: &View<'_>, index: usize, group: &Group, window: Interval) -> Outcome {
+        let resolution = view.panel.resolution();
+        let trend = |host: HostId| Trend::of(group.track(host)?, resolution, window);
+        let judged: Vec<(HostId, Trend)> = view
+            .one_box
+            .iter()
+            .filter_map(|&host| Some((host, trend(host)?)))
+            .collect();
+        if judged.is_empty() {
+            self.streaks.retain(|(group, _), _| *group != index);
+            return Outcome::undecided("half of the window to be filled");
+        }
+        let budget = self.budget(view);
+        let readings: Vec<Reading> = if self.has_limit() {
+            let is_full = self.window <= window.span();
+            judged
+                .iter()
+                .filter_map(|(host, trend)| {
+                    let mut reading = against_limits(*host, trend, self.max, self.min)?;
+                    let from = self.began_at - self.window.times(4);
+                    reading.exceeds &=
+                        is_full || self.is_beyond_past(view, group, *host, trend, from);
+                    Some(reading)
+                })
+                .collect()
+        } else {
+            let fleet: Vec<Trend> = view.fleet.iter().filter_map(|host| trend(*host)).collect();
+            let own: Vec<Trend> = judged.iter().map(|(_, trend)| *trend).collect();
+            match against_fleet(&own, &fleet, window.span(), budget) {
+                Some(reading) => vec![reading],
+                None => self.against_pasts(view, (index, group), &judged, budget),
+            }
+        };
+        if readings.is_empty() {
+            return Outcome::undecided(if self.has_limit() {
+                "a level that is not 0, to which a relative slope could refer"
+            } else if self.pasts_left == 0 {
+                "the past to be read"
+            } else {
+                "nothing more: neither a fleet nor a past to compare with"
+            });
+        }
+        let is_complete = readings.len() == judged.len() || readings[0].host.is_none();
+        let is_full = self.window <= window.span();
+        self.weigh(view, index, &readings, is_complete, is_full)
+    }
+
+    /// Whether the window ends beyond the range that the host's past had since `from`. The rising
+    /// side of a saw-tooth or of a day fills half a window easily, but stays in its range.
+    fn is_beyond_past(
+        &self,
+        view: &View<'_>,
+        group: &Group,
+        host: HostId,
+        trend: &Trend,
+        from: Timestamp,
+    ) -> bool {
+        let Some(track) = group.track(host) else {
+            return false;
+        };
+        let past = track.weighted(view.panel.resolution(), from, self.began_at);
+        let range = past
+            .map(|(value, exposure)| f64::from(value) / f64::from(exposure))
+            .filter(|value| value.is_finite())
+            .fold(None, |range: Option<(f64, f64)>, value| {
+                let (low, high) = range.unwrap_or((value, value));
+                Some((low.min(value), high.max(value)))
+            });
+        let last = trend.thirds[2];
+        range.is_some_and(|(low, high)| last < low || high < last)
+    }
+
+    fn against_pasts(
+        &mut self,
+        view: &View<'_>,
+        (index, group): (usize, &Group),
+        judged: &[(HostId, Trend)],
+        budget: Budget,
+    ) -> Vec<Reading> {
+        let (window, began_at) = (self.window, self.began_at);
+        let mut pasts = std::mem::take(&mut self.pasts);
+        let readings = judged
+            .iter()
+            .filter_map(|(host, trend)| {
+                let past = match pasts.entry((index, *host)) {
+                    Entry::Occupied(entry) => entry.into_mut(),
+                    Entry::Vacant(entry) => {
+                        self.pasts_left = self.pasts_left.checked_sub(1)?;
+                        let resolution = view.panel.resolution();
+                        entry.insert(Past::of(group, *host, resolution, window, began_at))
+                    }
+                };
+                let mut reading = against_past(*host, trend, past.as_ref()?, window, budget);
+                reading.exceeds = reading.exceeds
+                    && self.is_beyond_past(view, group, *host, trend, Timestamp::MIN);
+                Some(reading)
+            })
+            .collect();
+        self.pasts = pasts;
+        readings
+    }
+
+    fn budget(&self, view: &View<'_>) -> Budget {
+        let groups = view.panel.len().max(1) as f64;
+        let length = self.bake.max(self.window).seconds_f64();
+        let looks = length / self.step.seconds_f64() + 1.0;
+        Budget {
+            alpha: self.alpha / (looks * groups),
+            windows_over_alpha: length / self.window.seconds_f64()
+                * groups
+                * view.one_box.len().max(1) as f64
+                / self.alpha,
+        }
+    }
+
+    /// Counts the looks in a row, and says what the group is in.
+    fn weigh(
+        &mut self,
+        view: &View<'_>,
+        index: usize,
+        readings: &[Reading],
+        is_complete: bool,
+        is_full: bool,
+    ) -> Outcome {
+        let mut breaching: Vec<&Reading> = Vec::new();
+        let mut first: Option<Timestamp> = None;
+        let mut is_open = !is_complete;
+        for reading in readings {
+            let key = (index, reading.host);
+            if !reading.exceeds {
+                self.streaks.remove(&key);
+                is_open |= !reading.is_excluded && !is_full;
+                continue;
+            }
+            let streak = self.streaks.entry(key).or_insert(Streak {
+                looks: 0,
+                first: view.bucket.start,
+            });
+            streak.looks += 1;
+            is_open = true;
+            let looks_min = match reading.basis {
+                Basis::Model => LOOKS_ALONE_MIN,
+                Basis::Slo | Basis::GaussianHosts | Basis::Exchangeable => LOOKS_MIN,
+            };
+            if looks_min <= streak.looks {
+                first = Some(first.map_or(streak.first, |first| first.min(streak.first)));
+                breaching.push(reading);
+            }
+        }
+        let steepest = |readings: &mut dyn Iterator<Item = &Reading>| {
+            readings
+                .copied()
+                .max_by(|a, b| a.steepness().total_cmp(&b.steepness()))
+        };
+        if !breaching.is_empty() {
+            let hosts = match breaching[0].host {
+                None => view.one_box.to_vec(),
+                Some(_) => breaching
+                    .iter()
+                    .filter_map(|reading| reading.host)
+                    .collect(),
+            };
+            return Outcome {
+                state: CheckState::Breach,
+                reading: steepest(&mut breaching.into_iter()),
+                hosts,
+                first,
+                awaiting: "",
+            };
+        }
+        let reading = steepest(&mut readings.iter());
+        let host = reading.and_then(|reading| reading.host);
+        Outcome {
+            state: if is_open {
+                CheckState::Undecided
+            } else {
+                CheckState::Ok
+            },
+            reading,
+            hosts: host.map_or_else(|| view.one_box.to_vec(), |host| vec![host]),
+            first: None,
+            awaiting: "the trend to show, or not, over the whole window",
+        }
+    }
+
+    fn answer(&self, view: &View<'_>, basis: Basis, uncovered: Option<Finding>) -> Finding {
+        let state = self
+            .groups
+            .iter()
+            .flatten()
+            .map(|outcome| outcome.state)
+            .max()
+            .unwrap_or(CheckState::Undecided);
+        if state != CheckState::Breach {
+            if let Some(finding) = uncovered {
+                return finding;
+            }
+            let unseen = self.groups.iter().filter(|group| group.is_none()).count();
+            if 0 < unseen {
+                return Finding::warming(format!("the first look at {unseen} metrics"));
+            }
+        }
+        let mut worst: Vec<(f64, usize, &Outcome)> = view
+            .panel
+            .groups()
+            .filter_map(|(index, _)| Some((index, self.groups[index].as_ref()?)))
+            .filter(|(_, outcome)| outcome.state == state)
+            .map(|(index, outcome)| (outcome.steepness(), index, outcome))
+            .collect();
+        worst.sort_by(|a, b| b.0.total_cmp(&a.0));
+        worst.truncate(if state == CheckState::Breach {
+            Finding::EVIDENCE_MAX
+        } else {
+            1
+        });
+        let evidence = worst
+            .iter()
+            .map(|(_, index, outcome)| self.describe(view, *index, outcome, basis))
+            .collect();
+        let mut finding = Finding::new(state, evidence);
+        if state == CheckState::Undecided {
+            let awaiting = worst
+                .first()
+                .map_or("series", |(_, _, outcome)| outcome.awaiting);
+            finding.awaiting = Some(awaiting.to_owned());
+        }
+        finding
+    }
+
+    fn describe(&self, view: &View<'_>, index: usize, outcome: &Outcome, basis: Basis) -> Evidence {
+        let group = view.panel.group(index);
+        let metric = metric_name(&self.check, group);
+        let Some(reading) = &outcome.reading else {
+            let note = format!("awaits {}", outcome.awaiting);
+            return Evidence::bare(metric, outcome.state, basis, note);
+        };
+        let slope = |value: f64| {
+            if reading.is_relative {
+                format!("{}/h", percent(value))
+            } else {
+                format!("{}/h", number(value))
+            }
+        };
+        let hosts = view.hosts.names(outcome.hosts.iter().copied());
+        let against = match reading.basis {
+            Basis::Slo => format!("{} allowed", slope(reading.allowed)),
+            Basis::GaussianHosts | Basis::Exchangeable => {
+                format!("{} on the fleet", slope(reading.allowed))
+            }
+            Basis::Model => format!(
+                "{} is the most that its past explains",
+                slope(reading.allowed)
+            ),
+        };
+        let mut note = format!(
+            "slope {}, {against}, on {}",
+            slope(reading.observed),
+            host_list(&hosts)
+        );
+        if outcome.state == CheckState::Breach
+            && let Some(hours) = reading.exhaustion(group.unit)
+        {
+            note = format!("{note}; at this pace {hours}");
+        }
+        let effect = reading.observed - reading.allowed;
+        let mut evidence = Evidence::bare(metric, outcome.state, reading.basis, note);
+        evidence.observed = Some(reading.observed);
+        evidence.expected = Some(reading.allowed);
+        evidence.effect = Some(effect);
+        if 0.0 < reading.margin {
+            evidence.interval = Some((effect - reading.margin, effect + reading.margin));
+            evidence.detectable = Some(reading.margin);
+        }
+        evidence.hosts = hosts;
+        evidence.first_breach = outcome.first;
+        evidence
+    }
+}
+
+impl Outcome {
+    fn undecided(awaiting: &'static str) -> Self {
+        Self {
+            state: CheckState::Undecided,
+            reading: None,
+            hosts: Vec::new(),
+            first: None,
+            awaiting,
+        }
+    }
+
+    fn steepness(&self) -> f64 {
+        self.reading.map_or(0.0, |reading| reading.steepness())
+    }
+}
+
+#[cfg(test)]
+mod tests;

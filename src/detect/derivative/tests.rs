@@ -1,0 +1,190 @@
+//! Tests of the derivative detector.
+
+use super::*;
+use crate::detect::test_support::{
+    Bench, Feed, first, noise, series_check, silence_is_never_ok, states,
+};
+use CheckState::{Breach, Ok, Undecided, Warming};
+
+fn limited(per_hour: f64, minutes: i64) -> Check {
+    series_check(DetectorPlan::Derivative {
+        max: Some(Slope::Relative(per_hour / 3_600.0)),
+        min: None,
+        over: Span::from_minutes(minutes),
+    })
+}
+
+fn unlimited() -> Check {
+    series_check(DetectorPlan::Derivative {
+        max: None,
+        min: None,
+        over: Span::from_minutes(30),
+    })
+}
+
+/// Hours since the deployment began.
+fn hours(bucket: i64) -> f64 {
+    bucket as f64 / 360.0
+}
+
+#[test]
+fn silence_is_never_flat() {
+    silence_is_never_ok(&limited(0.1, 60), |_, _| Feed::Value(50.0));
+    silence_is_never_ok(&unlimited(), |host, bucket| {
+        Feed::Value(100.0 + noise(1, host, bucket))
+    });
+}
+
+#[test]
+fn a_leak_is_told_from_what_only_looks_like_one() {
+    type Row = (&'static str, fn(i64) -> f64, bool);
+    let rows: [Row; 9] = [
+        ("flat", |_| 100.0, false),
+        ("noise", |at| 100.0 + 3.0 * noise(7, "c1", at), false),
+        ("slow enough", |at| 100.0 + 4.0 * hours(at), false),
+        (
+            "a leak",
+            |at| 100.0 + 30.0 * hours(at) + 2.0 * noise(7, "c1", at),
+            true,
+        ),
+        (
+            "a saw-tooth of 15 minutes",
+            |at| 100.0 + 50.0 * (at.rem_euclid(90) as f64 / 90.0),
+            false,
+        ),
+        (
+            "a saw-tooth of 40 minutes",
+            |at| 100.0 + 50.0 * (at.rem_euclid(240) as f64 / 240.0),
+            false,
+        ),
+        (
+            "a leak under a saw-tooth",
+            |at| 100.0 + 40.0 * hours(at) + 20.0 * (at.rem_euclid(30) as f64 / 30.0),
+            true,
+        ),
+        (
+            "a cache that fills up",
+            |at| 100.0 - 40.0 * (-(at as f64) / 90.0).exp(),
+            false,
+        ),
+        (
+            "a restart in the middle",
+            |at| {
+                if at < 360 {
+                    100.0
+                } else {
+                    100.0 - 60.0 * (-((at - 360) as f64) / 40.0).exp()
+                }
+            },
+            false,
+        ),
+    ];
+    for (name, level, is_leak) in rows {
+        let mut bench = Bench::new(limited(0.1, 60), &["c1"], &[]);
+        let findings = bench.run(720, |_, bucket| Feed::Value(level(bucket)));
+        assert_eq!(first(&findings, Breach).is_some(), is_leak, "{name}");
+        assert_eq!(findings[0].state, Warming, "{name}");
+        assert_eq!(states(&findings).contains(&Ok), !is_leak, "{name}");
+    }
+}
+
+#[test]
+fn falls_have_limits_too_and_the_note_says_when_it_is_used_up() {
+    let check = series_check(DetectorPlan::Derivative {
+        max: None,
+        min: Some(Slope::Absolute(-5.0 / 3_600.0)),
+        over: Span::from_minutes(60),
+    });
+    let mut bench = Bench::new(check, &["c1", "c2"], &[]);
+    let findings = bench.run(720, |host, bucket| {
+        let pace = if host == "c2" { 20.0 } else { 0.0 };
+        Feed::Value(100.0 - pace * hours(bucket))
+    });
+    let last = findings.last().unwrap();
+    assert_eq!(last.state, Breach);
+    let evidence = &last.evidence[0];
+    assert_eq!(evidence.hosts, ["c2"]);
+    assert!((evidence.observed.unwrap() + 20.0).abs() < 0.1);
+    assert!((evidence.expected.unwrap() + 5.0).abs() < 1e-9);
+    assert_eq!(evidence.basis, Basis::Slo);
+    assert!(
+        evidence
+            .note
+            .starts_with("slope -20/h, -5/h allowed, on c2; at this pace used up in about 3."),
+        "{}",
+        evidence.note
+    );
+}
+
+#[test]
+fn a_ramp_that_began_before_the_grace_ended_is_judged_after_it() {
+    let mut bench = Bench::new(limited(0.1, 60), &["c1"], &[]).grace(180);
+    let findings = bench.run(720, |_, bucket| {
+        // Memory fills up after a restart, within the grace.
+        Feed::Value(if bucket < 170 {
+            10.0 + bucket as f64
+        } else {
+            180.0
+        })
+    });
+    assert_eq!(states(&findings), [Warming, Ok]);
+    // Half of the window is full with bucket 359; the next look comes within two minutes.
+    let look = first(&findings, Ok).unwrap();
+    assert!((359..359 + 12).contains(&look), "{look}");
+}
+
+#[test]
+fn against_a_fleet_only_a_trend_of_its_own_counts() {
+    const FLEET: [&str; 8] = ["f1", "f2", "f3", "f4", "f5", "f6", "f7", "f8"];
+    // Everybody grows with the day; who grows more is the row's, in percent an hour.
+    for (name, extra, expected) in [("like the fleet", 0.0, false), ("a leak", 20.0, true)] {
+        let mut bench = Bench::new(unlimited(), &["c1", "c2"], &FLEET);
+        let findings = bench.run(720, |host, bucket| {
+            let own = if host.starts_with('c') { extra } else { 0.0 };
+            let base = 100.0 + 15.0 * hours(bucket) + own * hours(bucket.max(0));
+            Feed::Value(base + noise(3, host, bucket))
+        });
+        assert_eq!(first(&findings, Breach).is_some(), expected, "{name}");
+        let last = &findings.last().unwrap().evidence[0];
+        assert_eq!(last.basis, Basis::GaussianHosts);
+        if expected {
+            assert_eq!(last.hosts, ["c1", "c2"]);
+            assert!(last.observed.unwrap() > last.expected.unwrap() + 0.05);
+        }
+    }
+}
+
+#[test]
+fn without_a_fleet_the_past_is_the_measure_and_its_lack_is_said() {
+    for (past, pace, expected) in [
+        (2_160, 0.0, Ok),
+        (2_160, 60.0, Breach),
+        (300, 60.0, Undecided),
+    ] {
+        let mut bench = Bench::new(unlimited(), &["c1"], &[]).past(past);
+        let findings = bench.run(720, |host, bucket| {
+            Feed::Value(100.0 + pace * hours(bucket.max(0)) + 2.0 * noise(5, host, bucket))
+        });
+        let last = findings.last().unwrap();
+        assert_eq!(last.state, expected, "{past} {pace} {last:?}");
+        assert_eq!(last.evidence[0].basis, Basis::Model);
+    }
+}
+
+#[test]
+fn healthy_fleets_are_rarely_blamed() {
+    let mut blamed = 0;
+    for seed in 0..40 {
+        let mut bench =
+            Bench::new(unlimited(), &["c1"], &["f1", "f2", "f3", "f4", "f5"]).resolution(60);
+        let mut levels = [100.0; 6];
+        let findings = bench.run(120, |host, bucket| {
+            // A random walk that reverts: real levels wander.
+            let index = host.bytes().map(usize::from).sum::<usize>() % 6;
+            levels[index] += 0.05 * (100.0 - levels[index]) + noise(seed, host, bucket);
+            Feed::Value(levels[index])
+        });
+        blamed += usize::from(first(&findings, Breach).is_some());
+    }
+    assert!(blamed <= 1, "{blamed} of 40");
+}

@@ -1,0 +1,154 @@
+//! What is allowed in a configuration but most likely not meant.
+
+use super::{
+    Check, DetectorPlan, Mode, Plan, ServicePlan, Skippable, StageCheck, StagePlan, fault::Warning,
+};
+use crate::event::Span;
+
+impl Plan {
+    /// Finds what is odd, in the order of the names: checks that nothing uses or that can never
+    /// breach, stages that nothing can block, policies without effect.
+    pub fn warnings(&self) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        for (name, check) in &self.checks {
+            self.lint_check(name, check, &mut warnings);
+        }
+        for service in self.services.values() {
+            for (index, stage) in service.stages.iter().enumerate() {
+                let path = format!("services.{}.stages[{index}]", service.name);
+                lint_stage(stage, &path, &mut warnings);
+                for (check_index, used) in stage.checks.iter().enumerate() {
+                    let path = format!("{path}.checks[{check_index}]");
+                    if let Some(check) = self.checks.get(&used.check) {
+                        lint_use(used, check, stage, &path, &mut warnings);
+                    }
+                }
+            }
+        }
+        warnings
+    }
+
+    fn lint_check(&self, name: &str, check: &Check, warnings: &mut Vec<Warning>) {
+        let uses = |service: &ServicePlan| {
+            service
+                .stages
+                .iter()
+                .any(|stage| stage.checks.iter().any(|used| used.check == name))
+        };
+        if !self.services.values().any(uses) {
+            warnings.push(warning(
+                format!("checks.{name}"),
+                "no stage uses the check",
+                "name it in the checks of a stage, or remove it",
+            ));
+        }
+        if let DetectorPlan::Bounds {
+            min: Some(min),
+            max: Some(max),
+            ..
+        } = check.detector
+            && min == max
+        {
+            warnings.push(warning(
+                format!("checks.{name}.bounds"),
+                format!("min and max are both {min}, so only this very value is in range"),
+                "widen the bounds if the value can differ",
+            ));
+        }
+    }
+}
+
+fn warning(
+    path: impl Into<String>,
+    problem: impl Into<String>,
+    remedy: impl Into<String>,
+) -> Warning {
+    Warning {
+        path: path.into(),
+        problem: problem.into(),
+        remedy: remedy.into(),
+    }
+}
+
+fn lint_stage(stage: &StagePlan, path: &str, warnings: &mut Vec<Warning>) {
+    let is_advisory = |check: &StageCheck| check.mode == Mode::Advisory;
+    if !stage.checks.is_empty() && stage.checks.iter().all(is_advisory) {
+        warnings.push(warning(
+            format!("{path}.checks"),
+            "all checks of the stage are advisory, so that only its steps can hold a change back",
+            "make one blocking once you trust it",
+        ));
+    }
+    if stage.policies.one_region_at_a_time && stage.regions.len() < 2 {
+        warnings.push(warning(
+            format!("{path}.policies.one_region_at_a_time"),
+            format!("the stage names {} regions", stage.regions.len()),
+            "name its regions, or drop the policy",
+        ));
+    }
+    if stage.policies.hotfix_skips.contains(&Skippable::Bake) && stage.bake.max == Span::ZERO {
+        warnings.push(warning(
+            format!("{path}.policies.hotfix_skips"),
+            "the stage has no bake to skip",
+            "add a bake, or drop the policy",
+        ));
+    }
+}
+
+fn lint_use(
+    used: &StageCheck,
+    check: &Check,
+    stage: &StagePlan,
+    path: &str,
+    warnings: &mut Vec<Warning>,
+) {
+    let watched = stage.bake.max - stage.grace;
+    let has_bake = stage.bake.max > Span::ZERO;
+    if check.is_statistical() && !has_bake {
+        warnings.push(warning(
+            path,
+            format!(
+                "{} is statistical, but the stage has no bake to gather evidence in",
+                used.check
+            ),
+            "add a bake to the stage",
+        ));
+    }
+    if used.weight != 1 && !check.is_statistical() {
+        warnings.push(warning(
+            format!("{path}.weight"),
+            format!(
+                "{} has no share of alpha that a weight could change",
+                used.check
+            ),
+            "drop the weight",
+        ));
+    }
+    let needed = match &check.detector {
+        DetectorPlan::Bounds { for_at_least, .. } => *for_at_least,
+        DetectorPlan::Absent { after } => *after,
+        DetectorPlan::Load { of, .. } if *of == stage.name => {
+            warnings.push(warning(
+                path,
+                format!("{} compares the load of {of} with itself", used.check),
+                "use it in a stage before, or name another stage in load.of",
+            ));
+            Span::ZERO
+        }
+        DetectorPlan::Derivative { .. }
+        | DetectorPlan::Sigma { .. }
+        | DetectorPlan::Compare { .. }
+        | DetectorPlan::NewTemplate
+        | DetectorPlan::Load { .. } => Span::ZERO,
+    };
+    if has_bake && needed > watched {
+        warnings.push(warning(
+            path,
+            format!(
+                "{} needs {needed} to breach, but only {watched} are watched",
+                used.check
+            ),
+            "lengthen the bake, or shorten the time of the check",
+        ));
+    }
+}

@@ -1,0 +1,111 @@
+//! Configuration text → [`Plan`], or every fault of the text.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Plan,
+    checks::check,
+    fault::{Fault, Faults},
+    log_patterns,
+    services::{KnownChecks, service},
+    settings,
+    tree::{Node, Tree},
+    walk::{Entries, FaultList, Place},
+};
+use crate::event::Span;
+
+const KEYS: [&str; 9] = [
+    "listen",
+    "resolution",
+    "lateness",
+    "labels",
+    "checks",
+    "services",
+    "log_patterns",
+    "sinks",
+    "limits",
+];
+
+/// Configuration of an engine that is started without one.
+const EMBEDDED: &str = include_str!("embedded.yaml");
+
+const RESOLUTION: Span = Span::from_seconds(10);
+const LATENESS: Span = Span::from_seconds(20);
+
+impl Plan {
+    /// Reads a configuration.
+    ///
+    /// # Errors
+    /// Every fault of the text: keys that are not known, values of the wrong type, unit or range,
+    /// names that refer to nothing, and combinations that cannot work; or the one place where the
+    /// text stops being YAML.
+    pub fn parse(text: &str) -> Result<Self, Faults> {
+        let root = Node::read(text).map_err(|fault| Faults(vec![fault]))?;
+        let faults = FaultList::default();
+        let plan = Place::root(&root, &faults)
+            .map(&KEYS)
+            .map(|keys| plan(&keys));
+        let mut faults = faults.into_inner();
+        match plan {
+            Some(mut plan) if faults.is_empty() => {
+                plan.digest = plan.compute_digest();
+                Ok(plan)
+            }
+            Some(_) | None => {
+                faults.sort_by_key(|fault: &Fault| fault.line.unwrap_or(u32::MAX));
+                Err(Faults(faults))
+            }
+        }
+    }
+
+    /// The plan of an engine that is started without a configuration: one service, `default`,
+    /// that everything belongs to, with the stages `onebox` and `prod`.
+    pub fn embedded() -> Self {
+        Self::parse(EMBEDDED).expect("the embedded configuration has no faults")
+    }
+}
+
+/// Reads every key; what has a fault gets its default, so that the reading goes on.
+fn plan(keys: &Entries<'_>) -> Plan {
+    let resolution = keys
+        .read("resolution", settings::resolution)
+        .unwrap_or(RESOLUTION);
+    let checks_place = keys.require("checks", "add checks: {name: {metric: …, …}}");
+    let check_places = checks_place.map(Place::named).unwrap_or_default();
+    let names: Vec<&str> = check_places.iter().map(|(name, _)| *name).collect();
+    let checks: BTreeMap<_, _> = check_places
+        .iter()
+        .filter_map(|(name, place)| Some(((*name).to_owned(), check(name, place, resolution)?)))
+        .collect();
+    let known = KnownChecks {
+        names: &names,
+        checks: &checks,
+    };
+    let services_place = keys.require("services", "add services: {name: {stages: […]}}");
+    let service_places = services_place.map(Place::named).unwrap_or_default();
+    if let Some(place) = services_place
+        && matches!(&place.node.value, Tree::Map(pairs) if pairs.is_empty())
+    {
+        place.fault("there is no service", "add one: {name: {stages: […]}}");
+    }
+    let services: BTreeMap<_, _> = service_places
+        .iter()
+        .filter_map(|(name, place)| Some(((*name).to_owned(), service(name, place, known)?)))
+        .collect();
+    Plan {
+        listen: keys.get("listen").map(settings::listen).unwrap_or_default(),
+        resolution,
+        lateness: keys
+            .read("lateness", settings::lateness)
+            .unwrap_or(LATENESS),
+        labels: keys.get("labels").map(settings::labels).unwrap_or_default(),
+        services,
+        log_patterns: keys
+            .get("log_patterns")
+            .map_or_else(log_patterns::built_in, log_patterns::log_patterns),
+        sinks: keys.get("sinks").map(settings::sinks).unwrap_or_default(),
+        limits: keys.get("limits").map(settings::limits).unwrap_or_default(),
+        digest: String::new(),
+        checks,
+    }
+}

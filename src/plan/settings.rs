@@ -1,0 +1,263 @@
+//! The keys of a configuration beside checks and services: addresses, labels, sinks, limits.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::{
+    LabelRoles, Limits, Listen, SinkPlan,
+    tree::{Tree, quoted},
+    units::{self, Complaint},
+    walk::{Entries, Place, suggestion},
+};
+use crate::event::Span;
+
+/// Loopback only: who may reach the engine is for the configuration to say.
+impl Default for Listen {
+    fn default() -> Self {
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Self {
+            grpc: local(7070),
+            http: local(7071),
+            otlp_grpc: local(4317),
+            otlp_http: local(4318),
+        }
+    }
+}
+
+/// OpenTelemetry's names before Prometheus' before Kubernetes'.
+impl Default for LabelRoles {
+    fn default() -> Self {
+        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        Self {
+            host: owned(&["host.name", "instance", "host", "pod"]),
+            service: owned(&["service.name", "service", "job"]),
+            region: owned(&["cloud.region", "region"]),
+            version: owned(&["service.version", "version"]),
+        }
+    }
+}
+
+/// Reads `listen`.
+pub(super) fn listen(place: &Place<'_>) -> Listen {
+    let mut listen = Listen::default();
+    let Some(keys) = place.map(&["grpc", "http", "otlp_grpc", "otlp_http"]) else {
+        return listen;
+    };
+    let mut used: Vec<(&str, SocketAddr)> = Vec::new();
+    for (key, slot) in [
+        ("grpc", &mut listen.grpc),
+        ("http", &mut listen.http),
+        ("otlp_grpc", &mut listen.otlp_grpc),
+        ("otlp_http", &mut listen.otlp_http),
+    ] {
+        if let Some(address) = keys.get(key).and_then(address) {
+            *slot = address;
+        }
+        let taken = used.iter().find(|(_, other)| collide(*other, *slot));
+        if let Some((other, _)) = taken {
+            keys.get(key)
+                .or_else(|| keys.get(other))
+                .unwrap_or(place)
+                .fault(
+                    format!("{other} and {key} cannot both listen on {slot}"),
+                    "give each its own port",
+                );
+        }
+        used.push((key, *slot));
+    }
+    listen
+}
+
+fn address(place: &Place<'_>) -> Option<SocketAddr> {
+    let text = place.text()?;
+    let parsed = text.parse().ok();
+    if parsed.is_none() {
+        place.fault(
+            format!("{} is no address to listen on", quoted(text)),
+            "write an IP address and a port, such as \"127.0.0.1:7070\"",
+        );
+    }
+    parsed
+}
+
+/// Port 0 is chosen by the system, so it never collides.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let same_ip = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() != 0 && a.port() == b.port() && same_ip
+}
+
+/// Reads `resolution`.
+pub(super) fn resolution(value: &Tree) -> Result<Span, Complaint> {
+    const MIN: Span = Span::from_nanos(100_000_000);
+    const MAX: Span = Span::from_hours(1);
+    let span = units::span(value)?;
+    if (MIN..=MAX).contains(&span) {
+        return Ok(span);
+    }
+    Err(Complaint::new(
+        format!("a resolution of {span} is not between {MIN} and {MAX}"),
+        "write the width of a bucket, such as 10s",
+    ))
+}
+
+/// Reads `lateness`.
+pub(super) fn lateness(value: &Tree) -> Result<Span, Complaint> {
+    const MAX: Span = Span::from_hours(1);
+    let span = units::span(value)?;
+    if (Span::ZERO..=MAX).contains(&span) {
+        return Ok(span);
+    }
+    Err(Complaint::new(
+        format!("a lateness of {span} is not between 0s and {MAX}"),
+        "write how long stragglers are awaited, such as 20s",
+    ))
+}
+
+/// Reads `labels`; roles that are not given keep their defaults.
+pub(super) fn labels(place: &Place<'_>) -> LabelRoles {
+    let mut roles = LabelRoles::default();
+    let Some(keys) = place.map(&["host", "service", "region", "version"]) else {
+        return roles;
+    };
+    for (key, slot) in [
+        ("host", &mut roles.host),
+        ("service", &mut roles.service),
+        ("region", &mut roles.region),
+        ("version", &mut roles.version),
+    ] {
+        if let Some(list) = keys.get(key) {
+            *slot = list
+                .list()
+                .iter()
+                .filter_map(Place::text)
+                .map(str::to_owned)
+                .collect();
+        }
+    }
+    if let Some(host) = keys.get("host")
+        && matches!(&host.node.value, Tree::List(items) if items.is_empty())
+    {
+        host.fault(
+            "no label tells the host",
+            "name at least one, such as host.name",
+        );
+    }
+    roles
+}
+
+const SINKS: [&str; 3] = ["alertmanager", "grafana_webhook", "grafana_annotations"];
+
+/// Reads `sinks`.
+pub(super) fn sinks(place: &Place<'_>) -> Vec<SinkPlan> {
+    place.list().iter().filter_map(sink).collect()
+}
+
+fn sink(place: &Place<'_>) -> Option<SinkPlan> {
+    let kinds = place.free_map();
+    let [(kind, keys)] = kinds.as_slice() else {
+        if matches!(place.node.value, Tree::Map(_)) {
+            place.fault(
+                format!("a sink has one kind, not {}", kinds.len()),
+                "write one of alertmanager, grafana_webhook, grafana_annotations for each item",
+            );
+        }
+        return None;
+    };
+    match *kind {
+        "alertmanager" => {
+            let keys = keys.map(&["url"])?;
+            Some(SinkPlan::Alertmanager { url: url(&keys)? })
+        }
+        "grafana_webhook" => {
+            let keys = keys.map(&["url", "bearer_file"])?;
+            let bearer_file = file(&keys, "bearer_file");
+            Some(SinkPlan::GrafanaWebhook {
+                url: url(&keys)?,
+                bearer_file,
+            })
+        }
+        "grafana_annotations" => {
+            let keys = keys.map(&["url", "token_file"])?;
+            let token_file = file(&keys, "token_file");
+            Some(SinkPlan::GrafanaAnnotations {
+                url: url(&keys)?,
+                token_file,
+            })
+        }
+        other => {
+            keys.fault(
+                "unknown kind of sink",
+                suggestion(other, SINKS.into_iter(), "kinds"),
+            );
+            None
+        }
+    }
+}
+
+fn file(keys: &Entries<'_>, key: &str) -> Option<String> {
+    keys.get(key).and_then(Place::text).map(str::to_owned)
+}
+
+fn url(keys: &Entries<'_>) -> Option<String> {
+    let place = keys.require("url", "add url: \"http://…\"")?;
+    let text = place.text()?;
+    let rest = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"));
+    let host = rest
+        .and_then(|rest| rest.split(['/', '?', '#']).next())
+        .unwrap_or_default();
+    if host.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        place.fault(
+            format!("{} is no URL of a server", quoted(text)),
+            "write one that begins with http:// or https://",
+        );
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+/// Reads `limits`; those that are not given keep their defaults.
+pub(super) fn limits(place: &Place<'_>) -> Limits {
+    let mut limits = Limits::default();
+    let known = [
+        "request_bytes",
+        "decompressed_bytes",
+        "labels",
+        "label_bytes",
+        "series_per_service",
+        "series",
+        "samples_per_bucket",
+        "templates",
+        "open_gates",
+        "future",
+    ];
+    let Some(keys) = place.map(&known) else {
+        return limits;
+    };
+    for (key, slot) in [
+        ("request_bytes", &mut limits.request_bytes),
+        ("decompressed_bytes", &mut limits.decompressed_bytes),
+        ("label_bytes", &mut limits.label_bytes),
+    ] {
+        *slot = keys.read(key, units::byte_count).unwrap_or(*slot);
+    }
+    for (key, slot) in [
+        ("labels", &mut limits.labels),
+        ("series_per_service", &mut limits.series_per_service),
+        ("series", &mut limits.series),
+        ("samples_per_bucket", &mut limits.samples_per_bucket),
+        ("templates", &mut limits.templates),
+        ("open_gates", &mut limits.open_gates),
+    ] {
+        *slot = keys.read(key, units::count).unwrap_or(*slot);
+    }
+    let future = keys.read("future", |value| match units::span(value)? {
+        span if span >= Span::ZERO => Ok(span),
+        span => Err(Complaint::new(
+            format!("{span} is negative"),
+            "write 0s or more",
+        )),
+    });
+    limits.future = future.unwrap_or(limits.future);
+    limits
+}

@@ -1,0 +1,242 @@
+//! Between the engine's types and those of the protocol.
+
+use prost_types::Timestamp as PbTimestamp;
+
+use super::pb;
+use crate::{
+    detect::{Basis, CheckState},
+    event::{StepOutcome, Timestamp},
+    gate::{CheckReport, Verdict, VerdictState},
+};
+
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
+
+/// An instant as the protocol has it.
+pub fn timestamp_to_pb(at: Timestamp) -> PbTimestamp {
+    PbTimestamp {
+        seconds: at.nanos().div_euclid(NANOS_PER_SECOND),
+        nanos: at.nanos().rem_euclid(NANOS_PER_SECOND) as i32,
+    }
+}
+
+/// An instant of the protocol; what is out of range becomes the nearest end.
+pub fn timestamp_from_pb(at: &PbTimestamp) -> Timestamp {
+    let nanos = at.seconds.saturating_mul(NANOS_PER_SECOND).saturating_add(i64::from(at.nanos));
+    Timestamp::from_nanos(nanos)
+}
+
+/// A verdict as the protocol has it.
+pub fn verdict_to_pb(verdict: &Verdict) -> pb::Verdict {
+    let state = match verdict.verdict {
+        VerdictState::Pending => pb::VerdictState::Pending,
+        VerdictState::Pass => pb::VerdictState::Pass,
+        VerdictState::Bypassed => pb::VerdictState::Bypassed,
+        VerdictState::NoData => pb::VerdictState::NoData,
+        VerdictState::Fail => pb::VerdictState::Fail,
+    };
+    pb::Verdict {
+        deployment: verdict.deployment.clone(),
+        service: verdict.service.clone(),
+        stage: verdict.stage.clone(),
+        region: verdict.region.clone().unwrap_or_default(),
+        version: verdict.version.clone(),
+        verdict: state.into(),
+        at: Some(timestamp_to_pb(verdict.at)),
+        since: Some(timestamp_to_pb(verdict.since)),
+        watermark: Some(timestamp_to_pb(verdict.watermark)),
+        config_digest: verdict.config_digest.clone(),
+        reasons: verdict.reasons.clone(),
+        checks: verdict.checks.iter().map(check_to_pb).collect(),
+        r#final: verdict.is_final,
+    }
+}
+
+/// A verdict of the protocol.
+///
+/// # Errors
+/// The verdict, or the state of a check, is none that this version knows: it must not be taken for
+/// anything.
+pub fn verdict_from_pb(verdict: pb::Verdict) -> Result<Verdict, String> {
+    let state = match verdict.verdict() {
+        pb::VerdictState::Pending => VerdictState::Pending,
+        pb::VerdictState::Pass => VerdictState::Pass,
+        pb::VerdictState::Bypassed => VerdictState::Bypassed,
+        pb::VerdictState::NoData => VerdictState::NoData,
+        pb::VerdictState::Fail => VerdictState::Fail,
+        pb::VerdictState::Unspecified => {
+            return Err(format!("the server answers with the unknown verdict {}", verdict.verdict));
+        }
+    };
+    let instant =
+        |at: &Option<PbTimestamp>| at.as_ref().map_or(Timestamp::MIN, timestamp_from_pb);
+    Ok(Verdict {
+        at: instant(&verdict.at),
+        since: instant(&verdict.since),
+        watermark: instant(&verdict.watermark),
+        deployment: verdict.deployment,
+        service: verdict.service,
+        stage: verdict.stage,
+        region: Some(verdict.region).filter(|region| !region.is_empty()),
+        version: verdict.version,
+        verdict: state,
+        config_digest: verdict.config_digest,
+        is_final: verdict.r#final,
+        reasons: verdict.reasons,
+        checks: verdict.checks.into_iter().map(check_from_pb).collect::<Result<_, _>>()?,
+    })
+}
+
+/// The outcome of a step, if the protocol names one.
+pub fn outcome_from_pb(outcome: pb::StepOutcome) -> Option<StepOutcome> {
+    match outcome {
+        pb::StepOutcome::Passed => Some(StepOutcome::Passed),
+        pb::StepOutcome::Failed => Some(StepOutcome::Failed),
+        pb::StepOutcome::Unspecified => None,
+    }
+}
+
+fn check_to_pb(report: &CheckReport) -> pb::CheckEvidence {
+    let state = match report.state {
+        CheckState::Ok => pb::CheckState::Ok,
+        CheckState::Breach => pb::CheckState::Breach,
+        CheckState::Warming => pb::CheckState::Warming,
+        CheckState::Undecided => pb::CheckState::Undecided,
+        CheckState::NoData => pb::CheckState::NoData,
+    };
+    pb::CheckEvidence {
+        check: report.check.clone(),
+        kind: report.kind.clone(),
+        metric: report.metric.clone(),
+        mode: report.mode.clone(),
+        state: state.into(),
+        observed: report.observed,
+        expected: report.expected,
+        effect: report.effect,
+        interval_low: report.interval.map(|[low, _]| low),
+        interval_high: report.interval.map(|[_, high]| high),
+        detectable: report.detectable,
+        hosts: report.hosts.clone(),
+        first_breach: report.first_breach.map(timestamp_to_pb),
+        basis: report.basis.map_or("", basis_name).to_owned(),
+        note: report.note.clone(),
+    }
+}
+
+fn check_from_pb(report: pb::CheckEvidence) -> Result<CheckReport, String> {
+    let state = match report.state() {
+        pb::CheckState::Ok => CheckState::Ok,
+        pb::CheckState::Breach => CheckState::Breach,
+        pb::CheckState::Warming => CheckState::Warming,
+        pb::CheckState::Undecided => CheckState::Undecided,
+        pb::CheckState::NoData => CheckState::NoData,
+        pb::CheckState::Unspecified => {
+            return Err(format!(
+                "the server answers with the unknown state {} of check {:?}",
+                report.state, report.check
+            ));
+        }
+    };
+    Ok(CheckReport {
+        check: report.check,
+        kind: report.kind,
+        metric: report.metric,
+        mode: report.mode,
+        state,
+        observed: report.observed,
+        expected: report.expected,
+        effect: report.effect,
+        interval: report.interval_low.zip(report.interval_high).map(|(low, high)| [low, high]),
+        detectable: report.detectable,
+        hosts: report.hosts,
+        first_breach: report.first_breach.as_ref().map(timestamp_from_pb),
+        basis: basis_from_name(&report.basis),
+        note: report.note,
+    })
+}
+
+fn basis_name(basis: Basis) -> &'static str {
+    match basis {
+        Basis::Exchangeable => "exchangeable",
+        Basis::GaussianHosts => "gaussian-hosts",
+        Basis::Model => "model",
+        Basis::Slo => "slo",
+    }
+}
+
+fn basis_from_name(name: &str) -> Option<Basis> {
+    [Basis::Exchangeable, Basis::GaussianHosts, Basis::Model, Basis::Slo]
+        .into_iter()
+        .find(|basis| basis_name(*basis) == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict() -> Verdict {
+        let report = CheckReport {
+            check: "latency".to_owned(),
+            kind: "compare".to_owned(),
+            metric: "p99".to_owned(),
+            mode: "blocking".to_owned(),
+            state: CheckState::Breach,
+            observed: Some(0.412),
+            expected: Some(0.298),
+            effect: Some(0.38),
+            interval: Some([0.31, 0.45]),
+            detectable: None,
+            hosts: vec!["h3".to_owned()],
+            first_breach: Some(Timestamp::from_millis(-1_500)),
+            basis: Some(Basis::GaussianHosts),
+            note: "above the fleet".to_owned(),
+        };
+        Verdict {
+            at: Timestamp::from_nanos(1_772_359_200_123_456_789),
+            deployment: "d1".to_owned(),
+            service: "checkout".to_owned(),
+            stage: "onebox".to_owned(),
+            region: None,
+            version: "v42".to_owned(),
+            verdict: VerdictState::Fail,
+            since: Timestamp::from_seconds(5),
+            watermark: Timestamp::from_nanos(-1),
+            config_digest: "abc".to_owned(),
+            is_final: true,
+            reasons: vec!["because".to_owned()],
+            checks: vec![
+                report.clone(),
+                CheckReport { basis: None, interval: None, first_breach: None, ..report },
+            ],
+        }
+    }
+
+    #[test]
+    fn a_verdict_survives_the_protocol() {
+        for state in [
+            VerdictState::Pending,
+            VerdictState::Pass,
+            VerdictState::Bypassed,
+            VerdictState::NoData,
+            VerdictState::Fail,
+        ] {
+            let verdict = Verdict { verdict: state, ..verdict() };
+            assert_eq!(verdict_from_pb(verdict_to_pb(&verdict)), Ok(verdict));
+        }
+    }
+
+    #[test]
+    fn basis_has_the_same_name_in_every_protocol() {
+        for basis in [Basis::Exchangeable, Basis::GaussianHosts, Basis::Model, Basis::Slo] {
+            let json = serde_json::to_string(&basis).unwrap();
+            assert_eq!(json, format!("{:?}", basis_name(basis)));
+        }
+    }
+
+    #[test]
+    fn an_unknown_verdict_is_no_verdict() {
+        for state in [0, 99] {
+            let unknown = pb::Verdict { verdict: state, ..verdict_to_pb(&verdict()) };
+            assert!(verdict_from_pb(unknown).is_err());
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The gates' gRPC service.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use futures_util::{Stream, stream};
+use tokio::sync::watch;
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use super::{
+    convert::{outcome_from_pb, timestamp_from_pb, verdict_to_pb},
+    core::{EventError, Unavailable},
+    pb::{self, gates_server::Gates},
+    published::{Deployment, Published, Stopped},
+    requests::{FieldError, RefusalKind, check_begin, check_name, refused_field},
+    shared::Shared,
+};
+use crate::{
+    engine::Refusal,
+    event::{Begin, DeploymentEvent, End, Hotfix, Step, Timestamp},
+};
+
+/// The service.
+#[derive(Clone, Debug)]
+pub(super) struct GatesService(pub Arc<Shared>);
+
+/// A stream of verdicts.
+pub(super) type VerdictStream = Pin<Box<dyn Stream<Item = Result<pb::Verdict, Status>> + Send>>;
+
+/// One client that watches one deployment. It is asked for the next verdict when the client can
+/// take one, so that a slow client sees the newest state and holds nobody up.
+struct Watcher {
+    id: String,
+    published: Arc<Published>,
+    boards: watch::Receiver<u64>,
+    stopping: watch::Receiver<bool>,
+    shown: Option<Arc<Deployment>>,
+    is_done: bool,
+}
+
+#[tonic::async_trait]
+impl Gates for GatesService {
+    async fn begin(
+        &self,
+        request: Request<pb::BeginRequest>,
+    ) -> Result<Response<pb::Verdict>, Status> {
+        let begin = begin(request.into_inner());
+        check_begin(&begin).map_err(bad_field)?;
+        self.tell(DeploymentEvent::Begin(begin)).await
+    }
+
+    async fn report_step(
+        &self,
+        request: Request<pb::ReportStepRequest>,
+    ) -> Result<Response<pb::Verdict>, Status> {
+        let request = request.into_inner();
+        check_name("deployment", &request.deployment).map_err(bad_field)?;
+        check_name("step", &request.step).map_err(bad_field)?;
+        let outcome = outcome_from_pb(request.outcome()).ok_or_else(|| {
+            bad_field(FieldError::new("outcome", "is missing: it must be passed or failed"))
+        })?;
+        let step = Step {
+            at: Timestamp::MIN,
+            deployment: request.deployment,
+            step: request.step,
+            outcome,
+        };
+        self.tell(DeploymentEvent::Step(step)).await
+    }
+
+    async fn end(&self, request: Request<pb::EndRequest>) -> Result<Response<pb::Verdict>, Status> {
+        let deployment = request.into_inner().deployment;
+        check_name("deployment", &deployment).map_err(bad_field)?;
+        self.tell(DeploymentEvent::End(End { at: Timestamp::MIN, deployment })).await
+    }
+
+    async fn get_verdict(
+        &self,
+        request: Request<pb::GetVerdictRequest>,
+    ) -> Result<Response<pb::Verdict>, Status> {
+        let deployment = self.find(&request.into_inner().deployment)?;
+        Ok(Response::new(verdict_to_pb(&deployment.verdict)))
+    }
+
+    type WatchVerdictStream = VerdictStream;
+
+    async fn watch_verdict(
+        &self,
+        request: Request<pb::WatchVerdictRequest>,
+    ) -> Result<Response<VerdictStream>, Status> {
+        let id = request.into_inner().deployment;
+        self.find(&id)?;
+        let published = Arc::clone(self.0.published());
+        let watcher = Watcher {
+            id,
+            boards: published.watch(),
+            published,
+            stopping: self.0.stopping.clone(),
+            shown: None,
+            is_done: false,
+        };
+        Ok(Response::new(Box::pin(stream::unfold(watcher, Watcher::next))))
+    }
+
+    async fn list_deployments(
+        &self,
+        request: Request<pb::ListDeploymentsRequest>,
+    ) -> Result<Response<pb::ListDeploymentsResponse>, Status> {
+        let wanted = request.into_inner();
+        let matches = |wanted: &str, given: &str| wanted.is_empty() || wanted == given;
+        let board = self.0.published().board().map_err(stopped)?;
+        let deployments = board
+            .newest_first()
+            .into_iter()
+            .filter(|deployment| {
+                let begin = &deployment.begin;
+                matches(&wanted.service, &begin.service)
+                    && matches(&wanted.stage, &begin.stage)
+                    && matches(&wanted.region, begin.region.as_deref().unwrap_or(""))
+                    && !(wanted.open_only && deployment.is_ended)
+            })
+            .map(|deployment| verdict_to_pb(&deployment.verdict))
+            .collect();
+        Ok(Response::new(pb::ListDeploymentsResponse { deployments }))
+    }
+}
+
+impl GatesService {
+    async fn tell(&self, event: DeploymentEvent) -> Result<Response<pb::Verdict>, Status> {
+        let deployment = self.0.tell(event).await.map_err(event_status)?;
+        Ok(Response::new(verdict_to_pb(&deployment.verdict)))
+    }
+
+    fn find(&self, id: &str) -> Result<Arc<Deployment>, Status> {
+        check_name("deployment", id).map_err(bad_field)?;
+        self.0.published().deployment(id).map_err(stopped)?.ok_or_else(|| {
+            let refusal = Refusal::UnknownDeployment { deployment: id.to_owned() };
+            event_status(EventError::Refused(Box::new(refusal)))
+        })
+    }
+}
+
+impl Watcher {
+    async fn next(mut self) -> Option<(Result<pb::Verdict, Status>, Self)> {
+        while !self.is_done {
+            match self.published.deployment(&self.id) {
+                Ok(Some(deployment)) => {
+                    self.is_done = deployment.is_ended;
+                    if self.shown.as_ref().is_none_or(|shown| !deployment.says_the_same(shown)) {
+                        let verdict = verdict_to_pb(&deployment.verdict);
+                        self.shown = Some(deployment);
+                        return Some((Ok(verdict), self));
+                    }
+                    if self.is_done {
+                        return None;
+                    }
+                }
+                Ok(None) => return None,
+                Err(error) => return self.fail(stopped(error)),
+            }
+            let failure = tokio::select! {
+                changed = self.boards.changed() => changed.err().map(|_| stopped(Stopped)),
+                _ = self.stopping.wait_for(|stopping| *stopping) => {
+                    Some(unavailable("the engine is shutting down"))
+                }
+            };
+            if let Some(status) = failure {
+                return self.fail(status);
+            }
+        }
+        None
+    }
+
+    fn fail(mut self, status: Status) -> Option<(Result<pb::Verdict, Status>, Self)> {
+        self.is_done = true;
+        Some((Err(status), self))
+    }
+}
+
+/// Tells a client to come again.
+pub(super) fn unavailable(message: impl Into<String>) -> Status {
+    let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));
+    Status::with_error_details(Code::Unavailable, message, details)
+}
+
+fn stopped(_: Stopped) -> Status {
+    unavailable(Unavailable::Stopped.to_string())
+}
+
+fn bad_field(error: FieldError) -> Status {
+    let message = error.to_string();
+    let details = ErrorDetails::with_bad_request_violation(error.field, error.problem);
+    Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+fn event_status(error: EventError) -> Status {
+    let refusal = match error {
+        EventError::Unavailable(reason) => return unavailable(reason.to_string()),
+        EventError::Refused(refusal) => refusal,
+    };
+    let message = refusal.to_string();
+    match RefusalKind::of(&refusal) {
+        RefusalKind::NotFound => Status::not_found(message),
+        RefusalKind::BadField => {
+            let field = refused_field(&refusal);
+            let details = ErrorDetails::with_bad_request_violation(field, message.clone());
+            Status::with_error_details(Code::InvalidArgument, message, details)
+        }
+        RefusalKind::Exists => Status::already_exists(message),
+        RefusalKind::Exhausted => Status::resource_exhausted(message),
+        RefusalKind::Conflict => Status::failed_precondition(message),
+    }
+}
+
+fn begin(request: pb::BeginRequest) -> Begin {
+    Begin {
+        at: Timestamp::MIN,
+        deployment: request.deployment,
+        service: request.service,
+        stage: request.stage,
+        region: Some(request.region).filter(|region| !region.is_empty()),
+        version: request.version,
+        one_box: request.one_box,
+        fleet: request.fleet,
+        weight: if request.weight == 0.0 { 1.0 } else { request.weight },
+        hotfix: request.hotfix.map(|hotfix| Hotfix {
+            by: hotfix.by,
+            reason: hotfix.reason,
+            ticket: hotfix.ticket,
+            expires: hotfix.expires.as_ref().map_or(Timestamp::MIN, timestamp_from_pb),
+        }),
+    }
+}

@@ -1,0 +1,159 @@
+//! What the HTTP doors have in common: bodies within limits, media types, refusals.
+
+use std::time::Duration;
+
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::time::timeout;
+
+use super::intake::Turned;
+use crate::decode::DecodeError;
+
+/// How long a body may take to arrive.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why a request is refused as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HttpRefusal {
+    /// The status of the answer; 503 asks the sender to come again in a second.
+    pub status: StatusCode,
+    /// The reason that metrics carry.
+    pub reason: &'static str,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+/// A media type: its essence in lower case, and the parameter `proto` if it has one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct MediaType {
+    /// Type and subtype; empty without the header.
+    pub essence: String,
+    /// The parameter `proto`.
+    pub proto: Option<String>,
+}
+
+impl HttpRefusal {
+    /// A refusal.
+    pub(super) fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { status, reason, message: message.into() }
+    }
+
+    /// A media type or encoding that is not read.
+    pub(super) fn unsupported(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported", message)
+    }
+}
+
+impl From<Turned> for HttpRefusal {
+    fn from(turned: Turned) -> Self {
+        let status = match &turned {
+            Turned::Decode(error) => match error {
+                DecodeError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+                DecodeError::UnsupportedEncoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                DecodeError::Compression { .. }
+                | DecodeError::Malformed { .. }
+                | DecodeError::MissingColumn { .. }
+                | DecodeError::BadLine { .. }
+                | DecodeError::BadPattern { .. }
+                | DecodeError::Read { .. } => StatusCode::BAD_REQUEST,
+            },
+            Turned::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, turned.reason(), turned.to_string())
+    }
+}
+
+/// As plain text.
+impl IntoResponse for HttpRefusal {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, format!("{}\n", self.message)).into_response();
+        ask_to_retry(&mut response);
+        response
+    }
+}
+
+/// Asks the sender of a 503 to come again in a second.
+pub(super) fn ask_to_retry(response: &mut Response) {
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+    }
+}
+
+/// Reads a body of at most `limit` bytes.
+///
+/// # Errors
+/// It is longer, breaks off, or takes too long.
+pub(super) async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, HttpRefusal> {
+    let too_large = || {
+        let message = format!("the body has more than {limit} bytes: send smaller batches");
+        HttpRefusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+    };
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit as u64) {
+        return Err(too_large());
+    }
+    match timeout(BODY_PATIENCE, Limited::new(body, limit).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => {
+            let message = format!("the body broke off: {error}");
+            Err(HttpRefusal::new(StatusCode::BAD_REQUEST, "incomplete", message))
+        }
+        Err(_) => Err(HttpRefusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "incomplete",
+            "the body did not arrive within 30s",
+        )),
+    }
+}
+
+/// A header as text; empty if it is missing or no text.
+pub(super) fn header_text(headers: &HeaderMap, name: header::HeaderName) -> &str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("").trim()
+}
+
+/// The media type of a request.
+pub(super) fn media_type(headers: &HeaderMap) -> MediaType {
+    let text = header_text(headers, header::CONTENT_TYPE);
+    let mut parts = text.split(';');
+    let essence = parts.next().unwrap_or("").trim().to_ascii_lowercase();
+    let proto = parts
+        .filter_map(|part| part.split_once('='))
+        .find(|(name, _)| name.trim().eq_ignore_ascii_case("proto"))
+        .map(|(_, value)| value.trim().trim_matches('"').to_owned());
+    MediaType { essence, proto }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_types_are_read_with_spaces_quotes_and_in_any_case() {
+        for (text, essence, proto) in [
+            ("application/x-protobuf", "application/x-protobuf", None),
+            (
+                "Application/X-Protobuf ; Proto = \"prometheus.WriteRequest\"",
+                "application/x-protobuf",
+                Some("prometheus.WriteRequest"),
+            ),
+            ("application/json;charset=utf-8; proto=a", "application/json", Some("a")),
+            ("", "", None),
+            (";;=", "", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, text.parse().unwrap());
+            let expected =
+                MediaType { essence: essence.to_owned(), proto: proto.map(str::to_owned) };
+            assert_eq!(media_type(&headers), expected, "{text}");
+        }
+        assert_eq!(media_type(&HeaderMap::new()), MediaType::default());
+    }
+}

@@ -1,0 +1,106 @@
+//! OTLP over gRPC: metrics and logs.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use tonic::{Code, Request, Response, Status};
+
+use super::{
+    clock::Stopwatch,
+    gates::unavailable,
+    intake::{Taken, Turned},
+    metrics::Source,
+    otlp_http::{ExportResponse, PartialSuccess},
+    shared::Shared,
+};
+use crate::{
+    decode::DecodeError,
+    journal::{Body, Encoding, Format},
+};
+
+/// The services as generated, with messages that stay bytes.
+pub(super) mod services {
+    include!(concat!(
+        env!("OUT_DIR"),
+        "/opentelemetry.proto.collector.metrics.v1.MetricsService.rs"
+    ));
+    include!(concat!(
+        env!("OUT_DIR"),
+        "/opentelemetry.proto.collector.logs.v1.LogsService.rs"
+    ));
+}
+
+/// The metrics service.
+#[derive(Clone, Debug)]
+pub(super) struct OtlpMetrics(pub Arc<Shared>);
+
+/// The logs service.
+#[derive(Clone, Debug)]
+pub(super) struct OtlpLogs(pub Arc<Shared>);
+
+#[tonic::async_trait]
+impl services::metrics_service_server::MetricsService for OtlpMetrics {
+    async fn export(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Status> {
+        export(&self.0, Format::OtlpMetrics, request.into_inner()).await
+    }
+}
+
+#[tonic::async_trait]
+impl services::logs_service_server::LogsService for OtlpLogs {
+    async fn export(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Status> {
+        export(&self.0, Format::OtlpLogs, request.into_inner()).await
+    }
+}
+
+async fn export(shared: &Shared, format: Format, bytes: Bytes) -> Result<Response<Bytes>, Status> {
+    shared.metrics.count(Source::OtlpGrpc, |metrics| metrics.bytes += bytes.len() as u64);
+    // gRPC has decompressed the message already.
+    let body = Body { format, encoding: Encoding::Identity, bytes };
+    match shared.intake.take(Source::OtlpGrpc, body).await {
+        Ok(taken) => Ok(Response::new(response(&taken).encode_to_vec().into())),
+        Err(turned) => {
+            shared.metrics.reject(Source::OtlpGrpc, turned.reason());
+            Err(status(&turned))
+        }
+    }
+}
+
+fn response(taken: &Taken) -> ExportResponse {
+    ExportResponse { partial_success: PartialSuccess::of(taken) }
+}
+
+fn status(turned: &Turned) -> Status {
+    let message = turned.to_string();
+    match turned {
+        Turned::Decode(DecodeError::TooLarge { .. }) => Status::resource_exhausted(message),
+        Turned::Decode(_) => Status::invalid_argument(message),
+        Turned::Unavailable(_) => unavailable(message),
+    }
+}
+
+/// Counts a call, and corrects the codes with which the transport refuses messages: senders retry
+/// `OUT_OF_RANGE` for ever, and take `INTERNAL` for our fault.
+pub(super) async fn correct_status(
+    axum::extract::State(shared): axum::extract::State<Arc<Shared>>,
+    request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> axum::response::Response {
+    let stopwatch = Stopwatch::start();
+    shared.metrics.count(Source::OtlpGrpc, |metrics| metrics.requests += 1);
+    let mut response = next.run(request).await;
+    shared.metrics.took(Source::OtlpGrpc, stopwatch.elapsed());
+    let code = response
+        .headers()
+        .get(Status::GRPC_STATUS)
+        .map(|code| Code::from_bytes(code.as_bytes()));
+    let (code, reason) = match code {
+        Some(Code::OutOfRange | Code::ResourceExhausted) => (Code::ResourceExhausted, "too_large"),
+        Some(Code::Internal) => (Code::InvalidArgument, "malformed"),
+        Some(Code::Unimplemented) => (Code::Unimplemented, "unsupported"),
+        _ => return response,
+    };
+    shared.metrics.reject(Source::OtlpGrpc, reason);
+    response.headers_mut().insert(Status::GRPC_STATUS, (code as i32).into());
+    response
+}

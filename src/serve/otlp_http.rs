@@ -1,0 +1,204 @@
+//! OTLP over HTTP: metrics and logs, protobuf and JSON.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body as HttpBody,
+    extract::State,
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use prost::Message;
+use serde_json::json;
+
+use super::{
+    clock::Stopwatch,
+    http_request::{HttpRefusal, ask_to_retry, header_text, media_type, read_body},
+    intake::Taken,
+    metrics::Source,
+    shared::Shared,
+};
+use crate::journal::{Body, Encoding, Format};
+
+/// The answer to an export, the same for metrics and logs.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ExportResponse {
+    /// Unset when everything was taken.
+    #[prost(message, optional, tag = "1")]
+    pub partial_success: Option<PartialSuccess>,
+}
+
+/// What was not taken.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct PartialSuccess {
+    /// Data points or log records that were not taken.
+    #[prost(int64, tag = "1")]
+    pub rejected: i64,
+    /// Why.
+    #[prost(string, tag = "2")]
+    pub error_message: String,
+}
+
+impl PartialSuccess {
+    /// What was not taken; `None` if everything was.
+    pub(super) fn of(taken: &Taken) -> Option<Self> {
+        let rejected = i64::try_from(taken.rejected_count()).unwrap_or(i64::MAX);
+        (rejected > 0).then(|| Self { rejected, error_message: taken.to_string() })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Syntax {
+    Protobuf,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signal {
+    Metrics,
+    Logs,
+}
+
+/// The routes.
+pub(super) fn routes(shared: Arc<Shared>) -> Router {
+    let signal = |signal: Signal| {
+        post(move |state: State<Arc<Shared>>, headers: HeaderMap, body: HttpBody| {
+            export(signal, state, headers, body)
+        })
+        .fallback(wrong_method)
+    };
+    Router::new()
+        .route("/v1/metrics", signal(Signal::Metrics))
+        .route("/v1/logs", signal(Signal::Logs))
+        .fallback(wrong_path)
+        .with_state(shared)
+}
+
+async fn export(
+    signal: Signal,
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: HttpBody,
+) -> Response {
+    let stopwatch = Stopwatch::start();
+    shared.metrics.count(Source::OtlpHttp, |metrics| metrics.requests += 1);
+    let answer = match take(signal, &shared, &headers, body).await {
+        Ok((syntax, taken)) => answer(signal, syntax, PartialSuccess::of(&taken)),
+        Err(refusal) => {
+            shared.metrics.reject(Source::OtlpHttp, refusal.reason);
+            refuse(&headers, &refusal)
+        }
+    };
+    shared.metrics.took(Source::OtlpHttp, stopwatch.elapsed());
+    answer
+}
+
+async fn take(
+    signal: Signal,
+    shared: &Shared,
+    headers: &HeaderMap,
+    body: HttpBody,
+) -> Result<(Syntax, Taken), HttpRefusal> {
+    let syntax = syntax(headers).ok_or_else(|| {
+        HttpRefusal::unsupported("content type must be application/x-protobuf or application/json")
+    })?;
+    let named = header_text(headers, header::CONTENT_ENCODING);
+    let encoding = match Encoding::from_name(named) {
+        Some(encoding @ (Encoding::Identity | Encoding::Gzip | Encoding::Zstd)) => encoding,
+        Some(Encoding::Snappy) | None => {
+            let message = format!("content encoding {named:?} is not read: send gzip or zstd");
+            return Err(HttpRefusal::unsupported(message));
+        }
+    };
+    let format = match (signal, syntax) {
+        (Signal::Metrics, Syntax::Protobuf) => Format::OtlpMetrics,
+        (Signal::Metrics, Syntax::Json) => Format::OtlpMetricsJson,
+        (Signal::Logs, Syntax::Protobuf) => Format::OtlpLogs,
+        (Signal::Logs, Syntax::Json) => Format::OtlpLogsJson,
+    };
+    let bytes = read_body(headers, body, shared.plan.limits.request_bytes).await?;
+    shared.metrics.count(Source::OtlpHttp, |metrics| metrics.bytes += bytes.len() as u64);
+    let taken = shared.intake.take(Source::OtlpHttp, Body { format, encoding, bytes }).await?;
+    Ok((syntax, taken))
+}
+
+fn answer(signal: Signal, syntax: Syntax, partial_success: Option<PartialSuccess>) -> Response {
+    match syntax {
+        Syntax::Protobuf => {
+            typed(syntax, StatusCode::OK, ExportResponse { partial_success }.encode_to_vec())
+        }
+        Syntax::Json => {
+            let document = partial_success.map_or_else(
+                || json!({}),
+                |partial| {
+                    let rejected = match signal {
+                        Signal::Metrics => "rejectedDataPoints",
+                        Signal::Logs => "rejectedLogRecords",
+                    };
+                    // proto3 JSON writes 64-bit integers as strings.
+                    json!({"partialSuccess": {
+                        rejected: partial.rejected.to_string(),
+                        "errorMessage": partial.error_message,
+                    }})
+                },
+            );
+            typed(syntax, StatusCode::OK, document.to_string().into_bytes())
+        }
+    }
+}
+
+/// The body of an error is a `google.rpc.Status` in the syntax of the request.
+fn refuse(headers: &HeaderMap, refusal: &HttpRefusal) -> Response {
+    let code = match refusal.status {
+        StatusCode::SERVICE_UNAVAILABLE => tonic::Code::Unavailable,
+        StatusCode::PAYLOAD_TOO_LARGE => tonic::Code::ResourceExhausted,
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => tonic::Code::Unimplemented,
+        _ => tonic::Code::InvalidArgument,
+    };
+    let syntax = syntax(headers).unwrap_or(Syntax::Protobuf);
+    let body = match syntax {
+        Syntax::Protobuf => tonic_types::Status {
+            code: code.into(),
+            message: refusal.message.clone(),
+            details: Vec::new(),
+        }
+        .encode_to_vec(),
+        Syntax::Json => json!({"code": i32::from(code), "message": refusal.message})
+            .to_string()
+            .into_bytes(),
+    };
+    let mut response = typed(syntax, refusal.status, body);
+    ask_to_retry(&mut response);
+    response
+}
+
+async fn wrong_method(headers: HeaderMap) -> Response {
+    let refusal =
+        HttpRefusal::new(StatusCode::METHOD_NOT_ALLOWED, "unsupported", "use the method POST");
+    let mut response = refuse(&headers, &refusal);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    response
+}
+
+async fn wrong_path(headers: HeaderMap) -> Response {
+    let message = "use the path /v1/metrics or /v1/logs";
+    refuse(&headers, &HttpRefusal::new(StatusCode::NOT_FOUND, "unsupported", message))
+}
+
+fn syntax(headers: &HeaderMap) -> Option<Syntax> {
+    match media_type(headers).essence.as_str() {
+        "application/x-protobuf" => Some(Syntax::Protobuf),
+        "application/json" => Some(Syntax::Json),
+        _ => None,
+    }
+}
+
+fn typed(syntax: Syntax, status: StatusCode, body: Vec<u8>) -> Response {
+    let media_type = match syntax {
+        Syntax::Protobuf => "application/x-protobuf",
+        Syntax::Json => "application/json",
+    };
+    (status, [(header::CONTENT_TYPE, media_type)], body).into_response()
+}

@@ -1,0 +1,199 @@
+//! The web page: deployments with their verdicts, readable at 3 a.m.
+
+use std::fmt::Write as _;
+
+use super::published::{Board, Deployment};
+use crate::{
+    event::{Span, Timestamp},
+    gate::CheckReport,
+};
+
+/// Most deployments that the page shows.
+const DEPLOYMENTS_MAX: usize = 100;
+/// Most hosts that a line names.
+const HOSTS_MAX: usize = 5;
+
+const HEAD: &str = r#"<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="refresh" content="5">
+<title>Sluice</title>
+<style>
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.3rem; }
+article { border: 1px solid #8886; border-left-width: .5rem; border-radius: .4rem;
+  padding: .6rem 1rem; margin: 1rem 0; }
+h2 { font-size: 1.1rem; margin: 0; display: flex; gap: 1rem; align-items: baseline; flex-wrap: wrap; }
+.verdict { font-weight: 700; }
+.PASS { border-color: #2a8f3c; } .PASS .verdict { color: #2a8f3c; }
+.FAIL { border-color: #d0312d; } .FAIL .verdict { color: #d0312d; }
+.PENDING { border-color: #3573c8; } .PENDING .verdict { color: #3573c8; }
+.NO_DATA { border-color: #b87400; } .NO_DATA .verdict { color: #b87400; }
+.BYPASSED { border-color: #8a4fbf; } .BYPASSED .verdict { color: #8a4fbf; }
+.ended { opacity: .65; }
+.small { font-size: .85rem; opacity: .8; }
+ul { margin: .4rem 0; padding-left: 1.2rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; width: 100%; }
+th, td { text-align: left; padding: .15rem .8rem .15rem 0; vertical-align: top; }
+th { font-weight: 600; border-bottom: 1px solid #8886; }
+td.number, th.number { text-align: right; }
+.breach td:nth-child(3) { color: #d0312d; font-weight: 700; }
+.no_data td:nth-child(3) { color: #b87400; font-weight: 700; }
+</style></head><body>
+<h1>Sluice: may this change go on?</h1>
+"#;
+
+/// What the page says when the engine has stopped.
+pub(super) const fn stopped() -> &'static str {
+    "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+     <meta http-equiv=\"refresh\" content=\"5\"><title>Sluice</title></head><body>\
+     <h1>NO_DATA: the engine stopped</h1><p>Every verdict is withheld. Restart the engine.</p>\
+     </body></html>"
+}
+
+/// Renders the page.
+pub(super) fn render(board: &Board, now: Timestamp) -> String {
+    let mut page = HEAD.to_owned();
+    let now = seconds(now);
+    put(&mut page, format_args!("<p class=\"small\">as of {now}, refreshes every 5 s</p>\n"));
+    let deployments = board.newest_first();
+    if deployments.is_empty() {
+        page.push_str("<p>No deployment yet. Begin one with <code>sluice deploy begin</code>.</p>\n");
+    }
+    for deployment in deployments.iter().take(DEPLOYMENTS_MAX) {
+        article(&mut page, deployment);
+    }
+    if deployments.len() > DEPLOYMENTS_MAX {
+        let more = deployments.len() - DEPLOYMENTS_MAX;
+        put(&mut page, format_args!("<p>and {more} older ones, see /api/v1/deployments</p>\n"));
+    }
+    page.push_str("</body></html>\n");
+    page
+}
+
+fn article(page: &mut String, deployment: &Deployment) {
+    let (begin, verdict) = (&deployment.begin, &deployment.verdict);
+    let state = verdict.verdict.name();
+    let ended = if deployment.is_ended { " ended" } else { "" };
+    let region = begin.region.iter().map(|region| format!(" in {region}")).collect::<String>();
+    put(
+        page,
+        format_args!(
+            "<article class=\"{state}{ended}\"><h2><span class=\"verdict\">{state}</span>\
+             <span>{}</span><span>{}</span></h2>\n<p class=\"small\">{} since {}, \
+             progress: {}; deployment <a href=\"/api/v1/deployments/{}/verdict\">{}</a>, \
+             began {}{}</p>\n",
+            escape(&format!("{} {}{region}", begin.service, begin.stage)),
+            escape(&begin.version),
+            state,
+            seconds(verdict.since),
+            escape(&deployment.progress()),
+            escape(&percent_encode(&begin.deployment)),
+            escape(&begin.deployment),
+            seconds(begin.at),
+            if deployment.is_ended { ", ended" } else { "" },
+        ),
+    );
+    page.push_str("<ul>\n");
+    for reason in &verdict.reasons {
+        put(page, format_args!("<li>{}</li>\n", escape(reason)));
+    }
+    page.push_str("</ul>\n");
+    checks(page, &verdict.checks);
+    page.push_str("</article>\n");
+}
+
+fn checks(page: &mut String, checks: &[CheckReport]) {
+    if checks.is_empty() {
+        return;
+    }
+    page.push_str(
+        "<div class=\"scroll\"><table><tr><th>check</th><th>metric</th><th>state</th>\
+         <th class=\"number\">observed</th><th class=\"number\">expected</th>\
+         <th class=\"number\">effect</th><th>hosts</th><th>since</th><th>note</th></tr>\n",
+    );
+    for report in checks {
+        let state = report.state.name();
+        let advisory = if report.mode == "advisory" { " (advisory)" } else { "" };
+        let since = report.first_breach.map(seconds).unwrap_or_default();
+        put(
+            page,
+            format_args!(
+                "<tr class=\"{state}\"><td>{}{advisory}</td><td>{}</td><td>{state}</td>\
+                 <td class=\"number\">{}</td><td class=\"number\">{}</td>\
+                 <td class=\"number\">{}</td><td>{}</td><td>{since}</td><td>{}</td></tr>\n",
+                escape(&report.check),
+                escape(&report.metric),
+                number(report.observed),
+                number(report.expected),
+                number(report.effect),
+                escape(&hosts(&report.hosts)),
+                escape(&report.note),
+            ),
+        );
+    }
+    page.push_str("</table></div>\n");
+}
+
+/// A few hosts, and how many more there are.
+fn hosts(hosts: &[String]) -> String {
+    let named = hosts.iter().take(HOSTS_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match hosts.len().saturating_sub(HOSTS_MAX) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
+/// An instant without fractions of a second: enough for a person.
+fn seconds(at: Timestamp) -> String {
+    at.floor(Span::from_seconds(1)).to_string()
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            letter => escaped.push(letter),
+        }
+    }
+    escaped
+}
+
+/// Makes any text one segment of a path.
+fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            put(&mut encoded, format_args!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+fn put(page: &mut String, text: std::fmt::Arguments<'_>) {
+    page.write_fmt(text).expect("a string takes any text");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_cannot_become_markup_nor_leave_its_path() {
+        assert_eq!(escape("<b a='\"&'>"), "&lt;b a=&#39;&quot;&amp;&#39;&gt;");
+        assert_eq!(percent_encode("a/../b?c é"), "a%2F..%2Fb%3Fc%20%C3%A9");
+    }
+}

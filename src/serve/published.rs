@@ -1,0 +1,208 @@
+//! What the core has published: read without waiting for the core.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{broadcast, watch};
+
+use crate::{
+    engine::EngineCounters,
+    event::{Begin, Timestamp},
+    gate::{Gate, Verdict, VerdictState},
+    reduce::ReducerCounters,
+};
+
+/// Verdict changes that a slow subscriber may lag behind before it misses some.
+const CHANGES_MAX: usize = 1_024;
+
+/// The state of the engine as the doors see it.
+#[derive(Debug)]
+pub(super) struct Published {
+    board: ArcSwap<Board>,
+    stats: ArcSwap<Stats>,
+    /// Counts the boards; watchers wait for the next.
+    generation: watch::Sender<u64>,
+    /// Every change of a verdict, in order.
+    changes: broadcast::Sender<Arc<Verdict>>,
+}
+
+/// All deployments at one moment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Board {
+    /// Deployments by id.
+    pub deployments: BTreeMap<String, Arc<Deployment>>,
+    /// Whether the core lives. If it does not, no verdict may be given out.
+    pub is_alive: bool,
+}
+
+/// A deployment as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Deployment {
+    /// How it began.
+    pub begin: Begin,
+    /// What its gate says.
+    pub verdict: Verdict,
+    /// When its bake is over at the latest.
+    pub bake_until: Timestamp,
+    /// Whether it has ended.
+    pub is_ended: bool,
+}
+
+/// What the core has counted, as of its last tick.
+#[derive(Clone, Debug)]
+pub(super) struct Stats {
+    /// The last tick that the core has taken; [`Timestamp::MIN`] before the first.
+    pub ticked_at: Timestamp,
+    /// End of the latest closed bucket; [`Timestamp::MIN`] before the first.
+    pub watermark: Timestamp,
+    /// Gates that are open.
+    pub open_gates: usize,
+    /// What the engine has counted.
+    pub engine: EngineCounters,
+    /// What its reduce half has counted.
+    pub reducer: ReducerCounters,
+    /// Bytes in the journal; `None` without one.
+    pub journal_bytes: Option<u64>,
+    /// Inputs that could not be written to the journal, and so were not taken.
+    pub journal_errors: u64,
+}
+
+/// The engine has stopped: no verdict can be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stopped;
+
+impl Published {
+    /// Nothing yet, from a core that is about to start.
+    pub(super) fn new(stats: Stats) -> Self {
+        Self {
+            board: ArcSwap::from_pointee(Board { is_alive: true, ..Board::default() }),
+            stats: ArcSwap::from_pointee(stats),
+            generation: watch::Sender::new(0),
+            changes: broadcast::Sender::new(CHANGES_MAX),
+        }
+    }
+
+    /// All deployments.
+    ///
+    /// # Errors
+    /// The engine has stopped.
+    pub(super) fn board(&self) -> Result<Arc<Board>, Stopped> {
+        let board = self.board.load_full();
+        if board.is_alive { Ok(board) } else { Err(Stopped) }
+    }
+
+    /// One deployment, if it is known.
+    ///
+    /// # Errors
+    /// The engine has stopped.
+    pub(super) fn deployment(&self, id: &str) -> Result<Option<Arc<Deployment>>, Stopped> {
+        let board = self.board.load();
+        if board.is_alive { Ok(board.deployments.get(id).cloned()) } else { Err(Stopped) }
+    }
+
+    /// What the core has counted.
+    pub(super) fn stats(&self) -> Arc<Stats> {
+        self.stats.load_full()
+    }
+
+    /// Wakes at every new board; only the newest matters.
+    pub(super) fn watch(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
+    /// Every change of a verdict from now on.
+    pub(super) fn changes(&self) -> broadcast::Receiver<Arc<Verdict>> {
+        self.changes.subscribe()
+    }
+
+    /// Publishes some deployments beside those that stand.
+    pub(super) fn update<'a>(&self, gates: impl Iterator<Item = &'a Gate>) {
+        let before = self.board.load();
+        let mut board = Board::clone(&before);
+        for gate in gates {
+            let id = &gate.begin.deployment;
+            // The verdict of an ended deployment stays as it was when it ended.
+            if board.deployments.get(id).is_none_or(|deployment| !deployment.is_ended) {
+                board.deployments.insert(id.clone(), Arc::new(Deployment::of(gate)));
+            }
+        }
+        self.board.store(Arc::new(board));
+        self.wake();
+    }
+
+    pub(super) fn announce(&self, verdict: Verdict) {
+        // Nobody may be listening.
+        drop(self.changes.send(Arc::new(verdict)));
+    }
+
+    pub(super) fn count(&self, stats: Stats) {
+        self.stats.store(Arc::new(stats));
+    }
+
+    /// From now on no verdict is given out.
+    pub(super) fn stop(&self) {
+        self.board.store(Arc::new(Board::default()));
+        self.wake();
+    }
+
+    fn wake(&self) {
+        self.generation.send_modify(|generation| *generation = generation.wrapping_add(1));
+    }
+}
+
+impl Stats {
+    /// Nothing counted.
+    pub(super) fn none() -> Self {
+        Self {
+            ticked_at: Timestamp::MIN,
+            watermark: Timestamp::MIN,
+            open_gates: 0,
+            engine: EngineCounters::default(),
+            reducer: ReducerCounters::default(),
+            journal_bytes: None,
+            journal_errors: 0,
+        }
+    }
+}
+
+impl Board {
+    /// Deployments, newest first.
+    pub(super) fn newest_first(&self) -> Vec<&Arc<Deployment>> {
+        let mut deployments: Vec<_> = self.deployments.values().collect();
+        deployments.sort_by(|a, b| b.begin.at.cmp(&a.begin.at));
+        deployments
+    }
+}
+
+impl Deployment {
+    fn of(gate: &Gate) -> Self {
+        Self {
+            begin: gate.begin.clone(),
+            verdict: gate.verdict(),
+            bake_until: gate.bake_until(),
+            is_ended: gate.is_ended(),
+        }
+    }
+
+    /// How far it has come, in a few words: `12m of 1h` while it bakes, else the first reason.
+    pub(super) fn progress(&self) -> String {
+        let verdict = &self.verdict;
+        let reason = verdict.reasons.first();
+        let whole = self.bake_until - self.begin.at;
+        let done = verdict.at - self.begin.at;
+        if verdict.verdict == VerdictState::Pending && !self.is_ended && done < whole {
+            let seconds = done.nanos().max(0) / 1_000_000_000;
+            return format!("{} of {whole}", crate::event::Span::from_seconds(seconds));
+        }
+        reason.cloned().unwrap_or_else(|| verdict.verdict.to_string())
+    }
+
+    /// Whether a watcher who has seen `shown` has seen all that matters of this.
+    pub(super) fn says_the_same(&self, shown: &Self) -> bool {
+        let (now, then) = (&self.verdict, &shown.verdict);
+        self.is_ended == shown.is_ended
+            && (now.verdict, now.since, now.is_final) == (then.verdict, then.since, then.is_final)
+            && now.reasons == then.reasons
+            && now.checks == then.checks
+    }
+}

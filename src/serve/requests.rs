@@ -1,0 +1,139 @@
+//! What deployers ask, checked: common to gRPC and HTTP.
+
+use std::fmt;
+
+use crate::{
+    engine::Refusal,
+    event::{Begin, Hotfix},
+    gate::GateError,
+};
+
+/// The longest name of a deployment, service, stage, region, version, step or host, in bytes.
+const NAME_BYTES_MAX: usize = 512;
+/// Most hosts that a request may name.
+const HOSTS_MAX: usize = 100_000;
+
+/// A field that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FieldError {
+    /// The field.
+    pub field: String,
+    /// What is wrong with it, and what would be right.
+    pub problem: String,
+}
+
+/// What kind of refusal it is; each protocol has a code for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RefusalKind {
+    /// Something that is named does not exist.
+    NotFound,
+    /// A field makes no sense.
+    BadField,
+    /// The id is taken.
+    Exists,
+    /// Over a limit.
+    Exhausted,
+    /// Not in this state.
+    Conflict,
+}
+
+impl FieldError {
+    /// A field and what is wrong with it.
+    pub(super) fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { field: field.into(), problem: problem.into() }
+    }
+}
+
+impl RefusalKind {
+    /// What kind of refusal it is.
+    pub(super) fn of(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::UnknownService { .. }
+            | Refusal::UnknownStage { .. }
+            | Refusal::UnknownDeployment { .. } => Self::NotFound,
+            Refusal::UnknownRegion { .. }
+            | Refusal::BadField { .. }
+            | Refusal::Gate { error: GateError::UnknownStep { .. }, .. } => Self::BadField,
+            Refusal::DuplicateDeployment { .. } => Self::Exists,
+            Refusal::TooManyGates { .. } => Self::Exhausted,
+            Refusal::Gate { error: GateError::Ended, .. } => Self::Conflict,
+        }
+    }
+}
+
+/// The field that a refusal is about.
+pub(super) fn refused_field(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::UnknownService { .. } => "service",
+        Refusal::UnknownStage { .. } => "stage",
+        Refusal::UnknownRegion { .. } => "region",
+        Refusal::BadField { field, .. } => field,
+        Refusal::DuplicateDeployment { .. }
+        | Refusal::UnknownDeployment { .. }
+        | Refusal::Gate { error: GateError::Ended, .. }
+        | Refusal::TooManyGates { .. } => "deployment",
+        Refusal::Gate { error: GateError::UnknownStep { .. }, .. } => "step",
+    }
+}
+
+/// Checks what the engine cannot: sizes, and letters that would garble a log or a page.
+///
+/// # Errors
+/// A field makes no sense.
+pub(super) fn check_begin(begin: &Begin) -> Result<(), FieldError> {
+    check_letters("deployment", &begin.deployment)?;
+    check_name("service", &begin.service)?;
+    check_name("stage", &begin.stage)?;
+    check_letters("region", begin.region.as_deref().unwrap_or(""))?;
+    check_name("version", &begin.version)?;
+    for (field, hosts) in [("one_box", &begin.one_box), ("fleet", &begin.fleet)] {
+        if hosts.len() > HOSTS_MAX {
+            let problem = format!("names {} hosts, at most {HOSTS_MAX} are taken", hosts.len());
+            return Err(FieldError::new(field, problem));
+        }
+        for host in hosts {
+            check_name(field, host)?;
+        }
+    }
+    if !(begin.weight.is_finite() && begin.weight > 0.0) {
+        let problem = format!("is {}: the share of traffic must be above 0", begin.weight);
+        return Err(FieldError::new("weight", problem));
+    }
+    begin.hotfix.as_ref().map_or(Ok(()), check_hotfix)
+}
+
+/// Checks a name that must be there.
+///
+/// # Errors
+/// It is empty, too long or not printable.
+pub(super) fn check_name(field: &str, name: &str) -> Result<(), FieldError> {
+    if name.is_empty() {
+        return Err(FieldError::new(field, "is missing: it must not be empty"));
+    }
+    check_letters(field, name)
+}
+
+fn check_hotfix(hotfix: &Hotfix) -> Result<(), FieldError> {
+    check_name("hotfix.by", &hotfix.by)?;
+    check_name("hotfix.reason", &hotfix.reason)?;
+    check_name("hotfix.ticket", &hotfix.ticket)
+}
+
+fn check_letters(field: &str, name: &str) -> Result<(), FieldError> {
+    if name.len() > NAME_BYTES_MAX {
+        let problem = format!("has {} bytes, at most {NAME_BYTES_MAX} are taken", name.len());
+        return Err(FieldError::new(field, problem));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(FieldError::new(field, format!("is {name:?}: it must be printable")));
+    }
+    Ok(())
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.field, self.problem)
+    }
+}
+
+impl std::error::Error for FieldError {}

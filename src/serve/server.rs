@@ -1,0 +1,329 @@
+//! Starts the engine with all its doors, and stops it in order.
+
+use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use axum::middleware;
+use tokio::{
+    sync::{broadcast, watch},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tonic::{
+    codec::CompressionEncoding,
+    service::Routes,
+    transport::server::{Router, Server as Transport},
+};
+use tonic_health::pb::health_server::HealthServer;
+use tracing::{error, info, warn};
+
+use super::{
+    api,
+    clock::Clock,
+    core::{Core, Ending, Unavailable},
+    gates::GatesService,
+    health::HealthService,
+    intake::Intake,
+    listener::Listener,
+    metrics::Metrics,
+    otlp_grpc::{
+        OtlpLogs, OtlpMetrics, correct_status,
+        services::{logs_service_server::LogsServiceServer, metrics_service_server::MetricsServiceServer},
+    },
+    otlp_http,
+    pb::gates_server::GatesServer,
+    shared::Shared,
+};
+use crate::{
+    gate::Verdict,
+    journal::{JournalError, Writer},
+    plan::Plan,
+};
+
+/// The protocol files, for reflection.
+const DESCRIPTORS: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/sluice.v1.descriptors.bin"));
+
+/// How long requests that are under way may take when the engine stops.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(7);
+/// How long the core may take to end after that.
+const CORE_PATIENCE: Duration = Duration::from_secs(2);
+/// Ticks come at least this often.
+const TICK_MAX: Duration = Duration::from_secs(1);
+
+/// What an engine is started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The configuration.
+    pub plan: Arc<Plan>,
+    /// Where the inputs are recorded; `None`: nowhere.
+    pub data_dir: Option<PathBuf>,
+    /// Where time comes from.
+    pub clock: Clock,
+}
+
+/// Where the engine listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// The gates' gRPC API.
+    pub grpc: SocketAddr,
+    /// HTTP.
+    pub http: SocketAddr,
+    /// OTLP over gRPC.
+    pub otlp_grpc: SocketAddr,
+    /// OTLP over HTTP.
+    pub otlp_http: SocketAddr,
+}
+
+/// A running engine.
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+    addresses: Addresses,
+    stop: watch::Sender<bool>,
+    doors: JoinSet<()>,
+}
+
+/// Why an engine does not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// It cannot listen.
+    Listen {
+        /// Key of the address in the configuration.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The inputs cannot be recorded.
+    Journal(JournalError),
+    /// The system gives no thread, or the core ended at once.
+    Core(io::Error),
+    /// The descriptors of the protocol cannot be read.
+    Reflection(tonic_reflection::server::Error),
+}
+
+impl Server {
+    /// Starts an engine. It is ready when this returns.
+    ///
+    /// # Errors
+    /// An address is in use, or the data directory cannot be used.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let Settings { plan, data_dir, clock } = settings;
+        let listen = &plan.listen;
+        let (grpc, grpc_at) = bind("listen.grpc", listen.grpc).await?;
+        let (http, http_at) = bind("listen.http", listen.http).await?;
+        let (otlp_grpc, otlp_grpc_at) = bind("listen.otlp_grpc", listen.otlp_grpc).await?;
+        let (otlp_http, otlp_http_at) = bind("listen.otlp_http", listen.otlp_http).await?;
+        let addresses = Addresses {
+            grpc: grpc_at,
+            http: http_at,
+            otlp_grpc: otlp_grpc_at,
+            otlp_http: otlp_http_at,
+        };
+        let journal =
+            data_dir.as_deref().map(Writer::create).transpose().map_err(StartError::Journal)?;
+        warn_of_memory(journal.as_ref());
+
+        let core = Core::start(Arc::clone(&plan), journal).map_err(StartError::Core)?;
+        let started_at = clock.now();
+        core.tick(started_at)
+            .await
+            .map_err(|reason| StartError::Core(io::Error::other(reason.to_string())))?;
+        let metrics = Arc::new(Metrics::new(started_at));
+        let intake =
+            Intake::new(core.clone(), Arc::clone(&metrics), plan.limits.decompressed_bytes);
+        let (stop, stopping) = watch::channel(false);
+        let shared = Arc::new(Shared { plan, clock, core, intake, metrics, stopping });
+
+        let mut doors = JoinSet::new();
+        doors.spawn(serve_grpc(gates_router(&shared)?, grpc, Arc::clone(&shared)));
+        doors.spawn(serve_grpc(otlp_router(&shared), otlp_grpc, Arc::clone(&shared)));
+        doors.spawn(serve_http(api::routes(Arc::clone(&shared)), http, Arc::clone(&shared)));
+        doors.spawn(serve_http(
+            otlp_http::routes(Arc::clone(&shared)),
+            otlp_http,
+            Arc::clone(&shared),
+        ));
+        match &shared.clock {
+            Clock::System => drop(doors.spawn(tick_by_the_clock(Arc::clone(&shared)))),
+            Clock::Manual(_) => {}
+        }
+        Ok(Self { shared, addresses, stop, doors })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Every change of a verdict from now on, in order.
+    pub fn changes(&self) -> broadcast::Receiver<Arc<Verdict>> {
+        self.shared.published().changes()
+    }
+
+    /// Moves the core to the clock's present, and waits until it is there.
+    ///
+    /// # Errors
+    /// The engine has stopped.
+    pub async fn tick(&self) -> Result<(), Unavailable> {
+        self.shared.core.tick(self.shared.clock.now()).await
+    }
+
+    /// Runs until `asked` comes or the core dies, then stops: no new connections, requests that are
+    /// under way are finished, the journal is flushed.
+    pub async fn run(mut self, asked: impl Future<Output = ()>) -> Ending {
+        tokio::select! {
+            () = asked => info!("stopping"),
+            _ = Core::ended(self.shared.core.ending()) => {}
+        }
+        self.stop.send_replace(true);
+        let doors = &mut self.doors;
+        let drained = async { while doors.join_next().await.is_some() {} };
+        if timeout(DRAIN_PATIENCE, drained).await.is_err() {
+            warn!("some requests were cut off: they took too long");
+            self.doors.abort_all();
+        }
+        self.shared.core.stop().await;
+        let ended = Core::ended(self.shared.core.ending());
+        timeout(CORE_PATIENCE, ended).await.unwrap_or(Ending::Died)
+    }
+
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+fn warn_of_memory(journal: Option<&Writer>) {
+    warn!("state is kept in memory only: a restart forgets series, gates and verdicts");
+    if let Some(journal) = journal {
+        info!(
+            journal = %journal.path().display(),
+            "inputs are recorded for replay, they are not recovered at a start"
+        );
+    }
+}
+
+async fn bind(
+    key: &'static str,
+    address: SocketAddr,
+) -> Result<(Listener, SocketAddr), StartError> {
+    let error = |error| StartError::Listen { key, address, error };
+    let listener = Listener::bind(address).await.map_err(error)?;
+    let bound = listener.address().map_err(error)?;
+    Ok((listener, bound))
+}
+
+fn transport() -> Transport {
+    Transport::builder()
+        .max_concurrent_streams(256)
+        .http2_max_header_list_size(16 << 10)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+}
+
+fn gates_router(shared: &Arc<Shared>) -> Result<Router, StartError> {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    Ok(transport()
+        .add_service(GatesServer::new(GatesService(Arc::clone(shared))))
+        .add_service(HealthServer::new(HealthService(Arc::clone(shared))))
+        .add_service(reflection().build_v1().map_err(StartError::Reflection)?)
+        .add_service(reflection().build_v1alpha().map_err(StartError::Reflection)?))
+}
+
+fn otlp_router(shared: &Arc<Shared>) -> Router {
+    let limit = shared.plan.limits.decompressed_bytes;
+    let metrics = MetricsServiceServer::new(OtlpMetrics(Arc::clone(shared)))
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Zstd)
+        .max_decoding_message_size(limit);
+    let logs = LogsServiceServer::new(OtlpLogs(Arc::clone(shared)))
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Zstd)
+        .max_decoding_message_size(limit);
+    let routes = Routes::new(metrics)
+        .add_service(logs)
+        .into_axum_router()
+        .layer(middleware::from_fn_with_state(Arc::clone(shared), correct_status));
+    transport().add_routes(Routes::from(routes))
+}
+
+async fn serve_grpc(router: Router, listener: Listener, shared: Arc<Shared>) {
+    let stopping = stopping(shared.stopping.clone());
+    if let Err(error) =
+        router.serve_with_incoming_shutdown(listener.connections(), stopping).await
+    {
+        error!(%error, "a gRPC door closed");
+    }
+}
+
+async fn serve_http(router: axum::Router, listener: Listener, shared: Arc<Shared>) {
+    let stopping = stopping(shared.stopping.clone());
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopping).await {
+        error!(%error, "an HTTP door closed");
+    }
+}
+
+async fn stopping(mut stopping: watch::Receiver<bool>) {
+    // An error means that the engine is gone already.
+    drop(stopping.wait_for(|stopping| *stopping).await);
+}
+
+async fn tick_by_the_clock(shared: Arc<Shared>) {
+    let resolution = u64::try_from(shared.plan.resolution.nanos()).unwrap_or(u64::MAX);
+    let mut ticks = interval(Duration::from_nanos(resolution.max(1_000_000)).min(TICK_MAX));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let stopping = stopping(shared.stopping.clone());
+    tokio::pin!(stopping);
+    let mut latest = shared.clock.now();
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = &mut stopping => return,
+        }
+        // A clock that was set back must not take event time back.
+        latest = latest.max(shared.clock.now());
+        if shared.core.tick(latest).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// One line, as `sluice serve` prints it.
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "grpc={} http={} otlp_grpc={} otlp_http={}",
+            self.grpc, self.http, self.otlp_grpc, self.otlp_http
+        )
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen { key, address, .. } => {
+                write!(f, "cannot listen at {address}: change {key}, or stop what listens there")
+            }
+            Self::Journal(error) => error.fmt(f),
+            Self::Core(_) => f.write_str("the engine's thread cannot be started"),
+            Self::Reflection(_) => f.write_str("the protocol's descriptors cannot be read"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Listen { error, .. } | Self::Core(error) => Some(error),
+            Self::Journal(error) => error.source(),
+            Self::Reflection(error) => Some(error),
+        }
+    }
+}

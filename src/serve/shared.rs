@@ -1,0 +1,69 @@
+//! What all doors share.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::{
+    clock::Clock,
+    core::{Core, EventError},
+    intake::Intake,
+    metrics::Metrics,
+    published::{Deployment, Published},
+};
+use crate::{
+    event::{DeploymentEvent, Span},
+    plan::Plan,
+};
+
+/// How long the core may be without a tick before the engine is not ready.
+const BEHIND_MAX: Span = Span::from_seconds(30);
+
+/// What all doors share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// The plan that the engine works by.
+    pub plan: Arc<Plan>,
+    /// Where time comes from.
+    pub clock: Clock,
+    /// The way to the core.
+    pub core: Core,
+    /// The way in for data.
+    pub intake: Intake,
+    /// What the doors count.
+    pub metrics: Arc<Metrics>,
+    /// True once the engine is shutting down.
+    pub stopping: watch::Receiver<bool>,
+}
+
+impl Shared {
+    /// What the core has published.
+    pub(super) fn published(&self) -> &Arc<Published> {
+        self.core.published()
+    }
+
+    /// Stamps an event with the present and tells the core.
+    ///
+    /// # Errors
+    /// The engine refused the event, or did not take it.
+    pub(super) async fn tell(&self, event: DeploymentEvent) -> Result<Arc<Deployment>, EventError> {
+        self.core.event(event.at_time(self.clock.now())).await
+    }
+
+    /// Whether the engine can answer.
+    ///
+    /// # Errors
+    /// It cannot, for this reason.
+    pub(super) fn ready(&self) -> Result<(), &'static str> {
+        if self.published().board().is_err() {
+            return Err("the engine stopped");
+        }
+        if *self.stopping.borrow() {
+            return Err("the engine is shutting down");
+        }
+        if self.clock.now() - self.published().stats().ticked_at > BEHIND_MAX {
+            return Err("the engine is behind: its last tick was taken more than 30s ago");
+        }
+        Ok(())
+    }
+}

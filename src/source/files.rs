@@ -1,0 +1,255 @@
+//! Opens the files of a recording and reads them by their format.
+
+use std::{
+    fmt, fs, io,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use super::timeline::Timeline;
+use crate::{
+    decode::{
+        DecodeError,
+        csv::CsvReader,
+        deployments,
+        format::{Compression, Format},
+        lines::LineReader,
+        log_lines::LogLineReader,
+        openmetrics::{OpenMetricsReader, TimeUnit},
+        otlp_json,
+        plain_lines::{LinePattern, PlainLineReader},
+    },
+    event::{Batch, Labels, LogRecord, Rejects},
+    plan::Plan,
+};
+
+/// Lines that are decoded at a time: enough to be fast, few enough to be small.
+const LINES_PER_BATCH: usize = 8_192;
+/// Longest line of an OTLP/JSON file: one export request of a collector.
+const REQUEST_BYTES_MAX: usize = 64 << 20;
+
+/// A file that cannot be read.
+#[derive(Debug)]
+pub struct FileError {
+    /// The file.
+    pub path: PathBuf,
+    /// What went wrong, and what to change.
+    pub problem: String,
+}
+
+impl FileError {
+    pub(super) fn new(path: &Path, problem: impl fmt::Display) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            problem: problem.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.problem)
+    }
+}
+
+impl std::error::Error for FileError {}
+
+/// The format of a data file, by its name.
+///
+/// # Errors
+/// The name is that of no format.
+pub fn format(path: &Path) -> Result<Format, FileError> {
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    Format::from_file_name(name)
+        .map(|(format, _)| format)
+        .ok_or_else(|| {
+            FileError::new(
+                path,
+                "the name tells no format: use *.csv, *.metrics.jsonl, *.logs.jsonl, *.om, *.prom, \
+             *.log.jsonl, *.log or *.journal, each also with .gz or .zst",
+            )
+        })
+}
+
+/// The files of a directory, sorted by name.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn list(directory: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let error = |problem: io::Error| FileError::new(directory, problem);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).map_err(error)? {
+        let path = entry.map_err(error)?.path();
+        if path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The text of a file.
+///
+/// # Errors
+/// It cannot be read, or is not UTF-8.
+#[expect(clippy::disallowed_methods, reason = "this is where files are read")]
+pub fn text(path: &Path) -> Result<String, FileError> {
+    fs::read_to_string(path).map_err(|error| FileError::new(path, error))
+}
+
+/// Reads a data file into the timeline; what could not be used is told in `notes`.
+///
+/// # Errors
+/// The file cannot be read, or is not what its name says.
+pub fn read(
+    path: &Path,
+    format: Format,
+    plan: &Plan,
+    timeline: &mut Timeline,
+    notes: &mut Vec<String>,
+) -> Result<(), FileError> {
+    let error = |problem: DecodeError| FileError::new(path, problem);
+    let reader = open(path)?;
+    let mut rejects = Rejects::default();
+    let mut add = |mut batch: Batch| {
+        rejects.absorb(std::mem::take(&mut batch.rejects));
+        timeline.add(batch);
+    };
+    match format {
+        Format::Csv => {
+            let mut rows = CsvReader::new(reader).map_err(error)?;
+            while let Some(batch) = rows.batch(LINES_PER_BATCH).map_err(error)? {
+                add(batch);
+            }
+        }
+        Format::OtlpMetrics => requests(reader, otlp_json::metrics, &mut add).map_err(error)?,
+        Format::OtlpLogs => requests(reader, otlp_json::logs, &mut add).map_err(error)?,
+        Format::OpenMetrics | Format::PrometheusText => {
+            let unit = if format == Format::OpenMetrics {
+                TimeUnit::Seconds
+            } else {
+                TimeUnit::Milliseconds
+            };
+            let mut samples = OpenMetricsReader::new(reader, unit);
+            while let Some(batch) = samples.batch(LINES_PER_BATCH).map_err(error)? {
+                add(batch);
+            }
+        }
+        Format::LogLines => {
+            let mut records = LogLineReader::new(reader);
+            while let Some(batch) = records.batch(LINES_PER_BATCH).map_err(error)? {
+                add(batch);
+            }
+        }
+        Format::PlainLines => {
+            let host = stem(path);
+            let mut records = PlainLineReader::new(reader, patterns(plan)).map_err(error)?;
+            while let Some(mut batch) = records.batch(LINES_PER_BATCH).map_err(error)? {
+                for record in &mut batch.logs {
+                    name_host(record, plan, &host);
+                }
+                add(batch);
+            }
+        }
+        Format::Deployments => {
+            let mut bytes = Vec::new();
+            let mut reader = reader;
+            reader
+                .read_to_end(&mut bytes)
+                .map_err(|error| FileError::new(path, error))?;
+            for event in deployments::decode(&bytes).map_err(error)? {
+                timeline.add_event(event);
+            }
+        }
+        Format::Journal => {
+            return Err(FileError::new(
+                path,
+                "a journal is replayed as a whole, not merged by time",
+            ));
+        }
+    }
+    if !rejects.is_empty() {
+        notes.push(format!("{}: {rejects}", path.display()));
+    }
+    Ok(())
+}
+
+/// Opens a file and undoes its compression on the way.
+#[expect(clippy::disallowed_methods, reason = "this is where files are read")]
+pub(super) fn open(path: &Path) -> Result<Box<dyn Read>, FileError> {
+    let file = fs::File::open(path).map_err(|error| FileError::new(path, error))?;
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    let compression = Format::from_file_name(name).map_or(Compression::None, |(_, told)| told);
+    Ok(match compression {
+        Compression::None => Box::new(file),
+        Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(io::BufReader::new(file))),
+        Compression::Zstd => {
+            Box::new(zstd::Decoder::new(file).map_err(|error| FileError::new(path, error))?)
+        }
+    })
+}
+
+/// One export request a line. A line that is damaged is a reject; its neighbours stand.
+fn requests(
+    reader: Box<dyn Read>,
+    decode: impl Fn(&[u8]) -> Result<Batch, DecodeError>,
+    add: &mut impl FnMut(Batch),
+) -> Result<(), DecodeError> {
+    let mut lines = LineReader::new(reader, REQUEST_BYTES_MAX);
+    while let Some(line) = lines.next_line()? {
+        let number = line.number;
+        let decoded = match line.bytes {
+            Some(bytes) if bytes.trim_ascii().is_empty() => continue,
+            Some(bytes) => decode(bytes).map_err(|error| error.to_string()),
+            None => Err(format!("longer than {REQUEST_BYTES_MAX} bytes")),
+        };
+        add(decoded.unwrap_or_else(|problem| {
+            let mut batch = Batch::default();
+            let example = || format!("line {number}: {problem}");
+            batch
+                .rejects
+                .sample(crate::event::RejectReason::Malformed, example);
+            batch
+        }));
+    }
+    Ok(())
+}
+
+fn patterns(plan: &Plan) -> Vec<LinePattern> {
+    let to_decode = |pattern: &crate::plan::LogPattern| LinePattern {
+        regex: pattern.pattern.0.clone(),
+        time_format: pattern.time_format.clone(),
+        zone: pattern.zone.clone(),
+    };
+    plan.log_patterns.iter().map(to_decode).collect()
+}
+
+/// The name of the file up to its first dot: plain lines rarely say which host wrote them.
+fn stem(path: &Path) -> String {
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    name.split('.').next().unwrap_or_default().to_owned()
+}
+
+/// A plain line whose pattern does not tell the host belongs to the host that its file is named
+/// after.
+fn name_host(record: &mut LogRecord, plan: &Plan, host: &str) {
+    let roles = &plan.labels.host;
+    let is_told = roles
+        .iter()
+        .any(|role| record.attributes.get(role).is_some());
+    if let Some(role) = roles.last()
+        && !is_told
+    {
+        let told = record.attributes.iter().chain([(role.as_str(), host)]);
+        record.attributes = Labels::new(told);
+    }
+}

@@ -1,0 +1,197 @@
+//! Recordings: a directory, or files, with a configuration, deployment events and data.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    files::{self, FileError},
+    journals::Journals,
+    timeline::Timeline,
+};
+use crate::{
+    decode::format::Format,
+    engine::{Engine, Output},
+    plan::{Faults, Plan},
+};
+
+/// A recording that was read and is ready to be replayed.
+#[derive(Debug)]
+pub struct Recording {
+    /// Its configuration.
+    pub plan: Arc<Plan>,
+    /// What happens in it.
+    pub inputs: Inputs,
+    /// What could not be used, for the person who replays it.
+    pub notes: Vec<String>,
+}
+
+/// What happens in a recording.
+#[derive(Debug)]
+pub enum Inputs {
+    /// Data files, to be merged by time.
+    Timeline(Timeline),
+    /// Journals: the inputs of a live run in their order.
+    Journals(Journals),
+}
+
+/// Why a recording cannot be replayed.
+#[derive(Debug)]
+pub enum RecordingError {
+    /// A file or directory cannot be read.
+    File(FileError),
+    /// The configuration has faults.
+    Plan {
+        /// Its file.
+        path: PathBuf,
+        /// All of them.
+        faults: Faults,
+    },
+    /// There is no configuration.
+    NoPlan,
+    /// There is nothing to replay.
+    NoData {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// Journals and data files do not go together: a journal has its own order and its own time.
+    Mixed,
+}
+
+impl Recording {
+    /// Opens directories and files. A configuration or deployment events that are given take the
+    /// place of those in the directory.
+    ///
+    /// # Errors
+    /// See [`RecordingError`].
+    pub fn open(
+        paths: &[PathBuf],
+        config: Option<&Path>,
+        deployments: Option<&Path>,
+    ) -> Result<Self, RecordingError> {
+        let mut found = Found::default();
+        for path in paths {
+            found.look(path)?;
+        }
+        let config = config.map(Path::to_path_buf).or(found.config).ok_or(RecordingError::NoPlan)?;
+        let text = files::text(&config).map_err(RecordingError::File)?;
+        let plan =
+            Plan::parse(&text).map_err(|faults| RecordingError::Plan { path: config, faults })?;
+        if let Some(deployments) = deployments {
+            found.data.retain(|(_, format)| *format != Format::Deployments);
+            found.data.push((deployments.to_path_buf(), Format::Deployments));
+        }
+        let Some((first, _)) = found.data.first().cloned() else {
+            let path = paths.first().cloned().unwrap_or_default();
+            return Err(RecordingError::NoData { path });
+        };
+        let is_journal = |format: Format| format == Format::Journal;
+        if found.data.iter().any(|(_, format)| is_journal(*format)) {
+            if !found.data.iter().all(|(_, format)| is_journal(*format)) {
+                return Err(RecordingError::Mixed);
+            }
+            let paths = found.data.into_iter().map(|(path, _)| path).collect();
+            let inputs = Inputs::Journals(Journals::new(paths));
+            return Ok(Self { plan: Arc::new(plan), inputs, notes: Vec::new() });
+        }
+        let mut timeline = Timeline::new(plan.resolution);
+        let mut notes = Vec::new();
+        for (path, format) in &found.data {
+            files::read(path, *format, &plan, &mut timeline, &mut notes)
+                .map_err(RecordingError::File)?;
+        }
+        if timeline.is_empty() {
+            return Err(RecordingError::NoData { path: first });
+        }
+        Ok(Self { plan: Arc::new(plan), inputs: Inputs::Timeline(timeline), notes })
+    }
+}
+
+impl Inputs {
+    /// How many steps there are, for the display of progress; 0 if unknown.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Timeline(timeline) => timeline.len(),
+            Self::Journals(journals) => journals.len(),
+        }
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Runs everything through the engine. `said` gets what the engine says, and how many steps
+    /// are done.
+    ///
+    /// # Errors
+    /// A journal is damaged.
+    pub fn play(
+        self,
+        engine: &mut Engine,
+        said: impl FnMut(&mut Vec<Output>, usize),
+    ) -> Result<(), FileError> {
+        match self {
+            Self::Timeline(timeline) => {
+                timeline.play(engine, said);
+                Ok(())
+            }
+            Self::Journals(journals) => journals.play(engine, said),
+        }
+    }
+}
+
+/// What was found in the given places.
+#[derive(Debug, Default)]
+struct Found {
+    config: Option<PathBuf>,
+    data: Vec<(PathBuf, Format)>,
+}
+
+impl Found {
+    fn look(&mut self, path: &Path) -> Result<(), RecordingError> {
+        if !path.is_dir() {
+            let format = files::format(path).map_err(RecordingError::File)?;
+            self.data.push((path.to_path_buf(), format));
+            return Ok(());
+        }
+        for file in files::list(path).map_err(RecordingError::File)? {
+            if file.file_name().is_some_and(|name| name == "sluice.yaml") {
+                self.config = Some(file);
+            } else if let Ok(format) = files::format(&file) {
+                self.data.push((file, format));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for RecordingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(error) => error.fmt(f),
+            Self::Plan { path, faults } => {
+                for line in faults.to_string().lines() {
+                    writeln!(f, "{}: {line}", path.display())?;
+                }
+                Ok(())
+            }
+            Self::NoPlan => f.write_str(
+                "no configuration: put a sluice.yaml into the directory, or name one with --config",
+            ),
+            Self::NoData { path } => write!(
+                f,
+                "{}: nothing to replay: add data files (*.csv, *.metrics.jsonl, *.logs.jsonl, *.om, \
+                 *.prom, *.log.jsonl, *.log, *.journal) or deployments.jsonl",
+                path.display()
+            ),
+            Self::Mixed => f.write_str(
+                "journals and data files do not go together: a journal has its own order; replay them apart",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for RecordingError {}

@@ -1,0 +1,165 @@
+//! The contents of a recording, put in order of time.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    engine::{Engine, Input, Output},
+    event::{Batch, DeploymentEvent, Interval, Labels, LogRecord, Point, SeriesBlock, SeriesMeta, Span, Timestamp,
+    },
+};
+
+/// Samples, log records and deployment events of a recording by bucket of time.
+///
+/// Order within a bucket does not matter to the engine, so that the files of a recording need not
+/// be sorted, neither in themselves nor against each other.
+#[derive(Debug)]
+pub struct Timeline {
+    resolution: Span,
+    series: Vec<(Labels, SeriesMeta)>,
+    index: BTreeMap<(Labels, SeriesMeta), u32>,
+    moments: BTreeMap<Timestamp, Moment>,
+    data_end: Option<Timestamp>,
+}
+
+/// What happens in one bucket, ready for an engine.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The bucket.
+    pub bucket: Interval,
+    /// Deployment events, in order of time.
+    pub events: Vec<DeploymentEvent>,
+    /// Samples and log records.
+    pub batch: Batch,
+}
+
+/// What happens in one bucket, as it was read.
+#[derive(Debug, Default)]
+struct Moment {
+    points: Vec<(u32, Point)>,
+    logs: Vec<LogRecord>,
+    events: Vec<DeploymentEvent>,
+}
+
+impl Timeline {
+    /// An empty timeline with buckets of the given width.
+    pub fn new(resolution: Span) -> Self {
+        Self {
+            resolution,
+            series: Vec::new(),
+            index: BTreeMap::new(),
+            moments: BTreeMap::new(),
+            data_end: None,
+        }
+    }
+
+    /// Adds what was read from a file.
+    pub fn add(&mut self, batch: Batch) {
+        for block in batch.series {
+            let key = (block.labels, block.meta);
+            let id = if let Some(id) = self.index.get(&key) {
+                *id
+            } else {
+                let id = u32::try_from(self.series.len()).expect("a recording has fewer series");
+                self.series.push(key.clone());
+                self.index.insert(key, id);
+                id
+            };
+            for point in block.points {
+                self.moment(point.at).points.push((id, point));
+            }
+        }
+        for record in batch.logs {
+            self.moment(record.at).logs.push(record);
+        }
+    }
+
+    /// Adds a deployment event.
+    pub fn add_event(&mut self, event: DeploymentEvent) {
+        let start = event.at().floor(self.resolution);
+        self.moments.entry(start).or_default().events.push(event);
+    }
+
+    /// How many buckets hold anything.
+    pub fn len(&self) -> usize {
+        self.moments.len()
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.moments.is_empty()
+    }
+
+    /// What happens, bucket by bucket, in order of time.
+    pub fn into_steps(self) -> impl Iterator<Item = Step> {
+        let Self { resolution, series, moments, .. } = self;
+        moments.into_iter().map(move |(start, moment)| {
+            let mut events = moment.events;
+            events.sort_by_key(DeploymentEvent::at);
+            let batch = into_batch(&series, moment.points, moment.logs);
+            Step { bucket: Interval { start, end: start + resolution }, events, batch }
+        })
+    }
+
+    /// Runs everything through the engine, bucket by bucket, and on to the end of the data or of the
+    /// last bake, whichever is later: silence counts. `said` gets what the engine says, and how many
+    /// buckets of the timeline are done.
+    pub fn play(self, engine: &mut Engine, mut said: impl FnMut(&mut Vec<Output>, usize)) {
+        let mut outputs = Vec::new();
+        let mut end = self.data_end.unwrap_or(Timestamp::MIN);
+        let len = self.len();
+        for (done, step) in self.into_steps().enumerate() {
+            engine.step(Input::Tick(step.bucket.start), &mut outputs);
+            for event in step.events {
+                end = end.max(event.at());
+                engine.step(Input::Deployment(event), &mut outputs);
+            }
+            engine.step(Input::Batch(&step.batch), &mut outputs);
+            engine.step(Input::Tick(step.bucket.end), &mut outputs);
+            said(&mut outputs, done + 1);
+        }
+        if end > Timestamp::MIN {
+            let until = engine.replay_until(end);
+            engine.step(Input::Tick(until), &mut outputs);
+        }
+        said(&mut outputs, len);
+    }
+
+    fn moment(&mut self, at: Timestamp) -> &mut Moment {
+        let start = at.floor(self.resolution);
+        let end = start + self.resolution;
+        self.data_end = Some(self.data_end.map_or(end, |known| known.max(end)));
+        self.moments.entry(start).or_default()
+    }
+}
+
+/// Groups points by series again.
+fn into_batch(
+    series: &[(Labels, SeriesMeta)],
+    mut points: Vec<(u32, Point)>,
+    logs: Vec<LogRecord>,
+) -> Batch {
+    points.sort_by_key(|(id, _)| *id);
+    let mut blocks: Vec<SeriesBlock> = Vec::new();
+    let mut last = None;
+    for (id, point) in points {
+        if last != Some(id) {
+            let (labels, meta) = series[id as usize].clone();
+            blocks.push(SeriesBlock {
+                labels,
+                meta,
+                points: Vec::new(),
+            });
+            last = Some(id);
+        }
+        blocks
+            .last_mut()
+            .expect("a block was pushed for the series")
+            .points
+            .push(point);
+    }
+    Batch {
+        series: blocks,
+        logs,
+        rejects: crate::event::Rejects::default(),
+    }
+}

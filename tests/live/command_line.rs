@@ -1,0 +1,105 @@
+//! The command line as a client of a running engine.
+
+use std::process::{Command, Output};
+
+use super::{
+    payloads::{cpu_series, write_request},
+    support::Rig,
+};
+
+/// Runs the command against an engine; gives its exit code, stdout and stderr.
+async fn sluice(server: &str, arguments: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+    command.args(arguments).env("SLUICE_SERVER", server);
+    let Output { status, stdout, stderr } =
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_is_driven_from_the_command_line() {
+    let rig = Rig::new().await;
+    let server = rig.at.grpc.to_string();
+    let begin = ["deploy", "begin", "--service", "checkout", "--stage", "beta", "--version", "v2"];
+    let (code, out, error) = sluice(&server, &[&begin[..], &["--id", "d1"]].concat()).await;
+    assert_eq!(code, 0, "{error}");
+    assert!(out.starts_with("PENDING  d1 checkout/beta v2"), "{out}");
+    assert!(out.contains("step smoke: not reported yet"), "{out}");
+
+    let (code, out, _) = sluice(&server, &["verdict", "d1", "--output", "json"]).await;
+    let verdict: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &verdict["verdict"]), (3, &"PENDING".into()));
+
+    let (code, _, error) = sluice(&server, &["verdict", "d1", "--wait", "--timeout", "1s"]).await;
+    assert_eq!(code, 3);
+    assert!(error.contains("PENDING"), "{error}");
+
+    let (code, _, error) = sluice(&server, &["deploy", "step", "d1", "load", "passed"]).await;
+    assert_eq!(code, 2);
+    assert!(error.contains("the stage has smoke"), "{error}");
+    let (code, _, _) = sluice(&server, &["deploy", "step", "d1", "smoke", "passed"]).await;
+    assert_eq!(code, 0);
+
+    let waiting = tokio::spawn({
+        let server = server.clone();
+        async move { sluice(&server, &["verdict", "d1", "--wait"]).await }
+    });
+    for _ in 0..7 {
+        let body = write_request(vec![cpu_series("h1", 0.5, rig.now())]);
+        assert_eq!(rig.remote_write(&[], &body).await.status, 204);
+        rig.pass(10).await;
+    }
+    let (code, out, error) = waiting.await.unwrap();
+    assert_eq!(code, 0, "{out} {error}");
+    assert!(out.starts_with("PASS  d1"), "{out}");
+
+    assert_eq!(sluice(&server, &["deploy", "end", "d1"]).await.0, 0);
+    assert_eq!(sluice(&server, &["verdict", "d9"]).await.0, 2);
+    assert_eq!(sluice(&server, &["verdict", "d9", "--wait"]).await.0, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_step_exits_with_one() {
+    let rig = Rig::new().await;
+    let server = rig.at.grpc.to_string();
+    let begin = ["deploy", "begin", "--service", "checkout", "--stage", "beta", "--version", "v2"];
+    assert_eq!(sluice(&server, &[&begin[..], &["--id", "d1"]].concat()).await.0, 0);
+    assert_eq!(sluice(&server, &["deploy", "step", "d1", "smoke", "failed"]).await.0, 0);
+    let (code, out, _) = sluice(&server, &["verdict", "d1", "--wait"]).await;
+    assert_eq!(code, 1, "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_cannot_be_reached_is_never_a_pass() {
+    let rig = Rig::new().await;
+    let server = rig.at.grpc.to_string();
+    rig.stop().await;
+    let (code, out, error) = sluice(&server, &["verdict", "d1"]).await;
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(error.contains(&format!("no engine answers at {server}")), "{error}");
+    let (code, out, error) = sluice(&server, &["verdict", "d1", "--wait", "--timeout", "1s"]).await;
+    assert_eq!((code, out.as_str()), (2, ""), "{error}");
+    assert_eq!(sluice("not a server", &["verdict", "d1"]).await.0, 2);
+    assert_eq!(sluice(&server, &["verdict", "d1", "--timeout", "soon"]).await.0, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_in_use_names_its_key() {
+    let rig = Rig::new().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("sluice.yaml");
+    let configuration = format!(
+        "listen: {{grpc: '127.0.0.1:0', http: '{}', otlp_grpc: '127.0.0.1:0', otlp_http: '127.0.0.1:0'}}\n\
+         checks: {{up: {{metric: up, absent: 1m}}}}\n\
+         services: {{a: {{stages: [{{name: b, checks: [up]}}]}}}}\n",
+        rig.at.http
+    );
+    std::fs::write(&file, configuration).unwrap();
+    let file = file.to_str().unwrap();
+    let (code, out, error) = sluice("", &["serve", "--config", file]).await;
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(error.contains("listen.http") && error.contains(&rig.at.http.to_string()), "{error}");
+    let (code, _, error) = sluice("", &["serve", "--config", "/nowhere/sluice.yaml"]).await;
+    assert_eq!(code, 2, "{error}");
+}

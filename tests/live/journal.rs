@@ -1,0 +1,114 @@
+//! What was recorded is the run: a replay says the same.
+
+use std::sync::Arc;
+
+use prost::Message;
+use sluice::{
+    engine::{Engine, Input, Output},
+    gate::LineKind,
+    journal::{Entry, Reader},
+    serve::{
+        Ending,
+        pb::{BeginRequest, EndRequest, ReportStepRequest, StepOutcome},
+    },
+};
+
+use super::{
+    payloads::{cpu_series, export_grpc, gzip, otlp_cpu, otlp_cpu_json, otlp_logs, write_request},
+    support::{Rig, line, plan},
+};
+
+/// Feeds a fresh engine from a journal; gives the lines of its verdict changes and of its gates.
+fn replay(journal: &std::path::Path) -> (Vec<String>, Vec<String>) {
+    let plan = Arc::new(plan());
+    let limit = plan.limits.decompressed_bytes;
+    let mut engine = Engine::new(plan);
+    let mut outputs = Vec::new();
+    let mut reader = Reader::open(journal).unwrap();
+    for entry in reader.by_ref() {
+        match entry.unwrap() {
+            Entry::Batch(body) => {
+                engine.step(Input::Batch(&body.decode(limit).unwrap()), &mut outputs);
+            }
+            Entry::Deployment(event) => engine.step(Input::Deployment(event), &mut outputs),
+            Entry::Tick(now) => engine.step(Input::Tick(now), &mut outputs),
+        }
+    }
+    assert_eq!(reader.torn_tail(), None);
+    let changes = outputs
+        .into_iter()
+        .filter_map(|output| match output {
+            Output::Verdict(verdict) => Some(line(LineKind::Verdict, *verdict)),
+            Output::Refused(_) => None,
+        })
+        .collect();
+    let finals = engine.gates().map(|gate| line(LineKind::Final, gate.verdict())).collect();
+    (changes, finals)
+}
+
+#[tokio::test]
+async fn a_replay_of_the_journal_says_what_the_live_run_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut rig = Rig::with(plan(), Some(directory.path().to_owned())).await;
+    let mut gates = rig.gates().await;
+    let begin = |id: &str, stage: &str, region: &str, weight| BeginRequest {
+        deployment: id.to_owned(),
+        service: "checkout".to_owned(),
+        stage: stage.to_owned(),
+        region: region.to_owned(),
+        version: "v2".to_owned(),
+        weight,
+        ..BeginRequest::default()
+    };
+    gates.begin(begin("", "beta", "", 0.1 + 0.2)).await.unwrap();
+    gates.begin(begin("logs", "logs", "", 0.0)).await.unwrap();
+    gates.begin(begin("bad", "gamma", "", 0.0)).await.unwrap_err();
+    for bucket in 0..12 {
+        let at = rig.now();
+        let value = if bucket == 9 { 0.95 } else { 0.5 + f64::from(bucket) / 30.0 };
+        let written = write_request(vec![cpu_series("h1", 0.1, at), cpu_series("h2", value, at)]);
+        assert_eq!(rig.remote_write(&[], &written).await.status, 204);
+        assert_eq!(rig.remote_write(&[], b"garbage").await.status, 400);
+        let json = [("content-type", "application/json"), ("content-encoding", "gzip")];
+        let body = gzip(otlp_cpu_json("h3", 0.3, at).as_bytes());
+        assert_eq!(rig.otlp("/v1/metrics", &json, &body).await.status, 200);
+        let protobuf = [("content-type", "application/x-protobuf")];
+        let body = otlp_logs("h1", 17, 5 + bucket as usize, at).encode_to_vec();
+        assert_eq!(rig.otlp("/v1/logs", &protobuf, &body).await.status, 200);
+        let request = otlp_cpu("h4", 0.4, at);
+        export_grpc(rig.at.otlp_grpc, "metrics", None, request).await.unwrap();
+        if bucket == 3 {
+            gates.begin(begin("eu", "prod", "eu", 0.0)).await.unwrap();
+            let request = ReportStepRequest {
+                deployment: "checkout-beta-v2-1".to_owned(),
+                step: "smoke".to_owned(),
+                outcome: StepOutcome::Passed.into(),
+            };
+            gates.report_step(request).await.unwrap();
+        }
+        rig.pass(10).await;
+    }
+    gates.end(EndRequest { deployment: "logs".to_owned() }).await.unwrap();
+    let live = rig.lines();
+    assert!(live.len() >= 5, "too little happened: {live:#?}");
+    assert!(live.iter().any(|line| line.contains(r#""verdict":"PASS""#)), "{live:#?}");
+    let mut shown = Vec::new();
+    for id in ["checkout-beta-v2-1", "eu", "logs"] {
+        let mut document = rig.get(&format!("/api/v1/deployments/{id}/verdict")).await.json();
+        document.as_object_mut().unwrap().remove("progress");
+        shown.push(document);
+    }
+    assert_eq!(rig.stop().await, Ending::Asked);
+
+    let (changes, finals) = replay(&directory.path().join("inputs.journal"));
+    assert_eq!(changes, live);
+    let finals: Vec<serde_json::Value> = finals
+        .iter()
+        .map(|line| {
+            let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line.as_object_mut().unwrap().remove("type");
+            line
+        })
+        .collect();
+    assert_eq!(finals, shown);
+}

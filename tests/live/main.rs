@@ -1,0 +1,10 @@
+//! A running engine on real sockets, driven through every door. Time is the test's.
+
+mod support;
+
+mod bad_input;
+mod command_line;
+mod doors;
+mod gates;
+mod journal;
+mod payloads;
