@@ -97,7 +97,11 @@ pub(super) async fn play(
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for step in timeline.into_steps() {
         pace.tick().await;
-        let Step { bucket, events, batch } = step;
+        let Step {
+            bucket,
+            events,
+            batch,
+        } = step;
         move_to(server, clock, bucket.start).await?;
         for event in events {
             if let DeploymentEvent::Begin(begin) = event {
@@ -178,7 +182,11 @@ impl Doors {
         if status == StatusCode::NO_CONTENT {
             return Ok(());
         }
-        Err(format!("remote write answered {status}: {}", String::from_utf8_lossy(&body)).into())
+        Err(format!(
+            "remote write answered {status}: {}",
+            String::from_utf8_lossy(&body)
+        )
+        .into())
     }
 }
 
@@ -190,13 +198,19 @@ fn write_request(batch: &Batch) -> WriteRequest {
             labels: block
                 .labels
                 .iter()
-                .map(|(name, value)| Label { name: name.to_owned(), value: value.to_owned() })
+                .map(|(name, value)| Label {
+                    name: name.to_owned(),
+                    value: value.to_owned(),
+                })
                 .collect(),
             samples: block
                 .points
                 .iter()
                 .filter_map(|point| match point.value {
-                    Value::Number(value) => Some(Sample { value, timestamp: point.at.millis() }),
+                    Value::Number(value) => Some(Sample {
+                        value,
+                        timestamp: point.at.millis(),
+                    }),
                     Value::Histogram(_) | Value::Stale => None,
                 })
                 .collect(),

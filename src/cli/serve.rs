@@ -51,7 +51,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> u8 {
-    let prepared = if arguments.demo { demo_plan() } else { plan(arguments.config.as_deref()) };
+    let prepared = if arguments.demo {
+        demo_plan()
+    } else {
+        plan(arguments.config.as_deref())
+    };
     let (plan, timeline) = match prepared {
         Ok(prepared) => prepared,
         Err(code) => return code,
@@ -72,7 +76,11 @@ pub(super) fn run(arguments: Arguments) -> u8 {
         Some(_) => Clock::Manual(Arc::clone(&hands)),
         None => Clock::System,
     };
-    let settings = Settings { plan: Arc::new(plan), data_dir: arguments.data_dir, clock };
+    let settings = Settings {
+        plan: Arc::new(plan),
+        data_dir: arguments.data_dir,
+        clock,
+    };
     let code = runtime.block_on(serve(settings, timeline, &hands));
     runtime.shutdown_timeout(THREADS_PATIENCE);
     code
@@ -117,16 +125,20 @@ fn log_to_stderr(filter: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
 
 async fn serve(settings: Settings, timeline: Option<Timeline>, hands: &AtomicI64) -> u8 {
     // The signals are caught before anybody is told that the engine runs.
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
         print::error(&"signals cannot be caught");
         return exit::ERROR;
     };
     let server = match start(settings, timeline.is_some()).await {
         Ok(server) => server,
         Err(error) => {
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            let cause = error
+                .source()
+                .map(|cause| format!(": {cause}"))
+                .unwrap_or_default();
             print::error(&format!("{error}{cause}"));
             return exit::ERROR;
         }
@@ -170,12 +182,19 @@ async fn start(settings: Settings, takes_free_ports: bool) -> Result<Server, Sta
         {
             let mut plan = Plan::clone(&settings.plan);
             let listen = &mut plan.listen;
-            for address in
-                [&mut listen.grpc, &mut listen.http, &mut listen.otlp_grpc, &mut listen.otlp_http]
-            {
+            for address in [
+                &mut listen.grpc,
+                &mut listen.http,
+                &mut listen.otlp_grpc,
+                &mut listen.otlp_http,
+            ] {
                 address.set_port(0);
             }
-            Server::start(Settings { plan: Arc::new(plan), ..settings }).await
+            Server::start(Settings {
+                plan: Arc::new(plan),
+                ..settings
+            })
+            .await
         }
         started => started,
     }
@@ -185,7 +204,12 @@ async fn start(settings: Settings, takes_free_ports: bool) -> Result<Server, Sta
 fn announce(addresses: &Addresses) {
     // The engine serves, whether or not anybody reads this.
     drop(writeln!(stdout(), "listening {addresses}"));
-    let Addresses { grpc, http, otlp_grpc, otlp_http } = addresses;
+    let Addresses {
+        grpc,
+        http,
+        otlp_grpc,
+        otlp_http,
+    } = addresses;
     drop(writeln!(
         stderr(),
         "sluice {} is ready: web page, remote write and metrics at http://{http}, gates at {grpc}, \

@@ -77,7 +77,11 @@ impl Entry {
                 let encoding = Encoding::from_code(encoding)
                     .ok_or_else(|| format!("the batch has the unknown encoding {encoding}"))?;
                 let bytes = Bytes::from(payload).slice(2..);
-                Ok(Self::Batch(Body { format, encoding, bytes }))
+                Ok(Self::Batch(Body {
+                    format,
+                    encoding,
+                    bytes,
+                }))
             }
             Self::DEPLOYMENT => serde_json::from_slice(&payload)
                 .map(Self::Deployment)

@@ -10,8 +10,7 @@ const CONFIGURATION: &str =
     include_str!("../../fixtures/recordings/nezha_recommendation/sluice.yaml");
 const DEPLOYMENTS: &[u8] =
     include_bytes!("../../fixtures/recordings/nezha_recommendation/deployments.jsonl");
-const SAMPLES: &[u8] =
-    include_bytes!("../../fixtures/recordings/nezha_recommendation/pods.csv.gz");
+const SAMPLES: &[u8] = include_bytes!("../../fixtures/recordings/nezha_recommendation/pods.csv.gz");
 
 /// Where the recording comes from, for whoever watches it.
 pub const SOURCE: &str = "three hours of real metrics of nine Kubernetes pods (the Online Boutique of \

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::{
     engine::{Engine, Input, Output},
-    event::{Batch, DeploymentEvent, Interval, Labels, LogRecord, Point, SeriesBlock, SeriesMeta, Span, Timestamp,
+    event::{
+        Batch, DeploymentEvent, Interval, Labels, LogRecord, Point, SeriesBlock, SeriesMeta, Span,
+        Timestamp,
     },
 };
 
@@ -91,12 +93,24 @@ impl Timeline {
 
     /// What happens, bucket by bucket, in order of time.
     pub fn into_steps(self) -> impl Iterator<Item = Step> {
-        let Self { resolution, series, moments, .. } = self;
+        let Self {
+            resolution,
+            series,
+            moments,
+            ..
+        } = self;
         moments.into_iter().map(move |(start, moment)| {
             let mut events = moment.events;
             events.sort_by_key(DeploymentEvent::at);
             let batch = into_batch(&series, moment.points, moment.logs);
-            Step { bucket: Interval { start, end: start + resolution }, events, batch }
+            Step {
+                bucket: Interval {
+                    start,
+                    end: start + resolution,
+                },
+                events,
+                batch,
+            }
         })
     }
 

@@ -72,25 +72,40 @@ pub struct PartialSuccess {
 
 /// A series of remote write, as Prometheus labels it.
 pub fn series(labels: &[(&str, &str)], value: f64, at: Timestamp) -> TimeSeries {
-    let label =
-        |(name, value): &(&str, &str)| Label { name: (*name).into(), value: (*value).into() };
+    let label = |(name, value): &(&str, &str)| Label {
+        name: (*name).into(),
+        value: (*value).into(),
+    };
     TimeSeries {
         labels: labels.iter().map(label).collect(),
-        samples: vec![Sample { value, timestamp: at.millis() }],
+        samples: vec![Sample {
+            value,
+            timestamp: at.millis(),
+        }],
     }
 }
 
 /// The CPU of a host of the service, as Prometheus sends it.
 pub fn cpu_series(host: &str, value: f64, at: Timestamp) -> TimeSeries {
     series(
-        &[("__name__", "cpu_busy_ratio"), ("instance", host), ("job", "checkout")],
+        &[
+            ("__name__", "cpu_busy_ratio"),
+            ("instance", host),
+            ("job", "checkout"),
+        ],
         value,
         at,
     )
 }
 
 pub fn write_request(series: Vec<TimeSeries>) -> Vec<u8> {
-    snappy(&WriteRequest { series, metadata: Vec::new() }.encode_to_vec())
+    snappy(
+        &WriteRequest {
+            series,
+            metadata: Vec::new(),
+        }
+        .encode_to_vec(),
+    )
 }
 
 pub fn snappy(bytes: &[u8]) -> Vec<u8> {
@@ -104,13 +119,22 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn attribute(key: &str, value: &str) -> KeyValue {
-    let value = Some(AnyValue { value: Some(any_value::Value::StringValue(value.to_owned())) });
-    KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
+    let value = Some(AnyValue {
+        value: Some(any_value::Value::StringValue(value.to_owned())),
+    });
+    KeyValue {
+        key: key.to_owned(),
+        value,
+        ..KeyValue::default()
+    }
 }
 
 fn resource(host: &str) -> Option<Resource> {
     Some(Resource {
-        attributes: vec![attribute("service.name", "checkout"), attribute("host.name", host)],
+        attributes: vec![
+            attribute("service.name", "checkout"),
+            attribute("host.name", host),
+        ],
         ..Resource::default()
     })
 }
@@ -124,13 +148,18 @@ pub fn otlp_cpu(host: &str, value: f64, at: Timestamp) -> ExportMetricsServiceRe
     };
     let metric = Metric {
         name: "cpu_busy_ratio".to_owned(),
-        data: Some(metric::Data::Gauge(Gauge { data_points: vec![point] })),
+        data: Some(metric::Data::Gauge(Gauge {
+            data_points: vec![point],
+        })),
         ..Metric::default()
     };
     ExportMetricsServiceRequest {
         resource_metrics: vec![ResourceMetrics {
             resource: resource(host),
-            scope_metrics: vec![ScopeMetrics { metrics: vec![metric], ..ScopeMetrics::default() }],
+            scope_metrics: vec![ScopeMetrics {
+                metrics: vec![metric],
+                ..ScopeMetrics::default()
+            }],
             ..ResourceMetrics::default()
         }],
     }
@@ -161,7 +190,9 @@ pub fn otlp_logs(
         time_unix_nano: at.nanos() as u64,
         severity_number: severity,
         body: Some(AnyValue {
-            value: Some(any_value::Value::StringValue("the payment failed".to_owned())),
+            value: Some(any_value::Value::StringValue(
+                "the payment failed".to_owned(),
+            )),
         }),
         ..LogRecord::default()
     };
@@ -184,8 +215,11 @@ pub async fn export_grpc<T: Message + Default + 'static>(
     compression: Option<CompressionEncoding>,
     request: T,
 ) -> Result<ExportResponse, Status> {
-    let channel =
-        Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    let channel = Endpoint::from_shared(format!("http://{address}"))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
     let mut client = tonic::client::Grpc::new(channel);
     if let Some(compression) = compression {
         client = client.send_compressed(compression);
@@ -197,7 +231,10 @@ pub async fn export_grpc<T: Message + Default + 'static>(
         other => panic!("no signal {other}"),
     });
     let codec = ProstCodec::<T, ExportResponse>::default();
-    client.unary(Request::new(request), path, codec).await.map(tonic::Response::into_inner)
+    client
+        .unary(Request::new(request), path, codec)
+        .await
+        .map(tonic::Response::into_inner)
 }
 
 /// Sends raw bytes as the message of an export of metrics.
@@ -205,8 +242,11 @@ pub async fn export_bytes(
     address: std::net::SocketAddr,
     message: &'static [u8],
 ) -> Result<Bytes, Status> {
-    let channel =
-        Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    let channel = Endpoint::from_shared(format!("http://{address}"))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.unwrap();
     let path = http::uri::PathAndQuery::from_static(
@@ -214,5 +254,8 @@ pub async fn export_bytes(
     );
     let codec = sluice::serve::codec::BytesCodec;
     let request = Request::new(Bytes::from_static(message));
-    client.unary(request, path, codec).await.map(tonic::Response::into_inner)
+    client
+        .unary(request, path, codec)
+        .await
+        .map(tonic::Response::into_inner)
 }

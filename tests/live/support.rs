@@ -75,7 +75,12 @@ impl Rig {
             clock: Clock::Manual(Arc::clone(&clock)),
         };
         let server = Server::start(settings).await.expect("free ports are found");
-        Self { at: *server.addresses(), changes: server.changes(), server, clock }
+        Self {
+            at: *server.addresses(),
+            changes: server.changes(),
+            server,
+            clock,
+        }
     }
 
     pub fn now(&self) -> Timestamp {
@@ -84,7 +89,8 @@ impl Rig {
 
     /// Lets time pass, and the core take notice.
     pub async fn pass(&self, seconds: i64) {
-        self.clock.fetch_add(Span::from_seconds(seconds).nanos(), Ordering::AcqRel);
+        self.clock
+            .fetch_add(Span::from_seconds(seconds).nanos(), Ordering::AcqRel);
         self.server.tick().await.expect("the core lives");
     }
 
@@ -102,7 +108,9 @@ impl Rig {
     }
 
     pub async fn gates(&self) -> GatesClient<Channel> {
-        sluice::serve::client::connect(&self.at.grpc.to_string()).await.unwrap()
+        sluice::serve::client::connect(&self.at.grpc.to_string())
+            .await
+            .unwrap()
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -126,7 +134,8 @@ impl Rig {
     pub async fn metric(&self, series: &str) -> Option<f64> {
         let text = self.get("/metrics").await.text();
         let line = text.lines().find(|line| {
-            line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' '))
+            line.strip_prefix(series)
+                .is_some_and(|rest| rest.starts_with(' '))
         })?;
         line.rsplit(' ').next()?.parse().ok()
     }
@@ -143,7 +152,10 @@ impl Answer {
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name));
+        let found = self
+            .headers
+            .iter()
+            .find(|(header, _)| header.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 }
@@ -174,13 +186,27 @@ pub async fn http(
     drop(stream.write_all(body).await);
     let mut answer = Vec::new();
     drop(stream.read_to_end(&mut answer).await);
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("an HTTP answer");
+    let end = answer
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .expect("an HTTP answer");
     let head = String::from_utf8(answer[..end].to_vec()).unwrap();
     let mut lines = head.lines();
-    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let status = lines
+        .next()
+        .unwrap()
+        .split(' ')
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
     let headers = lines
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
-    Answer { status, headers, body: answer[end + 4..].to_vec() }
+    Answer {
+        status,
+        headers,
+        body: answer[end + 4..].to_vec(),
+    }
 }

@@ -116,7 +116,7 @@ mod tests {
         pairs.iter().map(change).collect()
     }
 
-    /// Effect and error computed by a least-squares routine of NumPy.
+    /// Effect and error computed by an independent least-squares routine.
     #[test]
     fn effect_and_error_agree_with_an_independent_regression() {
         for (hosts, effect, error, freedom) in [

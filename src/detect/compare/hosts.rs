@@ -126,7 +126,7 @@ impl HostsTest {
             let number = Number {
                 value: reading.value,
                 exposure: reading.exposure,
-                number: self.working.of(*reading),
+                scaled: self.working.of(*reading),
             };
             self.slots[index].take(&self.working, self.clip, number, middle);
         }

@@ -46,7 +46,8 @@ pub(super) struct Sums {
 pub(super) struct Number {
     pub(super) value: f64,
     pub(super) exposure: f64,
-    pub(super) number: f64,
+    /// On the working scale.
+    pub(super) scaled: f64,
 }
 
 impl Sums {
@@ -92,7 +93,7 @@ impl Slot {
                 ..Sums::default()
             };
         }
-        let plain = number.number - middle;
+        let plain = number.scaled - middle;
         if !plain.is_finite() {
             return Sums::default();
         }
@@ -103,7 +104,7 @@ impl Slot {
             count: 1.0,
             sum: clipped,
             plain,
-            level: number.number,
+            level: number.scaled,
             wiggle: if wiggle.is_finite() { wiggle } else { 0.0 },
         }
     }
@@ -161,7 +162,7 @@ pub(super) fn learn(
             let number = Number {
                 value: f64::from(value.0),
                 exposure: f64::from(value.1),
-                number: *number,
+                scaled: *number,
             };
             let sums = slot.sums(working, clip, number, *middle);
             slot.before.add(&sums);

@@ -17,7 +17,7 @@ pub(super) fn median(values: &mut [f64]) -> Option<f64> {
     }
     let (below, upper, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
     let upper = *upper;
-    if below.len() == middle && values.len() % 2 == 0 {
+    if below.len() == middle && values.len().is_multiple_of(2) {
         let lower = values[..middle]
             .iter()
             .copied()
