@@ -30,7 +30,7 @@ const PAST_SAMPLES_MIN: usize = 12;
 /// Share of the usual number of samples that makes a past.
 const PAST_SHARE_MIN: f64 = 0.5;
 /// Most values of the past that are read for one metric.
-const PAST_VALUES_MAX: usize = 400_000;
+const PAST_VALUES_MAX: usize = 360_000;
 /// Most buckets of the past that are read.
 const PAST_BUCKETS_MAX: usize = 2_160;
 /// How long missing one-box hosts are waited for after the grace.

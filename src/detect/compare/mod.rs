@@ -24,6 +24,7 @@ mod presence;
 mod reading;
 mod report;
 mod scale;
+mod slot;
 mod terms;
 
 #[cfg(test)]

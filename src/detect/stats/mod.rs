@@ -7,7 +7,7 @@ pub(super) use rolling::RollingMedian;
 pub(super) use student::student_quantile;
 
 /// Makes the median absolute deviation an estimate of a normal standard deviation.
-const MAD_TO_SIGMA: f64 = 1.4826;
+pub(super) const MAD_TO_SIGMA: f64 = 1.4826;
 
 /// The median of the values, which are reordered; `None` without values. NaN must not be among them.
 pub(super) fn median(values: &mut [f64]) -> Option<f64> {
