@@ -169,6 +169,10 @@ struct Found {
 
 impl Found {
     fn look(&mut self, path: &Path) -> Result<(), RecordingError> {
+        if !path.exists() {
+            let problem = "there is no such file or directory";
+            return Err(RecordingError::File(FileError::new(path, problem)));
+        }
         if !path.is_dir() {
             let format = files::format(path).map_err(RecordingError::File)?;
             self.data.push((path.to_path_buf(), format));
