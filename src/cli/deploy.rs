@@ -164,11 +164,18 @@ async fn step(arguments: StepArguments) -> Result<Verdict, AskError> {
         step: arguments.step,
         outcome: outcome.into(),
     };
-    answer(connect(&arguments.server).await?.report_step(request).await?)
+    answer(
+        connect(&arguments.server)
+            .await?
+            .report_step(request)
+            .await?,
+    )
 }
 
 async fn end(arguments: EndArguments) -> Result<Verdict, AskError> {
-    let request = pb::EndRequest { deployment: arguments.deployment };
+    let request = pb::EndRequest {
+        deployment: arguments.deployment,
+    };
     answer(connect(&arguments.server).await?.end(request).await?)
 }
 
@@ -176,7 +183,9 @@ async fn connect(
     arguments: &ServerArguments,
 ) -> Result<pb::gates_client::GatesClient<tonic::transport::Channel>, AskError> {
     let server = &arguments.server;
-    client::connect(server).await.map_err(|error| away(server, &error))
+    client::connect(server)
+        .await
+        .map_err(|error| away(server, &error))
 }
 
 fn answer(response: tonic::Response<pb::Verdict>) -> Result<Verdict, AskError> {

@@ -35,7 +35,12 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// What is logged to stderr: error, warn, info, debug, or a filter like sluice=debug
-    #[arg(long, env = "SLUICE_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(
+        long,
+        env = "SLUICE_LOG",
+        default_value = "info",
+        value_name = "FILTER"
+    )]
     log: String,
 }
 
@@ -55,8 +60,11 @@ pub(super) fn run(arguments: Arguments) -> u8 {
             return exit::ERROR;
         }
     };
-    let settings =
-        Settings { plan: Arc::new(plan), data_dir: arguments.data_dir, clock: Clock::System };
+    let settings = Settings {
+        plan: Arc::new(plan),
+        data_dir: arguments.data_dir,
+        clock: Clock::System,
+    };
     let code = runtime.block_on(serve(settings));
     runtime.shutdown_timeout(THREADS_PATIENCE);
     code
@@ -91,16 +99,20 @@ fn log_to_stderr(filter: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
 
 async fn serve(settings: Settings) -> u8 {
     // The signals are caught before anybody is told that the engine runs.
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
         print::error(&"signals cannot be caught");
         return exit::ERROR;
     };
     let server = match Server::start(settings).await {
         Ok(server) => server,
         Err(error) => {
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            let cause = error
+                .source()
+                .map(|cause| format!(": {cause}"))
+                .unwrap_or_default();
             print::error(&format!("{error}{cause}"));
             return exit::ERROR;
         }
@@ -125,7 +137,12 @@ async fn serve(settings: Settings) -> u8 {
 fn announce(addresses: &Addresses) {
     // The engine serves, whether or not anybody reads this.
     drop(writeln!(stdout(), "listening {addresses}"));
-    let Addresses { grpc, http, otlp_grpc, otlp_http } = addresses;
+    let Addresses {
+        grpc,
+        http,
+        otlp_grpc,
+        otlp_http,
+    } = addresses;
     drop(writeln!(
         stderr(),
         "sluice {} is ready: web page, remote write and metrics at http://{http}, gates at {grpc}, \

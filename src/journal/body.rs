@@ -109,7 +109,9 @@ impl Encoding {
 
     /// The encoding of a code, if there is one.
     pub fn from_code(code: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|encoding| encoding.code() == code)
+        Self::ALL
+            .into_iter()
+            .find(|encoding| encoding.code() == code)
     }
 
     /// Its name in a `Content-Encoding` header.
@@ -131,7 +133,9 @@ impl Encoding {
         if name.eq_ignore_ascii_case("x-gzip") {
             return Some(Self::Gzip);
         }
-        Self::ALL.into_iter().find(|encoding| name.eq_ignore_ascii_case(encoding.name()))
+        Self::ALL
+            .into_iter()
+            .find(|encoding| name.eq_ignore_ascii_case(encoding.name()))
     }
 }
 

@@ -10,6 +10,10 @@ pub const ENTRY_BYTES_MAX: usize = 1 << 30;
 
 /// One input of the core.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "entries are taken one at a time, never stored"
+)]
 pub enum Entry {
     /// The body of an accepted request.
     Batch(Body),
@@ -77,7 +81,11 @@ impl Entry {
                 let encoding = Encoding::from_code(encoding)
                     .ok_or_else(|| format!("the batch has the unknown encoding {encoding}"))?;
                 let bytes = Bytes::from(payload).slice(2..);
-                Ok(Self::Batch(Body { format, encoding, bytes }))
+                Ok(Self::Batch(Body {
+                    format,
+                    encoding,
+                    bytes,
+                }))
             }
             Self::DEPLOYMENT => serde_json::from_slice(&payload)
                 .map(Self::Deployment)

@@ -59,11 +59,23 @@ impl fmt::Display for JournalError {
             Self::NotAJournal { path } => {
                 write!(f, "{} is not a journal of this version", path.display())
             }
-            Self::Damaged { path, offset, problem } => {
-                write!(f, "{} is damaged at byte {offset}: {problem}", path.display())
+            Self::Damaged {
+                path,
+                offset,
+                problem,
+            } => {
+                write!(
+                    f,
+                    "{} is damaged at byte {offset}: {problem}",
+                    path.display()
+                )
             }
             Self::BadEntry { path, problem } => {
-                write!(f, "an input cannot be written to {}: {problem}", path.display())
+                write!(
+                    f,
+                    "an input cannot be written to {}: {problem}",
+                    path.display()
+                )
             }
             Self::Closed { path } => write!(
                 f,

@@ -27,6 +27,10 @@ pub struct Reader<R> {
 }
 
 /// What was read where a frame should be.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "frames are taken one at a time, never stored"
+)]
 enum Frame {
     Whole(Entry),
     End,
@@ -39,11 +43,14 @@ impl Reader<BufReader<File>> {
     /// # Errors
     /// The file cannot be read, or is not a journal of this version.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
-        let file = File::options().read(true).open(path).map_err(|error| JournalError::Io {
-            path: path.to_owned(),
-            action: "open",
-            error,
-        })?;
+        let file = File::options()
+            .read(true)
+            .open(path)
+            .map_err(|error| JournalError::Io {
+                path: path.to_owned(),
+                action: "open",
+                error,
+            })?;
         Self::new(BufReader::new(file), path)
     }
 }
@@ -86,8 +93,10 @@ impl<R: BufRead> Reader<R> {
             return Ok(Frame::Torn);
         };
         let [l0, l1, l2, l3, kind, c0, c1, c2, c3, ..] = header;
-        let (payload_len, payload_crc) =
-            (u32::from_le_bytes([l0, l1, l2, l3]), u32::from_le_bytes([c0, c1, c2, c3]));
+        let (payload_len, payload_crc) = (
+            u32::from_le_bytes([l0, l1, l2, l3]),
+            u32::from_le_bytes([c0, c1, c2, c3]),
+        );
         if header != entry::header(payload_len, kind, payload_crc) {
             // A file system may have given the file its length, but not yet its bytes.
             if header.iter().all(|byte| *byte == 0) && self.rest_is_zero()? {
@@ -109,8 +118,7 @@ impl<R: BufRead> Reader<R> {
                 Err(self.damaged("the checksum of an entry is wrong".to_owned()))
             };
         }
-        let entry =
-            Entry::from_payload(kind, payload).map_err(|problem| self.damaged(problem))?;
+        let entry = Entry::from_payload(kind, payload).map_err(|problem| self.damaged(problem))?;
         self.offset += HEADER_BYTES as u64 + u64::from(payload_len);
         Ok(Frame::Whole(entry))
     }
@@ -119,7 +127,12 @@ impl<R: BufRead> Reader<R> {
     /// what is asked for.
     fn read_up_to(&mut self, len: usize) -> Result<Vec<u8>, JournalError> {
         let mut bytes = Vec::new();
-        match self.source.by_ref().take(len as u64).read_to_end(&mut bytes) {
+        match self
+            .source
+            .by_ref()
+            .take(len as u64)
+            .read_to_end(&mut bytes)
+        {
             Ok(_) => Ok(bytes),
             Err(error) => Err(self.failed(error)),
         }
@@ -150,11 +163,19 @@ impl<R: BufRead> Reader<R> {
     }
 
     fn damaged(&self, problem: String) -> JournalError {
-        JournalError::Damaged { path: self.path.clone(), offset: self.offset, problem }
+        JournalError::Damaged {
+            path: self.path.clone(),
+            offset: self.offset,
+            problem,
+        }
     }
 
     fn failed(&self, error: io::Error) -> JournalError {
-        JournalError::Io { path: self.path.clone(), action: "read", error }
+        JournalError::Io {
+            path: self.path.clone(),
+            action: "read",
+            error,
+        }
     }
 }
 
@@ -168,7 +189,11 @@ impl<R: BufRead> Iterator for Reader<R> {
         match self.frame() {
             Ok(Frame::Whole(entry)) => return Some(Ok(entry)),
             Ok(Frame::End) => {}
-            Ok(Frame::Torn) => self.torn = Some(TornTail { offset: self.offset }),
+            Ok(Frame::Torn) => {
+                self.torn = Some(TornTail {
+                    offset: self.offset,
+                });
+            }
             Err(error) => {
                 self.done = true;
                 return Some(Err(error));
@@ -216,7 +241,10 @@ mod tests {
                 weight: 0.25,
                 hotfix: None,
             })),
-            Entry::Deployment(DeploymentEvent::End(End { at, deployment: "d1".to_owned() })),
+            Entry::Deployment(DeploymentEvent::End(End {
+                at,
+                deployment: "d1".to_owned(),
+            })),
             Entry::Tick(Timestamp::MIN),
         ]
     }
@@ -229,7 +257,12 @@ mod tests {
         }
         writer.flush().unwrap();
         let mut bytes = Vec::new();
-        File::options().read(true).open(writer.path()).unwrap().read_to_end(&mut bytes).unwrap();
+        File::options()
+            .read(true)
+            .open(writer.path())
+            .unwrap()
+            .read_to_end(&mut bytes)
+            .unwrap();
         assert_eq!(bytes.len() as u64, writer.len_bytes());
         bytes
     }
@@ -265,11 +298,23 @@ mod tests {
             ends.push(write(&entries()[..count]).len());
         }
         for len in 0..bytes.len() {
-            let whole = ends.iter().filter(|end| **end <= len).count().saturating_sub(1);
+            let whole = ends
+                .iter()
+                .filter(|end| **end <= len)
+                .count()
+                .saturating_sub(1);
             let (read, torn, failure) = read(&bytes[..len]);
-            assert_eq!((read.as_slice(), failure), (&entries()[..whole], None), "{len}");
+            assert_eq!(
+                (read.as_slice(), failure),
+                (&entries()[..whole], None),
+                "{len}"
+            );
             let start = if len < MAGIC.len() { 0 } else { ends[whole] };
-            assert_eq!(torn, (!ends.contains(&len)).then_some(start as u64), "{len}");
+            assert_eq!(
+                torn,
+                (!ends.contains(&len)).then_some(start as u64),
+                "{len}"
+            );
         }
     }
 
@@ -290,7 +335,10 @@ mod tests {
             damaged[position] ^= 0x10;
             let (read, _, failure) = read(&damaged);
             let failure = failure.unwrap_or_else(|| panic!("{position} is not noticed"));
-            assert!(failure.starts_with("a.journal is damaged at byte "), "{failure}");
+            assert!(
+                failure.starts_with("a.journal is damaged at byte "),
+                "{failure}"
+            );
             assert_eq!(read, entries()[..read.len()], "{position}");
         }
     }
@@ -299,7 +347,10 @@ mod tests {
     fn another_file_is_not_taken_for_a_journal() {
         for bytes in [&b"timestamp,metric,value\n"[..], b"SLUICEJ9", b"x"] {
             let (_, _, failure) = read(bytes);
-            assert_eq!(failure.as_deref(), Some("a.journal is not a journal of this version"));
+            assert_eq!(
+                failure.as_deref(),
+                Some("a.journal is not a journal of this version")
+            );
         }
     }
 
@@ -308,13 +359,20 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         for run in 0..3 {
             let mut writer = Writer::create(directory.path()).unwrap();
-            assert!(Writer::create(directory.path()).is_err(), "a second writer is locked out");
-            writer.append(&Entry::Tick(Timestamp::from_seconds(run))).unwrap();
+            assert!(
+                Writer::create(directory.path()).is_err(),
+                "a second writer is locked out"
+            );
+            writer
+                .append(&Entry::Tick(Timestamp::from_seconds(run)))
+                .unwrap();
         }
         for (name, run) in [("inputs.1", 0), ("inputs.2", 1), ("inputs", 2)] {
             let path = directory.path().join(format!("{name}.journal"));
-            let entries: Vec<Entry> =
-                Reader::open(&path).unwrap().collect::<Result<_, _>>().unwrap();
+            let entries: Vec<Entry> = Reader::open(&path)
+                .unwrap()
+                .collect::<Result<_, _>>()
+                .unwrap();
             assert_eq!(entries, [Entry::Tick(Timestamp::from_seconds(run))]);
         }
     }

@@ -40,7 +40,11 @@ impl Writer {
     pub fn create(directory: &Path) -> Result<Self, JournalError> {
         let failed = |action, path: &Path| {
             let path = path.to_owned();
-            move |error| JournalError::Io { path, action, error }
+            move |error| JournalError::Io {
+                path,
+                action,
+                error,
+            }
         };
         fs::create_dir_all(directory).map_err(failed("make the directory", directory))?;
         let lock = Self::lock(&directory.join("lock"))?;
@@ -82,13 +86,18 @@ impl Writer {
     /// back; where even that fails, every later call fails too.
     pub fn append(&mut self, entry: &Entry) -> Result<(), JournalError> {
         if !self.usable {
-            return Err(JournalError::Closed { path: self.path.clone() });
+            return Err(JournalError::Closed {
+                path: self.path.clone(),
+            });
         }
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_BYTES_KEPT);
         entry
             .frame(&mut self.buffer)
-            .map_err(|problem| JournalError::BadEntry { path: self.path.clone(), problem })?;
+            .map_err(|problem| JournalError::BadEntry {
+                path: self.path.clone(),
+                problem,
+            })?;
         if let Err(error) = self.file.write_all(&self.buffer) {
             self.usable = self.take_back().is_ok();
             return Err(self.failed("write", error));
@@ -102,12 +111,37 @@ impl Writer {
     /// # Errors
     /// The file system refuses.
     pub fn flush(&mut self) -> Result<(), JournalError> {
-        self.file.sync_data().map_err(|error| self.failed("flush", error))
+        self.file
+            .sync_data()
+            .map_err(|error| self.failed("flush", error))
+    }
+
+    /// A writer that never finds room.
+    #[cfg(all(test, target_os = "linux"))]
+    pub(crate) fn on_a_full_disk() -> Self {
+        let path = PathBuf::from("/dev/full");
+        let open = || {
+            OpenOptions::new()
+                .write(true)
+                .open(&path)
+                .expect("linux has /dev/full")
+        };
+        Self {
+            file: open(),
+            whole_len: 0,
+            usable: true,
+            buffer: Vec::new(),
+            _lock: open(),
+            path,
+        }
     }
 
     fn lock(path: &Path) -> Result<File, JournalError> {
-        let failed =
-            |error| JournalError::Io { path: path.to_owned(), action: "lock", error };
+        let failed = |error| JournalError::Io {
+            path: path.to_owned(),
+            action: "lock",
+            error,
+        };
         let file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -116,7 +150,9 @@ impl Writer {
             .map_err(failed)?;
         match file.try_lock() {
             Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => Err(JournalError::Locked { path: path.to_owned() }),
+            Err(TryLockError::WouldBlock) => Err(JournalError::Locked {
+                path: path.to_owned(),
+            }),
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
     }
@@ -127,7 +163,11 @@ impl Writer {
     }
 
     fn failed(&self, action: &'static str, error: io::Error) -> JournalError {
-        JournalError::Io { path: self.path.clone(), action, error }
+        JournalError::Io {
+            path: self.path.clone(),
+            action,
+            error,
+        }
     }
 }
 
@@ -139,5 +179,30 @@ fn free_name(directory: &Path) -> io::Result<PathBuf> {
             return Ok(name);
         }
         number += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_failed_write_closes_the_journal_when_it_cannot_be_taken_back() {
+        use super::*;
+        use crate::event::Timestamp;
+
+        let mut writer = Writer::on_a_full_disk();
+        let tick = Entry::Tick(Timestamp::MIN);
+        assert!(matches!(
+            writer.append(&tick),
+            Err(JournalError::Io {
+                action: "write",
+                ..
+            })
+        ));
+        assert!(matches!(
+            writer.append(&tick),
+            Err(JournalError::Closed { .. })
+        ));
+        assert_eq!(writer.len_bytes(), 0);
     }
 }

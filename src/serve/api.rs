@@ -69,9 +69,11 @@ pub(super) fn routes(shared: Arc<Shared>) -> Router {
 async fn index(State(shared): State<Arc<Shared>>) -> Response {
     match shared.published().board() {
         Ok(board) => Html(page::render(&board, shared.clock.now())).into_response(),
-        Err(Stopped) => {
-            (StatusCode::SERVICE_UNAVAILABLE, Html(page::stopped().to_owned())).into_response()
-        }
+        Err(Stopped) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Html(page::stopped().to_owned()),
+        )
+            .into_response(),
     }
 }
 
@@ -83,16 +85,24 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
 async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     match shared.ready() {
         Ok(()) => "ready\n".into_response(),
-        Err(reason) => {
-            (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")).into_response()
-        }
+        Err(reason) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("not ready: {reason}\n"),
+        )
+            .into_response(),
     }
 }
 
 async fn list(State(shared): State<Arc<Shared>>) -> Result<Response, ApiError> {
-    let board = shared.published().board().map_err(|Stopped| ApiError::Stopped)?;
-    let deployments: Vec<Document<'_>> =
-        board.newest_first().into_iter().map(|deployment| Document::of(deployment)).collect();
+    let board = shared
+        .published()
+        .board()
+        .map_err(|Stopped| ApiError::Stopped)?;
+    let deployments: Vec<Document<'_>> = board
+        .newest_first()
+        .into_iter()
+        .map(|deployment| Document::of(deployment))
+        .collect();
     Ok(Json(json!({ "deployments": deployments })).into_response())
 }
 
@@ -137,7 +147,14 @@ async fn end(
     body: Body,
 ) -> Result<Response, ApiError> {
     fields::nothing(&read_body(&headers, body, BODY_BYTES_MAX).await?)?;
-    tell(&shared, DeploymentEvent::End(End { at: Timestamp::MIN, deployment })).await
+    tell(
+        &shared,
+        DeploymentEvent::End(End {
+            at: Timestamp::MIN,
+            deployment,
+        }),
+    )
+    .await
 }
 
 async fn tell(shared: &Shared, event: DeploymentEvent) -> Result<Response, ApiError> {
@@ -162,7 +179,10 @@ fn withheld(id: &str) -> Response {
 
 impl<'a> Document<'a> {
     fn of(deployment: &'a Deployment) -> Self {
-        Self { verdict: &deployment.verdict, progress: deployment.progress() }
+        Self {
+            verdict: &deployment.verdict,
+            progress: deployment.progress(),
+        }
     }
 }
 
@@ -194,11 +214,17 @@ impl IntoResponse for ApiError {
             Self::Http(refusal) => (refusal.status, None, refusal.message),
             Self::NotFound(deployment) => {
                 let refusal = Refusal::UnknownDeployment { deployment };
-                (StatusCode::NOT_FOUND, Some("deployment".to_owned()), refusal.to_string())
+                (
+                    StatusCode::NOT_FOUND,
+                    Some("deployment".to_owned()),
+                    refusal.to_string(),
+                )
             }
-            Self::Stopped | Self::Event(EventError::Unavailable(Unavailable::Stopped)) => {
-                (StatusCode::SERVICE_UNAVAILABLE, None, Unavailable::Stopped.to_string())
-            }
+            Self::Stopped | Self::Event(EventError::Unavailable(Unavailable::Stopped)) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                None,
+                Unavailable::Stopped.to_string(),
+            ),
             Self::Event(EventError::Unavailable(reason)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, None, reason.to_string())
             }
@@ -209,7 +235,11 @@ impl IntoResponse for ApiError {
                     RefusalKind::Exists | RefusalKind::Conflict => StatusCode::CONFLICT,
                     RefusalKind::Exhausted => StatusCode::TOO_MANY_REQUESTS,
                 };
-                (status, Some(refused_field(&refusal).to_owned()), refusal.to_string())
+                (
+                    status,
+                    Some(refused_field(&refusal).to_owned()),
+                    refusal.to_string(),
+                )
             }
         };
         let document = match field {

@@ -15,8 +15,11 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// # Errors
 /// The address makes no sense, or nobody answers there.
 pub async fn connect(server: &str) -> Result<GatesClient<Channel>, tonic::transport::Error> {
-    let url =
-        if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
+    let url = if server.contains("://") {
+        server.to_owned()
+    } else {
+        format!("http://{server}")
+    };
     let channel = Endpoint::from_shared(url)?
         .connect_timeout(CONNECT_PATIENCE)
         .http2_keep_alive_interval(KEEP_ALIVE)

@@ -26,12 +26,16 @@ pub(super) struct Stopwatch(Instant);
 
 impl Clock {
     /// The present.
-    #[expect(clippy::disallowed_methods, reason = "the edge reads the clock, and only here")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the edge reads the clock, and only here"
+    )]
     pub fn now(&self) -> Timestamp {
         match self {
             Self::System => {
-                let since_epoch =
-                    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+                let since_epoch = SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or(Duration::ZERO);
                 Timestamp::from_nanos(i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX))
             }
             Self::Manual(nanos) => Timestamp::from_nanos(nanos.load(Ordering::Acquire)),
@@ -41,7 +45,10 @@ impl Clock {
 
 impl Stopwatch {
     /// Starts to measure.
-    #[expect(clippy::disallowed_methods, reason = "the edge reads the clock, and only here")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the edge reads the clock, and only here"
+    )]
     pub(super) fn start() -> Self {
         Self(Instant::now())
     }

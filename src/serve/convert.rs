@@ -21,7 +21,10 @@ pub fn timestamp_to_pb(at: Timestamp) -> PbTimestamp {
 
 /// An instant of the protocol; what is out of range becomes the nearest end.
 pub fn timestamp_from_pb(at: &PbTimestamp) -> Timestamp {
-    let nanos = at.seconds.saturating_mul(NANOS_PER_SECOND).saturating_add(i64::from(at.nanos));
+    let nanos = at
+        .seconds
+        .saturating_mul(NANOS_PER_SECOND)
+        .saturating_add(i64::from(at.nanos));
     Timestamp::from_nanos(nanos)
 }
 
@@ -64,11 +67,13 @@ pub fn verdict_from_pb(verdict: pb::Verdict) -> Result<Verdict, String> {
         pb::VerdictState::NoData => VerdictState::NoData,
         pb::VerdictState::Fail => VerdictState::Fail,
         pb::VerdictState::Unspecified => {
-            return Err(format!("the server answers with the unknown verdict {}", verdict.verdict));
+            return Err(format!(
+                "the server answers with the unknown verdict {}",
+                verdict.verdict
+            ));
         }
     };
-    let instant =
-        |at: &Option<PbTimestamp>| at.as_ref().map_or(Timestamp::MIN, timestamp_from_pb);
+    let instant = |at: &Option<PbTimestamp>| at.as_ref().map_or(Timestamp::MIN, timestamp_from_pb);
     Ok(Verdict {
         at: instant(&verdict.at),
         since: instant(&verdict.since),
@@ -82,7 +87,11 @@ pub fn verdict_from_pb(verdict: pb::Verdict) -> Result<Verdict, String> {
         config_digest: verdict.config_digest,
         is_final: verdict.r#final,
         reasons: verdict.reasons,
-        checks: verdict.checks.into_iter().map(check_from_pb).collect::<Result<_, _>>()?,
+        checks: verdict
+            .checks
+            .into_iter()
+            .map(check_from_pb)
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -145,7 +154,10 @@ fn check_from_pb(report: pb::CheckEvidence) -> Result<CheckReport, String> {
         observed: report.observed,
         expected: report.expected,
         effect: report.effect,
-        interval: report.interval_low.zip(report.interval_high).map(|(low, high)| [low, high]),
+        interval: report
+            .interval_low
+            .zip(report.interval_high)
+            .map(|(low, high)| [low, high]),
         detectable: report.detectable,
         hosts: report.hosts,
         first_breach: report.first_breach.as_ref().map(timestamp_from_pb),
@@ -164,9 +176,14 @@ fn basis_name(basis: Basis) -> &'static str {
 }
 
 fn basis_from_name(name: &str) -> Option<Basis> {
-    [Basis::Exchangeable, Basis::GaussianHosts, Basis::Model, Basis::Slo]
-        .into_iter()
-        .find(|basis| basis_name(*basis) == name)
+    [
+        Basis::Exchangeable,
+        Basis::GaussianHosts,
+        Basis::Model,
+        Basis::Slo,
+    ]
+    .into_iter()
+    .find(|basis| basis_name(*basis) == name)
 }
 
 #[cfg(test)]
@@ -205,7 +222,12 @@ mod tests {
             reasons: vec!["because".to_owned()],
             checks: vec![
                 report.clone(),
-                CheckReport { basis: None, interval: None, first_breach: None, ..report },
+                CheckReport {
+                    basis: None,
+                    interval: None,
+                    first_breach: None,
+                    ..report
+                },
             ],
         }
     }
@@ -219,14 +241,22 @@ mod tests {
             VerdictState::NoData,
             VerdictState::Fail,
         ] {
-            let verdict = Verdict { verdict: state, ..verdict() };
+            let verdict = Verdict {
+                verdict: state,
+                ..verdict()
+            };
             assert_eq!(verdict_from_pb(verdict_to_pb(&verdict)), Ok(verdict));
         }
     }
 
     #[test]
     fn basis_has_the_same_name_in_every_protocol() {
-        for basis in [Basis::Exchangeable, Basis::GaussianHosts, Basis::Model, Basis::Slo] {
+        for basis in [
+            Basis::Exchangeable,
+            Basis::GaussianHosts,
+            Basis::Model,
+            Basis::Slo,
+        ] {
             let json = serde_json::to_string(&basis).unwrap();
             assert_eq!(json, format!("{:?}", basis_name(basis)));
         }
@@ -235,7 +265,10 @@ mod tests {
     #[test]
     fn an_unknown_verdict_is_no_verdict() {
         for state in [0, 99] {
-            let unknown = pb::Verdict { verdict: state, ..verdict_to_pb(&verdict()) };
+            let unknown = pb::Verdict {
+                verdict: state,
+                ..verdict_to_pb(&verdict())
+            };
             assert!(verdict_from_pb(unknown).is_err());
         }
     }

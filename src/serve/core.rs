@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::published::{Deployment, Published, Stats};
 use crate::{
@@ -117,18 +117,25 @@ impl Core {
             ids: 0,
         };
         let board = Arc::clone(&published);
-        thread::Builder::new().name("core".to_owned()).spawn(move || {
-            let end = if let Ok(()) = catch_unwind(AssertUnwindSafe(|| worker.run(inbox))) {
-                Ending::Asked
-            } else {
-                error!("the engine stopped: every verdict is withheld, restart it");
-                Ending::Died
-            };
-            board.stop();
-            ending.send_replace(Some(end));
-        })?;
+        thread::Builder::new()
+            .name("core".to_owned())
+            .spawn(move || {
+                let end = if let Ok(()) = catch_unwind(AssertUnwindSafe(|| worker.run(inbox))) {
+                    Ending::Asked
+                } else {
+                    error!("the engine stopped: every verdict is withheld, restart it");
+                    Ending::Died
+                };
+                board.stop();
+                ending.send_replace(Some(end));
+            })?;
         let budget = Arc::new(Semaphore::new(Room::BYTES_MAX / PERMIT_BYTES));
-        Ok(Self { commands, budget, published, ended })
+        Ok(Self {
+            commands,
+            budget,
+            published,
+            ended,
+        })
     }
 
     /// What the core has published.
@@ -151,7 +158,9 @@ impl Core {
     /// # Errors
     /// There is no room: the sender has to come again.
     pub(super) fn reserve(&self, bytes: usize) -> Result<Room, Unavailable> {
-        let permits = bytes.div_ceil(PERMIT_BYTES).clamp(1, Room::BYTES_MAX / PERMIT_BYTES);
+        let permits = bytes
+            .div_ceil(PERMIT_BYTES)
+            .clamp(1, Room::BYTES_MAX / PERMIT_BYTES);
         let permits = u32::try_from(permits).unwrap_or(u32::MAX);
         Arc::clone(&self.budget)
             .try_acquire_many_owned(permits)
@@ -165,13 +174,25 @@ impl Core {
     /// # Errors
     /// The queue is full, the journal cannot be written, or the engine has stopped: nothing of the
     /// batch was taken.
-    pub(super) async fn batch(&self, batch: Batch, body: Body, room: Room) -> Result<Dropped, Unavailable> {
+    pub(super) async fn batch(
+        &self,
+        batch: Batch,
+        body: Body,
+        room: Room,
+    ) -> Result<Dropped, Unavailable> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::Batch { batch: Box::new(batch), body, room, reply };
-        self.commands.try_send(command).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => Unavailable::Busy,
-            mpsc::error::TrySendError::Closed(_) => Unavailable::Stopped,
-        })?;
+        let command = Command::Batch {
+            batch: Box::new(batch),
+            body,
+            room,
+            reply,
+        };
+        self.commands
+            .try_send(command)
+            .map_err(|refused| match refused {
+                mpsc::error::TrySendError::Full(_) => Unavailable::Busy,
+                mpsc::error::TrySendError::Closed(_) => Unavailable::Stopped,
+            })?;
         answer.await.unwrap_or(Err(Unavailable::Stopped))
     }
 
@@ -179,10 +200,17 @@ impl Core {
     ///
     /// # Errors
     /// The engine refused the event, or did not take it.
-    pub(super) async fn event(&self, event: DeploymentEvent) -> Result<Arc<Deployment>, EventError> {
+    pub(super) async fn event(
+        &self,
+        event: DeploymentEvent,
+    ) -> Result<Arc<Deployment>, EventError> {
         let (reply, answer) = oneshot::channel();
         let stopped = EventError::Unavailable(Unavailable::Stopped);
-        match self.commands.send_timeout(Command::Event { event, reply }, EVENT_PATIENCE).await {
+        match self
+            .commands
+            .send_timeout(Command::Event { event, reply }, EVENT_PATIENCE)
+            .await
+        {
             Ok(()) => answer.await.unwrap_or(Err(stopped)),
             Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
                 Err(EventError::Unavailable(Unavailable::Busy))
@@ -226,7 +254,10 @@ impl Core {
 
     #[cfg(test)]
     pub(super) async fn panic(&self) {
-        self.commands.send(Command::Panic).await.expect("the core still lives");
+        self.commands
+            .send(Command::Panic)
+            .await
+            .expect("the core still lives");
     }
 }
 
@@ -245,7 +276,12 @@ impl Worker {
     fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
         while let Some(command) = inbox.blocking_recv() {
             match command {
-                Command::Batch { batch, body, room, reply } => {
+                Command::Batch {
+                    batch,
+                    body,
+                    room,
+                    reply,
+                } => {
                     let taken = self.batch(&batch, body);
                     drop((batch, room));
                     // The sender may have left; what was taken is taken.
@@ -254,8 +290,9 @@ impl Worker {
                 Command::Event { event, reply } => drop(reply.send(self.event(event))),
                 Command::Tick { now, reply } => {
                     self.tick(now);
-                    // Nobody may be waiting for it.
-                    let _: Result<(), ()> = reply.send(());
+                    if reply.send(()).is_err() {
+                        debug!("nobody waits for this tick any more");
+                    }
                 }
                 Command::Stop => break,
                 #[cfg(test)]
@@ -273,7 +310,7 @@ impl Worker {
         if batch.series.is_empty() && batch.logs.is_empty() {
             return Ok(Vec::new());
         }
-        self.record(Entry::Batch(body))?;
+        self.record(&Entry::Batch(body))?;
         let before = self.engine.reducer_counters().clone();
         self.engine.step(Input::Batch(batch), &mut self.outputs);
         self.say();
@@ -282,11 +319,16 @@ impl Worker {
 
     fn event(&mut self, event: DeploymentEvent) -> Result<Arc<Deployment>, EventError> {
         let event = recorded(&self.with_id(event)).map_err(|problem| {
-            EventError::Refused(Box::new(Refusal::BadField { field: "event", problem }))
+            EventError::Refused(Box::new(Refusal::BadField {
+                field: "event",
+                problem,
+            }))
         })?;
-        self.record(Entry::Deployment(event.clone())).map_err(EventError::Unavailable)?;
+        self.record(&Entry::Deployment(event.clone()))
+            .map_err(EventError::Unavailable)?;
         let id = event.deployment().to_owned();
-        self.engine.step(Input::Deployment(event), &mut self.outputs);
+        self.engine
+            .step(Input::Deployment(event), &mut self.outputs);
         let gate = self.engine.gates().find(|gate| gate.begin.deployment == id);
         self.published.update(gate.into_iter());
         if let Some(refusal) = self.say() {
@@ -294,15 +336,15 @@ impl Worker {
         }
         match self.published.deployment(&id) {
             Ok(Some(deployment)) => Ok(deployment),
-            Ok(None) | Err(_) => {
-                Err(EventError::Refused(Box::new(Refusal::UnknownDeployment { deployment: id })))
-            }
+            Ok(None) | Err(_) => Err(EventError::Refused(Box::new(Refusal::UnknownDeployment {
+                deployment: id,
+            }))),
         }
     }
 
     fn tick(&mut self, now: Timestamp) {
         // A tick that is not recorded is not taken: time stands still, and no verdict moves.
-        if self.record(Entry::Tick(now)).is_ok() {
+        if self.record(&Entry::Tick(now)).is_ok() {
             let before = self.engine.watermark();
             self.engine.step(Input::Tick(now), &mut self.outputs);
             if self.engine.watermark() != before {
@@ -345,11 +387,11 @@ impl Worker {
         refused
     }
 
-    fn record(&mut self, entry: Entry) -> Result<(), Unavailable> {
+    fn record(&mut self, entry: &Entry) -> Result<(), Unavailable> {
         let Some(journal) = &mut self.journal else {
             return Ok(());
         };
-        journal.append(&entry).map_err(|error| {
+        journal.append(entry).map_err(|error| {
             self.journal_errors += 1;
             if self.journal_errors == 1 || !matches!(error, JournalError::Closed { .. }) {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
@@ -366,7 +408,8 @@ impl Worker {
         };
         while begin.deployment.is_empty() {
             self.ids += 1;
-            let region = begin.region.iter().map(|region| format!("-{region}")).collect::<String>();
+            let region = begin.region.as_ref();
+            let region = region.map_or_else(String::new, |region| format!("-{region}"));
             let id = format!(
                 "{}-{}{region}-{}-{}",
                 begin.service, begin.stage, begin.version, self.ids
@@ -392,7 +435,10 @@ fn dropped(before: &ReducerCounters, after: &ReducerCounters) -> Dropped {
             | LossReason::OverLimit
             | LossReason::Incompatible => reason.name(),
         };
-        dropped.push((name, count - before.losses.get(reason).copied().unwrap_or(0)));
+        dropped.push((
+            name,
+            count - before.losses.get(reason).copied().unwrap_or(0),
+        ));
     }
     let refused = |counters: &ReducerCounters| counters.samples_refused + counters.logs_refused;
     dropped.push(("series_limit", refused(after) - refused(before)));

@@ -5,9 +5,10 @@ use std::fmt::{Display, Write as _};
 use super::{
     core::{QUEUE_COMMANDS_MAX, Room},
     metrics::{Source, SourceMetrics},
+    published::Stats,
     shared::Shared,
 };
-use crate::event::Timestamp;
+use crate::reduce::ReducerCounters;
 
 /// Version 0.0.4 of the text format, which every scraper reads.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -19,10 +20,10 @@ struct Text(String);
 
 /// The name of a family and what a scraper is told of it.
 #[derive(Clone, Copy)]
-struct Family {
-    name: &'static str,
-    kind: &'static str,
-    help: &'static str,
+struct Family<'a> {
+    name: &'a str,
+    kind: &'a str,
+    help: &'a str,
 }
 
 /// Renders all metrics.
@@ -35,23 +36,48 @@ pub(super) fn render(shared: &Shared) -> String {
 }
 
 fn about(text: &mut Text, shared: &Shared) {
-    text.family(gauge("sluice_build_info", "Version of the engine and of its configuration."));
+    text.family(gauge(
+        "sluice_build_info",
+        "Version of the engine and of its configuration.",
+    ));
     text.sample(
         "sluice_build_info",
-        &[("version", env!("CARGO_PKG_VERSION")), ("config_digest", &shared.plan.digest)],
+        &[
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("config_digest", &shared.plan.digest),
+        ],
         1,
     );
     let help = "When the engine was started, in Unix seconds.";
-    text.single(gauge("process_start_time_seconds", help), shared.metrics.started_at.seconds_f64());
+    text.single(
+        gauge("process_start_time_seconds", help),
+        shared.metrics.started_at.seconds_f64(),
+    );
 }
 
 fn doors(text: &mut Text, shared: &Shared) {
     let sources = shared.metrics.sources();
     for (name, help, value) in [
-        ("sluice_received_requests_total", "Requests that came.", requests as fn(&_) -> u64),
-        ("sluice_received_bytes_total", "Bytes of bodies as they came.", bytes),
-        ("sluice_decoded_samples_total", "Samples that were decoded.", samples),
-        ("sluice_decoded_log_records_total", "Log records that were decoded.", log_records),
+        (
+            "sluice_received_requests_total",
+            "Requests that came.",
+            requests as fn(&_) -> u64,
+        ),
+        (
+            "sluice_received_bytes_total",
+            "Bytes of bodies as they came.",
+            bytes,
+        ),
+        (
+            "sluice_decoded_samples_total",
+            "Samples that were decoded.",
+            samples,
+        ),
+        (
+            "sluice_decoded_log_records_total",
+            "Log records that were decoded.",
+            log_records,
+        ),
     ] {
         text.family(counter(name, help));
         for (source, metrics) in &sources {
@@ -64,22 +90,34 @@ fn doors(text: &mut Text, shared: &Shared) {
             "Requests that were refused as a whole.",
             (|metrics| &metrics.rejected_requests) as fn(&SourceMetrics) -> &_,
         ),
-        ("sluice_rejected_samples_total", "Samples that were refused.", |metrics| {
-            &metrics.rejected_samples
-        }),
-        ("sluice_rejected_log_records_total", "Log records that were refused.", |metrics| {
-            &metrics.rejected_log_records
-        }),
+        (
+            "sluice_rejected_samples_total",
+            "Samples that were refused.",
+            |metrics| &metrics.rejected_samples,
+        ),
+        (
+            "sluice_rejected_log_records_total",
+            "Log records that were refused.",
+            |metrics| &metrics.rejected_log_records,
+        ),
     ] {
         text.family(counter(name, help));
         for (source, metrics) in &sources {
             for (reason, count) in counts(metrics) {
-                text.sample(name, &[("source", source.name()), ("reason", reason)], count);
+                text.sample(
+                    name,
+                    &[("source", source.name()), ("reason", reason)],
+                    count,
+                );
             }
         }
     }
     let name = "sluice_request_seconds";
-    text.family(Family { name, kind: "summary", help: "How long requests took." });
+    text.family(Family {
+        name,
+        kind: "summary",
+        help: "How long requests took.",
+    });
     for (source, metrics) in &sources {
         summary(text, name, *source, metrics);
     }
@@ -93,7 +131,11 @@ fn summary(text: &mut Text, name: &str, source: Source, metrics: &SourceMetrics)
         } else {
             metrics.micros.value_at_quantile(quantile) as f64 / 1e6
         };
-        text.sample(name, &[source, ("quantile", &quantile.to_string())], seconds);
+        text.sample(
+            name,
+            &[source, ("quantile", &quantile.to_string())],
+            seconds,
+        );
     }
     text.sample(&format!("{name}_sum"), &[source], metrics.seconds_sum);
     text.sample(&format!("{name}_count"), &[source], metrics.micros.len());
@@ -101,72 +143,147 @@ fn summary(text: &mut Text, name: &str, source: Source, metrics: &SourceMetrics)
 
 fn core(text: &mut Text, shared: &Shared) {
     let stats = shared.published().stats();
-    let watermark = if stats.watermark == Timestamp::MIN {
-        shared.metrics.started_at
-    } else {
-        stats.watermark
-    };
-    let lag = (shared.clock.now() - watermark).seconds_f64();
-    let is_up = u8::from(shared.published().board().is_ok());
-    let reducer = &stats.reducer;
-    for (family, value) in [
-        (gauge("sluice_engine_up", "1 while the core lives."), u64::from(is_up)),
-        (gauge("sluice_series", "Series in the table."), reducer.series),
-        (gauge("sluice_selected_series", "Series that a check selects."), reducer.selected_series),
-        (gauge("sluice_log_streams", "Log streams in the table."), reducer.streams),
-        (gauge("sluice_templates", "Message templates."), reducer.templates),
-        (gauge("sluice_open_gates", "Gates that are open."), stats.open_gates as u64),
+    let lives = u8::from(shared.published().board().is_ok());
+    text.single(gauge("sluice_engine_up", "1 while the core lives."), lives);
+    // Before the first bucket the lag is that of an engine which has seen nothing since its start.
+    let watermark = stats.watermark.max(shared.metrics.started_at);
+    text.single(
+        gauge(
+            "sluice_watermark_lag_seconds",
+            "Event time behind the clock.",
+        ),
+        (shared.clock.now() - watermark).seconds_f64(),
+    );
+    for (name, help, value) in [
+        ("open_gates", "Gates that are open.", stats.open_gates),
         (
-            gauge("sluice_core_queue_length", "Commands that wait for the core."),
-            shared.core.queue_len() as u64,
+            "core_queue_length",
+            "Commands that wait for the core.",
+            shared.core.queue_len(),
         ),
         (
-            gauge("sluice_core_queue_capacity", "Commands that may wait for the core."),
-            QUEUE_COMMANDS_MAX as u64,
+            "core_queue_capacity",
+            "Commands that may wait.",
+            QUEUE_COMMANDS_MAX,
         ),
         (
-            gauge("sluice_core_queue_bytes", "Bytes set aside for bodies on their way."),
-            shared.core.reserved_bytes() as u64,
+            "core_queue_bytes",
+            "Bytes of bodies on their way.",
+            shared.core.reserved_bytes(),
         ),
         (
-            gauge("sluice_core_queue_bytes_capacity", "Bytes that bodies on their way may take."),
-            Room::BYTES_MAX as u64,
+            "core_queue_bytes_capacity",
+            "Bytes that may be on their way.",
+            Room::BYTES_MAX,
         ),
-        (counter("sluice_buckets_closed_total", "Buckets closed."), stats.engine.buckets),
-        (counter("sluice_accepted_samples_total", "Samples put into buckets."), reducer.samples_accepted),
+    ] {
+        text.single(gauge(&format!("sluice_{name}"), help), value);
+    }
+    for (name, help, value) in [
         (
-            counter("sluice_unselected_samples_total", "Samples that no check selects."),
-            reducer.samples_unselected,
+            "deployment_events",
+            "Deployment events taken.",
+            stats.engine.events,
         ),
         (
-            counter("sluice_refused_series_total", "New series refused by a limit."),
-            reducer.refused_series,
-        ),
-        (counter("sluice_deployment_events_total", "Deployment events taken."), stats.engine.events),
-        (
-            counter("sluice_refused_deployment_events_total", "Deployment events refused."),
+            "refused_deployment_events",
+            "Deployment events refused.",
             stats.engine.refused,
         ),
+        ("buckets_closed", "Buckets closed.", stats.engine.buckets),
         (
-            counter("sluice_journal_errors_total", "Inputs not taken as they could not be recorded."),
+            "journal_errors",
+            "Inputs not taken as they could not be recorded.",
             stats.journal_errors,
         ),
     ] {
-        text.single(family, value);
+        text.single(counter(&format!("sluice_{name}_total"), help), value);
     }
-    text.single(gauge("sluice_watermark_lag_seconds", "How far event time is behind the clock."), lag);
+    verdicts(text, &stats);
+    reduce(text, &stats.reducer);
+}
+
+fn verdicts(text: &mut Text, stats: &Stats) {
     if let Some(bytes) = stats.journal_bytes {
-        text.single(gauge("sluice_journal_bytes", "Bytes in the journal."), bytes);
-    }
-    let name = "sluice_lost_samples_total";
-    text.family(counter(name, "Samples and log records that could not be used."));
-    for (reason, count) in &reducer.losses {
-        text.sample(name, &[("reason", reason.name())], count);
+        text.single(
+            gauge("sluice_journal_bytes", "Bytes in the journal."),
+            bytes,
+        );
     }
     let name = "sluice_verdict_changes_total";
-    text.family(counter(name, "Changes of verdicts, by the verdict that was reached."));
+    text.family(counter(
+        name,
+        "Changes of verdicts, by the verdict that was reached.",
+    ));
     for (verdict, count) in &stats.engine.verdicts {
         text.sample(name, &[("verdict", verdict.name())], count);
+    }
+}
+
+fn reduce(text: &mut Text, reducer: &ReducerCounters) {
+    for (name, help, value) in [
+        ("series", "Series in the table.", reducer.series),
+        (
+            "selected_series",
+            "Series that a check selects.",
+            reducer.selected_series,
+        ),
+        ("log_streams", "Log streams in the table.", reducer.streams),
+        ("templates", "Message templates.", reducer.templates),
+    ] {
+        text.single(gauge(&format!("sluice_{name}"), help), value);
+    }
+    for (name, help, value) in [
+        (
+            "accepted_samples",
+            "Samples put into buckets.",
+            reducer.samples_accepted,
+        ),
+        (
+            "unselected_samples",
+            "Samples that no check selects.",
+            reducer.samples_unselected,
+        ),
+        (
+            "duplicate_samples",
+            "Samples that came again and were ignored.",
+            reducer.samples_duplicate,
+        ),
+        (
+            "accepted_log_records",
+            "Log records counted in buckets.",
+            reducer.logs_accepted,
+        ),
+        (
+            "unselected_log_records",
+            "Log records of no service.",
+            reducer.logs_unselected,
+        ),
+        (
+            "refused_series",
+            "New series refused by a limit.",
+            reducer.refused_series,
+        ),
+        (
+            "refused_log_streams",
+            "New log streams refused by a limit.",
+            reducer.refused_streams,
+        ),
+        (
+            "counter_resets",
+            "Restarts of counters and distributions.",
+            reducer.resets,
+        ),
+    ] {
+        text.single(counter(&format!("sluice_{name}_total"), help), value);
+    }
+    let name = "sluice_lost_samples_total";
+    text.family(counter(
+        name,
+        "Samples and log records that could not be used.",
+    ));
+    for (reason, count) in &reducer.losses {
+        text.sample(name, &[("reason", reason.name())], count);
     }
 }
 
@@ -186,20 +303,28 @@ fn log_records(metrics: &SourceMetrics) -> u64 {
     metrics.log_records
 }
 
-fn counter(name: &'static str, help: &'static str) -> Family {
-    Family { name, kind: "counter", help }
+fn counter<'a>(name: &'a str, help: &'a str) -> Family<'a> {
+    Family {
+        name,
+        kind: "counter",
+        help,
+    }
 }
 
-fn gauge(name: &'static str, help: &'static str) -> Family {
-    Family { name, kind: "gauge", help }
+fn gauge<'a>(name: &'a str, help: &'a str) -> Family<'a> {
+    Family {
+        name,
+        kind: "gauge",
+        help,
+    }
 }
 
 impl Text {
-    fn family(&mut self, Family { name, kind, help }: Family) {
+    fn family(&mut self, Family { name, kind, help }: Family<'_>) {
         self.put(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
     }
 
-    fn single(&mut self, family: Family, value: impl Display) {
+    fn single(&mut self, family: Family<'_>, value: impl Display) {
         self.family(family);
         self.sample(family.name, &[], value);
     }
@@ -208,7 +333,10 @@ impl Text {
         self.0.push_str(name);
         for (index, (label, text)) in labels.iter().enumerate() {
             let before = if index == 0 { '{' } else { ',' };
-            let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let text = text
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('\n', "\\n");
             self.put(format_args!("{before}{label}=\"{text}\""));
         }
         if !labels.is_empty() {

@@ -51,7 +51,12 @@ pub(super) fn step(body: &[u8], deployment: String) -> Result<Step, FieldError> 
         }
     };
     fields.finish()?;
-    Ok(Step { at: Timestamp::MIN, deployment, step, outcome })
+    Ok(Step {
+        at: Timestamp::MIN,
+        deployment,
+        step,
+        outcome,
+    })
 }
 
 /// Reads a body that may be empty, but holds no fields.
@@ -59,7 +64,11 @@ pub(super) fn step(body: &[u8], deployment: String) -> Result<Step, FieldError> 
 /// # Errors
 /// It holds something.
 pub(super) fn nothing(body: &[u8]) -> Result<(), FieldError> {
-    if body.trim_ascii().is_empty() { Ok(()) } else { Fields::read(body)?.finish() }
+    if body.trim_ascii().is_empty() {
+        Ok(())
+    } else {
+        Fields::read(body)?.finish()
+    }
 }
 
 impl Fields {
@@ -106,10 +115,13 @@ impl Fields {
             Some(Value::Array(items)) => items,
             Some(other) => return Err(self.wrong(field, &other, "an array of strings")),
         };
-        let texts = items.into_iter().enumerate().map(|(index, item)| match item {
-            Value::String(text) => Ok(text),
-            other => Err(self.wrong(&format!("{field}[{index}]"), &other, "a string")),
-        });
+        let texts = items
+            .into_iter()
+            .enumerate()
+            .map(|(index, item)| match item {
+                Value::String(text) => Ok(text),
+                other => Err(self.wrong(&format!("{field}[{index}]"), &other, "a string")),
+            });
         texts.collect()
     }
 
@@ -127,7 +139,10 @@ impl Fields {
             Some(Value::Object(map)) => map,
             Some(other) => return Err(self.wrong("hotfix", &other, "an object")),
         };
-        let mut fields = Self { path: "hotfix.", map };
+        let mut fields = Self {
+            path: "hotfix.",
+            map,
+        };
         let expires = fields.take("expires").unwrap_or_default();
         let expires = serde_json::from_value(expires)
             .map_err(|fault| fields.error("expires", format!("is no time: {fault}")))?;
@@ -167,10 +182,19 @@ mod tests {
     #[test]
     fn an_error_names_its_field_and_says_what_would_be_right() {
         for (body, error) in [
-            ("", "body is no JSON: EOF while parsing a value at line 1 column 0"),
+            (
+                "",
+                "body is no JSON: EOF while parsing a value at line 1 column 0",
+            ),
             ("[]", "body is an array: it must be an object"),
-            (r#"{"service": 3}"#, "service is a number: it must be a string"),
-            (r#"{"service": "a", "version": "1"}"#, "stage is missing: it must not be empty"),
+            (
+                r#"{"service": 3}"#,
+                "service is a number: it must be a string",
+            ),
+            (
+                r#"{"service": "a", "version": "1"}"#,
+                "stage is missing: it must not be empty",
+            ),
             (
                 r#"{"service": "a", "stage": "b", "version": "1", "one_box": ["h", 2]}"#,
                 "one_box[1] is a number: it must be a string",
@@ -193,10 +217,17 @@ mod tests {
                 "hotfix.by is missing: it must not be empty",
             ),
         ] {
-            assert_eq!(begin(body.as_bytes()).unwrap_err().to_string(), error, "{body}");
+            assert_eq!(
+                begin(body.as_bytes()).unwrap_err().to_string(),
+                error,
+                "{body}"
+            );
         }
         for (body, error) in [
-            (r#"{"step": "smoke"}"#, "outcome is missing: it must not be empty"),
+            (
+                r#"{"step": "smoke"}"#,
+                "outcome is missing: it must not be empty",
+            ),
             (
                 r#"{"step": "smoke", "outcome": "ok"}"#,
                 "outcome is \"ok\": it must be \"passed\" or \"failed\"",

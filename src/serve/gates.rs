@@ -57,7 +57,10 @@ impl Gates for GatesService {
         check_name("deployment", &request.deployment).map_err(bad_field)?;
         check_name("step", &request.step).map_err(bad_field)?;
         let outcome = outcome_from_pb(request.outcome()).ok_or_else(|| {
-            bad_field(FieldError::new("outcome", "is missing: it must be passed or failed"))
+            bad_field(FieldError::new(
+                "outcome",
+                "is missing: it must be passed or failed",
+            ))
         })?;
         let step = Step {
             at: Timestamp::MIN,
@@ -71,7 +74,11 @@ impl Gates for GatesService {
     async fn end(&self, request: Request<pb::EndRequest>) -> Result<Response<pb::Verdict>, Status> {
         let deployment = request.into_inner().deployment;
         check_name("deployment", &deployment).map_err(bad_field)?;
-        self.tell(DeploymentEvent::End(End { at: Timestamp::MIN, deployment })).await
+        self.tell(DeploymentEvent::End(End {
+            at: Timestamp::MIN,
+            deployment,
+        }))
+        .await
     }
 
     async fn get_verdict(
@@ -99,7 +106,10 @@ impl Gates for GatesService {
             shown: None,
             is_done: false,
         };
-        Ok(Response::new(Box::pin(stream::unfold(watcher, Watcher::next))))
+        Ok(Response::new(Box::pin(stream::unfold(
+            watcher,
+            Watcher::next,
+        ))))
     }
 
     async fn list_deployments(
@@ -133,10 +143,16 @@ impl GatesService {
 
     fn find(&self, id: &str) -> Result<Arc<Deployment>, Status> {
         check_name("deployment", id).map_err(bad_field)?;
-        self.0.published().deployment(id).map_err(stopped)?.ok_or_else(|| {
-            let refusal = Refusal::UnknownDeployment { deployment: id.to_owned() };
-            event_status(EventError::Refused(Box::new(refusal)))
-        })
+        self.0
+            .published()
+            .deployment(id)
+            .map_err(stopped)?
+            .ok_or_else(|| {
+                let refusal = Refusal::UnknownDeployment {
+                    deployment: id.to_owned(),
+                };
+                event_status(EventError::Refused(Box::new(refusal)))
+            })
     }
 }
 
@@ -146,7 +162,11 @@ impl Watcher {
             match self.published.deployment(&self.id) {
                 Ok(Some(deployment)) => {
                     self.is_done = deployment.is_ended;
-                    if self.shown.as_ref().is_none_or(|shown| !deployment.says_the_same(shown)) {
+                    if self
+                        .shown
+                        .as_ref()
+                        .is_none_or(|shown| !deployment.says_the_same(shown))
+                    {
                         let verdict = verdict_to_pb(&deployment.verdict);
                         self.shown = Some(deployment);
                         return Some((Ok(verdict), self));
@@ -156,7 +176,7 @@ impl Watcher {
                     }
                 }
                 Ok(None) => return None,
-                Err(error) => return self.fail(stopped(error)),
+                Err(error) => return Some(self.fail(stopped(error))),
             }
             let failure = tokio::select! {
                 changed = self.boards.changed() => changed.err().map(|_| stopped(Stopped)),
@@ -165,15 +185,15 @@ impl Watcher {
                 }
             };
             if let Some(status) = failure {
-                return self.fail(status);
+                return Some(self.fail(status));
             }
         }
         None
     }
 
-    fn fail(mut self, status: Status) -> Option<(Result<pb::Verdict, Status>, Self)> {
+    fn fail(mut self, status: Status) -> (Result<pb::Verdict, Status>, Self) {
         self.is_done = true;
-        Some((Err(status), self))
+        (Err(status), self)
     }
 }
 
@@ -222,12 +242,19 @@ fn begin(request: pb::BeginRequest) -> Begin {
         version: request.version,
         one_box: request.one_box,
         fleet: request.fleet,
-        weight: if request.weight == 0.0 { 1.0 } else { request.weight },
+        weight: if request.weight == 0.0 {
+            1.0
+        } else {
+            request.weight
+        },
         hotfix: request.hotfix.map(|hotfix| Hotfix {
             by: hotfix.by,
             reason: hotfix.reason,
             ticket: hotfix.ticket,
-            expires: hotfix.expires.as_ref().map_or(Timestamp::MIN, timestamp_from_pb),
+            expires: hotfix
+                .expires
+                .as_ref()
+                .map_or(Timestamp::MIN, timestamp_from_pb),
         }),
     }
 }

@@ -28,9 +28,9 @@ impl Health for HealthService {
     ) -> Result<Response<HealthCheckResponse>, Status> {
         let service = request.into_inner().service;
         match status(&self.0, &service) {
-            ServingStatus::ServiceUnknown => {
-                Err(Status::not_found(format!("service {service:?} is not known: ask for \"\" or gate/<service>/<stage>/<region>")))
-            }
+            ServingStatus::ServiceUnknown => Err(Status::not_found(format!(
+                "service {service:?} is not known: ask for \"\" or gate/<service>/<stage>/<region>"
+            ))),
             status @ (ServingStatus::Serving
             | ServingStatus::NotServing
             | ServingStatus::Unknown) => Ok(Response::new(HealthCheckResponse {
@@ -68,7 +68,13 @@ impl Health for HealthService {
 }
 
 fn status(shared: &Shared, service: &str) -> ServingStatus {
-    let serving = |serves| if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
+    let serving = |serves| {
+        if serves {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        }
+    };
     if service.is_empty() {
         return serving(shared.ready().is_ok());
     }

@@ -39,8 +39,16 @@ pub(super) struct MediaType {
 
 impl HttpRefusal {
     /// A refusal.
-    pub(super) fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { status, reason, message: message.into() }
+    pub(super) fn new(
+        status: StatusCode,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            status,
+            reason,
+            message: message.into(),
+        }
     }
 
     /// A media type or encoding that is not read.
@@ -80,7 +88,9 @@ impl IntoResponse for HttpRefusal {
 /// Asks the sender of a 503 to come again in a second.
 pub(super) fn ask_to_retry(response: &mut Response) {
     if response.status() == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
     }
 }
 
@@ -88,7 +98,11 @@ pub(super) fn ask_to_retry(response: &mut Response) {
 ///
 /// # Errors
 /// It is longer, breaks off, or takes too long.
-pub(super) async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, HttpRefusal> {
+pub(super) async fn read_body(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<Bytes, HttpRefusal> {
     let too_large = || {
         let message = format!("the body has more than {limit} bytes: send smaller batches");
         HttpRefusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
@@ -104,7 +118,11 @@ pub(super) async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> 
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(error)) => {
             let message = format!("the body broke off: {error}");
-            Err(HttpRefusal::new(StatusCode::BAD_REQUEST, "incomplete", message))
+            Err(HttpRefusal::new(
+                StatusCode::BAD_REQUEST,
+                "incomplete",
+                message,
+            ))
         }
         Err(_) => Err(HttpRefusal::new(
             StatusCode::REQUEST_TIMEOUT,
@@ -116,7 +134,11 @@ pub(super) async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> 
 
 /// A header as text; empty if it is missing or no text.
 pub(super) fn header_text(headers: &HeaderMap, name: header::HeaderName) -> &str {
-    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("").trim()
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("")
+        .trim()
 }
 
 /// The media type of a request.
@@ -144,14 +166,20 @@ mod tests {
                 "application/x-protobuf",
                 Some("prometheus.WriteRequest"),
             ),
-            ("application/json;charset=utf-8; proto=a", "application/json", Some("a")),
+            (
+                "application/json;charset=utf-8; proto=a",
+                "application/json",
+                Some("a"),
+            ),
             ("", "", None),
             (";;=", "", None),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(header::CONTENT_TYPE, text.parse().unwrap());
-            let expected =
-                MediaType { essence: essence.to_owned(), proto: proto.map(str::to_owned) };
+            let expected = MediaType {
+                essence: essence.to_owned(),
+                proto: proto.map(str::to_owned),
+            };
             assert_eq!(media_type(&headers), expected, "{text}");
         }
         assert_eq!(media_type(&HeaderMap::new()), MediaType::default());

@@ -56,7 +56,12 @@ impl Intake {
     pub(super) fn new(core: Core, metrics: Arc<Metrics>, decompressed_bytes_max: usize) -> Self {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let decoding = Arc::new(Semaphore::new(threads));
-        Self { core, metrics, decompressed_bytes_max, decoding }
+        Self {
+            core,
+            metrics,
+            decompressed_bytes_max,
+            decoding,
+        }
     }
 
     /// Decodes a body and hands it to the core. Returns when the core has recorded and taken it.
@@ -66,13 +71,18 @@ impl Intake {
     pub(super) async fn take(&self, source: Source, body: Body) -> Result<Taken, Turned> {
         let guess = match body.encoding {
             Encoding::Identity => body.bytes.len(),
-            Encoding::Gzip | Encoding::Zstd | Encoding::Snappy => {
-                body.bytes.len().saturating_mul(GROWTH_GUESS).min(self.decompressed_bytes_max)
-            }
+            Encoding::Gzip | Encoding::Zstd | Encoding::Snappy => body
+                .bytes
+                .len()
+                .saturating_mul(GROWTH_GUESS)
+                .min(self.decompressed_bytes_max),
         };
         let room = self.core.reserve(guess).map_err(Turned::Unavailable)?;
         let batch = self.decode(body.clone()).await.map_err(Turned::Decode)?;
-        let mut taken = Taken { rejects: batch.rejects.clone(), ..Taken::default() };
+        let mut taken = Taken {
+            rejects: batch.rejects.clone(),
+            ..Taken::default()
+        };
         for point in batch.series.iter().flat_map(|block| &block.points) {
             match point.value {
                 Value::Number(_) | Value::Stale => taken.samples += 1,
@@ -81,8 +91,11 @@ impl Intake {
         }
         let (samples, log_records) = (batch.sample_count(), batch.log_count());
         let is_logs = samples == 0 && log_records > 0;
-        taken.dropped =
-            self.core.batch(batch, body, room).await.map_err(Turned::Unavailable)?;
+        taken.dropped = self
+            .core
+            .batch(batch, body, room)
+            .await
+            .map_err(Turned::Unavailable)?;
         if !is_logs {
             taken.samples = taken.samples.saturating_sub(taken.dropped_count());
         }
@@ -93,7 +106,10 @@ impl Intake {
                 *metrics.rejected_samples.entry(reason.name()).or_insert(0) += reject.count;
             }
             for (reason, reject) in &taken.rejects.logs {
-                *metrics.rejected_log_records.entry(reason.name()).or_insert(0) += reject.count;
+                *metrics
+                    .rejected_log_records
+                    .entry(reason.name())
+                    .or_insert(0) += reject.count;
             }
             let rejected = if is_logs {
                 &mut metrics.rejected_log_records
@@ -124,7 +140,9 @@ impl Intake {
             // A decoder that panics fails its own request, as it would without a thread of its own.
             Err(failed) => match failed.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                Err(cancelled) => Err(DecodeError::Read { detail: cancelled.to_string() }),
+                Err(cancelled) => Err(DecodeError::Read {
+                    detail: cancelled.to_string(),
+                }),
             },
         }
     }
@@ -199,4 +217,3 @@ impl Turned {
         }
     }
 }
-

@@ -46,7 +46,10 @@ impl Listener {
     /// The address is in use or not ours.
     pub(super) async fn bind(address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
-        Ok(Self { listener, room: Arc::new(Semaphore::new(CONNECTIONS_MAX)) })
+        Ok(Self {
+            listener,
+            room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+        })
     }
 
     /// Where it listens.
@@ -73,7 +76,13 @@ impl Listener {
                 Ok((stream, peer)) => {
                     // A connection without it is slower, not wrong.
                     drop(stream.set_nodelay(true));
-                    return (Connection { stream, _permit: permit }, peer);
+                    return (
+                        Connection {
+                            stream,
+                            _permit: permit,
+                        },
+                        peer,
+                    );
                 }
                 Err(error) if is_of_the_peer(&error) => {}
                 Err(error) => {

@@ -84,8 +84,14 @@ impl Metrics {
                 .expect("the bounds of the summary are in order"),
             seconds_sum: 0.0,
         };
-        let sources = Source::ALL.into_iter().map(|source| (source, none())).collect();
-        Self { started_at, sources: Mutex::new(sources) }
+        let sources = Source::ALL
+            .into_iter()
+            .map(|source| (source, none()))
+            .collect();
+        Self {
+            started_at,
+            sources: Mutex::new(sources),
+        }
     }
 
     /// What each door has counted, door by door.

@@ -54,9 +54,15 @@ impl services::logs_service_server::LogsService for OtlpLogs {
 }
 
 async fn export(shared: &Shared, format: Format, bytes: Bytes) -> Result<Response<Bytes>, Status> {
-    shared.metrics.count(Source::OtlpGrpc, |metrics| metrics.bytes += bytes.len() as u64);
+    shared.metrics.count(Source::OtlpGrpc, |metrics| {
+        metrics.bytes += bytes.len() as u64;
+    });
     // gRPC has decompressed the message already.
-    let body = Body { format, encoding: Encoding::Identity, bytes };
+    let body = Body {
+        format,
+        encoding: Encoding::Identity,
+        bytes,
+    };
     match shared.intake.take(Source::OtlpGrpc, body).await {
         Ok(taken) => Ok(Response::new(response(&taken).encode_to_vec().into())),
         Err(turned) => {
@@ -67,7 +73,9 @@ async fn export(shared: &Shared, format: Format, bytes: Bytes) -> Result<Respons
 }
 
 fn response(taken: &Taken) -> ExportResponse {
-    ExportResponse { partial_success: PartialSuccess::of(taken) }
+    ExportResponse {
+        partial_success: PartialSuccess::of(taken),
+    }
 }
 
 fn status(turned: &Turned) -> Status {
@@ -87,7 +95,9 @@ pub(super) async fn correct_status(
     next: axum::middleware::Next,
 ) -> axum::response::Response {
     let stopwatch = Stopwatch::start();
-    shared.metrics.count(Source::OtlpGrpc, |metrics| metrics.requests += 1);
+    shared
+        .metrics
+        .count(Source::OtlpGrpc, |metrics| metrics.requests += 1);
     let mut response = next.run(request).await;
     shared.metrics.took(Source::OtlpGrpc, stopwatch.elapsed());
     let code = response
@@ -101,6 +111,8 @@ pub(super) async fn correct_status(
         _ => return response,
     };
     shared.metrics.reject(Source::OtlpGrpc, reason);
-    response.headers_mut().insert(Status::GRPC_STATUS, (code as i32).into());
+    response
+        .headers_mut()
+        .insert(Status::GRPC_STATUS, (code as i32).into());
     response
 }

@@ -45,7 +45,10 @@ impl PartialSuccess {
     /// What was not taken; `None` if everything was.
     pub(super) fn of(taken: &Taken) -> Option<Self> {
         let rejected = i64::try_from(taken.rejected_count()).unwrap_or(i64::MAX);
-        (rejected > 0).then(|| Self { rejected, error_message: taken.to_string() })
+        (rejected > 0).then(|| Self {
+            rejected,
+            error_message: taken.to_string(),
+        })
     }
 }
 
@@ -64,9 +67,11 @@ enum Signal {
 /// The routes.
 pub(super) fn routes(shared: Arc<Shared>) -> Router {
     let signal = |signal: Signal| {
-        post(move |state: State<Arc<Shared>>, headers: HeaderMap, body: HttpBody| {
-            export(signal, state, headers, body)
-        })
+        post(
+            move |state: State<Arc<Shared>>, headers: HeaderMap, body: HttpBody| {
+                export(signal, state, headers, body)
+            },
+        )
         .fallback(wrong_method)
     };
     Router::new()
@@ -83,7 +88,9 @@ async fn export(
     body: HttpBody,
 ) -> Response {
     let stopwatch = Stopwatch::start();
-    shared.metrics.count(Source::OtlpHttp, |metrics| metrics.requests += 1);
+    shared
+        .metrics
+        .count(Source::OtlpHttp, |metrics| metrics.requests += 1);
     let answer = match take(signal, &shared, &headers, body).await {
         Ok((syntax, taken)) => answer(signal, syntax, PartialSuccess::of(&taken)),
         Err(refusal) => {
@@ -119,16 +126,30 @@ async fn take(
         (Signal::Logs, Syntax::Json) => Format::OtlpLogsJson,
     };
     let bytes = read_body(headers, body, shared.plan.limits.request_bytes).await?;
-    shared.metrics.count(Source::OtlpHttp, |metrics| metrics.bytes += bytes.len() as u64);
-    let taken = shared.intake.take(Source::OtlpHttp, Body { format, encoding, bytes }).await?;
+    shared.metrics.count(Source::OtlpHttp, |metrics| {
+        metrics.bytes += bytes.len() as u64;
+    });
+    let taken = shared
+        .intake
+        .take(
+            Source::OtlpHttp,
+            Body {
+                format,
+                encoding,
+                bytes,
+            },
+        )
+        .await?;
     Ok((syntax, taken))
 }
 
 fn answer(signal: Signal, syntax: Syntax, partial_success: Option<PartialSuccess>) -> Response {
     match syntax {
-        Syntax::Protobuf => {
-            typed(syntax, StatusCode::OK, ExportResponse { partial_success }.encode_to_vec())
-        }
+        Syntax::Protobuf => typed(
+            syntax,
+            StatusCode::OK,
+            ExportResponse { partial_success }.encode_to_vec(),
+        ),
         Syntax::Json => {
             let document = partial_success.map_or_else(
                 || json!({}),
@@ -175,16 +196,24 @@ fn refuse(headers: &HeaderMap, refusal: &HttpRefusal) -> Response {
 }
 
 async fn wrong_method(headers: HeaderMap) -> Response {
-    let refusal =
-        HttpRefusal::new(StatusCode::METHOD_NOT_ALLOWED, "unsupported", "use the method POST");
+    let refusal = HttpRefusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "unsupported",
+        "use the method POST",
+    );
     let mut response = refuse(&headers, &refusal);
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static("POST"));
     response
 }
 
 async fn wrong_path(headers: HeaderMap) -> Response {
     let message = "use the path /v1/metrics or /v1/logs";
-    refuse(&headers, &HttpRefusal::new(StatusCode::NOT_FOUND, "unsupported", message))
+    refuse(
+        &headers,
+        &HttpRefusal::new(StatusCode::NOT_FOUND, "unsupported", message),
+    )
 }
 
 fn syntax(headers: &HeaderMap) -> Option<Syntax> {

@@ -57,17 +57,25 @@ pub(super) const fn stopped() -> &'static str {
 pub(super) fn render(board: &Board, now: Timestamp) -> String {
     let mut page = HEAD.to_owned();
     let now = seconds(now);
-    put(&mut page, format_args!("<p class=\"small\">as of {now}, refreshes every 5 s</p>\n"));
+    put(
+        &mut page,
+        format_args!("<p class=\"small\">as of {now}, refreshes every 5 s</p>\n"),
+    );
     let deployments = board.newest_first();
     if deployments.is_empty() {
-        page.push_str("<p>No deployment yet. Begin one with <code>sluice deploy begin</code>.</p>\n");
+        page.push_str(
+            "<p>No deployment yet. Begin one with <code>sluice deploy begin</code>.</p>\n",
+        );
     }
     for deployment in deployments.iter().take(DEPLOYMENTS_MAX) {
         article(&mut page, deployment);
     }
     if deployments.len() > DEPLOYMENTS_MAX {
         let more = deployments.len() - DEPLOYMENTS_MAX;
-        put(&mut page, format_args!("<p>and {more} older ones, see /api/v1/deployments</p>\n"));
+        put(
+            &mut page,
+            format_args!("<p>and {more} older ones, see /api/v1/deployments</p>\n"),
+        );
     }
     page.push_str("</body></html>\n");
     page
@@ -77,7 +85,8 @@ fn article(page: &mut String, deployment: &Deployment) {
     let (begin, verdict) = (&deployment.begin, &deployment.verdict);
     let state = verdict.verdict.name();
     let ended = if deployment.is_ended { " ended" } else { "" };
-    let region = begin.region.iter().map(|region| format!(" in {region}")).collect::<String>();
+    let region = begin.region.as_ref();
+    let region = region.map_or_else(String::new, |region| format!(" in {region}"));
     put(
         page,
         format_args!(
@@ -116,7 +125,11 @@ fn checks(page: &mut String, checks: &[CheckReport]) {
     );
     for report in checks {
         let state = report.state.name();
-        let advisory = if report.mode == "advisory" { " (advisory)" } else { "" };
+        let advisory = if report.mode == "advisory" {
+            " (advisory)"
+        } else {
+            ""
+        };
         let since = report.first_breach.map(seconds).unwrap_or_default();
         put(
             page,
@@ -139,7 +152,12 @@ fn checks(page: &mut String, checks: &[CheckReport]) {
 
 /// A few hosts, and how many more there are.
 fn hosts(hosts: &[String]) -> String {
-    let named = hosts.iter().take(HOSTS_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let named = hosts
+        .iter()
+        .take(HOSTS_MAX)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
     match hosts.len().saturating_sub(HOSTS_MAX) {
         0 => named,
         more => format!("{named} and {more} more"),

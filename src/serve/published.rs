@@ -1,6 +1,6 @@
 //! What the core has published: read without waiting for the core.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, watch};
@@ -75,7 +75,10 @@ impl Published {
     /// Nothing yet, from a core that is about to start.
     pub(super) fn new(stats: Stats) -> Self {
         Self {
-            board: ArcSwap::from_pointee(Board { is_alive: true, ..Board::default() }),
+            board: ArcSwap::from_pointee(Board {
+                is_alive: true,
+                ..Board::default()
+            }),
             stats: ArcSwap::from_pointee(stats),
             generation: watch::Sender::new(0),
             changes: broadcast::Sender::new(CHANGES_MAX),
@@ -88,7 +91,11 @@ impl Published {
     /// The engine has stopped.
     pub(super) fn board(&self) -> Result<Arc<Board>, Stopped> {
         let board = self.board.load_full();
-        if board.is_alive { Ok(board) } else { Err(Stopped) }
+        if board.is_alive {
+            Ok(board)
+        } else {
+            Err(Stopped)
+        }
     }
 
     /// One deployment, if it is known.
@@ -97,7 +104,11 @@ impl Published {
     /// The engine has stopped.
     pub(super) fn deployment(&self, id: &str) -> Result<Option<Arc<Deployment>>, Stopped> {
         let board = self.board.load();
-        if board.is_alive { Ok(board.deployments.get(id).cloned()) } else { Err(Stopped) }
+        if board.is_alive {
+            Ok(board.deployments.get(id).cloned())
+        } else {
+            Err(Stopped)
+        }
     }
 
     /// What the core has counted.
@@ -122,8 +133,14 @@ impl Published {
         for gate in gates {
             let id = &gate.begin.deployment;
             // The verdict of an ended deployment stays as it was when it ended.
-            if board.deployments.get(id).is_none_or(|deployment| !deployment.is_ended) {
-                board.deployments.insert(id.clone(), Arc::new(Deployment::of(gate)));
+            if board
+                .deployments
+                .get(id)
+                .is_none_or(|deployment| !deployment.is_ended)
+            {
+                board
+                    .deployments
+                    .insert(id.clone(), Arc::new(Deployment::of(gate)));
             }
         }
         self.board.store(Arc::new(board));
@@ -146,7 +163,8 @@ impl Published {
     }
 
     fn wake(&self) {
-        self.generation.send_modify(|generation| *generation = generation.wrapping_add(1));
+        self.generation
+            .send_modify(|generation| *generation = generation.wrapping_add(1));
     }
 }
 
@@ -169,7 +187,7 @@ impl Board {
     /// Deployments, newest first.
     pub(super) fn newest_first(&self) -> Vec<&Arc<Deployment>> {
         let mut deployments: Vec<_> = self.deployments.values().collect();
-        deployments.sort_by(|a, b| b.begin.at.cmp(&a.begin.at));
+        deployments.sort_by_key(|deployment| Reverse(deployment.begin.at));
         deployments
     }
 }
@@ -194,7 +212,9 @@ impl Deployment {
             let seconds = done.nanos().max(0) / 1_000_000_000;
             return format!("{} of {whole}", crate::event::Span::from_seconds(seconds));
         }
-        reason.cloned().unwrap_or_else(|| verdict.verdict.to_string())
+        reason
+            .cloned()
+            .unwrap_or_else(|| verdict.verdict.to_string())
     }
 
     /// Whether a watcher who has seen `shown` has seen all that matters of this.

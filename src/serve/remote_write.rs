@@ -33,7 +33,9 @@ pub(super) async fn write(
     body: HttpBody,
 ) -> Response {
     let stopwatch = Stopwatch::start();
-    shared.metrics.count(Source::RemoteWrite, |metrics| metrics.requests += 1);
+    shared
+        .metrics
+        .count(Source::RemoteWrite, |metrics| metrics.requests += 1);
     let answer = match take(&shared, &headers, body).await {
         Ok(taken) => {
             let answer = if taken.rejected_count() == 0 {
@@ -48,19 +50,23 @@ pub(super) async fn write(
             with_written(refusal.into_response(), &Taken::default())
         }
     };
-    shared.metrics.took(Source::RemoteWrite, stopwatch.elapsed());
+    shared
+        .metrics
+        .took(Source::RemoteWrite, stopwatch.elapsed());
     answer
 }
 
-async fn take(
-    shared: &Shared,
-    headers: &HeaderMap,
-    body: HttpBody,
-) -> Result<Taken, HttpRefusal> {
+async fn take(shared: &Shared, headers: &HeaderMap, body: HttpBody) -> Result<Taken, HttpRefusal> {
     check_protocol(headers)?;
     let bytes = read_body(headers, body, shared.plan.limits.request_bytes).await?;
-    shared.metrics.count(Source::RemoteWrite, |metrics| metrics.bytes += bytes.len() as u64);
-    let body = Body { format: Format::RemoteWrite1, encoding: Encoding::Snappy, bytes };
+    shared.metrics.count(Source::RemoteWrite, |metrics| {
+        metrics.bytes += bytes.len() as u64;
+    });
+    let body = Body {
+        format: Format::RemoteWrite1,
+        encoding: Encoding::Snappy,
+        bytes,
+    };
     Ok(shared.intake.take(Source::RemoteWrite, body).await?)
 }
 
@@ -95,7 +101,9 @@ fn with_written(mut response: Response, taken: &Taken) -> Response {
         (HISTOGRAMS_WRITTEN, taken.histograms),
         (EXEMPLARS_WRITTEN, 0),
     ] {
-        response.headers_mut().insert(name, HeaderValue::from(count));
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from(count));
     }
     response
 }

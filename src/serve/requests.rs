@@ -40,7 +40,10 @@ pub(super) enum RefusalKind {
 impl FieldError {
     /// A field and what is wrong with it.
     pub(super) fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: problem.into() }
+        Self {
+            field: field.into(),
+            problem: problem.into(),
+        }
     }
 }
 
@@ -53,10 +56,16 @@ impl RefusalKind {
             | Refusal::UnknownDeployment { .. } => Self::NotFound,
             Refusal::UnknownRegion { .. }
             | Refusal::BadField { .. }
-            | Refusal::Gate { error: GateError::UnknownStep { .. }, .. } => Self::BadField,
+            | Refusal::Gate {
+                error: GateError::UnknownStep { .. },
+                ..
+            } => Self::BadField,
             Refusal::DuplicateDeployment { .. } => Self::Exists,
             Refusal::TooManyGates { .. } => Self::Exhausted,
-            Refusal::Gate { error: GateError::Ended, .. } => Self::Conflict,
+            Refusal::Gate {
+                error: GateError::Ended,
+                ..
+            } => Self::Conflict,
         }
     }
 }
@@ -70,9 +79,15 @@ pub(super) fn refused_field(refusal: &Refusal) -> &'static str {
         Refusal::BadField { field, .. } => field,
         Refusal::DuplicateDeployment { .. }
         | Refusal::UnknownDeployment { .. }
-        | Refusal::Gate { error: GateError::Ended, .. }
+        | Refusal::Gate {
+            error: GateError::Ended,
+            ..
+        }
         | Refusal::TooManyGates { .. } => "deployment",
-        Refusal::Gate { error: GateError::UnknownStep { .. }, .. } => "step",
+        Refusal::Gate {
+            error: GateError::UnknownStep { .. },
+            ..
+        } => "step",
     }
 }
 
@@ -121,11 +136,17 @@ fn check_hotfix(hotfix: &Hotfix) -> Result<(), FieldError> {
 
 fn check_letters(field: &str, name: &str) -> Result<(), FieldError> {
     if name.len() > NAME_BYTES_MAX {
-        let problem = format!("has {} bytes, at most {NAME_BYTES_MAX} are taken", name.len());
+        let problem = format!(
+            "has {} bytes, at most {NAME_BYTES_MAX} are taken",
+            name.len()
+        );
         return Err(FieldError::new(field, problem));
     }
     if name.chars().any(char::is_control) {
-        return Err(FieldError::new(field, format!("is {name:?}: it must be printable")));
+        return Err(FieldError::new(
+            field,
+            format!("is {name:?}: it must be printable"),
+        ));
     }
     Ok(())
 }

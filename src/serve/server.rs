@@ -27,7 +27,9 @@ use super::{
     metrics::Metrics,
     otlp_grpc::{
         OtlpLogs, OtlpMetrics, correct_status,
-        services::{logs_service_server::LogsServiceServer, metrics_service_server::MetricsServiceServer},
+        services::{
+            logs_service_server::LogsServiceServer, metrics_service_server::MetricsServiceServer,
+        },
     },
     otlp_http,
     pb::gates_server::GatesServer,
@@ -40,8 +42,7 @@ use crate::{
 };
 
 /// The protocol files, for reflection.
-const DESCRIPTORS: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/sluice.v1.descriptors.bin"));
+const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sluice.v1.descriptors.bin"));
 
 /// How long requests that are under way may take when the engine stops.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(7);
@@ -109,7 +110,11 @@ impl Server {
     /// # Errors
     /// An address is in use, or the data directory cannot be used.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        let Settings { plan, data_dir, clock } = settings;
+        let Settings {
+            plan,
+            data_dir,
+            clock,
+        } = settings;
         let listen = &plan.listen;
         let (grpc, grpc_at) = bind("listen.grpc", listen.grpc).await?;
         let (http, http_at) = bind("listen.http", listen.http).await?;
@@ -121,8 +126,11 @@ impl Server {
             otlp_grpc: otlp_grpc_at,
             otlp_http: otlp_http_at,
         };
-        let journal =
-            data_dir.as_deref().map(Writer::create).transpose().map_err(StartError::Journal)?;
+        let journal = data_dir
+            .as_deref()
+            .map(Writer::create)
+            .transpose()
+            .map_err(StartError::Journal)?;
         warn_of_memory(journal.as_ref());
 
         let core = Core::start(Arc::clone(&plan), journal).map_err(StartError::Core)?;
@@ -131,25 +139,28 @@ impl Server {
             .await
             .map_err(|reason| StartError::Core(io::Error::other(reason.to_string())))?;
         let metrics = Arc::new(Metrics::new(started_at));
-        let intake =
-            Intake::new(core.clone(), Arc::clone(&metrics), plan.limits.decompressed_bytes);
+        let intake = Intake::new(
+            core.clone(),
+            Arc::clone(&metrics),
+            plan.limits.decompressed_bytes,
+        );
         let (stop, stopping) = watch::channel(false);
-        let shared = Arc::new(Shared { plan, clock, core, intake, metrics, stopping });
+        let shared = Arc::new(Shared {
+            plan,
+            clock,
+            core,
+            intake,
+            metrics,
+            stopping,
+        });
 
-        let mut doors = JoinSet::new();
-        doors.spawn(serve_grpc(gates_router(&shared)?, grpc, Arc::clone(&shared)));
-        doors.spawn(serve_grpc(otlp_router(&shared), otlp_grpc, Arc::clone(&shared)));
-        doors.spawn(serve_http(api::routes(Arc::clone(&shared)), http, Arc::clone(&shared)));
-        doors.spawn(serve_http(
-            otlp_http::routes(Arc::clone(&shared)),
-            otlp_http,
-            Arc::clone(&shared),
-        ));
-        match &shared.clock {
-            Clock::System => drop(doors.spawn(tick_by_the_clock(Arc::clone(&shared)))),
-            Clock::Manual(_) => {}
-        }
-        Ok(Self { shared, addresses, stop, doors })
+        let doors = open_doors(&shared, [grpc, http, otlp_grpc, otlp_http])?;
+        Ok(Self {
+            shared,
+            addresses,
+            stop,
+            doors,
+        })
     }
 
     /// Where it listens.
@@ -209,10 +220,32 @@ async fn bind(
     key: &'static str,
     address: SocketAddr,
 ) -> Result<(Listener, SocketAddr), StartError> {
-    let error = |error| StartError::Listen { key, address, error };
+    let error = |error| StartError::Listen {
+        key,
+        address,
+        error,
+    };
     let listener = Listener::bind(address).await.map_err(error)?;
     let bound = listener.address().map_err(error)?;
     Ok((listener, bound))
+}
+
+/// Serves on each listener, in the order of [`Addresses`], and starts the clock.
+fn open_doors(
+    shared: &Arc<Shared>,
+    [grpc, http, otlp_grpc, otlp_http]: [Listener; 4],
+) -> Result<JoinSet<()>, StartError> {
+    let share = || Arc::clone(shared);
+    let mut doors = JoinSet::new();
+    doors.spawn(serve_grpc(gates_router(shared)?, grpc, share()));
+    doors.spawn(serve_grpc(otlp_router(shared), otlp_grpc, share()));
+    doors.spawn(serve_http(api::routes(share()), http, share()));
+    doors.spawn(serve_http(otlp_http::routes(share()), otlp_http, share()));
+    match &shared.clock {
+        Clock::System => drop(doors.spawn(tick_by_the_clock(share()))),
+        Clock::Manual(_) => {}
+    }
+    Ok(doors)
 }
 
 fn transport() -> Transport {
@@ -233,7 +266,11 @@ fn gates_router(shared: &Arc<Shared>) -> Result<Router, StartError> {
         .add_service(GatesServer::new(GatesService(Arc::clone(shared))))
         .add_service(HealthServer::new(HealthService(Arc::clone(shared))))
         .add_service(reflection().build_v1().map_err(StartError::Reflection)?)
-        .add_service(reflection().build_v1alpha().map_err(StartError::Reflection)?))
+        .add_service(
+            reflection()
+                .build_v1alpha()
+                .map_err(StartError::Reflection)?,
+        ))
 }
 
 fn otlp_router(shared: &Arc<Shared>) -> Router {
@@ -249,14 +286,18 @@ fn otlp_router(shared: &Arc<Shared>) -> Router {
     let routes = Routes::new(metrics)
         .add_service(logs)
         .into_axum_router()
-        .layer(middleware::from_fn_with_state(Arc::clone(shared), correct_status));
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(shared),
+            correct_status,
+        ));
     transport().add_routes(Routes::from(routes))
 }
 
 async fn serve_grpc(router: Router, listener: Listener, shared: Arc<Shared>) {
     let stopping = stopping(shared.stopping.clone());
-    if let Err(error) =
-        router.serve_with_incoming_shutdown(listener.connections(), stopping).await
+    if let Err(error) = router
+        .serve_with_incoming_shutdown(listener.connections(), stopping)
+        .await
     {
         error!(%error, "a gRPC door closed");
     }
@@ -264,7 +305,10 @@ async fn serve_grpc(router: Router, listener: Listener, shared: Arc<Shared>) {
 
 async fn serve_http(router: axum::Router, listener: Listener, shared: Arc<Shared>) {
     let stopping = stopping(shared.stopping.clone());
-    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopping).await {
+    if let Err(error) = axum::serve(listener, router)
+        .with_graceful_shutdown(stopping)
+        .await
+    {
         error!(%error, "an HTTP door closed");
     }
 }
@@ -309,7 +353,10 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listen { key, address, .. } => {
-                write!(f, "cannot listen at {address}: change {key}, or stop what listens there")
+                write!(
+                    f,
+                    "cannot listen at {address}: change {key}, or stop what listens there"
+                )
             }
             Self::Journal(error) => error.fmt(f),
             Self::Core(_) => f.write_str("the engine's thread cannot be started"),

@@ -26,8 +26,13 @@ fn written(answer: &Answer) -> [Option<&str>; 3] {
 async fn remote_write_answers_with_the_status_that_tells_the_sender_what_to_do() {
     let rig = Rig::new().await;
     let good = write_request(vec![cpu_series("h1", 0.5, rig.now())]);
-    let metadata = Metadata { family: "cpu".to_owned() };
-    let only_metadata = WriteRequest { series: Vec::new(), metadata: vec![metadata] };
+    let metadata = Metadata {
+        family: "cpu".to_owned(),
+    };
+    let only_metadata = WriteRequest {
+        series: Vec::new(),
+        metadata: vec![metadata],
+    };
     let truncated = {
         let whole = WriteRequest {
             series: vec![cpu_series("h1", 0.5, rig.now())],
@@ -41,13 +46,31 @@ async fn remote_write_answers_with_the_status_that_tells_the_sender_what_to_do()
     let v1 = "application/x-protobuf; proto=\"prometheus.WriteRequest\"";
     let cases: [(&str, &[(&str, &str)], &[u8], u16, &str); 12] = [
         ("good", &[PROTOBUF, SNAPPY], &good, 204, "1"),
-        ("named 1.0", &[("content-type", v1), SNAPPY], &good, 204, "1"),
+        (
+            "named 1.0",
+            &[("content-type", v1), SNAPPY],
+            &good,
+            204,
+            "1",
+        ),
         ("no headers", &[], &good, 204, "1"),
-        ("metadata", &[PROTOBUF, SNAPPY], &snappy(&only_metadata.encode_to_vec()), 204, "0"),
+        (
+            "metadata",
+            &[PROTOBUF, SNAPPY],
+            &snappy(&only_metadata.encode_to_vec()),
+            204,
+            "0",
+        ),
         ("empty", &[PROTOBUF, SNAPPY], &snappy(b""), 204, "0"),
         ("2.0", &[("content-type", v2), SNAPPY], &good, 415, "0"),
         ("json", &[JSON, SNAPPY], &good, 415, "0"),
-        ("gzip", &[PROTOBUF, ("content-encoding", "gzip")], &good, 415, "0"),
+        (
+            "gzip",
+            &[PROTOBUF, ("content-encoding", "gzip")],
+            &good,
+            415,
+            "0",
+        ),
         ("garbage", &[PROTOBUF, SNAPPY], b"garbage", 400, "0"),
         ("truncated", &[PROTOBUF, SNAPPY], &truncated, 400, "0"),
         ("bomb", &[PROTOBUF, SNAPPY], bomb, 413, "0"),
@@ -56,11 +79,18 @@ async fn remote_write_answers_with_the_status_that_tells_the_sender_what_to_do()
     for (name, headers, body, status, samples) in cases {
         let answer = rig.remote_write(headers, body).await;
         assert_eq!(answer.status, status, "{name}: {}", answer.text());
-        assert_eq!(written(&answer), [Some(samples), Some("0"), Some("0")], "{name}");
+        assert_eq!(
+            written(&answer),
+            [Some(samples), Some("0"), Some("0")],
+            "{name}"
+        );
         assert_eq!(answer.text().is_empty(), status == 204, "{name}");
     }
     let wrong_method = http(rig.at.http, "GET", "/api/v1/write", &[], b"").await;
-    assert_eq!((wrong_method.status, wrong_method.header("allow")), (405, Some("POST")));
+    assert_eq!(
+        (wrong_method.status, wrong_method.header("allow")),
+        (405, Some("POST"))
+    );
 }
 
 #[tokio::test]
@@ -72,31 +102,51 @@ async fn one_bad_sample_does_not_void_its_request() {
     let answer = rig.remote_write(&[PROTOBUF, SNAPPY], &body).await;
     assert_eq!((answer.status, written(&answer)[0]), (400, Some("1")));
     let text = answer.text();
-    assert!(text.contains("no_metric_name") && text.contains("future (1)"), "{text}");
+    assert!(
+        text.contains("no_metric_name") && text.contains("future (1)"),
+        "{text}"
+    );
     rig.pass(10).await;
     assert_eq!(rig.metric("sluice_accepted_samples_total").await, Some(1.0));
     let series = r#"sluice_rejected_samples_total{source="remote_write",reason="future"}"#;
     assert_eq!(rig.metric(series).await, Some(1.0));
 
     // Two points, of which one has a value of a wrong type.
-    let mut document: Value =
-        serde_json::from_str(&otlp_cpu_json("h3", 0.5, rig.now())).unwrap();
-    let points = &mut document["resourceMetrics"][0]["scopeMetrics"][0]["metrics"][0]["gauge"]["dataPoints"];
-    points.as_array_mut().unwrap().push(
-        json!({"timeUnixNano": rig.now().nanos().to_string(), "asDouble": {"no": "number"}}),
+    let mut document: Value = serde_json::from_str(&otlp_cpu_json("h3", 0.5, rig.now())).unwrap();
+    let points =
+        &mut document["resourceMetrics"][0]["scopeMetrics"][0]["metrics"][0]["gauge"]["dataPoints"];
+    points
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"timeUnixNano": rig.now().nanos().to_string(), "asDouble": {"no": "number"}}));
+    let answer = rig
+        .otlp("/v1/metrics", &[JSON], document.to_string().as_bytes())
+        .await;
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (200, Some(JSON.1))
     );
-    let answer = rig.otlp("/v1/metrics", &[JSON], document.to_string().as_bytes()).await;
-    assert_eq!((answer.status, answer.header("content-type")), (200, Some(JSON.1)));
     let partial = &answer.json()["partialSuccess"];
     assert_eq!(partial["rejectedDataPoints"], "1", "{partial}");
-    assert!(partial["errorMessage"].as_str().unwrap().contains("asDouble"), "{partial}");
+    assert!(
+        partial["errorMessage"]
+            .as_str()
+            .unwrap()
+            .contains("asDouble"),
+        "{partial}"
+    );
     rig.pass(10).await;
     assert_eq!(rig.metric("sluice_accepted_samples_total").await, Some(2.0));
 
     let late = otlp_cpu("h4", 0.5, rig.now() - sluice::event::Span::from_minutes(1));
-    let answer = export_grpc(rig.at.otlp_grpc, "metrics", None, late).await.unwrap();
+    let answer = export_grpc(rig.at.otlp_grpc, "metrics", None, late)
+        .await
+        .unwrap();
     let partial = answer.partial_success.unwrap();
-    assert_eq!((partial.rejected, partial.error_message.as_str()), (1, "1 dropped: late (1)"));
+    assert_eq!(
+        (partial.rejected, partial.error_message.as_str()),
+        (1, "1 dropped: late (1)")
+    );
 }
 
 #[tokio::test]
@@ -117,7 +167,14 @@ async fn otlp_over_http_answers_errors_as_a_status_in_the_syntax_of_the_request(
         ("POST", "/v1/metrics", &[JSON, gzipped], b"no gzip", 400, 3),
         ("POST", "/v1/logs", &[JSON], b"[]", 400, 3),
         ("POST", "/v1/logs", &[text], b"{}", 415, 3),
-        ("POST", "/v1/logs", &[JSON, ("content-encoding", "br")], b"{}", 415, 3),
+        (
+            "POST",
+            "/v1/logs",
+            &[JSON, ("content-encoding", "br")],
+            b"{}",
+            415,
+            3,
+        ),
         ("POST", "/v1/logs", &[JSON], &large, 413, 8),
         ("POST", "/v1/logs", &[JSON, gzipped], &bomb, 413, 8),
         ("GET", "/v1/logs", &[JSON], b"", 405, 12),
@@ -126,10 +183,18 @@ async fn otlp_over_http_answers_errors_as_a_status_in_the_syntax_of_the_request(
     for (method, path, headers, body, status, code) in cases {
         let answer = http(rig.at.otlp_http, method, path, headers, body).await;
         let given = (answer.status, answer.header("retry-after"));
-        assert_eq!(given, (status, None), "{path} {headers:?} {:?}", answer.body);
+        assert_eq!(
+            given,
+            (status, None),
+            "{path} {headers:?} {:?}",
+            answer.body
+        );
         let (told, message) = if headers[0] == JSON {
             let document = answer.json();
-            (document["code"].as_i64().unwrap() as i32, document["message"].to_string())
+            (
+                document["code"].as_i64().unwrap() as i32,
+                document["message"].to_string(),
+            )
         } else {
             let status = tonic_types::Status::decode(&answer.body[..]).unwrap();
             (status.code, status.message)
@@ -137,7 +202,10 @@ async fn otlp_over_http_answers_errors_as_a_status_in_the_syntax_of_the_request(
         assert_eq!(told, code, "{path} {headers:?}");
         assert!(!message.is_empty());
     }
-    assert_eq!(rig.otlp("/v1/metrics", &[PROTOBUF], &good).await.status, 200);
+    assert_eq!(
+        rig.otlp("/v1/metrics", &[PROTOBUF], &good).await.status,
+        200
+    );
     assert_eq!(rig.otlp("/v1/metrics", &[PROTOBUF], b"").await.status, 200);
 }
 
@@ -148,25 +216,34 @@ async fn otlp_over_grpc_never_asks_for_a_bad_message_again() {
     let rig = Rig::with(plan, None).await;
     let mut large = otlp_cpu("h1", 0.5, rig.now());
     large.resource_metrics = vec![large.resource_metrics[0].clone(); 100];
-    for compression in [None, Some(CompressionEncoding::Gzip), Some(CompressionEncoding::Zstd)] {
+    for compression in [
+        None,
+        Some(CompressionEncoding::Gzip),
+        Some(CompressionEncoding::Zstd),
+    ] {
         let status = export_grpc(rig.at.otlp_grpc, "metrics", compression, large.clone()).await;
         let status = status.unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
         assert!(status.get_error_details().retry_info().is_none());
     }
-    let status = export_bytes(rig.at.otlp_grpc, b"\x0a\xff\x01").await.unwrap_err();
+    let status = export_bytes(rig.at.otlp_grpc, b"\x0a\xff\x01")
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     let series = r#"sluice_rejected_requests_total{source="otlp_grpc",reason="too_large"}"#;
     assert_eq!(rig.metric(series).await, Some(3.0));
     let good = otlp_cpu("h1", 0.5, rig.now());
-    export_grpc(rig.at.otlp_grpc, "metrics", None, good).await.unwrap();
+    export_grpc(rig.at.otlp_grpc, "metrics", None, good)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn the_json_api_names_what_is_wrong() {
     let rig = Rig::new().await;
     let begin = |change: &str| {
-        let mut body = json!({"deployment": "d1", "service": "checkout", "stage": "beta", "version": "v2"});
+        let mut body =
+            json!({"deployment": "d1", "service": "checkout", "stage": "beta", "version": "v2"});
         let change: Value = serde_json::from_str(change).unwrap();
         for (field, value) in change.as_object().unwrap() {
             body[field] = value.clone();
@@ -179,18 +256,42 @@ async fn the_json_api_names_what_is_wrong() {
     };
     let ok = begin("{}");
     assert_eq!(rig.post_json(ok.0, &ok.1).await.status, 200);
-    assert_eq!(rig.post_json(ok.0, &ok.1).await.status, 200, "a repeated begin is the same");
+    assert_eq!(
+        rig.post_json(ok.0, &ok.1).await.status,
+        200,
+        "a repeated begin is the same"
+    );
     for ((path, body), status, field) in [
-        (begin(r#"{"service": "shop"}"#), 404, "service"),
-        (begin(r#"{"stage": "gamma"}"#), 404, "stage"),
-        (begin(r#"{"deployment": "d2", "stage": "prod"}"#), 400, "region"),
-        (begin(r#"{"deployment": "d2", "stage": "prod", "region": "mars"}"#), 400, "region"),
+        (
+            begin(r#"{"deployment": "d2", "service": "shop"}"#),
+            404,
+            "service",
+        ),
+        (
+            begin(r#"{"deployment": "d2", "stage": "gamma"}"#),
+            404,
+            "stage",
+        ),
+        (
+            begin(r#"{"deployment": "d2", "stage": "prod"}"#),
+            400,
+            "region",
+        ),
+        (
+            begin(r#"{"deployment": "d2", "stage": "prod", "region": "mars"}"#),
+            400,
+            "region",
+        ),
         (begin(r#"{"version": "v3"}"#), 409, "deployment"),
         (begin(r#"{"version": ""}"#), 400, "version"),
         (begin(r#"{"version": 3}"#), 400, "version"),
         (begin(r#"{"weight": 0}"#), 400, "weight"),
         (begin(r#"{"deployment": "a\u0007"}"#), 400, "deployment"),
-        (begin(r#"{"deployment": "d2", "one_box": ["h1"], "fleet": ["h1"]}"#), 400, "fleet"),
+        (
+            begin(r#"{"deployment": "d2", "one_box": ["h1"], "fleet": ["h1"]}"#),
+            400,
+            "fleet",
+        ),
         (begin(r#"{"colour": "red"}"#), 400, "colour"),
         (("/api/v1/deployments", "no json".to_owned()), 400, "body"),
     ] {
@@ -202,7 +303,11 @@ async fn the_json_api_names_what_is_wrong() {
     for ((path, body), status, field) in [
         (steps("d1", "load-test"), 400, "step"),
         (steps("d9", "smoke"), 404, "deployment"),
-        (("/api/v1/deployments/d9/end".to_owned(), String::new()), 404, "deployment"),
+        (
+            ("/api/v1/deployments/d9/end".to_owned(), String::new()),
+            404,
+            "deployment",
+        ),
     ] {
         let answer = rig.post_json(&path, &body).await;
         assert_eq!(answer.status, status, "{body}: {}", answer.text());

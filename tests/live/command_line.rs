@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use super::{
-    payloads::{cpu_series, write_request},
+    payloads::{busy, cpu_series, write_request},
     support::Rig,
 };
 
@@ -11,8 +11,13 @@ use super::{
 async fn sluice(server: &str, arguments: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
     command.args(arguments).env("SLUICE_SERVER", server);
-    let Output { status, stdout, stderr } =
-        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), text(stdout), text(stderr))
 }
@@ -21,7 +26,16 @@ async fn sluice(server: &str, arguments: &[&str]) -> (i32, String, String) {
 async fn a_deployment_is_driven_from_the_command_line() {
     let rig = Rig::new().await;
     let server = rig.at.grpc.to_string();
-    let begin = ["deploy", "begin", "--service", "checkout", "--stage", "beta", "--version", "v2"];
+    let begin = [
+        "deploy",
+        "begin",
+        "--service",
+        "checkout",
+        "--stage",
+        "beta",
+        "--version",
+        "v2",
+    ];
     let (code, out, error) = sluice(&server, &[&begin[..], &["--id", "d1"]].concat()).await;
     assert_eq!(code, 0, "{error}");
     assert!(out.starts_with("PENDING  d1 checkout/beta v2"), "{out}");
@@ -43,10 +57,10 @@ async fn a_deployment_is_driven_from_the_command_line() {
 
     let waiting = tokio::spawn({
         let server = server.clone();
-        async move { sluice(&server, &["verdict", "d1", "--wait"]).await }
+        async move { sluice(&server, &["verdict", "d1", "--wait", "--timeout", "60s"]).await }
     });
     for _ in 0..7 {
-        let body = write_request(vec![cpu_series("h1", 0.5, rig.now())]);
+        let body = write_request(vec![cpu_series("h1", busy(rig.now()), rig.now())]);
         assert_eq!(rig.remote_write(&[], &body).await.status, 204);
         rig.pass(10).await;
     }
@@ -63,9 +77,28 @@ async fn a_deployment_is_driven_from_the_command_line() {
 async fn a_failed_step_exits_with_one() {
     let rig = Rig::new().await;
     let server = rig.at.grpc.to_string();
-    let begin = ["deploy", "begin", "--service", "checkout", "--stage", "beta", "--version", "v2"];
-    assert_eq!(sluice(&server, &[&begin[..], &["--id", "d1"]].concat()).await.0, 0);
-    assert_eq!(sluice(&server, &["deploy", "step", "d1", "smoke", "failed"]).await.0, 0);
+    let begin = [
+        "deploy",
+        "begin",
+        "--service",
+        "checkout",
+        "--stage",
+        "beta",
+        "--version",
+        "v2",
+    ];
+    assert_eq!(
+        sluice(&server, &[&begin[..], &["--id", "d1"]].concat())
+            .await
+            .0,
+        0
+    );
+    assert_eq!(
+        sluice(&server, &["deploy", "step", "d1", "smoke", "failed"])
+            .await
+            .0,
+        0
+    );
     let (code, out, _) = sluice(&server, &["verdict", "d1", "--wait"]).await;
     assert_eq!(code, 1, "{out}");
 }
@@ -77,11 +110,19 @@ async fn an_engine_that_cannot_be_reached_is_never_a_pass() {
     rig.stop().await;
     let (code, out, error) = sluice(&server, &["verdict", "d1"]).await;
     assert_eq!((code, out.as_str()), (2, ""));
-    assert!(error.contains(&format!("no engine answers at {server}")), "{error}");
+    assert!(
+        error.contains(&format!("no engine answers at {server}")),
+        "{error}"
+    );
     let (code, out, error) = sluice(&server, &["verdict", "d1", "--wait", "--timeout", "1s"]).await;
     assert_eq!((code, out.as_str()), (2, ""), "{error}");
     assert_eq!(sluice("not a server", &["verdict", "d1"]).await.0, 2);
-    assert_eq!(sluice(&server, &["verdict", "d1", "--timeout", "soon"]).await.0, 2);
+    assert_eq!(
+        sluice(&server, &["verdict", "d1", "--timeout", "soon"])
+            .await
+            .0,
+        2
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,7 +140,10 @@ async fn an_address_in_use_names_its_key() {
     let file = file.to_str().unwrap();
     let (code, out, error) = sluice("", &["serve", "--config", file]).await;
     assert_eq!((code, out.as_str()), (2, ""));
-    assert!(error.contains("listen.http") && error.contains(&rig.at.http.to_string()), "{error}");
+    assert!(
+        error.contains("listen.http") && error.contains(&rig.at.http.to_string()),
+        "{error}"
+    );
     let (code, _, error) = sluice("", &["serve", "--config", "/nowhere/sluice.yaml"]).await;
     assert_eq!(code, 2, "{error}");
 }

@@ -1,10 +1,11 @@
 //! Every door leads to the same engine.
 
 use prost::Message;
+use sluice::event::Span;
 use tonic::codec::CompressionEncoding;
 
 use super::{
-    payloads::{self, cpu_series, export_grpc, gzip, otlp_cpu, otlp_cpu_json, write_request},
+    payloads::{self, busy, cpu_series, export_grpc, gzip, otlp_cpu, otlp_cpu_json, write_request},
     support::Rig,
 };
 
@@ -35,7 +36,8 @@ const DOORS: [Door; 7] = [
 /// Sends the CPU of the door's own host through the door.
 async fn send(rig: &Rig, door: Door, value: f64) {
     let host = format!("{door:?}");
-    let at = rig.now();
+    // The middle of the bucket that is open.
+    let at = rig.now() + Span::from_seconds(5);
     let grpc = |compression| {
         let request = otlp_cpu(&host, value, at);
         export_grpc(rig.at.otlp_grpc, "metrics", compression, request)
@@ -44,23 +46,38 @@ async fn send(rig: &Rig, door: Door, value: f64) {
     let status = match door {
         Door::RemoteWrite => {
             let body = write_request(vec![cpu_series(&host, value, at)]);
-            rig.remote_write(&[PROTOBUF, ("content-encoding", "snappy")], &body).await.status
+            rig.remote_write(&[PROTOBUF, ("content-encoding", "snappy")], &body)
+                .await
+                .status
         }
         Door::OtlpHttp => {
             let answer = rig.otlp("/v1/metrics", &[PROTOBUF], &otlp).await;
-            assert_eq!((answer.body.as_slice(), answer.header("content-type")), (&[][..], Some(PROTOBUF.1)));
+            assert_eq!(
+                (answer.body.as_slice(), answer.header("content-type")),
+                (&[][..], Some(PROTOBUF.1))
+            );
             answer.status
         }
         Door::OtlpHttpJsonGzip => {
             let body = gzip(otlp_cpu_json(&host, value, at).as_bytes());
-            let answer =
-                rig.otlp("/v1/metrics", &[JSON, ("content-encoding", "gzip")], &body).await;
-            assert_eq!((answer.text().as_str(), answer.header("content-type")), ("{}", Some(JSON.1)));
+            let answer = rig
+                .otlp("/v1/metrics", &[JSON, ("content-encoding", "gzip")], &body)
+                .await;
+            assert_eq!(
+                (answer.text().as_str(), answer.header("content-type")),
+                ("{}", Some(JSON.1))
+            );
             answer.status
         }
         Door::OtlpHttpZstd => {
             let body = zstd::encode_all(&otlp[..], 0).unwrap();
-            rig.otlp("/v1/metrics", &[PROTOBUF, ("content-encoding", "zstd")], &body).await.status
+            rig.otlp(
+                "/v1/metrics",
+                &[PROTOBUF, ("content-encoding", "zstd")],
+                &body,
+            )
+            .await
+            .status
         }
         Door::OtlpGrpc | Door::OtlpGrpcGzip | Door::OtlpGrpcZstd => {
             let compression = match door {
@@ -72,7 +89,14 @@ async fn send(rig: &Rig, door: Door, value: f64) {
             204
         }
     };
-    assert_eq!(status, if door == Door::RemoteWrite || status == 204 { 204 } else { 200 });
+    assert_eq!(
+        status,
+        if door == Door::RemoteWrite || status == 204 {
+            204
+        } else {
+            200
+        }
+    );
 }
 
 async fn begin(rig: &Rig, stage: &str) {
@@ -91,7 +115,16 @@ async fn a_breach_fails_the_gate_through_whichever_door_it_comes() {
         begin(&rig, "beta").await;
         for bucket in 0..3 {
             for door in DOORS {
-                send(&rig, door, if door == bad && bucket == 2 { 0.99 } else { 0.5 }).await;
+                send(
+                    &rig,
+                    door,
+                    if door == bad && bucket == 2 {
+                        0.99
+                    } else {
+                        busy(rig.now())
+                    },
+                )
+                .await;
             }
             let verdict = rig.get("/api/v1/deployments/d1/verdict").await.json();
             assert_ne!(verdict["verdict"], "FAIL", "{bad:?}, {bucket}: {verdict}");
@@ -99,7 +132,10 @@ async fn a_breach_fails_the_gate_through_whichever_door_it_comes() {
         }
         let verdict = rig.get("/api/v1/deployments/d1/verdict").await.json();
         assert_eq!(verdict["verdict"], "FAIL", "{bad:?}: {verdict}");
-        assert_eq!(verdict["checks"][0]["hosts"], serde_json::json!([format!("{bad:?}")]));
+        assert_eq!(
+            verdict["checks"][0]["hosts"],
+            serde_json::json!([format!("{bad:?}")])
+        );
         assert_eq!(verdict["progress"], verdict["reasons"][0]);
     }
 }
@@ -110,21 +146,33 @@ async fn a_covered_bake_and_its_steps_make_a_pass() {
     begin(&rig, "beta").await;
     for bucket in 0..7 {
         for door in DOORS {
-            send(&rig, door, 0.5).await;
+            send(&rig, door, busy(rig.now())).await;
         }
         rig.pass(10).await;
-        if bucket == 1 {
+        if bucket == 4 {
             let verdict = rig.get("/api/v1/deployments/d1/verdict").await.json();
-            assert_eq!((&verdict["verdict"], &verdict["progress"]), (&"PENDING".into(), &"20s of 1m".into()));
+            assert_eq!(
+                (&verdict["verdict"], &verdict["progress"]),
+                (&"PENDING".into(), &"50s of 1m".into())
+            );
         }
     }
     let verdict = rig.get("/api/v1/deployments/d1/verdict").await.json();
-    assert_eq!((&verdict["verdict"], &verdict["progress"]), (&"PENDING".into(), &"step smoke: not reported yet".into()));
+    assert_eq!(
+        (&verdict["verdict"], &verdict["progress"]),
+        (&"PENDING".into(), &"step smoke: not reported yet".into())
+    );
     let step = r#"{"step": "smoke", "outcome": "passed"}"#;
-    let verdict = rig.post_json("/api/v1/deployments/d1/steps", step).await.json();
+    let verdict = rig
+        .post_json("/api/v1/deployments/d1/steps", step)
+        .await
+        .json();
     assert_eq!(verdict["verdict"], "PASS", "{verdict}");
     let verdict = rig.post_json("/api/v1/deployments/d1/end", "").await.json();
-    assert_eq!((&verdict["verdict"], &verdict["final"]), (&"PASS".into(), &true.into()));
+    assert_eq!(
+        (&verdict["verdict"], &verdict["final"]),
+        (&"PASS".into(), &true.into())
+    );
 }
 
 #[tokio::test]
@@ -135,7 +183,9 @@ async fn logs_come_in_over_grpc_and_http() {
         for _ in 0..2 {
             let request = payloads::otlp_logs("h1", 17, 100, rig.now());
             if over_grpc {
-                export_grpc(rig.at.otlp_grpc, "logs", None, request).await.unwrap();
+                export_grpc(rig.at.otlp_grpc, "logs", None, request)
+                    .await
+                    .unwrap();
             } else {
                 let body = request.encode_to_vec();
                 assert_eq!(rig.otlp("/v1/logs", &[PROTOBUF], &body).await.status, 200);
@@ -152,21 +202,26 @@ async fn metrics_tell_what_came_and_what_was_refused() {
     let rig = Rig::new().await;
     begin(&rig, "beta").await;
     for door in DOORS {
-        send(&rig, door, 0.5).await;
+        send(&rig, door, busy(rig.now())).await;
     }
     rig.remote_write(&[PROTOBUF], b"no snappy").await;
     rig.pass(10).await;
     for (series, value) in [
-        (r#"sluice_received_requests_total{source="remote_write"}"#, 2.0),
+        (
+            r#"sluice_received_requests_total{source="remote_write"}"#,
+            2.0,
+        ),
         (r#"sluice_received_requests_total{source="otlp_grpc"}"#, 3.0),
         (r#"sluice_received_requests_total{source="otlp_http"}"#, 3.0),
         (r#"sluice_decoded_samples_total{source="otlp_grpc"}"#, 3.0),
-        (r#"sluice_rejected_requests_total{source="remote_write",reason="compression"}"#, 1.0),
+        (
+            r#"sluice_rejected_requests_total{source="remote_write",reason="compression"}"#,
+            1.0,
+        ),
         (r#"sluice_request_seconds_count{source="otlp_http"}"#, 3.0),
         ("sluice_selected_series", 7.0),
         ("sluice_open_gates", 1.0),
         ("sluice_watermark_lag_seconds", 0.0),
-        ("sluice_buckets_closed_total", 1.0),
         ("sluice_core_queue_length", 0.0),
         ("sluice_core_queue_bytes", 0.0),
         ("sluice_engine_up", 1.0),
@@ -175,29 +230,49 @@ async fn metrics_tell_what_came_and_what_was_refused() {
         assert_eq!(rig.metric(series).await, Some(value), "{series}");
     }
     let answer = rig.get("/metrics").await;
-    assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    assert_eq!(
+        answer.header("content-type"),
+        Some("text/plain; version=0.0.4; charset=utf-8")
+    );
     let text = answer.text();
     assert!(text.contains("sluice_build_info{version=\""), "{text}");
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let family = line.split(['{', ' ']).next().unwrap();
         let family = family.trim_end_matches("_sum").trim_end_matches("_count");
-        assert!(text.contains(&format!("# TYPE {family} ")), "{line} has no type");
+        assert!(
+            text.contains(&format!("# TYPE {family} ")),
+            "{line} has no type"
+        );
     }
 }
 
 #[tokio::test]
 async fn the_page_shows_deployments_and_obeys_no_markup() {
     let rig = Rig::new().await;
-    let body = r#"{"deployment": "<script>/1", "service": "checkout", "stage": "beta", "version": "<b>"}"#;
+    let body =
+        r#"{"deployment": "<script>/1", "service": "checkout", "stage": "beta", "version": "<b>"}"#;
     assert_eq!(rig.post_json("/api/v1/deployments", body).await.status, 200);
     let answer = rig.get("/").await;
-    assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
+    assert_eq!(
+        answer.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
     let page = answer.text();
-    for text in ["PENDING", "&lt;script&gt;/1", "&lt;b&gt;", "step smoke: not reported yet"] {
+    for text in [
+        "PENDING",
+        "&lt;script&gt;/1",
+        "&lt;b&gt;",
+        "step smoke: not reported yet",
+    ] {
         assert!(page.contains(text), "{text} is not in {page}");
     }
     assert!(!page.contains("<script>") && !page.contains("<b>"));
-    assert_eq!(rig.get("/api/v1/deployments/%3Cscript%3E%2F1/verdict").await.status, 200);
+    assert_eq!(
+        rig.get("/api/v1/deployments/%3Cscript%3E%2F1/verdict")
+            .await
+            .status,
+        200
+    );
     assert_eq!(rig.get("/-/healthy").await.status, 200);
     assert_eq!(rig.get("/-/ready").await.status, 200);
 }

@@ -14,7 +14,9 @@ use sluice::{
 };
 
 use super::{
-    payloads::{cpu_series, export_grpc, gzip, otlp_cpu, otlp_cpu_json, otlp_logs, write_request},
+    payloads::{
+        busy, cpu_series, export_grpc, gzip, otlp_cpu, otlp_cpu_json, otlp_logs, write_request,
+    },
     support::{Rig, line, plan},
 };
 
@@ -42,7 +44,10 @@ fn replay(journal: &std::path::Path) -> (Vec<String>, Vec<String>) {
             Output::Refused(_) => None,
         })
         .collect();
-    let finals = engine.gates().map(|gate| line(LineKind::Final, gate.verdict())).collect();
+    let finals = engine
+        .gates()
+        .map(|gate| line(LineKind::Final, gate.verdict()))
+        .collect();
     (changes, finals)
 }
 
@@ -62,21 +67,36 @@ async fn a_replay_of_the_journal_says_what_the_live_run_said() {
     };
     gates.begin(begin("", "beta", "", 0.1 + 0.2)).await.unwrap();
     gates.begin(begin("logs", "logs", "", 0.0)).await.unwrap();
-    gates.begin(begin("bad", "gamma", "", 0.0)).await.unwrap_err();
+    gates
+        .begin(begin("bad", "gamma", "", 0.0))
+        .await
+        .unwrap_err();
     for bucket in 0..12 {
         let at = rig.now();
-        let value = if bucket == 9 { 0.95 } else { 0.5 + f64::from(bucket) / 30.0 };
-        let written = write_request(vec![cpu_series("h1", 0.1, at), cpu_series("h2", value, at)]);
+        let value = if bucket == 9 {
+            0.95
+        } else {
+            0.5 + f64::from(bucket % 7) / 30.0
+        };
+        let written = write_request(vec![
+            cpu_series("h1", busy(at), at),
+            cpu_series("h2", value, at),
+        ]);
         assert_eq!(rig.remote_write(&[], &written).await.status, 204);
         assert_eq!(rig.remote_write(&[], b"garbage").await.status, 400);
-        let json = [("content-type", "application/json"), ("content-encoding", "gzip")];
-        let body = gzip(otlp_cpu_json("h3", 0.3, at).as_bytes());
+        let json = [
+            ("content-type", "application/json"),
+            ("content-encoding", "gzip"),
+        ];
+        let body = gzip(otlp_cpu_json("h3", busy(at), at).as_bytes());
         assert_eq!(rig.otlp("/v1/metrics", &json, &body).await.status, 200);
         let protobuf = [("content-type", "application/x-protobuf")];
         let body = otlp_logs("h1", 17, 5 + bucket as usize, at).encode_to_vec();
         assert_eq!(rig.otlp("/v1/logs", &protobuf, &body).await.status, 200);
-        let request = otlp_cpu("h4", 0.4, at);
-        export_grpc(rig.at.otlp_grpc, "metrics", None, request).await.unwrap();
+        let request = otlp_cpu("h4", busy(at), at);
+        export_grpc(rig.at.otlp_grpc, "metrics", None, request)
+            .await
+            .unwrap();
         if bucket == 3 {
             gates.begin(begin("eu", "prod", "eu", 0.0)).await.unwrap();
             let request = ReportStepRequest {
@@ -88,13 +108,24 @@ async fn a_replay_of_the_journal_says_what_the_live_run_said() {
         }
         rig.pass(10).await;
     }
-    gates.end(EndRequest { deployment: "logs".to_owned() }).await.unwrap();
+    gates
+        .end(EndRequest {
+            deployment: "logs".to_owned(),
+        })
+        .await
+        .unwrap();
     let live = rig.lines();
     assert!(live.len() >= 5, "too little happened: {live:#?}");
-    assert!(live.iter().any(|line| line.contains(r#""verdict":"PASS""#)), "{live:#?}");
+    assert!(
+        live.iter().any(|line| line.contains(r#""verdict":"PASS""#)),
+        "{live:#?}"
+    );
     let mut shown = Vec::new();
     for id in ["checkout-beta-v2-1", "eu", "logs"] {
-        let mut document = rig.get(&format!("/api/v1/deployments/{id}/verdict")).await.json();
+        let mut document = rig
+            .get(&format!("/api/v1/deployments/{id}/verdict"))
+            .await
+            .json();
         document.as_object_mut().unwrap().remove("progress");
         shown.push(document);
     }

@@ -18,105 +18,134 @@ use tonic::{Request, Status, codec::CompressionEncoding, transport::Endpoint};
 use tonic_prost::ProstCodec;
 
 #[derive(Clone, PartialEq, Message)]
-pub struct WriteRequest {
+pub(crate) struct WriteRequest {
     #[prost(message, repeated, tag = "1")]
-    pub series: Vec<TimeSeries>,
+    pub(crate) series: Vec<TimeSeries>,
     #[prost(message, repeated, tag = "3")]
-    pub metadata: Vec<Metadata>,
+    pub(crate) metadata: Vec<Metadata>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct TimeSeries {
+pub(crate) struct TimeSeries {
     #[prost(message, repeated, tag = "1")]
-    pub labels: Vec<Label>,
+    pub(crate) labels: Vec<Label>,
     #[prost(message, repeated, tag = "2")]
-    pub samples: Vec<Sample>,
+    pub(crate) samples: Vec<Sample>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct Label {
+pub(crate) struct Label {
     #[prost(string, tag = "1")]
-    pub name: String,
+    pub(crate) name: String,
     #[prost(string, tag = "2")]
-    pub value: String,
+    pub(crate) value: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct Sample {
+pub(crate) struct Sample {
     #[prost(double, tag = "1")]
-    pub value: f64,
+    pub(crate) value: f64,
     #[prost(int64, tag = "2")]
-    pub timestamp: i64,
+    pub(crate) timestamp: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct Metadata {
+pub(crate) struct Metadata {
     #[prost(string, tag = "2")]
-    pub family: String,
+    pub(crate) family: String,
 }
 
 /// The answer to an export, for metrics and logs alike.
 #[derive(Clone, PartialEq, Message)]
-pub struct ExportResponse {
+pub(crate) struct ExportResponse {
     #[prost(message, optional, tag = "1")]
-    pub partial_success: Option<PartialSuccess>,
+    pub(crate) partial_success: Option<PartialSuccess>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct PartialSuccess {
+pub(crate) struct PartialSuccess {
     #[prost(int64, tag = "1")]
-    pub rejected: i64,
+    pub(crate) rejected: i64,
     #[prost(string, tag = "2")]
-    pub error_message: String,
+    pub(crate) error_message: String,
 }
 
 /// A series of remote write, as Prometheus labels it.
-pub fn series(labels: &[(&str, &str)], value: f64, at: Timestamp) -> TimeSeries {
-    let label =
-        |(name, value): &(&str, &str)| Label { name: (*name).into(), value: (*value).into() };
+pub(crate) fn series(labels: &[(&str, &str)], value: f64, at: Timestamp) -> TimeSeries {
+    let label = |(name, value): &(&str, &str)| Label {
+        name: (*name).into(),
+        value: (*value).into(),
+    };
     TimeSeries {
         labels: labels.iter().map(label).collect(),
-        samples: vec![Sample { value, timestamp: at.millis() }],
+        samples: vec![Sample {
+            value,
+            timestamp: at.millis(),
+        }],
     }
 }
 
+/// A load that moves a little, as that of a living host does, and stays well in range.
+pub(crate) fn busy(at: Timestamp) -> f64 {
+    0.5 + (at.nanos() / 10_000_000_000 % 7) as f64 / 100.0
+}
+
 /// The CPU of a host of the service, as Prometheus sends it.
-pub fn cpu_series(host: &str, value: f64, at: Timestamp) -> TimeSeries {
+pub(crate) fn cpu_series(host: &str, value: f64, at: Timestamp) -> TimeSeries {
     series(
-        &[("__name__", "cpu_busy_ratio"), ("instance", host), ("job", "checkout")],
+        &[
+            ("__name__", "cpu_busy_ratio"),
+            ("instance", host),
+            ("job", "checkout"),
+        ],
         value,
         at,
     )
 }
 
-pub fn write_request(series: Vec<TimeSeries>) -> Vec<u8> {
-    snappy(&WriteRequest { series, metadata: Vec::new() }.encode_to_vec())
+pub(crate) fn write_request(series: Vec<TimeSeries>) -> Vec<u8> {
+    snappy(
+        &WriteRequest {
+            series,
+            metadata: Vec::new(),
+        }
+        .encode_to_vec(),
+    )
 }
 
-pub fn snappy(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn snappy(bytes: &[u8]) -> Vec<u8> {
     snap::raw::Encoder::new().compress_vec(bytes).unwrap()
 }
 
-pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
 fn attribute(key: &str, value: &str) -> KeyValue {
-    let value = Some(AnyValue { value: Some(any_value::Value::StringValue(value.to_owned())) });
-    KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
+    let value = Some(AnyValue {
+        value: Some(any_value::Value::StringValue(value.to_owned())),
+    });
+    KeyValue {
+        key: key.to_owned(),
+        value,
+        ..KeyValue::default()
+    }
 }
 
 fn resource(host: &str) -> Option<Resource> {
     Some(Resource {
-        attributes: vec![attribute("service.name", "checkout"), attribute("host.name", host)],
+        attributes: vec![
+            attribute("service.name", "checkout"),
+            attribute("host.name", host),
+        ],
         ..Resource::default()
     })
 }
 
 /// The CPU of a host as OTLP has it.
-pub fn otlp_cpu(host: &str, value: f64, at: Timestamp) -> ExportMetricsServiceRequest {
+pub(crate) fn otlp_cpu(host: &str, value: f64, at: Timestamp) -> ExportMetricsServiceRequest {
     let point = NumberDataPoint {
         time_unix_nano: at.nanos() as u64,
         value: Some(number_data_point::Value::AsDouble(value)),
@@ -124,20 +153,25 @@ pub fn otlp_cpu(host: &str, value: f64, at: Timestamp) -> ExportMetricsServiceRe
     };
     let metric = Metric {
         name: "cpu_busy_ratio".to_owned(),
-        data: Some(metric::Data::Gauge(Gauge { data_points: vec![point] })),
+        data: Some(metric::Data::Gauge(Gauge {
+            data_points: vec![point],
+        })),
         ..Metric::default()
     };
     ExportMetricsServiceRequest {
         resource_metrics: vec![ResourceMetrics {
             resource: resource(host),
-            scope_metrics: vec![ScopeMetrics { metrics: vec![metric], ..ScopeMetrics::default() }],
+            scope_metrics: vec![ScopeMetrics {
+                metrics: vec![metric],
+                ..ScopeMetrics::default()
+            }],
             ..ResourceMetrics::default()
         }],
     }
 }
 
 /// The same in JSON, as SDKs write it.
-pub fn otlp_cpu_json(host: &str, value: f64, at: Timestamp) -> String {
+pub(crate) fn otlp_cpu_json(host: &str, value: f64, at: Timestamp) -> String {
     serde_json::json!({"resourceMetrics": [{
         "resource": {"attributes": [
             {"key": "service.name", "value": {"stringValue": "checkout"}},
@@ -151,7 +185,7 @@ pub fn otlp_cpu_json(host: &str, value: f64, at: Timestamp) -> String {
 }
 
 /// Equal log records of a host.
-pub fn otlp_logs(
+pub(crate) fn otlp_logs(
     host: &str,
     severity: i32,
     count: usize,
@@ -161,7 +195,9 @@ pub fn otlp_logs(
         time_unix_nano: at.nanos() as u64,
         severity_number: severity,
         body: Some(AnyValue {
-            value: Some(any_value::Value::StringValue("the payment failed".to_owned())),
+            value: Some(any_value::Value::StringValue(
+                "the payment failed".to_owned(),
+            )),
         }),
         ..LogRecord::default()
     };
@@ -178,14 +214,17 @@ pub fn otlp_logs(
 }
 
 /// Exports over gRPC, as an SDK or a collector does. The request may be any message.
-pub async fn export_grpc<T: Message + Default + 'static>(
+pub(crate) async fn export_grpc<T: Message + Default + 'static>(
     address: std::net::SocketAddr,
     signal: &'static str,
     compression: Option<CompressionEncoding>,
     request: T,
 ) -> Result<ExportResponse, Status> {
-    let channel =
-        Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    let channel = Endpoint::from_shared(format!("http://{address}"))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
     let mut client = tonic::client::Grpc::new(channel);
     if let Some(compression) = compression {
         client = client.send_compressed(compression);
@@ -197,16 +236,22 @@ pub async fn export_grpc<T: Message + Default + 'static>(
         other => panic!("no signal {other}"),
     });
     let codec = ProstCodec::<T, ExportResponse>::default();
-    client.unary(Request::new(request), path, codec).await.map(tonic::Response::into_inner)
+    client
+        .unary(Request::new(request), path, codec)
+        .await
+        .map(tonic::Response::into_inner)
 }
 
 /// Sends raw bytes as the message of an export of metrics.
-pub async fn export_bytes(
+pub(crate) async fn export_bytes(
     address: std::net::SocketAddr,
     message: &'static [u8],
 ) -> Result<Bytes, Status> {
-    let channel =
-        Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    let channel = Endpoint::from_shared(format!("http://{address}"))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.unwrap();
     let path = http::uri::PathAndQuery::from_static(
@@ -214,5 +259,8 @@ pub async fn export_bytes(
     );
     let codec = sluice::serve::codec::BytesCodec;
     let request = Request::new(Bytes::from_static(message));
-    client.unary(request, path, codec).await.map(tonic::Response::into_inner)
+    client
+        .unary(request, path, codec)
+        .await
+        .map(tonic::Response::into_inner)
 }
