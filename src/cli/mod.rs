@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand; the only code that prints.
 
 mod check;
+mod demo;
 mod deploy;
 mod print;
 mod replay;

@@ -2,9 +2,10 @@
 
 use std::{
     error::Error,
-    io::{IsTerminal, Write, stderr, stdout},
+    io::{ErrorKind, IsTerminal, Write, stderr, stdout},
     path::{Path, PathBuf},
-    sync::Arc,
+    pin::Pin,
+    sync::{Arc, atomic::AtomicI64},
     time::Duration,
 };
 
@@ -15,11 +16,11 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
-use super::{exit, print};
+use super::{demo as player, exit, print};
 use crate::{
     plan::Plan,
-    serve::{Addresses, Clock, Ending, Server, Settings},
-    source::files,
+    serve::{Addresses, Clock, Ending, Server, Settings, StartError},
+    source::{demo, files, timeline::Timeline},
 };
 
 /// How long threads that still decode may hold up the end of the process.
@@ -29,8 +30,12 @@ const THREADS_PATIENCE: Duration = Duration::from_millis(500);
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Configuration; without it embedded defaults on loopback
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "demo")]
     config: Option<PathBuf>,
+    /// Plays a bundled real recording through the network doors: a bad deployment is failed, a good
+    /// one passed
+    #[arg(long)]
+    demo: bool,
     /// Where every input is recorded, in inputs.journal; without it nothing is written
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -39,14 +44,20 @@ pub(super) struct Arguments {
         long,
         env = "SLUICE_LOG",
         default_value = "info",
+        default_value_if("demo", "true", "error"),
         value_name = "FILTER"
     )]
     log: String,
 }
 
 pub(super) fn run(arguments: Arguments) -> u8 {
-    let plan = match plan(arguments.config.as_deref()) {
-        Ok(plan) => plan,
+    let prepared = if arguments.demo {
+        demo_plan()
+    } else {
+        plan(arguments.config.as_deref())
+    };
+    let (plan, timeline) = match prepared {
+        Ok(prepared) => prepared,
         Err(code) => return code,
     };
     if let Err(error) = log_to_stderr(&arguments.log) {
@@ -60,19 +71,34 @@ pub(super) fn run(arguments: Arguments) -> u8 {
             return exit::ERROR;
         }
     };
+    let hands = Arc::new(AtomicI64::new(0));
+    let clock = match &timeline {
+        Some(_) => Clock::Manual(Arc::clone(&hands)),
+        None => Clock::System,
+    };
     let settings = Settings {
         plan: Arc::new(plan),
         data_dir: arguments.data_dir,
-        clock: Clock::System,
+        clock,
     };
-    let code = runtime.block_on(serve(settings));
+    let code = runtime.block_on(serve(settings, timeline, &hands));
     runtime.shutdown_timeout(THREADS_PATIENCE);
     code
 }
 
-fn plan(file: Option<&Path>) -> Result<Plan, u8> {
+fn demo_plan() -> Result<(Plan, Option<Timeline>), u8> {
+    match demo::recording() {
+        Ok((plan, timeline)) => Ok((plan, Some(timeline))),
+        Err(error) => {
+            print::error(&error);
+            Err(exit::ERROR)
+        }
+    }
+}
+
+fn plan(file: Option<&Path>) -> Result<(Plan, Option<Timeline>), u8> {
     let Some(file) = file else {
-        return Ok(Plan::embedded());
+        return Ok((Plan::embedded(), None));
     };
     let text = files::text(file).map_err(|error| {
         print::error(&error);
@@ -85,7 +111,7 @@ fn plan(file: Option<&Path>) -> Result<Plan, u8> {
     for warning in plan.warnings() {
         print::warning(&warning);
     }
-    Ok(plan)
+    Ok((plan, None))
 }
 
 fn log_to_stderr(filter: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
@@ -97,7 +123,7 @@ fn log_to_stderr(filter: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
         .try_init()
 }
 
-async fn serve(settings: Settings) -> u8 {
+async fn serve(settings: Settings, timeline: Option<Timeline>, hands: &AtomicI64) -> u8 {
     // The signals are caught before anybody is told that the engine runs.
     let (Ok(mut terminate), Ok(mut interrupt)) = (
         signal(SignalKind::terminate()),
@@ -106,7 +132,7 @@ async fn serve(settings: Settings) -> u8 {
         print::error(&"signals cannot be caught");
         return exit::ERROR;
     };
-    let server = match Server::start(settings).await {
+    let server = match start(settings, timeline.is_some()).await {
         Ok(server) => server,
         Err(error) => {
             let cause = error
@@ -118,18 +144,59 @@ async fn serve(settings: Settings) -> u8 {
         }
     };
     announce(server.addresses());
-    let asked = async move {
+    let mut asked: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-    };
+    });
+    if let Some(timeline) = timeline {
+        let played = tokio::select! {
+            played = player::play(&server, hands, timeline) => Some(played),
+            () = &mut asked => None,
+        };
+        match played {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                print::error(&format!("the demo: {error}"));
+                return exit::ERROR;
+            }
+            None => asked = Box::pin(async {}),
+        }
+    }
     match server.run(asked).await {
         Ending::Asked => exit::PASS,
         Ending::Died => {
             print::error(&"the engine stopped by itself, see above");
             exit::ERROR
         }
+    }
+}
+
+/// Starts the engine. The demo has no configuration in which an address that is in use could be
+/// changed, so it takes free ports instead.
+async fn start(settings: Settings, takes_free_ports: bool) -> Result<Server, StartError> {
+    match Server::start(settings.clone()).await {
+        Err(StartError::Listen { error, .. })
+            if takes_free_ports && error.kind() == ErrorKind::AddrInUse =>
+        {
+            let mut plan = Plan::clone(&settings.plan);
+            let listen = &mut plan.listen;
+            for address in [
+                &mut listen.grpc,
+                &mut listen.http,
+                &mut listen.otlp_grpc,
+                &mut listen.otlp_http,
+            ] {
+                address.set_port(0);
+            }
+            Server::start(Settings {
+                plan: Arc::new(plan),
+                ..settings
+            })
+            .await
+        }
+        started => started,
     }
 }
 

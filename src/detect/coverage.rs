@@ -11,20 +11,51 @@ use crate::{
 /// Share of the bake, in percent, in which every judged host must have been heard.
 const COVERED_PERCENT_MIN: u64 = 80;
 
+/// Buckets with data from which on their mean distance counts as a cadence.
+const CADENCE_BUCKETS_MIN: u64 = 10;
+
 /// Follows, for one check of one deployment, which of the judged hosts were heard and when.
 ///
 /// A host is heard while any series (or log record) that the check selects came from it within its
 /// patience: two minutes, five buckets, or five times its own cadence, whichever is longest. Log
 /// checks select what is rare on purpose, so there any record of the host counts.
+///
+/// Over the bake, a gap counts as heard only if it was ordinary: no longer than five times the
+/// cadence (for logs: than the patience). A longer one is not heard from its beginning on, or else a
+/// host that is dead half of the time, a little shorter than its patience each time, would look
+/// covered.
 #[derive(Clone, Debug)]
 pub struct Coverage {
     is_log: bool,
     began_at: Timestamp,
     grace_until: Timestamp,
-    /// By host: buckets since the grace in which it was heard.
-    heard: BTreeMap<HostId, u64>,
+    heard: BTreeMap<HostId, Heard>,
     /// Buckets since the grace.
     buckets: u64,
+}
+
+/// Buckets since the grace in which a host was heard.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heard {
+    /// With data, or in gaps that were ordinary.
+    buckets: u64,
+    /// In the gap that is open, if it is still ordinary.
+    pending: u64,
+    /// The smallest mean distance of its buckets with data so far: long gaps raise the mean, and
+    /// must not make themselves ordinary.
+    cadence: Option<Span>,
+}
+
+/// What was heard of a host.
+struct Sign {
+    /// End of its latest bucket with data.
+    last: Option<Timestamp>,
+    /// Longest gap that is ordinary.
+    ordinary: Span,
+    /// The smallest mean distance of its buckets with data, if enough of them are known.
+    cadence: Option<Span>,
+    /// Why it is not heard, if it is not.
+    cause: Option<NoDataCause>,
 }
 
 /// Whether the judged hosts were heard.
@@ -57,11 +88,11 @@ impl Coverage {
         let mut missing: Vec<(NoDataCause, HostId)> = Vec::new();
         let mut waiting = Vec::new();
         for &host in view.one_box {
-            let cause = self.silence(view, host);
+            let sign = self.sign(view, host);
             if judged {
-                *self.heard.entry(host).or_insert(0) += u64::from(cause.is_none());
+                self.heard.entry(host).or_default().count(&sign, view);
             }
-            match cause {
+            match sign.cause {
                 None => {}
                 Some(_) if view.bucket.end < self.patience_until(view, host) => waiting.push(host),
                 Some(cause) => missing.push((cause, host)),
@@ -85,18 +116,24 @@ impl Coverage {
         self.share(view)
     }
 
-    /// Why the host is not heard in this bucket, if it is not.
-    fn silence(&self, view: &View<'_>, host: HostId) -> Option<NoDataCause> {
+    fn sign(&self, view: &View<'_>, host: HostId) -> Sign {
         if self.is_log {
-            let life = view.log_life(host).err();
-            return life.or_else(|| {
-                let last = view.hosts.get(host).log_last?;
-                (last <= self.began_at).then_some(NoDataCause::NeverArrived)
-            });
+            let last = view.hosts.get(host).log_last;
+            let cause = view
+                .log_life(host)
+                .err()
+                .or_else(|| (last? <= self.began_at).then_some(NoDataCause::NeverArrived));
+            return Sign {
+                last,
+                ordinary: view.hosts.log_patience(host),
+                cadence: None,
+                cause,
+            };
         }
         let mut last: Option<Timestamp> = None;
         let mut loss = None;
-        let mut patience = Span::ZERO;
+        let mut usual = Span::ZERO;
+        let mut covered = 0;
         for (_, group) in view.panel.groups() {
             let Some(track) = group.track(host) else {
                 continue;
@@ -104,10 +141,14 @@ impl Coverage {
             loss = loss.max(track.loss.map(|(reason, at)| (at, reason)));
             if track.has_data() {
                 last = last.max(Some(track.last_seen));
-                patience = patience.max(cadence(track.first_seen, track.last_seen, track.covered));
+                usual = usual.max(cadence(track.first_seen, track.last_seen, track.covered));
+                covered = covered.max(track.covered);
             }
         }
-        let patience = base_patience(view).max(patience.times(5));
+        let smallest = self.heard.get(&host).and_then(|heard| heard.cadence);
+        let smallest = smallest.map_or(usual, |smallest| smallest.min(usual));
+        let ordinary = view.panel.resolution().max(smallest).times(5);
+        let patience = base_patience(view).max(usual.times(5));
         let silent = match last {
             None if view.panel.is_empty() => Some(NoDataCause::NothingSelected),
             None => Some(NoDataCause::NeverArrived),
@@ -115,7 +156,7 @@ impl Coverage {
             Some(last) if view.bucket.end - last > patience => Some(NoDataCause::Stopped { last }),
             Some(_) => None,
         };
-        match (silent, loss) {
+        let cause = match (silent, loss) {
             (Some(_), Some((at, reason))) if last.is_none_or(|last| last < at) => {
                 Some(NoDataCause::Unusable {
                     reason: reason.name().to_owned(),
@@ -123,6 +164,12 @@ impl Coverage {
             }
             (Some(cause), _) => Some(cause),
             (None, _) => view.is_lifeless(host).then_some(NoDataCause::Lifeless),
+        };
+        Sign {
+            last,
+            ordinary,
+            cadence: (CADENCE_BUCKETS_MIN <= covered).then_some(smallest),
+            cause,
         }
     }
 
@@ -145,7 +192,10 @@ impl Coverage {
         let poorest = view
             .one_box
             .iter()
-            .map(|host| (self.heard.get(host).copied().unwrap_or(0), *host))
+            .map(|host| {
+                let heard = self.heard.get(host).copied().unwrap_or_default();
+                (heard.buckets + heard.pending, *host)
+            })
             .min_by_key(|(heard, _)| *heard);
         match poorest {
             Some((heard, host)) if heard * 100 < self.buckets * COVERED_PERCENT_MIN => {
@@ -153,6 +203,22 @@ impl Coverage {
                 Covered::No(NoDataCause::Gaps { covered_percent }, vec![host])
             }
             Some(_) | None => Covered::Yes,
+        }
+    }
+}
+
+impl Heard {
+    fn count(&mut self, sign: &Sign, view: &View<'_>) {
+        self.cadence = sign.cadence.or(self.cadence);
+        let silence = sign.last.map(|last| view.bucket.end - last);
+        if sign.cause.is_some() || silence.is_none_or(|silence| sign.ordinary < silence) {
+            self.pending = 0;
+            // The gap goes on until data comes.
+        } else if silence == Some(Span::ZERO) {
+            self.buckets += 1 + self.pending;
+            self.pending = 0;
+        } else {
+            self.pending += 1;
         }
     }
 }

@@ -18,8 +18,9 @@ const WINDOW: Span = Span::from_minutes(1);
 /// Both sides are the highest mean of a trailing minute, summed over the selected series of a host
 /// and averaged over hosts. On the judged side hosts without data count as 0, and only minutes
 /// since the deployment began count; on the other side, all that the panel remembers, where at
-/// least half of the hosts have data. Reaching it is a positive proof, and stays one. While it is
-/// not reached the gate waits; at the end of the bake that is a breach.
+/// least half of the hosts have data. Reaching it is a positive proof, and stays one as long as the
+/// judged hosts are heard. While it is not reached the gate waits; at the end of the bake that is a
+/// breach.
 #[derive(Clone, Debug)]
 pub struct Load {
     coverage: Coverage,
@@ -71,7 +72,14 @@ impl Load {
     pub fn observe(&mut self, view: &View<'_>) -> Finding {
         let uncovered = uncovered(&mut self.coverage, view, &self.selection, Basis::Slo);
         if self.is_proven {
-            return self.finding(view, CheckState::Ok);
+            // The load may be over, and nothing move any more; but a host that is gone since says
+            // nothing of how the change bore it.
+            let is_gone = |finding: &Finding| {
+                finding.cause.is_some() && finding.cause != Some(NoDataCause::Lifeless)
+            };
+            return uncovered
+                .filter(is_gone)
+                .unwrap_or_else(|| self.finding(view, CheckState::Ok));
         }
         self.learn_peak(view);
         let rate = self.rate(view);
@@ -360,12 +368,23 @@ mod tests {
     }
 
     #[test]
-    fn a_proof_stands_when_the_load_test_is_over() {
+    fn a_host_that_falls_silent_after_the_load_test_takes_its_proof_along() {
         let mut bench = Bench::new(series_check(plan(1.0)), &["c1"], &["f1"]);
         let findings = bench.run(400, |host, bucket| match (host, bucket) {
             ("f1", _) => production(bucket),
             (_, ..20) => Feed::Value(250.0),
             _ => Feed::Silent,
+        });
+        assert_eq!(states(&findings), [Warming, Ok, NoData]);
+    }
+
+    #[test]
+    fn a_proof_stands_when_the_load_test_is_over() {
+        let mut bench = Bench::new(series_check(plan(1.0)), &["c1"], &["f1"]);
+        let findings = bench.run(400, |host, bucket| match (host, bucket) {
+            ("f1", _) => production(bucket),
+            (_, ..20) => Feed::Value(250.0),
+            _ => Feed::Value(0.0),
         });
         assert_eq!(states(&findings), [Warming, Ok]);
         let evidence = &findings[399].evidence[0];

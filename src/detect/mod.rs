@@ -23,9 +23,9 @@ mod new_template;
 mod panel;
 mod robust;
 mod sigma;
+mod stats;
 #[cfg(test)]
 mod test_support;
-mod stats;
 mod view;
 mod wording;
 

@@ -49,7 +49,8 @@ impl Journals {
         let mut outputs = Vec::new();
         for (done, path) in self.paths.iter().enumerate() {
             let error = |problem| FileError::new(path, problem);
-            let mut reader = Reader::new(BufReader::new(files::open(path)?), path).map_err(error)?;
+            let mut reader =
+                Reader::new(BufReader::new(files::open(path)?), path).map_err(error)?;
             for entry in &mut reader {
                 play_entry(entry.map_err(error)?, path, engine, &mut outputs)?;
                 said(&mut outputs, done);

@@ -1,5 +1,6 @@
 //! Where inputs come from when they do not come over the wire: recordings.
 
+pub mod demo;
 pub mod files;
 pub mod journals;
 pub mod recording;

@@ -75,13 +75,22 @@ impl Recording {
         for path in paths {
             found.look(path)?;
         }
-        let config = config.map(Path::to_path_buf).or(found.config).ok_or(RecordingError::NoPlan)?;
+        let config = config
+            .map(Path::to_path_buf)
+            .or(found.config)
+            .ok_or(RecordingError::NoPlan)?;
         let text = files::text(&config).map_err(RecordingError::File)?;
-        let plan =
-            Plan::parse(&text).map_err(|faults| RecordingError::Plan { path: config, faults })?;
+        let plan = Plan::parse(&text).map_err(|faults| RecordingError::Plan {
+            path: config,
+            faults,
+        })?;
         if let Some(deployments) = deployments {
-            found.data.retain(|(_, format)| *format != Format::Deployments);
-            found.data.push((deployments.to_path_buf(), Format::Deployments));
+            found
+                .data
+                .retain(|(_, format)| *format != Format::Deployments);
+            found
+                .data
+                .push((deployments.to_path_buf(), Format::Deployments));
         }
         let Some((first, _)) = found.data.first().cloned() else {
             let path = paths.first().cloned().unwrap_or_default();
@@ -94,7 +103,11 @@ impl Recording {
             }
             let paths = found.data.into_iter().map(|(path, _)| path).collect();
             let inputs = Inputs::Journals(Journals::new(paths));
-            return Ok(Self { plan: Arc::new(plan), inputs, notes: Vec::new() });
+            return Ok(Self {
+                plan: Arc::new(plan),
+                inputs,
+                notes: Vec::new(),
+            });
         }
         let mut timeline = Timeline::new(plan.resolution);
         let mut notes = Vec::new();
@@ -105,7 +118,11 @@ impl Recording {
         if timeline.is_empty() {
             return Err(RecordingError::NoData { path: first });
         }
-        Ok(Self { plan: Arc::new(plan), inputs: Inputs::Timeline(timeline), notes })
+        Ok(Self {
+            plan: Arc::new(plan),
+            inputs: Inputs::Timeline(timeline),
+            notes,
+        })
     }
 }
 
@@ -152,6 +169,10 @@ struct Found {
 
 impl Found {
     fn look(&mut self, path: &Path) -> Result<(), RecordingError> {
+        if !path.exists() {
+            let problem = "there is no such file or directory";
+            return Err(RecordingError::File(FileError::new(path, problem)));
+        }
         if !path.is_dir() {
             let format = files::format(path).map_err(RecordingError::File)?;
             self.data.push((path.to_path_buf(), format));

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::{
     engine::{Engine, Input, Output},
     event::{
-        Batch, DeploymentEvent, Labels, LogRecord, Point, SeriesBlock, SeriesMeta, Span, Timestamp,
+        Batch, DeploymentEvent, Interval, Labels, LogRecord, Point, SeriesBlock, SeriesMeta, Span,
+        Timestamp,
     },
 };
 
@@ -22,7 +23,18 @@ pub struct Timeline {
     data_end: Option<Timestamp>,
 }
 
-/// What happens in one bucket.
+/// What happens in one bucket, ready for an engine.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The bucket.
+    pub bucket: Interval,
+    /// Deployment events, in order of time.
+    pub events: Vec<DeploymentEvent>,
+    /// Samples and log records.
+    pub batch: Batch,
+}
+
+/// What happens in one bucket, as it was read.
 #[derive(Debug, Default)]
 struct Moment {
     points: Vec<(u32, Point)>,
@@ -79,38 +91,51 @@ impl Timeline {
         self.moments.is_empty()
     }
 
-    /// Runs everything through the engine, bucket by bucket, and on to the end of the data or of the
-    /// last bake, whichever is later: silence counts. `said` gets what the engine says, and how many
-    /// buckets of the timeline are done.
-    pub fn play(self, engine: &mut Engine, mut said: impl FnMut(&mut Vec<Output>, usize)) {
+    /// What happens, bucket by bucket, in order of time.
+    pub fn into_steps(self) -> impl Iterator<Item = Step> {
         let Self {
             resolution,
             series,
             moments,
-            data_end,
             ..
         } = self;
-        let mut outputs = Vec::new();
-        let mut end = data_end.unwrap_or(Timestamp::MIN);
-        for (done, (start, moment)) in moments.into_iter().enumerate() {
-            let bucket_end = start + resolution;
-            engine.step(Input::Tick(start), &mut outputs);
+        moments.into_iter().map(move |(start, moment)| {
             let mut events = moment.events;
             events.sort_by_key(DeploymentEvent::at);
-            for event in events {
+            let batch = into_batch(&series, moment.points, moment.logs);
+            Step {
+                bucket: Interval {
+                    start,
+                    end: start + resolution,
+                },
+                events,
+                batch,
+            }
+        })
+    }
+
+    /// Runs everything through the engine, bucket by bucket, and on to the end of the data or of the
+    /// last bake, whichever is later: silence counts. `said` gets what the engine says, and how many
+    /// buckets of the timeline are done.
+    pub fn play(self, engine: &mut Engine, mut said: impl FnMut(&mut Vec<Output>, usize)) {
+        let mut outputs = Vec::new();
+        let mut end = self.data_end.unwrap_or(Timestamp::MIN);
+        let len = self.len();
+        for (done, step) in self.into_steps().enumerate() {
+            engine.step(Input::Tick(step.bucket.start), &mut outputs);
+            for event in step.events {
                 end = end.max(event.at());
                 engine.step(Input::Deployment(event), &mut outputs);
             }
-            let batch = into_batch(&series, moment.points, moment.logs);
-            engine.step(Input::Batch(&batch), &mut outputs);
-            engine.step(Input::Tick(bucket_end), &mut outputs);
+            engine.step(Input::Batch(&step.batch), &mut outputs);
+            engine.step(Input::Tick(step.bucket.end), &mut outputs);
             said(&mut outputs, done + 1);
         }
         if end > Timestamp::MIN {
             let until = engine.replay_until(end);
             engine.step(Input::Tick(until), &mut outputs);
         }
-        said(&mut outputs, usize::MAX);
+        said(&mut outputs, len);
     }
 
     fn moment(&mut self, at: Timestamp) -> &mut Moment {

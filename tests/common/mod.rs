@@ -1,0 +1,167 @@
+//! Drives the core in tests: plans from text, batches from few words, and all that it says.
+
+use std::sync::Arc;
+
+use sluice::{
+    engine::{Engine, Input, Output},
+    event::{
+        Batch, Begin, Kind, Labels, LogRecord, METRIC_NAME, Point, SeriesBlock, SeriesMeta,
+        Severity, Temporality, Timestamp, Unit, Value,
+    },
+    gate::{Line, LineKind, Verdict},
+    plan::Plan,
+};
+
+/// The core of a test, with all that it has said.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    pub(crate) engine: Engine,
+    pub(crate) outputs: Vec<Output>,
+}
+
+impl Driver {
+    pub(crate) fn new(plan: &Arc<Plan>) -> Self {
+        Self {
+            engine: Engine::new(Arc::clone(plan)),
+            outputs: Vec::new(),
+        }
+    }
+
+    pub(crate) fn step(&mut self, input: Input<'_>) {
+        self.engine.step(input, &mut self.outputs);
+    }
+
+    /// The verdicts that were said, in order.
+    pub(crate) fn verdicts(&self) -> impl Iterator<Item = &Verdict> {
+        self.outputs.iter().filter_map(|output| match output {
+            Output::Verdict(verdict) => Some(&**verdict),
+            Output::Refused(_) => None,
+        })
+    }
+
+    /// What `replay --output json` would print: changes and refusals, then the final verdicts.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let line = |kind, verdict: Verdict| {
+            serde_json::to_string(&Line { kind, verdict }).expect("a verdict is plain data")
+        };
+        let said = self.outputs.iter().map(|output| match output {
+            Output::Verdict(verdict) => line(LineKind::Verdict, (**verdict).clone()),
+            Output::Refused(refusal) => format!("refused: {refusal}"),
+        });
+        let last = self
+            .engine
+            .gates()
+            .map(|gate| line(LineKind::Final, gate.verdict()));
+        said.chain(last).collect()
+    }
+}
+
+pub(crate) fn plan(text: &str) -> Arc<Plan> {
+    Arc::new(Plan::parse(text).unwrap_or_else(|faults| panic!("{faults}\n{text}")))
+}
+
+/// A deployment of version v2 to the stage `canary` of the service `app`.
+pub(crate) fn begin(at: Timestamp, deployment: &str) -> Begin {
+    Begin {
+        at,
+        deployment: deployment.to_owned(),
+        service: "app".to_owned(),
+        stage: "canary".to_owned(),
+        region: None,
+        version: "v2".to_owned(),
+        one_box: Vec::new(),
+        fleet: Vec::new(),
+        weight: 1.0,
+        hotfix: None,
+    }
+}
+
+/// Samples of one series of the service `app`.
+pub(crate) fn block(
+    metric: &str,
+    labels: &[(&str, &str)],
+    kind: Kind,
+    points: Vec<Point>,
+) -> SeriesBlock {
+    let names = [(METRIC_NAME, metric), ("service", "app")];
+    SeriesBlock {
+        labels: Labels::new(labels.iter().chain(&names).copied()),
+        meta: SeriesMeta {
+            kind,
+            temporality: Temporality::Cumulative,
+            unit: Unit::Unknown,
+        },
+        points,
+    }
+}
+
+pub(crate) fn point(at: Timestamp, value: Value) -> Point {
+    Point {
+        at,
+        start: None,
+        value,
+    }
+}
+
+/// A log record of the service `app`.
+pub(crate) fn record(
+    at: Timestamp,
+    labels: &[(&str, &str)],
+    severity: Severity,
+    body: &str,
+) -> LogRecord {
+    LogRecord {
+        at,
+        severity,
+        body: body.to_owned(),
+        attributes: Labels::new(labels.iter().chain(&[("service", "app")]).copied()),
+        count: 1,
+    }
+}
+
+pub(crate) fn batch(series: Vec<SeriesBlock>, logs: Vec<LogRecord>) -> Batch {
+    Batch {
+        series,
+        logs,
+        ..Batch::default()
+    }
+}
+
+/// Numbers that look random and are the same in every run.
+#[derive(Clone, Debug)]
+pub(crate) struct Noise(u64);
+
+impl Noise {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Splitmix64.
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    }
+
+    /// In [0, 1).
+    pub(crate) fn uniform(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Roughly normal, with mean 0 and standard deviation 1.
+    pub(crate) fn normal(&mut self) -> f64 {
+        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
+    }
+
+    /// Whether something of this chance happens.
+    pub(crate) fn happens(&mut self, chance: f64) -> bool {
+        self.uniform() < chance
+    }
+
+    /// In `0..below`.
+    pub(crate) fn below(&mut self, below: usize) -> usize {
+        (self.next() % below.max(1) as u64) as usize
+    }
+}

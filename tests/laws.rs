@@ -1,0 +1,668 @@
+//! Laws that hold for any input: the order of arrival, the names of hosts, missing and foreign data.
+//!
+//! Each case is a small random world: a fleet with all kinds of checks, metrics with resets, NaN,
+//! stale markers and duplicates, distributions of every sort, log records, and deployments with
+//! steps and bypasses. Sizes shrink; what fills them comes from a seed.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{Driver, Noise, batch, begin, block, plan, point, record};
+use proptest::prelude::*;
+use sluice::{
+    engine::Input,
+    event::{
+        Batch, Bypass, DeploymentEvent, End, ExponentialBuckets, Histogram, Kind, Labels,
+        LogRecord, SeriesBlock, Severity, Span, Step, StepOutcome, Timestamp, Value,
+    },
+    gate::VerdictState,
+    plan::Plan,
+};
+
+const RESOLUTION: Span = Span::from_seconds(10);
+const BEGAN: i64 = 1_772_532_000;
+
+/// Checks of every kind, small enough that short worlds decide them.
+const PLAN: &str = r#"
+resolution: 10s
+lateness: 10s
+limits: {samples_per_bucket: 6, templates: 5}
+checks:
+  bounds:     {metric: cpu, bounds: {min: 1, max: 95, for: 20s}}
+  ratio:      {metric: errors_total, per: requests_total, bounds: {max: 30%}}
+  derivative: {metric: memory, derivative: {max: 900%/h, over: 100s}}
+  trend:      {metric: memory, derivative: {over: 100s}}
+  sigma:      {metric: cpu, sigma: {}}
+  compare:    {metric: cpu, compare: {}}
+  errors:     {metric: errors_total, per: requests_total, compare: {direction: up}}
+  quantiles:  {metric: latency, compare: {direction: up}}
+  p99:        {metric: latency, quantile: 0.99, bounds: {max: 8}}
+  classic:    {metric: wait, quantile: 0.9, bounds: {max: 8}}
+  absent:     {metric: cpu, absent: 40s}
+  load:       {metric: requests_total, load: {factor: 0.1, of: prod}}
+  rate:       {logs: {severity: ERROR}, bounds: {max: 600/m}}
+  log-rate:   {logs: {severity: ERROR}, compare: {direction: up}}
+  silent:     {logs: {body: served}, absent: 60s}
+  new:        {logs: {severity: ERROR, new: true}}
+services:
+  app:
+    stages:
+      - name: canary
+        steps: [smoke-tests]
+        bake: {min: 150s, max: 200s}
+        grace: 20s
+        checks: [CHECKS]
+      - {name: prod, match: {env: prod}, steps: [smoke-tests]}
+"#;
+
+const CHECKS: [&str; 16] = [
+    "bounds",
+    "ratio",
+    "derivative",
+    "trend",
+    "sigma",
+    "compare",
+    "errors",
+    "quantiles",
+    "p99",
+    "classic",
+    "absent",
+    "load",
+    "rate",
+    "log-rate",
+    "silent",
+    "new",
+];
+
+/// The size of a world, and the seed of what is in it.
+#[derive(Clone, Copy, Debug)]
+struct World {
+    seed: u64,
+    one_box: usize,
+    fleet: usize,
+    past: i64,
+    /// Bit set of the checks that are blocking; the others are left out.
+    checks: u16,
+    /// Share of scrapes that are damaged or missing, in percent.
+    damage: u8,
+}
+
+fn worlds() -> impl Strategy<Value = World> {
+    (
+        any::<u64>(),
+        1..3usize,
+        0..5usize,
+        1..12i64,
+        1..=u16::MAX,
+        0..30u8,
+    )
+        .prop_map(|(seed, one_box, fleet, past, checks, damage)| World {
+            seed,
+            one_box,
+            fleet,
+            past,
+            checks,
+            damage,
+        })
+}
+
+/// What happens between two ticks, in an order that must not matter but for that of the events.
+#[derive(Clone, Debug, Default)]
+struct Moment {
+    events: Vec<DeploymentEvent>,
+    series: Vec<SeriesBlock>,
+    logs: Vec<LogRecord>,
+    tick: Timestamp,
+}
+
+const CASES: u32 = 400;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_same_inputs_say_the_same_bytes(world in worlds()) {
+        let (plan, moments) = world.build();
+        prop_assert_eq!(run(&plan, &moments), run(&plan, &moments));
+    }
+
+    #[test]
+    fn between_two_ticks_the_order_of_arrival_does_not_matter(world in worlds(), seed: u64) {
+        let (plan, moments) = world.build();
+        prop_assert_eq!(run(&plan, &moments), run_shuffled(&plan, &moments, seed));
+    }
+
+    #[test]
+    fn other_names_of_hosts_in_the_same_order_only_rename(world in worlds(), seed: u64) {
+        let (plan, moments) = world.build();
+        let names = Names::new(seed);
+        let renamed: Vec<Moment> = moments.iter().map(|moment| names.rename(moment)).collect();
+        let expected: Vec<String> =
+            run(&plan, &moments).iter().map(|line| names.in_text(line)).collect();
+        prop_assert_eq!(expected, run(&plan, &renamed));
+    }
+
+    #[test]
+    fn what_no_check_selects_changes_nothing(world in worlds(), seed: u64) {
+        let (plan, moments) = world.build();
+        let more: Vec<Moment> = moments.iter().map(|moment| with_strangers(moment, seed)).collect();
+        prop_assert_eq!(run(&plan, &moments), run(&plan, &more));
+    }
+
+    #[test]
+    fn a_judged_host_that_falls_silent_never_leaves_a_pass(world in worlds(), from in -2..14i64) {
+        let world = World { damage: 0, ..world };
+        let (plan, moments) = world.build_named();
+        let cut: Vec<Moment> =
+            moments.iter().map(|moment| without(moment, "host-00", world.at(from))).collect();
+        for state in states(&plan, &cut) {
+            prop_assert_ne!(state, VerdictState::Pass);
+        }
+    }
+
+    #[test]
+    fn less_data_never_turns_missing_data_into_a_pass(world in worlds(), seed: u64) {
+        let (plan, moments) = world.build_named();
+        let full = states(&plan, &moments);
+        prop_assume!(full.last() == Some(&VerdictState::NoData));
+        let thinned: Vec<Moment> = moments.iter().map(|moment| thinned(moment, seed)).collect();
+        prop_assert_ne!(states(&plan, &thinned).last(), Some(&VerdictState::Pass));
+    }
+}
+
+/// The laws would hold trivially if nothing ever passed or failed.
+#[test]
+fn the_worlds_reach_every_verdict() {
+    let mut counts = std::collections::BTreeMap::new();
+    for seed in 0..300 {
+        let world = World {
+            seed,
+            one_box: 1 + seed as usize % 2,
+            fleet: seed as usize % 5,
+            past: 11,
+            checks: 1 << (seed % 16),
+            damage: (seed % 3) as u8 * 10,
+        };
+        let (plan, moments) = world.build_named();
+        for state in states(&plan, &moments).last() {
+            *counts.entry(*state).or_insert(0u32) += 1;
+        }
+    }
+    for state in [VerdictState::Pass, VerdictState::Fail, VerdictState::NoData] {
+        assert!(
+            counts.get(&state).is_some_and(|count| *count > 10),
+            "{counts:?}"
+        );
+    }
+}
+
+impl World {
+    /// The bucket that begins so long after the deployment.
+    fn at(&self, bucket: i64) -> Timestamp {
+        Timestamp::from_seconds(BEGAN) + RESOLUTION.times(bucket)
+    }
+
+    fn plan(&self) -> Arc<Plan> {
+        let chosen: Vec<&str> = (0..)
+            .zip(CHECKS)
+            .filter(|(bit, _)| self.checks & (1 << bit) != 0)
+            .map(|(_, name)| name)
+            .collect();
+        plan(&PLAN.replace("CHECKS", &chosen.join(", ")))
+    }
+
+    /// A world in which the one-box is named, every step passes, and nobody interferes.
+    fn build_named(&self) -> (Arc<Plan>, Vec<Moment>) {
+        let (plan, mut moments) = self.build();
+        for moment in &mut moments {
+            moment.events.clear();
+        }
+        let mut began = begin(self.at(0), "d1");
+        began.one_box = (0..self.one_box).map(host_name).collect();
+        let step = Step {
+            at: self.at(1),
+            deployment: "d1".to_owned(),
+            step: "smoke-tests".to_owned(),
+            outcome: StepOutcome::Passed,
+        };
+        let start = self.past as usize;
+        moments[start].events.push(DeploymentEvent::Begin(began));
+        moments[start + 1].events.push(DeploymentEvent::Step(step));
+        (plan, moments)
+    }
+
+    fn build(&self) -> (Arc<Plan>, Vec<Moment>) {
+        let mut noise = Noise::new(self.seed);
+        let mut hosts: Vec<Host> = (0..self.one_box + self.fleet)
+            .map(|index| Host::new(index, index < self.one_box, &mut noise))
+            .collect();
+        let moments = (-self.past..22)
+            .map(|bucket| {
+                let mut moment = Moment {
+                    tick: self.at(bucket + 1) + RESOLUTION,
+                    ..Moment::default()
+                };
+                for host in &mut hosts {
+                    host.send(self, bucket, &mut noise, &mut moment);
+                }
+                self.events(bucket, &mut noise, &mut moment.events);
+                moment
+            })
+            .collect();
+        (self.plan(), moments)
+    }
+
+    /// Two deployments that overlap, with steps, bypasses and ends now and then.
+    fn events(&self, bucket: i64, noise: &mut Noise, events: &mut Vec<DeploymentEvent>) {
+        for (deployment, start) in [("d1", 0), ("d2", 3)] {
+            let at = self.at(bucket) + Span::from_seconds(noise.below(10) as i64);
+            let deployment = deployment.to_owned();
+            if bucket == start {
+                let mut began = begin(at, &deployment);
+                if noise.happens(0.7) {
+                    began.one_box = (0..self.one_box).map(host_name).collect();
+                }
+                if noise.happens(0.3) {
+                    began.fleet = (self.one_box..self.one_box + self.fleet)
+                        .map(host_name)
+                        .collect();
+                }
+                events.push(DeploymentEvent::Begin(began));
+            } else if bucket > start && noise.happens(0.15) {
+                let outcome = if noise.happens(0.9) {
+                    StepOutcome::Passed
+                } else {
+                    StepOutcome::Failed
+                };
+                let step = "smoke-tests".to_owned();
+                events.push(DeploymentEvent::Step(Step {
+                    at,
+                    deployment,
+                    step,
+                    outcome,
+                }));
+            } else if bucket > start && noise.happens(0.01) {
+                let (by, reason, ticket) = ("ana".to_owned(), "hurry".to_owned(), "T-1".to_owned());
+                events.push(DeploymentEvent::Bypass(Bypass {
+                    at,
+                    deployment,
+                    by,
+                    reason,
+                    ticket,
+                }));
+            } else if bucket > start && noise.happens(0.01) {
+                events.push(DeploymentEvent::End(End { at, deployment }));
+            }
+        }
+    }
+}
+
+/// A host and its counters.
+struct Host {
+    name: String,
+    is_new: bool,
+    level: f64,
+    requests: f64,
+    errors: f64,
+    counts: [f64; 4],
+    waits: [f64; 3],
+    harm: f64,
+}
+
+impl Host {
+    fn new(index: usize, is_new: bool, noise: &mut Noise) -> Self {
+        Self {
+            name: host_name(index),
+            is_new,
+            level: 40.0 + 5.0 * noise.normal(),
+            requests: (1e5 * noise.uniform()).round(),
+            errors: (1e3 * noise.uniform()).round(),
+            counts: [0.0; 4],
+            waits: [0.0; 3],
+            harm: if is_new && noise.happens(0.3) {
+                2.4
+            } else {
+                1.0
+            },
+        }
+    }
+
+    /// The samples and records of one bucket.
+    fn send(&mut self, world: &World, bucket: i64, noise: &mut Noise, moment: &mut Moment) {
+        let damage = f64::from(world.damage) / 100.0;
+        if noise.happens(damage / 3.0) {
+            return;
+        }
+        if noise.happens(damage / 5.0) {
+            self.requests = 0.0;
+            self.errors = 0.0;
+            self.counts = [0.0; 4];
+            self.waits = [0.0; 3];
+        }
+        for second in [noise.below(5) as i64, 5 + noise.below(5) as i64] {
+            let at = world.at(bucket) + Span::from_seconds(second);
+            self.grow(bucket, noise);
+            let labels = self.labels(bucket);
+            let labels: Vec<(&str, &str)> = labels
+                .iter()
+                .map(|(name, value)| (*name, &**value))
+                .collect();
+            let factor = if 0 <= bucket { self.harm } else { 1.0 };
+            let cpu = self.level * factor + noise.normal();
+            let memory = 1e9 * factor + 1e6 * noise.normal();
+            let mut values = vec![
+                ("cpu", "", Kind::Gauge, Value::Number(cpu)),
+                ("memory", "", Kind::Gauge, Value::Number(memory)),
+                (
+                    "requests_total",
+                    "",
+                    Kind::Counter,
+                    Value::Number(self.requests),
+                ),
+                (
+                    "errors_total",
+                    "",
+                    Kind::Counter,
+                    Value::Number(self.errors),
+                ),
+                ("latency", "", Kind::Histogram, self.latency()),
+            ];
+            for (le, count) in ["1", "10", "+Inf"].into_iter().zip(self.waits) {
+                values.push(("wait_bucket", le, Kind::Counter, Value::Number(count)));
+            }
+            for (metric, le, kind, value) in values {
+                let mut all = labels.clone();
+                if !le.is_empty() {
+                    all.push(("le", le));
+                }
+                let mut points = vec![point(at, value)];
+                if noise.happens(damage) {
+                    spoil(&mut points, noise);
+                }
+                moment.series.push(block(metric, &all, kind, points));
+            }
+            self.log(at, &labels, factor, noise, &mut moment.logs);
+        }
+    }
+
+    fn grow(&mut self, bucket: i64, noise: &mut Noise) {
+        let harm = if 0 <= bucket { self.harm } else { 1.0 };
+        let served = 200.0 + (20.0 * noise.normal()).round();
+        self.requests += served;
+        self.errors += (0.05 * served * harm).round();
+        for (index, count) in self.counts.iter_mut().enumerate() {
+            *count += (served / (1.0 + 3.0 * index as f64)).round();
+        }
+        for (wait, share) in self.waits.iter_mut().zip([0.8, 0.95, 1.0]) {
+            *wait += (served * share).round();
+        }
+    }
+
+    fn labels(&self, bucket: i64) -> Vec<(&'static str, String)> {
+        let is_new = self.is_new && 0 <= bucket;
+        vec![
+            ("host", self.name.clone()),
+            (
+                "env",
+                if self.is_new { "canary" } else { "prod" }.to_owned(),
+            ),
+            ("version", if is_new { "v2" } else { "v1" }.to_owned()),
+        ]
+    }
+
+    /// A cumulative distribution; some hosts send exponential buckets, others explicit bounds.
+    fn latency(&self) -> Value {
+        let counts = self.counts.to_vec();
+        Value::Histogram(Box::new(if self.name.ends_with(['1', '4']) {
+            Histogram::Exponential {
+                scale: 0,
+                zero_count: 1.0,
+                zero_threshold: 0.0,
+                positive: ExponentialBuckets { offset: -1, counts },
+                negative: ExponentialBuckets::default(),
+                sum: None,
+            }
+        } else {
+            Histogram::Explicit {
+                bounds: vec![1.0, 2.0, 4.0],
+                counts,
+                sum: None,
+            }
+        }))
+    }
+
+    fn log(
+        &self,
+        at: Timestamp,
+        labels: &[(&str, &str)],
+        factor: f64,
+        noise: &mut Noise,
+        logs: &mut Vec<LogRecord>,
+    ) {
+        logs.push(record(
+            at,
+            labels,
+            Severity::INFO,
+            &format!("served {}", self.requests),
+        ));
+        for _ in 0..noise.below(2) {
+            let kind = noise.below(if factor > 1.0 { 9 } else { 2 });
+            let name = [
+                "timeout", "refused", "null", "denied", "full", "stale", "lost", "torn", "late",
+            ];
+            logs.push(record(
+                at,
+                labels,
+                Severity::ERROR,
+                &format!("{} of {at}", name[kind]),
+            ));
+        }
+    }
+}
+
+fn host_name(index: usize) -> String {
+    format!("host-{index:02}")
+}
+
+/// One way in which real data is bad.
+fn spoil(points: &mut Vec<sluice::event::Point>, noise: &mut Noise) {
+    let at = points[0].at;
+    match noise.below(7) {
+        0 => points[0].value = Value::Number(f64::NAN),
+        1 => points[0].value = Value::Number(f64::INFINITY),
+        2 => points[0].value = Value::Stale,
+        3 => points[0].at = at + Span::from_seconds(-25),
+        4 => points[0].at = at + Span::from_minutes(20),
+        // Sent twice: once more the same, or with another value at the same time.
+        5 => points.push(points[0].clone()),
+        _ => {
+            let number = Value::Number(noise.uniform());
+            points.push(point(at, number));
+        }
+    }
+}
+
+fn run(plan: &Arc<Plan>, moments: &[Moment]) -> Vec<String> {
+    let mut driver = Driver::new(plan);
+    for moment in moments {
+        for event in &moment.events {
+            driver.step(Input::Deployment(event.clone()));
+        }
+        driver.step(Input::Batch(&batch(
+            moment.series.clone(),
+            moment.logs.clone(),
+        )));
+        driver.step(Input::Tick(moment.tick));
+    }
+    driver.lines()
+}
+
+/// The verdicts that were said of d1, and the last.
+fn states(plan: &Arc<Plan>, moments: &[Moment]) -> Vec<VerdictState> {
+    let mut driver = Driver::new(plan);
+    for moment in moments {
+        for event in &moment.events {
+            driver.step(Input::Deployment(event.clone()));
+        }
+        driver.step(Input::Batch(&batch(
+            moment.series.clone(),
+            moment.logs.clone(),
+        )));
+        driver.step(Input::Tick(moment.tick));
+    }
+    let last = driver.engine.verdict("d1").map(|verdict| verdict.verdict);
+    driver
+        .verdicts()
+        .map(|verdict| verdict.verdict)
+        .chain(last)
+        .collect()
+}
+
+/// Runs the moments with their samples and records in any order, in batches of any size, and the
+/// events anywhere between them.
+fn run_shuffled(plan: &Arc<Plan>, moments: &[Moment], seed: u64) -> Vec<String> {
+    let mut noise = Noise::new(seed);
+    let mut driver = Driver::new(plan);
+    for moment in moments {
+        let mut pieces: Vec<Batch> = Vec::new();
+        for block in &moment.series {
+            for point in &block.points {
+                let alone = SeriesBlock {
+                    points: vec![point.clone()],
+                    ..block.clone()
+                };
+                pieces.push(batch(vec![alone], Vec::new()));
+            }
+        }
+        pieces.extend(
+            moment
+                .logs
+                .iter()
+                .map(|log| batch(Vec::new(), vec![log.clone()])),
+        );
+        for index in (1..pieces.len()).rev() {
+            pieces.swap(index, noise.below(index + 1));
+        }
+        let mut events = moment.events.iter();
+        let mut pieces = pieces.into_iter().peekable();
+        while pieces.peek().is_some() {
+            if noise.happens(0.1)
+                && let Some(event) = events.next()
+            {
+                driver.step(Input::Deployment(event.clone()));
+            }
+            let mut merged = Batch::default();
+            for piece in pieces.by_ref().take(1 + noise.below(9)) {
+                merged.series.extend(piece.series);
+                merged.logs.extend(piece.logs);
+            }
+            driver.step(Input::Batch(&merged));
+        }
+        for event in events {
+            driver.step(Input::Deployment(event.clone()));
+        }
+        driver.step(Input::Tick(moment.tick));
+    }
+    driver.lines()
+}
+
+/// Other names for hosts, in the same order.
+struct Names(Vec<String>);
+
+impl Names {
+    fn new(seed: u64) -> Self {
+        let mut noise = Noise::new(seed);
+        let mut numbers: Vec<usize> = (0..8)
+            .map(|index| 1000 * index + noise.below(1000))
+            .collect();
+        numbers.sort_unstable();
+        Self(
+            numbers
+                .iter()
+                .map(|number| format!("machine-{number:04}"))
+                .collect(),
+        )
+    }
+
+    fn in_text(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (index, name) in self.0.iter().enumerate() {
+            text = text.replace(&host_name(index), name);
+        }
+        text
+    }
+
+    fn in_labels(&self, labels: &Labels) -> Labels {
+        Labels::new(
+            labels
+                .iter()
+                .map(|(name, value)| (name, self.in_text(value))),
+        )
+    }
+
+    fn rename(&self, moment: &Moment) -> Moment {
+        let mut moment = moment.clone();
+        for block in &mut moment.series {
+            block.labels = self.in_labels(&block.labels);
+        }
+        for record in &mut moment.logs {
+            record.attributes = self.in_labels(&record.attributes);
+        }
+        for event in &mut moment.events {
+            if let DeploymentEvent::Begin(begin) = event {
+                for host in begin.one_box.iter_mut().chain(&mut begin.fleet) {
+                    *host = self.in_text(host);
+                }
+            }
+        }
+        moment
+    }
+}
+
+/// With series that no check selects, and records of another service, among the others.
+fn with_strangers(moment: &Moment, seed: u64) -> Moment {
+    let mut noise = Noise::new(seed ^ moment.tick.nanos() as u64);
+    let mut moment = moment.clone();
+    for _ in 0..noise.below(6) {
+        let at = moment.tick - Span::from_seconds(25) + Span::from_seconds(noise.below(60) as i64);
+        let host = host_name(noise.below(9));
+        let points = vec![point(at, Value::Number(noise.normal()))];
+        let stranger = block("temperature", &[("host", &host)], Kind::Gauge, points);
+        moment
+            .series
+            .insert(noise.below(moment.series.len() + 1), stranger);
+        let mut other = record(at, &[("host", &host)], Severity::ERROR, "served nobody");
+        other.attributes = Labels::new([("host", &*host), ("service", "other")]);
+        moment
+            .logs
+            .insert(noise.below(moment.logs.len() + 1), other);
+    }
+    moment
+}
+
+/// Without anything of the host from an instant on.
+fn without(moment: &Moment, host: &str, from: Timestamp) -> Moment {
+    let mut moment = moment.clone();
+    for block in &mut moment.series {
+        if block.labels.get("host") == Some(host) {
+            block.points.retain(|point| point.at < from);
+        }
+    }
+    moment
+        .logs
+        .retain(|record| record.attributes.get("host") != Some(host) || record.at < from);
+    moment
+}
+
+/// With a random part of its samples and records.
+fn thinned(moment: &Moment, seed: u64) -> Moment {
+    let mut noise = Noise::new(seed ^ moment.tick.nanos() as u64);
+    let chance = Noise::new(seed).uniform();
+    let mut moment = moment.clone();
+    for block in &mut moment.series {
+        block.points.retain(|_| !noise.happens(chance));
+    }
+    moment.logs.retain(|_| !noise.happens(chance));
+    moment
+}

@@ -1,0 +1,469 @@
+//! Runs every recording below `fixtures/recordings` and holds what is said against what is expected.
+//!
+//! `UPDATE_EXPECT=1 cargo test --test replay` rewrites the expected files; the verdicts stand in a
+//! table here, so that a flip is never rewritten by accident.
+
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::Arc,
+};
+
+use VerdictState::{Bypassed, Fail, NoData, Pass, Pending};
+use sluice::{
+    engine::{self, Engine},
+    gate::{Line, LineKind, VerdictState},
+    source::recording::Recording,
+};
+
+/// The final verdict of each deployment of each recording.
+const VERDICTS: &[(&str, &[(&str, VerdictState)])] = &[
+    ("a_bad_deploy", &[("d1", Fail)]),
+    ("a_bypass", &[("d1", Bypassed)]),
+    ("a_counter_reset", &[("d1", Pass)]),
+    ("a_crash_loop_that_hides", &[("d1", NoData)]),
+    ("a_failed_step", &[("d1", Fail)]),
+    ("a_fleet_wide_incident", &[("d1", Pass)]),
+    ("a_good_deploy", &[("d1", Pass)]),
+    ("a_leak", &[("d1", Fail)]),
+    ("a_load_test_too_small", &[("d1", Fail), ("d2", Pass)]),
+    ("a_log_storm", &[("d1", Fail)]),
+    ("a_missing_step", &[("d1", Pending)]),
+    ("a_new_error", &[("d1", Fail)]),
+    ("a_silent_host", &[("d1", Fail)]),
+    ("a_spike_that_heals", &[("d1", Pass)]),
+    ("a_step_of_its_own", &[("d1", Fail)]),
+    ("dead_exporters", &[("d1", NoData)]),
+    ("no_logs_at_all", &[("d1", NoData)]),
+    ("two_regions", &[("d-eu", Fail), ("d-us", Pass)]),
+];
+
+/// Largest recording and all recordings together, in bytes.
+const RECORDING_BYTES_MAX: u64 = 150_000;
+const RECORDINGS_BYTES_MAX: u64 = 1_500_000;
+
+#[test]
+fn every_recording_gives_its_verdicts() {
+    let mut faults = Vec::new();
+    for (name, expected) in VERDICTS {
+        let finals: Vec<(String, VerdictState)> = replay(name)
+            .into_iter()
+            .filter(|line| line.kind == LineKind::Final)
+            .map(|line| (line.verdict.deployment, line.verdict.verdict))
+            .collect();
+        let found: Vec<(&str, VerdictState)> =
+            finals.iter().map(|(id, state)| (&**id, *state)).collect();
+        if found != *expected {
+            faults.push(format!("{name}: {found:?} instead of {expected:?}"));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn every_recording_says_what_is_expected() {
+    let update = env::var_os("UPDATE_EXPECT").is_some();
+    let mut faults = Vec::new();
+    for (name, _) in VERDICTS {
+        let found = json(&replay(name));
+        let path = recordings().join(name).join("expected.jsonl");
+        if update {
+            fs::write(&path, &found).expect("the expected file can be written");
+            continue;
+        }
+        let expected = text(&path);
+        if let Some(fault) = first_difference(&expected, &found) {
+            faults.push(format!("{name}: {fault}"));
+        }
+    }
+    assert!(
+        faults.is_empty(),
+        "{}\nif this is right, run again with UPDATE_EXPECT=1",
+        faults.join("\n")
+    );
+}
+
+#[test]
+fn two_runs_of_a_recording_say_the_same_bytes() {
+    for (name, _) in VERDICTS {
+        assert_eq!(json(&replay(name)), json(&replay(name)), "{name}");
+    }
+}
+
+#[test]
+fn before_its_verdict_no_recording_says_pass() {
+    for (name, expected) in VERDICTS {
+        for line in replay(name) {
+            let (_, last) = expected
+                .iter()
+                .find(|(id, _)| *id == line.verdict.deployment)
+                .expect("the table names every deployment");
+            assert!(
+                line.verdict.verdict != Pass || *last == Pass,
+                "{name}: {} said PASS at {}",
+                line.verdict.deployment,
+                line.verdict.at
+            );
+        }
+    }
+}
+
+#[test]
+fn the_table_names_every_recording_and_each_is_complete_and_small() {
+    let folders: BTreeSet<String> = entries(&recordings())
+        .filter(|path| path.is_dir())
+        .map(|path| name_of(&path))
+        .collect();
+    let named: BTreeSet<String> = VERDICTS
+        .iter()
+        .map(|(name, _)| (*name).to_owned())
+        .collect();
+    assert_eq!(folders, named);
+    let mut all = 0;
+    for folder in &folders {
+        let files: Vec<PathBuf> = entries(&recordings().join(folder)).collect();
+        for needed in ["README.md", "sluice.yaml", "expected.jsonl"] {
+            let has = files.iter().any(|path| name_of(path) == needed);
+            assert!(has, "{folder} has no {needed}");
+        }
+        let bytes: u64 = files.iter().map(|path| bytes(path)).sum();
+        assert!(bytes < RECORDING_BYTES_MAX, "{folder} has {bytes} bytes");
+        all += bytes;
+    }
+    assert!(
+        all < RECORDINGS_BYTES_MAX,
+        "the recordings have {all} bytes"
+    );
+}
+
+#[test]
+fn the_recordings_use_every_format_and_every_kind_of_check() {
+    let mut formats = BTreeSet::new();
+    let mut kinds = BTreeSet::new();
+    for (name, _) in VERDICTS {
+        let folder = recordings().join(name);
+        for path in entries(&folder) {
+            let file = name_of(&path);
+            formats.extend(FORMATS.iter().filter(|end| file.ends_with(**end)));
+        }
+        let text = text(&folder.join("sluice.yaml"));
+        let plan = sluice::plan::Plan::parse(&text).expect("a recording's plan has no faults");
+        kinds.extend(plan.checks.values().map(sluice::plan::Check::kind));
+    }
+    assert_eq!(formats, FORMATS.iter().collect());
+    assert_eq!(kinds, KINDS.into_iter().collect());
+}
+
+const FORMATS: [&str; 10] = [
+    ".csv",
+    ".csv.gz",
+    ".metrics.jsonl.zst",
+    ".logs.jsonl.gz",
+    ".om.gz",
+    ".prom.gz",
+    ".log.jsonl.gz",
+    ".log",
+    ".log.zst",
+    ".journal",
+];
+
+const KINDS: [&str; 9] = [
+    "absent",
+    "bounds",
+    "compare",
+    "derivative",
+    "load",
+    "logs.absent",
+    "logs.new",
+    "logs.rate",
+    "sigma",
+];
+
+#[test]
+fn the_command_prints_what_the_library_says() {
+    for (name, expected) in VERDICTS {
+        let run = sluice(&recordings(), &["replay", name, "--output", "json"]);
+        assert_eq!(
+            String::from_utf8_lossy(&run.stdout),
+            json(&replay(name)),
+            "{name}"
+        );
+        assert_eq!(String::from_utf8_lossy(&run.stderr), "", "{name}");
+        let worst = expected
+            .iter()
+            .map(|(_, state)| *state)
+            .max_by_key(|state| RANKS.iter().position(|(ranked, _)| ranked == state));
+        let code = RANKS
+            .iter()
+            .find(|(state, _)| Some(*state) == worst)
+            .map(|(_, code)| *code);
+        assert_eq!(run.status.code(), code, "{name}");
+    }
+}
+
+/// From best to worst, as CONTRACTS ranks them, with the exit code of each.
+const RANKS: [(VerdictState, i32); 5] = [
+    (Pass, 0),
+    (Pending, 3),
+    (Bypassed, 5),
+    (NoData, 4),
+    (Fail, 1),
+];
+
+#[test]
+fn a_bypass_can_be_accepted() {
+    let run = sluice(&recordings(), &["replay", "a_bypass", "--accept-bypass"]);
+    assert_eq!(run.status.code(), Some(0));
+}
+
+#[test]
+fn a_person_reads_the_changes_and_then_the_verdict_with_its_evidence() {
+    let run = sluice(&recordings(), &["replay", "a_failed_step"]);
+    assert_eq!(run.status.code(), Some(1));
+    assert_eq!(String::from_utf8_lossy(&run.stderr), "");
+    let path = recordings().join("a_failed_step/expected.txt");
+    let found = String::from_utf8_lossy(&run.stdout);
+    if env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(&path, &*found).expect("the expected file can be written");
+    }
+    assert_eq!(found, text(&path));
+}
+
+const BEGIN: &str = r#"{"at": "2026-03-01T10:00:00Z", "event": "begin", "deployment": "d1", "service": "shop", "stage": "beta", "version": "v2"}"#;
+const PLAN: &str = "checks: {cpu: {metric: cpu, bounds: {max: 1}}}\n\
+                    services: {shop: {stages: [{name: beta, steps: [smoke-tests], checks: [cpu]}]}}\n";
+const DATA: &str = "timestamp,metric,host,service,value\n2026-03-01T09:59:00Z,cpu,h1,shop,0.5\n";
+
+/// A recording that is broken in one way, and what is said of it.
+struct Broken {
+    files: &'static [(&'static str, &'static str)],
+    arguments: &'static [&'static str],
+    stderr: &'static str,
+}
+
+const BROKEN: &[Broken] = &[
+    Broken {
+        files: &[
+            (
+                "sluice.yaml",
+                "checks: {cpu: {metric: cpu, bound: {max: 1}}}\nservices: {shop: {stages: [{name: a, checks: [cpu, ram]}]}}\n",
+            ),
+            ("deployments.jsonl", BEGIN),
+        ],
+        arguments: &["."],
+        stderr: "error: ./sluice.yaml: checks.cpu.bound: unknown key; did you mean \"bounds\"?\n\
+                 error: ./sluice.yaml: checks.cpu: the check has no detector; add one of bounds, \
+                 derivative, sigma, compare, absent, load or logs: {new: true}\n\
+                 error: ./sluice.yaml: services.shop.stages[0].checks[1]: there is no check \"ram\"; \
+                 known checks: cpu\n",
+    },
+    Broken {
+        files: &[
+            ("sluice.yaml", PLAN),
+            ("deployments.jsonl", BEGIN),
+            ("cpu.csv", "time,metric,value\n1772359200,cpu,1\n"),
+        ],
+        arguments: &["."],
+        stderr: "error: ./cpu.csv: csv header lacks the column \"timestamp\": add it, found \
+                 \"time,metric,value\"\n",
+    },
+    Broken {
+        files: &[
+            ("sluice.yaml", PLAN),
+            (
+                "deployments.jsonl",
+                r#"{"at": "2026-03-01T10:00:00Z", "event": "begin", "deployment": "d1", "service": "shp", "stage": "beta", "version": "v2"}"#,
+            ),
+            ("cpu.csv", DATA),
+        ],
+        arguments: &["."],
+        stderr: "error: service \"shp\" is not configured: services has shop\n\
+                 error: the recording has no deployment: add a begin event to deployments.jsonl\n",
+    },
+    Broken {
+        files: &[
+            ("sluice.yaml", PLAN),
+            (
+                "deployments.jsonl",
+                "{\"at\": \"2026-03-01T10:00:00Z\", \"event\": \"begin\", \"deployment\": \"d1\", \"service\": \"shop\", \"stage\": \"beta\", \"version\": \"v2\"}\n\
+                 {\"at\": \"2026-03-01T10:01:00Z\", \"event\": \"step\", \"deployment\": \"d1\", \"step\": \"smoke-test\", \"outcome\": \"passed\"}\n",
+            ),
+            ("cpu.csv", DATA),
+        ],
+        arguments: &["."],
+        stderr: "error: deployment \"d1\": step \"smoke-test\" is not asked for: the stage has \
+                 smoke-tests\n\
+                 error: 1 deployment events were refused, see above\n",
+    },
+    Broken {
+        files: &[("sluice.yaml", PLAN), ("cpu.csv", DATA)],
+        arguments: &["."],
+        stderr: "error: the recording has no deployment: add a begin event to deployments.jsonl\n",
+    },
+    Broken {
+        files: &[
+            ("sluice.yaml", PLAN),
+            ("deployments.jsonl", BEGIN),
+            ("cpu.csv.gz", "no gzip"),
+        ],
+        arguments: &["."],
+        stderr: "error: ./cpu.csv.gz: reading failed: unexpected end of file\n",
+    },
+    Broken {
+        files: &[("cpu.csv", DATA)],
+        arguments: &["."],
+        stderr: "error: no configuration: put a sluice.yaml into the directory, or name one with \
+                 --config\n",
+    },
+    Broken {
+        files: &[("sluice.yaml", PLAN)],
+        arguments: &["."],
+        stderr: "error: .: nothing to replay: add data files (*.csv, *.metrics.jsonl, *.logs.jsonl, \
+                 *.om, *.prom, *.log.jsonl, *.log, *.journal) or deployments.jsonl\n",
+    },
+    Broken {
+        files: &[("sluice.yaml", PLAN)],
+        arguments: &["cpu.csv", "--config", "sluice.yaml"],
+        stderr: "error: cpu.csv: there is no such file or directory\n",
+    },
+    Broken {
+        files: &[("sluice.yaml", PLAN)],
+        arguments: &["recording", "--config", "sluice.yaml"],
+        stderr: "error: recording: there is no such file or directory\n",
+    },
+    Broken {
+        files: &[("sluice.yaml", PLAN), ("cpu.tsv", DATA)],
+        arguments: &["cpu.tsv", "--config", "sluice.yaml"],
+        stderr: "error: cpu.tsv: the name tells no format: use *.csv, *.metrics.jsonl, *.logs.jsonl, \
+                 *.om, *.prom, *.log.jsonl, *.log or *.journal, each also with .gz or .zst\n",
+    },
+];
+
+#[test]
+fn what_cannot_be_replayed_is_told_with_what_to_change() {
+    for (index, broken) in BROKEN.iter().enumerate() {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        for (name, text) in broken.files {
+            fs::write(folder.path().join(name), text).expect("a file can be written");
+        }
+        let arguments: Vec<&str> = ["replay", "--output", "json"]
+            .iter()
+            .chain(broken.arguments)
+            .copied()
+            .collect();
+        let run = sluice(folder.path(), &arguments);
+        assert_eq!(
+            String::from_utf8_lossy(&run.stderr),
+            broken.stderr,
+            "{index}"
+        );
+        assert_eq!(run.status.code(), Some(2), "{index}");
+    }
+}
+
+#[test]
+fn one_bad_row_is_a_warning_and_costs_only_itself() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let rows = format!(
+        "{DATA}2026-03-01T10:00:01Z,cpu,h1,shop,high\n2026-03-01T10:00:02Z,cpu,h1,shop,0.4\n"
+    );
+    for (name, text) in [
+        ("sluice.yaml", PLAN),
+        ("deployments.jsonl", BEGIN),
+        ("cpu.csv", &rows),
+    ] {
+        fs::write(folder.path().join(name), text).expect("a file can be written");
+    }
+    let run = sluice(folder.path(), &["replay", "."]);
+    assert_eq!(
+        String::from_utf8_lossy(&run.stderr),
+        "warning: ./cpu.csv: 1 samples rejected: no_value (1, e.g. line 3: value \"high\" is not a \
+         number)\n"
+    );
+    assert_eq!(run.status.code(), Some(3));
+}
+
+/// What the command would print of a recording, by way of the library.
+fn replay(name: &str) -> Vec<Line> {
+    let recording = Recording::open(&[recordings().join(name)], None, None)
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
+    let mut engine = Engine::new(Arc::clone(&recording.plan));
+    let mut lines = Vec::new();
+    let played = recording.inputs.play(&mut engine, |outputs, _| {
+        for output in outputs.drain(..) {
+            match output {
+                engine::Output::Verdict(verdict) => lines.push(Line {
+                    kind: LineKind::Verdict,
+                    verdict: *verdict,
+                }),
+                engine::Output::Refused(refusal) => panic!("{name}: {refusal}"),
+            }
+        }
+    });
+    played.unwrap_or_else(|error| panic!("{name}: {error}"));
+    lines.extend(engine.gates().map(|gate| Line {
+        kind: LineKind::Final,
+        verdict: gate.verdict(),
+    }));
+    lines
+}
+
+fn json(lines: &[Line]) -> String {
+    lines
+        .iter()
+        .map(|line| serde_json::to_string(line).expect("a verdict is plain data") + "\n")
+        .collect()
+}
+
+fn first_difference(expected: &str, found: &str) -> Option<String> {
+    if expected == found {
+        return None;
+    }
+    let pairs = expected.lines().zip(found.lines());
+    let at = pairs
+        .take_while(|(expected, found)| expected == found)
+        .count();
+    Some(format!(
+        "line {}\n  expected: {}\n  found:    {}",
+        at + 1,
+        expected.lines().nth(at).unwrap_or("(nothing)"),
+        found.lines().nth(at).unwrap_or("(nothing)")
+    ))
+}
+
+fn sluice(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("the command runs")
+}
+
+fn recordings() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/recordings")
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder)
+        .expect("the folder can be read")
+        .map(|entry| entry.expect("the folder can be read").path())
+        .collect();
+    paths.sort();
+    paths.into_iter()
+}
+
+fn name_of(path: &Path) -> String {
+    let name = path.file_name().expect("an entry has a name");
+    name.to_string_lossy().into_owned()
+}
+
+fn bytes(path: &Path) -> u64 {
+    fs::metadata(path).expect("the file exists").len()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test that reads its fixtures")]
+fn text(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
