@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{exit, print};
 use crate::{
-    engine::{Engine, Output},
+    engine::{Engine, Output, Refusal},
     gate::{Line, LineKind, Verdict, VerdictState},
     source::{files::FileError, recording::Recording},
 };
@@ -64,6 +64,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         output: arguments.output,
         accept_bypass: arguments.accept_bypass,
         is_broken: false,
+        live_refused: recording.inputs.is_live(),
         refused: 0,
     };
     match play(recording, &mut printer) {
@@ -84,10 +85,7 @@ fn play(recording: Recording, printer: &mut Printer) -> Result<Engine, FileError
                 Output::Verdict(verdict) => {
                     progress.suspend(|| printer.line(LineKind::Verdict, *verdict));
                 }
-                Output::Refused(refusal) => {
-                    printer.refused += 1;
-                    progress.suspend(|| print::error(&refusal));
-                }
+                Output::Refused(refusal) => progress.suspend(|| printer.refused(&refusal)),
             }
         }
         progress.set_position(done as u64);
@@ -113,6 +111,8 @@ struct Printer {
     output: OutputFormat,
     accept_bypass: bool,
     is_broken: bool,
+    /// Whether a live engine refused the events already: whoever sent them was told then.
+    live_refused: bool,
     refused: u64,
 }
 
@@ -128,6 +128,15 @@ impl Printer {
         };
         // A reader that closed the pipe has seen enough; the exit code still tells the verdict.
         self.is_broken |= writeln!(stdout().lock(), "{text}").is_err();
+    }
+
+    fn refused(&mut self, refusal: &Refusal) {
+        if self.live_refused {
+            print::warning(&format!("refused as it was live: {refusal}"));
+        } else {
+            self.refused += 1;
+            print::error(refusal);
+        }
     }
 
     fn finish(&mut self, engine: &Engine) -> u8 {

@@ -140,6 +140,14 @@ impl Inputs {
         self.len() == 0
     }
 
+    /// Whether a live engine recorded them, with everything that it refused.
+    pub fn is_live(&self) -> bool {
+        match self {
+            Self::Timeline(_) => false,
+            Self::Journals(_) => true,
+        }
+    }
+
     /// Runs everything through the engine. `said` gets what the engine says, and how many steps
     /// are done.
     ///
