@@ -3,6 +3,11 @@
 //! `UPDATE_EXPECT=1 cargo test --test replay` rewrites the expected files; the verdicts stand in a
 //! table here, so that a flip is never rewritten by accident.
 
+#[path = "common/noise.rs"]
+mod noise;
+#[path = "common/partition.rs"]
+mod partition;
+
 use std::{
     collections::BTreeSet,
     env, fs,
@@ -27,6 +32,7 @@ const VERDICTS: &[(&str, &[(&str, VerdictState)])] = &[
     ("a_failed_step", &[("d1", Fail)]),
     ("a_fleet_wide_incident", &[("d1", Pass)]),
     ("a_good_deploy", &[("d1", Pass)]),
+    ("a_late_partition", &[("d1", NoData)]),
     ("a_leak", &[("d1", Fail)]),
     ("a_load_test_too_small", &[("d1", Fail), ("d2", Pass)]),
     ("a_log_storm", &[("d1", Fail)]),
@@ -35,7 +41,14 @@ const VERDICTS: &[(&str, &[(&str, VerdictState)])] = &[
     ("a_silent_host", &[("d1", Fail)]),
     ("a_spike_that_heals", &[("d1", Pass)]),
     ("a_step_of_its_own", &[("d1", Fail)]),
+    ("asd_server", &[("d1", Fail)]),
     ("dead_exporters", &[("d1", NoData)]),
+    ("nab_database", &[("d-loud", Fail), ("d-quiet", Pass)]),
+    ("nezha_basic_service", &[("basic-v2", Fail)]),
+    (
+        "nezha_recommendation",
+        &[("recommendation-v2", Fail), ("recommendation-v3", Pass)],
+    ),
     ("no_logs_at_all", &[("d1", NoData)]),
     ("two_regions", &[("d-eu", Fail), ("d-us", Pass)]),
 ];
@@ -379,10 +392,24 @@ fn one_bad_row_is_a_warning_and_costs_only_itself() {
     let run = sluice(folder.path(), &["replay", "."]);
     assert_eq!(
         String::from_utf8_lossy(&run.stderr),
-        "warning: ./cpu.csv: 1 samples rejected: no_value (1, e.g. line 3: value \"high\" is not a \
-         number)\n"
+        "warning: ./cpu.csv: 1 samples rejected: no_value (1, e.g. line 3: value \"high\" is no number)\n"
     );
     assert_eq!(run.status.code(), Some(3));
+}
+
+/// A journal cannot be written by a script: this is where it comes from.
+#[test]
+fn the_journal_of_the_late_partition_is_what_its_story_says() {
+    let scratch = tempfile::tempdir().expect("a folder can be made");
+    let written = partition::journal(scratch.path());
+    let path = recordings().join("a_late_partition/inputs.journal");
+    if env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(&path, &written).expect("the journal can be written");
+    }
+    assert!(
+        written == binary(&path),
+        "the journal is not what the test writes"
+    );
 }
 
 /// What the command would print of a recording, by way of the library.
@@ -466,4 +493,9 @@ fn bytes(path: &Path) -> u64 {
 #[expect(clippy::disallowed_methods, reason = "a test that reads its fixtures")]
 fn text(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test that reads its fixtures")]
+fn binary(path: &Path) -> Vec<u8> {
+    fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

@@ -8,7 +8,7 @@ mod common;
 use std::sync::Arc;
 
 use VerdictState::{Fail, NoData, Pass};
-use common::{Driver, Noise, batch, begin, block, plan, point, record};
+use common::{Driver, batch, begin, block, noise::Noise, plan, point, record};
 use sluice::{
     engine::Input,
     event::{

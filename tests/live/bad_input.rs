@@ -262,8 +262,16 @@ async fn the_json_api_names_what_is_wrong() {
         "a repeated begin is the same"
     );
     for ((path, body), status, field) in [
-        (begin(r#"{"service": "shop"}"#), 404, "service"),
-        (begin(r#"{"stage": "gamma"}"#), 404, "stage"),
+        (
+            begin(r#"{"deployment": "d2", "service": "shop"}"#),
+            404,
+            "service",
+        ),
+        (
+            begin(r#"{"deployment": "d2", "stage": "gamma"}"#),
+            404,
+            "stage",
+        ),
         (
             begin(r#"{"deployment": "d2", "stage": "prod"}"#),
             400,

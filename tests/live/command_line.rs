@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use super::{
-    payloads::{cpu_series, write_request},
+    payloads::{busy, cpu_series, write_request},
     support::Rig,
 };
 
@@ -57,10 +57,10 @@ async fn a_deployment_is_driven_from_the_command_line() {
 
     let waiting = tokio::spawn({
         let server = server.clone();
-        async move { sluice(&server, &["verdict", "d1", "--wait"]).await }
+        async move { sluice(&server, &["verdict", "d1", "--wait", "--timeout", "60s"]).await }
     });
     for _ in 0..7 {
-        let body = write_request(vec![cpu_series("h1", 0.5, rig.now())]);
+        let body = write_request(vec![cpu_series("h1", busy(rig.now()), rig.now())]);
         assert_eq!(rig.remote_write(&[], &body).await.status, 204);
         rig.pass(10).await;
     }

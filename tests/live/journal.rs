@@ -14,7 +14,9 @@ use sluice::{
 };
 
 use super::{
-    payloads::{cpu_series, export_grpc, gzip, otlp_cpu, otlp_cpu_json, otlp_logs, write_request},
+    payloads::{
+        busy, cpu_series, export_grpc, gzip, otlp_cpu, otlp_cpu_json, otlp_logs, write_request,
+    },
     support::{Rig, line, plan},
 };
 
@@ -74,21 +76,24 @@ async fn a_replay_of_the_journal_says_what_the_live_run_said() {
         let value = if bucket == 9 {
             0.95
         } else {
-            0.5 + f64::from(bucket) / 30.0
+            0.5 + f64::from(bucket % 7) / 30.0
         };
-        let written = write_request(vec![cpu_series("h1", 0.1, at), cpu_series("h2", value, at)]);
+        let written = write_request(vec![
+            cpu_series("h1", busy(at), at),
+            cpu_series("h2", value, at),
+        ]);
         assert_eq!(rig.remote_write(&[], &written).await.status, 204);
         assert_eq!(rig.remote_write(&[], b"garbage").await.status, 400);
         let json = [
             ("content-type", "application/json"),
             ("content-encoding", "gzip"),
         ];
-        let body = gzip(otlp_cpu_json("h3", 0.3, at).as_bytes());
+        let body = gzip(otlp_cpu_json("h3", busy(at), at).as_bytes());
         assert_eq!(rig.otlp("/v1/metrics", &json, &body).await.status, 200);
         let protobuf = [("content-type", "application/x-protobuf")];
         let body = otlp_logs("h1", 17, 5 + bucket as usize, at).encode_to_vec();
         assert_eq!(rig.otlp("/v1/logs", &protobuf, &body).await.status, 200);
-        let request = otlp_cpu("h4", 0.4, at);
+        let request = otlp_cpu("h4", busy(at), at);
         export_grpc(rig.at.otlp_grpc, "metrics", None, request)
             .await
             .unwrap();
