@@ -78,8 +78,8 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
 
 fn play(recording: Recording, printer: &mut Printer) -> Result<Engine, FileError> {
     let mut engine = Engine::new(recording.plan);
-    let progress = progress_bar(recording.inputs.len() as u64);
-    recording.inputs.play(&mut engine, |outputs, done| {
+    let progress = progress_bar(recording.inputs.len());
+    let note = recording.inputs.play(&mut engine, |outputs, done| {
         for output in outputs.drain(..) {
             match output {
                 Output::Verdict(verdict) => {
@@ -91,17 +91,20 @@ fn play(recording: Recording, printer: &mut Printer) -> Result<Engine, FileError
         progress.set_position(done as u64);
     })?;
     progress.finish_and_clear();
+    if let Some(note) = note {
+        print::warning(&note);
+    }
     Ok(engine)
 }
 
 /// Long work shows how far it is on a terminal, and stays silent in a pipe.
-fn progress_bar(length: u64) -> ProgressBar {
-    if !stderr().is_terminal() {
+fn progress_bar(length: Option<usize>) -> ProgressBar {
+    let Some(length) = length.filter(|_| stderr().is_terminal()) else {
         return ProgressBar::hidden();
-    }
+    };
     let style = ProgressStyle::with_template("replaying {bar:40} {percent:>3} % {eta:>4} left")
         .expect("the template is constant and valid");
-    let progress = ProgressBar::new(length).with_style(style);
+    let progress = ProgressBar::new(length as u64).with_style(style);
     progress.enable_steady_tick(Duration::from_millis(200));
     progress
 }

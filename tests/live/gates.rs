@@ -43,6 +43,7 @@ async fn cpu(rig: &Rig, value: f64) {
     rig.pass(10).await;
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 #[tokio::test]
 async fn every_refusal_has_its_code() {
     let mut plan = plan();

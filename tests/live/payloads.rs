@@ -134,14 +134,14 @@ fn attribute(key: &str, value: &str) -> KeyValue {
     }
 }
 
-fn resource(host: &str) -> Option<Resource> {
-    Some(Resource {
+fn resource(host: &str) -> Resource {
+    Resource {
         attributes: vec![
             attribute("service.name", "checkout"),
             attribute("host.name", host),
         ],
         ..Resource::default()
-    })
+    }
 }
 
 /// The CPU of a host as OTLP has it.
@@ -160,7 +160,7 @@ pub(crate) fn otlp_cpu(host: &str, value: f64, at: Timestamp) -> ExportMetricsSe
     };
     ExportMetricsServiceRequest {
         resource_metrics: vec![ResourceMetrics {
-            resource: resource(host),
+            resource: Some(resource(host)),
             scope_metrics: vec![ScopeMetrics {
                 metrics: vec![metric],
                 ..ScopeMetrics::default()
@@ -203,7 +203,7 @@ pub(crate) fn otlp_logs(
     };
     ExportLogsServiceRequest {
         resource_logs: vec![ResourceLogs {
-            resource: resource(host),
+            resource: Some(resource(host)),
             scope_logs: vec![ScopeLogs {
                 log_records: vec![record; count],
                 ..ScopeLogs::default()

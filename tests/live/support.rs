@@ -23,7 +23,7 @@ use tonic::transport::Channel;
 
 /// Every gate has a bake of one minute and forgives no lateness, so that event time moves as the
 /// test says.
-const CONFIGURATION: &str = r#"
+pub(crate) const CONFIGURATION: &str = r#"
 listen: {grpc: "127.0.0.1:0", http: "127.0.0.1:0", otlp_grpc: "127.0.0.1:0", otlp_http: "127.0.0.1:0"}
 lateness: 0s
 checks:
@@ -177,7 +177,7 @@ pub(crate) async fn http(
         body.len()
     );
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        head.extend([name, ": ", value, "\r\n"]);
     }
     head.push_str("\r\n");
     let mut stream = TcpStream::connect(address).await.unwrap();

@@ -5,8 +5,8 @@ use super::*;
 #[test]
 fn healthy_deployments_are_rarely_failed_whatever_the_noise() {
     for (one_box, fleet, persistence, sigma, runs) in [
-        (2, 20, 0.0, 0.10, 60),
-        (2, 20, 0.95, 0.10, 60),
+        (2, 20, 0.0, 0.10, 40),
+        (2, 20, 0.95, 0.10, 40),
         (1, 12, 0.9, 0.20, 60),
         (1, 3, 0.9, 0.10, 60),
         (1, 5, 0.6, 0.10, 60),
