@@ -1,7 +1,7 @@
 //! Sluice watches the metric and log streams of hosts and services while a change is rolled out, and
 //! answers one question at any moment: **may this change go on to the next environment?**
 //!
-//! It answers with a verdict (PASS, FAIL, PENDING, NO_DATA, or BYPASSED when a person overrode it),
+//! It answers with a verdict (PASS, FAIL, PENDING, `NO_DATA`, or BYPASSED when a person overrode it),
 //! the evidence behind it, and a stated false-alarm rate. It is a passive observer: it never changes
 //! production; whatever drives the deployment acts on the verdict.
 //!

@@ -22,7 +22,7 @@ pub mod exit {
     pub const ERROR: u8 = 2;
     /// PENDING: at the timeout, or at the end of a recording.
     pub const PENDING: u8 = 3;
-    /// NO_DATA.
+    /// `NO_DATA`.
     pub const NO_DATA: u8 = 4;
     /// BYPASSED, unless accepted.
     pub const BYPASSED: u8 = 5;

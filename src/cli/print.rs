@@ -10,6 +10,9 @@ use crate::{
     gate::{CheckReport, Verdict},
 };
 
+/// Why writing to a text cannot fail.
+const IN_MEMORY: &str = "a text in memory takes what is written";
+
 /// Prints an error to stderr, a line for each of its causes or faults.
 pub(super) fn error(error: &impl Display) {
     say("error", &error.to_string());
@@ -37,10 +40,10 @@ pub(super) fn verdict_line(verdict: &Verdict) -> String {
         subject(verdict)
     );
     if let Some(reason) = verdict.reasons.first() {
-        let _ = write!(line, "  {reason}");
+        write!(line, "  {reason}").expect(IN_MEMORY);
     }
     if verdict.reasons.len() > 1 {
-        let _ = write!(line, " (and {} more)", verdict.reasons.len() - 1);
+        write!(line, " (and {} more)", verdict.reasons.len() - 1).expect(IN_MEMORY);
     }
     clean(&line)
 }
@@ -56,7 +59,7 @@ pub(super) fn verdict_block(verdict: &Verdict) -> String {
         verdict.config_digest
     );
     for reason in &verdict.reasons {
-        let _ = writeln!(text, "  - {reason}");
+        writeln!(text, "  - {reason}").expect(IN_MEMORY);
     }
     if !verdict.checks.is_empty() {
         text.push('\n');
@@ -107,7 +110,7 @@ fn table(checks: &[CheckReport]) -> String {
     for row in &rows {
         text.push_str("  ");
         for (width, cell) in widths.iter().zip(row) {
-            let _ = write!(text, "{cell:<width$}  ");
+            write!(text, "{cell:<width$}  ").expect(IN_MEMORY);
         }
         text.push_str(&row[5]);
         while text.ends_with(' ') {
@@ -121,7 +124,7 @@ fn table(checks: &[CheckReport]) -> String {
 fn note(check: &CheckReport) -> String {
     let mut note = check.note.clone();
     if check.state != CheckState::Ok && !check.hosts.is_empty() {
-        let _ = write!(note, " on {}", check.hosts.join(", "));
+        write!(note, " on {}", check.hosts.join(", ")).expect(IN_MEMORY);
     }
     note
 }

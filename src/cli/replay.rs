@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{exit, print};
 use crate::{
-    engine::{Engine, Output},
+    engine::{Engine, Output, Refusal},
     gate::{Line, LineKind, Verdict, VerdictState},
     source::{files::FileError, recording::Recording},
 };
@@ -64,6 +64,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         output: arguments.output,
         accept_bypass: arguments.accept_bypass,
         is_broken: false,
+        live_refused: recording.inputs.is_live(),
         refused: 0,
     };
     match play(recording, &mut printer) {
@@ -77,33 +78,33 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
 
 fn play(recording: Recording, printer: &mut Printer) -> Result<Engine, FileError> {
     let mut engine = Engine::new(recording.plan);
-    let progress = progress_bar(recording.inputs.len() as u64);
-    recording.inputs.play(&mut engine, |outputs, done| {
+    let progress = progress_bar(recording.inputs.len());
+    let note = recording.inputs.play(&mut engine, |outputs, done| {
         for output in outputs.drain(..) {
             match output {
                 Output::Verdict(verdict) => {
                     progress.suspend(|| printer.line(LineKind::Verdict, *verdict));
                 }
-                Output::Refused(refusal) => {
-                    printer.refused += 1;
-                    progress.suspend(|| print::error(&refusal));
-                }
+                Output::Refused(refusal) => progress.suspend(|| printer.refused(&refusal)),
             }
         }
         progress.set_position(done as u64);
     })?;
     progress.finish_and_clear();
+    if let Some(note) = note {
+        print::warning(&note);
+    }
     Ok(engine)
 }
 
 /// Long work shows how far it is on a terminal, and stays silent in a pipe.
-fn progress_bar(length: u64) -> ProgressBar {
-    if !stderr().is_terminal() {
+fn progress_bar(length: Option<usize>) -> ProgressBar {
+    let Some(length) = length.filter(|_| stderr().is_terminal()) else {
         return ProgressBar::hidden();
-    }
+    };
     let style = ProgressStyle::with_template("replaying {bar:40} {percent:>3} % {eta:>4} left")
         .expect("the template is constant and valid");
-    let progress = ProgressBar::new(length).with_style(style);
+    let progress = ProgressBar::new(length as u64).with_style(style);
     progress.enable_steady_tick(Duration::from_millis(200));
     progress
 }
@@ -113,6 +114,8 @@ struct Printer {
     output: OutputFormat,
     accept_bypass: bool,
     is_broken: bool,
+    /// Whether a live engine refused the events already: whoever sent them was told then.
+    live_refused: bool,
     refused: u64,
 }
 
@@ -128,6 +131,15 @@ impl Printer {
         };
         // A reader that closed the pipe has seen enough; the exit code still tells the verdict.
         self.is_broken |= writeln!(stdout().lock(), "{text}").is_err();
+    }
+
+    fn refused(&mut self, refusal: &Refusal) {
+        if self.live_refused {
+            print::warning(&format!("refused as it was live: {refusal}"));
+        } else {
+            self.refused += 1;
+            print::error(refusal);
+        }
     }
 
     fn finish(&mut self, engine: &Engine) -> u8 {

@@ -211,7 +211,12 @@ impl Heard {
     fn count(&mut self, sign: &Sign, view: &View<'_>) {
         self.cadence = sign.cadence.or(self.cadence);
         let silence = sign.last.map(|last| view.bucket.end - last);
-        if sign.cause.is_some() || silence.is_none_or(|silence| sign.ordinary < silence) {
+        // A host whose values stand still is heard; whether it lives is asked apart.
+        let is_silent = sign
+            .cause
+            .as_ref()
+            .is_some_and(|cause| *cause != NoDataCause::Lifeless);
+        if is_silent || silence.is_none_or(|silence| sign.ordinary < silence) {
             self.pending = 0;
             // The gap goes on until data comes.
         } else if silence == Some(Span::ZERO) {

@@ -188,10 +188,9 @@ impl Directory {
                 Selection::Series(_) | Selection::Logs(_) => None,
             });
         match (configured, meta.kind) {
-            (Some(kind), _) => kind,
             (None, Kind::Unknown) if is_counter_name(labels.metric()) => Kind::Counter,
             (None, Kind::Unknown) => Kind::Gauge,
-            (None, kind) => kind,
+            (Some(kind), _) | (None, kind) => kind,
         }
     }
 
@@ -405,20 +404,19 @@ fn parts(
     if !selector.matches(&base) && !selector.matches(labels) {
         return Vec::new();
     }
-    let (identity, quantiles) = match selection.quantile {
+    let (identity, quantiles) = if let Some(quantile) = selection.quantile {
         // A named quantile is of the host as a whole.
-        Some(quantile) => (Labels::new([(METRIC_NAME, base.metric())]), vec![quantile]),
-        None => {
-            let name = base.metric().to_owned();
-            let others = identity.retain(|label| label != "le" && label != METRIC_NAME);
-            let pairs = others.iter().chain([(METRIC_NAME, name.as_str())]);
-            (
-                Labels::new(pairs),
-                QUANTILES
-                    .map(|quantile| f64::from(quantile) / 1_000.0)
-                    .to_vec(),
-            )
-        }
+        (Labels::new([(METRIC_NAME, base.metric())]), vec![quantile])
+    } else {
+        let name = base.metric().to_owned();
+        let others = identity.retain(|label| label != "le" && label != METRIC_NAME);
+        let pairs = others.iter().chain([(METRIC_NAME, name.as_str())]);
+        (
+            Labels::new(pairs),
+            QUANTILES
+                .map(|quantile| f64::from(quantile) / 1_000.0)
+                .to_vec(),
+        )
     };
     let groups = quantiles
         .into_iter()

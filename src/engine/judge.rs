@@ -260,14 +260,13 @@ fn merge(pieces: &[Piece<'_>]) -> Option<crate::event::Histogram> {
             .count()
             .total_cmp(&b.histogram.count())
             .then(a.seconds.total_cmp(&b.seconds))
+            .then_with(|| format!("{:?}", a.histogram).cmp(&format!("{:?}", b.histogram)))
     });
     let mut whole = whole.into_iter();
     let mut merged = whole.next()?.histogram.clone();
     for added in whole {
-        // Distributions with other bounds cannot be added up: the first kind stands.
-        if histogram::merge(&mut merged, &added.histogram).is_err() {
-            continue;
-        }
+        // Distributions with other bounds cannot be added up: those like the first stand.
+        let _unlike = histogram::merge(&mut merged, &added.histogram);
     }
     Some(merged)
 }

@@ -30,6 +30,10 @@ use crate::{
 
 /// Everything that can happen to the core.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "inputs are handed over one by one and never stored"
+)]
 pub enum Input<'a> {
     /// Samples and log records of one request or file chunk.
     Batch(&'a Batch),

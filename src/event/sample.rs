@@ -60,7 +60,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// Reads the name of a unit: the words of the configuration, UCUM (OTLP) and OpenMetrics.
+    /// Reads the name of a unit: the words of the configuration, UCUM (OTLP) and `OpenMetrics`.
     /// What is not known is [`Unit::Unknown`].
     pub fn from_name(name: &str) -> Self {
         match name {

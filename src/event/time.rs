@@ -95,6 +95,7 @@ impl Timestamp {
     ///
     /// # Panics
     /// The width is not positive.
+    #[must_use]
     pub fn floor(self, width: Span) -> Self {
         assert!(width.0 > 0, "a bucket has a width");
         Self(self.0.saturating_sub(self.0.rem_euclid(width.0)))

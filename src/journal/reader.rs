@@ -27,6 +27,10 @@ pub struct Reader<R> {
 }
 
 /// What was read where a frame should be.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "frames are taken one at a time, never stored"
+)]
 enum Frame {
     Whole(Entry),
     End,
@@ -188,7 +192,7 @@ impl<R: BufRead> Iterator for Reader<R> {
             Ok(Frame::Torn) => {
                 self.torn = Some(TornTail {
                     offset: self.offset,
-                })
+                });
             }
             Err(error) => {
                 self.done = true;

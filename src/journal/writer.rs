@@ -116,6 +116,26 @@ impl Writer {
             .map_err(|error| self.failed("flush", error))
     }
 
+    /// A writer that never finds room.
+    #[cfg(all(test, target_os = "linux"))]
+    pub(crate) fn on_a_full_disk() -> Self {
+        let path = PathBuf::from("/dev/full");
+        let open = || {
+            OpenOptions::new()
+                .write(true)
+                .open(&path)
+                .expect("linux has /dev/full")
+        };
+        Self {
+            file: open(),
+            whole_len: 0,
+            usable: true,
+            buffer: Vec::new(),
+            _lock: open(),
+            path,
+        }
+    }
+
     fn lock(path: &Path) -> Result<File, JournalError> {
         let failed = |error| JournalError::Io {
             path: path.to_owned(),
@@ -159,5 +179,30 @@ fn free_name(directory: &Path) -> io::Result<PathBuf> {
             return Ok(name);
         }
         number += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_failed_write_closes_the_journal_when_it_cannot_be_taken_back() {
+        use super::*;
+        use crate::event::Timestamp;
+
+        let mut writer = Writer::on_a_full_disk();
+        let tick = Entry::Tick(Timestamp::MIN);
+        assert!(matches!(
+            writer.append(&tick),
+            Err(JournalError::Io {
+                action: "write",
+                ..
+            })
+        ));
+        assert!(matches!(
+            writer.append(&tick),
+            Err(JournalError::Closed { .. })
+        ));
+        assert_eq!(writer.len_bytes(), 0);
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::published::{Deployment, Published, Stats};
 use crate::{
@@ -290,8 +290,9 @@ impl Worker {
                 Command::Event { event, reply } => drop(reply.send(self.event(event))),
                 Command::Tick { now, reply } => {
                     self.tick(now);
-                    // Nobody may be waiting for it.
-                    let _: Result<(), ()> = reply.send(());
+                    if reply.send(()).is_err() {
+                        debug!("nobody waits for this tick any more");
+                    }
                 }
                 Command::Stop => break,
                 #[cfg(test)]
@@ -309,7 +310,7 @@ impl Worker {
         if batch.series.is_empty() && batch.logs.is_empty() {
             return Ok(Vec::new());
         }
-        self.record(Entry::Batch(body))?;
+        self.record(&Entry::Batch(body))?;
         let before = self.engine.reducer_counters().clone();
         self.engine.step(Input::Batch(batch), &mut self.outputs);
         self.say();
@@ -323,7 +324,7 @@ impl Worker {
                 problem,
             }))
         })?;
-        self.record(Entry::Deployment(event.clone()))
+        self.record(&Entry::Deployment(event.clone()))
             .map_err(EventError::Unavailable)?;
         let id = event.deployment().to_owned();
         self.engine
@@ -343,7 +344,7 @@ impl Worker {
 
     fn tick(&mut self, now: Timestamp) {
         // A tick that is not recorded is not taken: time stands still, and no verdict moves.
-        if self.record(Entry::Tick(now)).is_ok() {
+        if self.record(&Entry::Tick(now)).is_ok() {
             let before = self.engine.watermark();
             self.engine.step(Input::Tick(now), &mut self.outputs);
             if self.engine.watermark() != before {
@@ -386,11 +387,11 @@ impl Worker {
         refused
     }
 
-    fn record(&mut self, entry: Entry) -> Result<(), Unavailable> {
+    fn record(&mut self, entry: &Entry) -> Result<(), Unavailable> {
         let Some(journal) = &mut self.journal else {
             return Ok(());
         };
-        journal.append(&entry).map_err(|error| {
+        journal.append(entry).map_err(|error| {
             self.journal_errors += 1;
             if self.journal_errors == 1 || !matches!(error, JournalError::Closed { .. }) {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
@@ -407,11 +408,8 @@ impl Worker {
         };
         while begin.deployment.is_empty() {
             self.ids += 1;
-            let region = begin
-                .region
-                .iter()
-                .map(|region| format!("-{region}"))
-                .collect::<String>();
+            let region = begin.region.as_ref();
+            let region = region.map_or_else(String::new, |region| format!("-{region}"));
             let id = format!(
                 "{}-{}{region}-{}-{}",
                 begin.service, begin.stage, begin.version, self.ids

@@ -5,9 +5,10 @@ use std::fmt::{Display, Write as _};
 use super::{
     core::{QUEUE_COMMANDS_MAX, Room},
     metrics::{Source, SourceMetrics},
+    published::Stats,
     shared::Shared,
 };
-use crate::event::Timestamp;
+use crate::reduce::ReducerCounters;
 
 /// Version 0.0.4 of the text format, which every scraper reads.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -19,10 +20,10 @@ struct Text(String);
 
 /// The name of a family and what a scraper is told of it.
 #[derive(Clone, Copy)]
-struct Family {
-    name: &'static str,
-    kind: &'static str,
-    help: &'static str,
+struct Family<'a> {
+    name: &'a str,
+    kind: &'a str,
+    help: &'a str,
 }
 
 /// Renders all metrics.
@@ -142,130 +143,72 @@ fn summary(text: &mut Text, name: &str, source: Source, metrics: &SourceMetrics)
 
 fn core(text: &mut Text, shared: &Shared) {
     let stats = shared.published().stats();
-    let watermark = if stats.watermark == Timestamp::MIN {
-        shared.metrics.started_at
-    } else {
-        stats.watermark
-    };
-    let lag = (shared.clock.now() - watermark).seconds_f64();
-    let is_up = u8::from(shared.published().board().is_ok());
-    let reducer = &stats.reducer;
-    for (family, value) in [
-        (
-            gauge("sluice_engine_up", "1 while the core lives."),
-            u64::from(is_up),
-        ),
-        (
-            gauge("sluice_series", "Series in the table."),
-            reducer.series,
-        ),
-        (
-            gauge("sluice_selected_series", "Series that a check selects."),
-            reducer.selected_series,
-        ),
-        (
-            gauge("sluice_log_streams", "Log streams in the table."),
-            reducer.streams,
-        ),
-        (
-            gauge("sluice_templates", "Message templates."),
-            reducer.templates,
-        ),
-        (
-            gauge("sluice_open_gates", "Gates that are open."),
-            stats.open_gates as u64,
-        ),
-        (
-            gauge(
-                "sluice_core_queue_length",
-                "Commands that wait for the core.",
-            ),
-            shared.core.queue_len() as u64,
-        ),
-        (
-            gauge(
-                "sluice_core_queue_capacity",
-                "Commands that may wait for the core.",
-            ),
-            QUEUE_COMMANDS_MAX as u64,
-        ),
-        (
-            gauge(
-                "sluice_core_queue_bytes",
-                "Bytes set aside for bodies on their way.",
-            ),
-            shared.core.reserved_bytes() as u64,
-        ),
-        (
-            gauge(
-                "sluice_core_queue_bytes_capacity",
-                "Bytes that bodies on their way may take.",
-            ),
-            Room::BYTES_MAX as u64,
-        ),
-        (
-            counter("sluice_buckets_closed_total", "Buckets closed."),
-            stats.engine.buckets,
-        ),
-        (
-            counter("sluice_accepted_samples_total", "Samples put into buckets."),
-            reducer.samples_accepted,
-        ),
-        (
-            counter(
-                "sluice_unselected_samples_total",
-                "Samples that no check selects.",
-            ),
-            reducer.samples_unselected,
-        ),
-        (
-            counter(
-                "sluice_refused_series_total",
-                "New series refused by a limit.",
-            ),
-            reducer.refused_series,
-        ),
-        (
-            counter("sluice_deployment_events_total", "Deployment events taken."),
-            stats.engine.events,
-        ),
-        (
-            counter(
-                "sluice_refused_deployment_events_total",
-                "Deployment events refused.",
-            ),
-            stats.engine.refused,
-        ),
-        (
-            counter(
-                "sluice_journal_errors_total",
-                "Inputs not taken as they could not be recorded.",
-            ),
-            stats.journal_errors,
-        ),
-    ] {
-        text.single(family, value);
-    }
+    let lives = u8::from(shared.published().board().is_ok());
+    text.single(gauge("sluice_engine_up", "1 while the core lives."), lives);
+    // Before the first bucket the lag is that of an engine which has seen nothing since its start.
+    let watermark = stats.watermark.max(shared.metrics.started_at);
     text.single(
         gauge(
             "sluice_watermark_lag_seconds",
-            "How far event time is behind the clock.",
+            "Event time behind the clock.",
         ),
-        lag,
+        (shared.clock.now() - watermark).seconds_f64(),
     );
+    for (name, help, value) in [
+        ("open_gates", "Gates that are open.", stats.open_gates),
+        (
+            "core_queue_length",
+            "Commands that wait for the core.",
+            shared.core.queue_len(),
+        ),
+        (
+            "core_queue_capacity",
+            "Commands that may wait.",
+            QUEUE_COMMANDS_MAX,
+        ),
+        (
+            "core_queue_bytes",
+            "Bytes of bodies on their way.",
+            shared.core.reserved_bytes(),
+        ),
+        (
+            "core_queue_bytes_capacity",
+            "Bytes that may be on their way.",
+            Room::BYTES_MAX,
+        ),
+    ] {
+        text.single(gauge(&format!("sluice_{name}"), help), value);
+    }
+    for (name, help, value) in [
+        (
+            "deployment_events",
+            "Deployment events taken.",
+            stats.engine.events,
+        ),
+        (
+            "refused_deployment_events",
+            "Deployment events refused.",
+            stats.engine.refused,
+        ),
+        ("buckets_closed", "Buckets closed.", stats.engine.buckets),
+        (
+            "journal_errors",
+            "Inputs not taken as they could not be recorded.",
+            stats.journal_errors,
+        ),
+    ] {
+        text.single(counter(&format!("sluice_{name}_total"), help), value);
+    }
+    verdicts(text, &stats);
+    reduce(text, &stats.reducer);
+}
+
+fn verdicts(text: &mut Text, stats: &Stats) {
     if let Some(bytes) = stats.journal_bytes {
         text.single(
             gauge("sluice_journal_bytes", "Bytes in the journal."),
             bytes,
         );
-    }
-    let name = "sluice_lost_samples_total";
-    text.family(counter(
-        name,
-        "Samples and log records that could not be used.",
-    ));
-    for (reason, count) in &reducer.losses {
-        text.sample(name, &[("reason", reason.name())], count);
     }
     let name = "sluice_verdict_changes_total";
     text.family(counter(
@@ -274,6 +217,73 @@ fn core(text: &mut Text, shared: &Shared) {
     ));
     for (verdict, count) in &stats.engine.verdicts {
         text.sample(name, &[("verdict", verdict.name())], count);
+    }
+}
+
+fn reduce(text: &mut Text, reducer: &ReducerCounters) {
+    for (name, help, value) in [
+        ("series", "Series in the table.", reducer.series),
+        (
+            "selected_series",
+            "Series that a check selects.",
+            reducer.selected_series,
+        ),
+        ("log_streams", "Log streams in the table.", reducer.streams),
+        ("templates", "Message templates.", reducer.templates),
+    ] {
+        text.single(gauge(&format!("sluice_{name}"), help), value);
+    }
+    for (name, help, value) in [
+        (
+            "accepted_samples",
+            "Samples put into buckets.",
+            reducer.samples_accepted,
+        ),
+        (
+            "unselected_samples",
+            "Samples that no check selects.",
+            reducer.samples_unselected,
+        ),
+        (
+            "duplicate_samples",
+            "Samples that came again and were ignored.",
+            reducer.samples_duplicate,
+        ),
+        (
+            "accepted_log_records",
+            "Log records counted in buckets.",
+            reducer.logs_accepted,
+        ),
+        (
+            "unselected_log_records",
+            "Log records of no service.",
+            reducer.logs_unselected,
+        ),
+        (
+            "refused_series",
+            "New series refused by a limit.",
+            reducer.refused_series,
+        ),
+        (
+            "refused_log_streams",
+            "New log streams refused by a limit.",
+            reducer.refused_streams,
+        ),
+        (
+            "counter_resets",
+            "Restarts of counters and distributions.",
+            reducer.resets,
+        ),
+    ] {
+        text.single(counter(&format!("sluice_{name}_total"), help), value);
+    }
+    let name = "sluice_lost_samples_total";
+    text.family(counter(
+        name,
+        "Samples and log records that could not be used.",
+    ));
+    for (reason, count) in &reducer.losses {
+        text.sample(name, &[("reason", reason.name())], count);
     }
 }
 
@@ -293,7 +303,7 @@ fn log_records(metrics: &SourceMetrics) -> u64 {
     metrics.log_records
 }
 
-fn counter(name: &'static str, help: &'static str) -> Family {
+fn counter<'a>(name: &'a str, help: &'a str) -> Family<'a> {
     Family {
         name,
         kind: "counter",
@@ -301,7 +311,7 @@ fn counter(name: &'static str, help: &'static str) -> Family {
     }
 }
 
-fn gauge(name: &'static str, help: &'static str) -> Family {
+fn gauge<'a>(name: &'a str, help: &'a str) -> Family<'a> {
     Family {
         name,
         kind: "gauge",
@@ -310,11 +320,11 @@ fn gauge(name: &'static str, help: &'static str) -> Family {
 }
 
 impl Text {
-    fn family(&mut self, Family { name, kind, help }: Family) {
+    fn family(&mut self, Family { name, kind, help }: Family<'_>) {
         self.put(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
     }
 
-    fn single(&mut self, family: Family, value: impl Display) {
+    fn single(&mut self, family: Family<'_>, value: impl Display) {
         self.family(family);
         self.sample(family.name, &[], value);
     }

@@ -176,7 +176,7 @@ impl Watcher {
                     }
                 }
                 Ok(None) => return None,
-                Err(error) => return self.fail(stopped(error)),
+                Err(error) => return Some(self.fail(stopped(error))),
             }
             let failure = tokio::select! {
                 changed = self.boards.changed() => changed.err().map(|_| stopped(Stopped)),
@@ -185,15 +185,15 @@ impl Watcher {
                 }
             };
             if let Some(status) = failure {
-                return self.fail(status);
+                return Some(self.fail(status));
             }
         }
         None
     }
 
-    fn fail(mut self, status: Status) -> Option<(Result<pb::Verdict, Status>, Self)> {
+    fn fail(mut self, status: Status) -> (Result<pb::Verdict, Status>, Self) {
         self.is_done = true;
-        Some((Err(status), self))
+        (Err(status), self)
     }
 }
 

@@ -13,6 +13,8 @@ mod api;
 mod clock;
 mod core;
 mod exposition;
+#[cfg(test)]
+mod failure_tests;
 mod fields;
 mod gates;
 mod health;

@@ -55,7 +55,7 @@ impl services::logs_service_server::LogsService for OtlpLogs {
 
 async fn export(shared: &Shared, format: Format, bytes: Bytes) -> Result<Response<Bytes>, Status> {
     shared.metrics.count(Source::OtlpGrpc, |metrics| {
-        metrics.bytes += bytes.len() as u64
+        metrics.bytes += bytes.len() as u64;
     });
     // gRPC has decompressed the message already.
     let body = Body {

@@ -127,7 +127,7 @@ async fn take(
     };
     let bytes = read_body(headers, body, shared.plan.limits.request_bytes).await?;
     shared.metrics.count(Source::OtlpHttp, |metrics| {
-        metrics.bytes += bytes.len() as u64
+        metrics.bytes += bytes.len() as u64;
     });
     let taken = shared
         .intake

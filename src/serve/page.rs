@@ -85,11 +85,8 @@ fn article(page: &mut String, deployment: &Deployment) {
     let (begin, verdict) = (&deployment.begin, &deployment.verdict);
     let state = verdict.verdict.name();
     let ended = if deployment.is_ended { " ended" } else { "" };
-    let region = begin
-        .region
-        .iter()
-        .map(|region| format!(" in {region}"))
-        .collect::<String>();
+    let region = begin.region.as_ref();
+    let region = region.map_or_else(String::new, |region| format!(" in {region}"));
     put(
         page,
         format_args!(

@@ -1,6 +1,6 @@
 //! What the core has published: read without waiting for the core.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, watch};
@@ -187,7 +187,7 @@ impl Board {
     /// Deployments, newest first.
     pub(super) fn newest_first(&self) -> Vec<&Arc<Deployment>> {
         let mut deployments: Vec<_> = self.deployments.values().collect();
-        deployments.sort_by(|a, b| b.begin.at.cmp(&a.begin.at));
+        deployments.sort_by_key(|deployment| Reverse(deployment.begin.at));
         deployments
     }
 }

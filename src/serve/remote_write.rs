@@ -60,7 +60,7 @@ async fn take(shared: &Shared, headers: &HeaderMap, body: HttpBody) -> Result<Ta
     check_protocol(headers)?;
     let bytes = read_body(headers, body, shared.plan.limits.request_bytes).await?;
     shared.metrics.count(Source::RemoteWrite, |metrics| {
-        metrics.bytes += bytes.len() as u64
+        metrics.bytes += bytes.len() as u64;
     });
     let body = Body {
         format: Format::RemoteWrite1,

@@ -154,31 +154,7 @@ impl Server {
             stopping,
         });
 
-        let mut doors = JoinSet::new();
-        doors.spawn(serve_grpc(
-            gates_router(&shared)?,
-            grpc,
-            Arc::clone(&shared),
-        ));
-        doors.spawn(serve_grpc(
-            otlp_router(&shared),
-            otlp_grpc,
-            Arc::clone(&shared),
-        ));
-        doors.spawn(serve_http(
-            api::routes(Arc::clone(&shared)),
-            http,
-            Arc::clone(&shared),
-        ));
-        doors.spawn(serve_http(
-            otlp_http::routes(Arc::clone(&shared)),
-            otlp_http,
-            Arc::clone(&shared),
-        ));
-        match &shared.clock {
-            Clock::System => drop(doors.spawn(tick_by_the_clock(Arc::clone(&shared)))),
-            Clock::Manual(_) => {}
-        }
+        let doors = open_doors(&shared, [grpc, http, otlp_grpc, otlp_http])?;
         Ok(Self {
             shared,
             addresses,
@@ -252,6 +228,24 @@ async fn bind(
     let listener = Listener::bind(address).await.map_err(error)?;
     let bound = listener.address().map_err(error)?;
     Ok((listener, bound))
+}
+
+/// Serves on each listener, in the order of [`Addresses`], and starts the clock.
+fn open_doors(
+    shared: &Arc<Shared>,
+    [grpc, http, otlp_grpc, otlp_http]: [Listener; 4],
+) -> Result<JoinSet<()>, StartError> {
+    let share = || Arc::clone(shared);
+    let mut doors = JoinSet::new();
+    doors.spawn(serve_grpc(gates_router(shared)?, grpc, share()));
+    doors.spawn(serve_grpc(otlp_router(shared), otlp_grpc, share()));
+    doors.spawn(serve_http(api::routes(share()), http, share()));
+    doors.spawn(serve_http(otlp_http::routes(share()), otlp_http, share()));
+    match &shared.clock {
+        Clock::System => drop(doors.spawn(tick_by_the_clock(share()))),
+        Clock::Manual(_) => {}
+    }
+    Ok(doors)
 }
 
 fn transport() -> Transport {

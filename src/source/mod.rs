@@ -2,6 +2,6 @@
 
 pub mod demo;
 pub mod files;
-pub mod journals;
+pub mod journal;
 pub mod recording;
 pub mod timeline;

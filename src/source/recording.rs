@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     files::{self, FileError},
-    journals::Journals,
+    journal::Journal,
     timeline::Timeline,
 };
 use crate::{
@@ -33,8 +33,8 @@ pub struct Recording {
 pub enum Inputs {
     /// Data files, to be merged by time.
     Timeline(Timeline),
-    /// Journals: the inputs of a live run in their order.
-    Journals(Journals),
+    /// The inputs of a live run in their order.
+    Journal(Journal),
 }
 
 /// Why a recording cannot be replayed.
@@ -56,8 +56,9 @@ pub enum RecordingError {
         /// Where it was looked for.
         path: PathBuf,
     },
-    /// Journals and data files do not go together: a journal has its own order and its own time.
-    Mixed,
+    /// A journal goes with nothing else: it has its own order and its own time, and begins with an
+    /// engine that has seen nothing.
+    MoreThanJournal,
 }
 
 impl Recording {
@@ -96,13 +97,12 @@ impl Recording {
             let path = paths.first().cloned().unwrap_or_default();
             return Err(RecordingError::NoData { path });
         };
-        let is_journal = |format: Format| format == Format::Journal;
-        if found.data.iter().any(|(_, format)| is_journal(*format)) {
-            if !found.data.iter().all(|(_, format)| is_journal(*format)) {
-                return Err(RecordingError::Mixed);
+        let is_journal = |(_, format): &(PathBuf, Format)| *format == Format::Journal;
+        if found.data.iter().any(is_journal) {
+            if found.data.len() > 1 {
+                return Err(RecordingError::MoreThanJournal);
             }
-            let paths = found.data.into_iter().map(|(path, _)| path).collect();
-            let inputs = Inputs::Journals(Journals::new(paths));
+            let inputs = Inputs::Journal(Journal::new(first));
             return Ok(Self {
                 plan: Arc::new(plan),
                 inputs,
@@ -127,35 +127,36 @@ impl Recording {
 }
 
 impl Inputs {
-    /// How many steps there are, for the display of progress; 0 if unknown.
-    pub fn len(&self) -> usize {
+    /// Whether they are of a live run. What the engine refused then was answered then: it is no
+    /// fault of the recording.
+    pub fn is_live(&self) -> bool {
+        matches!(self, Self::Journal(_))
+    }
+
+    /// How many steps there are, for the display of progress; `None` if that is not known.
+    pub fn len(&self) -> Option<usize> {
         match self {
-            Self::Timeline(timeline) => timeline.len(),
-            Self::Journals(journals) => journals.len(),
+            Self::Timeline(timeline) => Some(timeline.len()),
+            Self::Journal(_) => None,
         }
     }
 
-    /// Whether there is nothing.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Runs everything through the engine. `said` gets what the engine says, and how many steps
-    /// are done.
+    /// are done. Gives what the person who replays it should know.
     ///
     /// # Errors
     /// A journal is damaged.
     pub fn play(
         self,
         engine: &mut Engine,
-        said: impl FnMut(&mut Vec<Output>, usize),
-    ) -> Result<(), FileError> {
+        mut said: impl FnMut(&mut Vec<Output>, usize),
+    ) -> Result<Option<String>, FileError> {
         match self {
             Self::Timeline(timeline) => {
                 timeline.play(engine, said);
-                Ok(())
+                Ok(None)
             }
-            Self::Journals(journals) => journals.play(engine, said),
+            Self::Journal(journal) => journal.play(engine, |outputs| said(outputs, 0)),
         }
     }
 }
@@ -208,8 +209,9 @@ impl fmt::Display for RecordingError {
                  *.prom, *.log.jsonl, *.log, *.journal) or deployments.jsonl",
                 path.display()
             ),
-            Self::Mixed => f.write_str(
-                "journals and data files do not go together: a journal has its own order; replay them apart",
+            Self::MoreThanJournal => f.write_str(
+                "a journal is replayed alone: it has its own order and begins with an empty engine; name one \
+                 *.journal, without data files",
             ),
         }
     }

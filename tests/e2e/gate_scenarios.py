@@ -42,12 +42,14 @@ def errors(world: World) -> None:
     begin = {"service": "checkout", "stage": "gamma", "version": "v1", "deployment": "taken"}
     gates.call("Begin", **begin)
     world.deployments.append("taken")
+    new = begin | {"deployment": "new"}
+    elsewhere = {"stage": "onebox", "region": "mars-1"}
     code = grpc.StatusCode
     for name, method, fields, wanted in [
-        ("an unknown service", "Begin", begin | {"service": "nobody"}, code.NOT_FOUND),
-        ("an unknown stage", "Begin", begin | {"stage": "omega"}, code.NOT_FOUND),
-        ("an unknown region", "Begin", region_of(begin, "mars-1"), code.INVALID_ARGUMENT),
-        ("no version", "Begin", begin | {"version": ""}, code.INVALID_ARGUMENT),
+        ("an unknown service", "Begin", new | {"service": "nobody"}, code.NOT_FOUND),
+        ("an unknown stage", "Begin", new | {"stage": "omega"}, code.NOT_FOUND),
+        ("an unknown region", "Begin", new | elsewhere, code.INVALID_ARGUMENT),
+        ("no version", "Begin", new | {"version": ""}, code.INVALID_ARGUMENT),
         ("an id that is taken", "Begin", begin | {"version": "v2"}, code.ALREADY_EXISTS),
         ("the same begin again", "Begin", begin, code.OK),
         ("an unknown step", "ReportStep", step("taken", "dance"), code.INVALID_ARGUMENT),
@@ -63,11 +65,6 @@ def errors(world: World) -> None:
         seen = world.health.status("Check", service=name)
         report.equal(f"health of {name!r} is answered {wanted.name}", seen.name, wanted.name)
     gates.call("End", deployment="taken")
-
-
-def region_of(begin: dict[str, str], region: str) -> dict[str, str]:
-    """The same begin in a region, for a stage that has regions."""
-    return begin | {"deployment": "elsewhere", "stage": "onebox", "region": region}
 
 
 def step(deployment: str, name: str, outcome: int = 1) -> dict[str, Any]:

@@ -17,6 +17,11 @@ const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
 const JSON: (&str, &str) = ("content-type", "application/json");
 const SNAPPY: (&str, &str) = ("content-encoding", "snappy");
 
+/// Headers of a request.
+type Headers<'a> = &'a [(&'a str, &'a str)];
+/// Method, path, headers, body; status and code of the answer.
+type OtlpCase<'a> = (&'a str, &'a str, Headers<'a>, &'a [u8], u16, i32);
+
 fn written(answer: &Answer) -> [Option<&str>; 3] {
     ["samples", "histograms", "exemplars"]
         .map(|kind| answer.header(&format!("x-prometheus-remote-write-{kind}-written")))
@@ -44,7 +49,7 @@ async fn remote_write_answers_with_the_status_that_tells_the_sender_what_to_do()
     let bomb: &[u8] = &[0xff, 0xff, 0xff, 0xff, 0x0f, 0x00];
     let v2 = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
     let v1 = "application/x-protobuf; proto=\"prometheus.WriteRequest\"";
-    let cases: [(&str, &[(&str, &str)], &[u8], u16, &str); 12] = [
+    let cases: [(&str, Headers<'_>, &[u8], u16, &str); 12] = [
         ("good", &[PROTOBUF, SNAPPY], &good, 204, "1"),
         (
             "named 1.0",
@@ -161,7 +166,7 @@ async fn otlp_over_http_answers_errors_as_a_status_in_the_syntax_of_the_request(
     let bomb = gzip(&vec![b' '; 20_001]);
     let gzipped = ("content-encoding", "gzip");
     let text = ("content-type", "text/plain");
-    let cases: [(&str, &str, &[(&str, &str)], &[u8], u16, i32); 10] = [
+    let cases: [OtlpCase<'_>; 10] = [
         ("POST", "/v1/metrics", &[PROTOBUF], cut, 400, 3),
         ("POST", "/v1/metrics", &[JSON], b"{", 400, 3),
         ("POST", "/v1/metrics", &[JSON, gzipped], b"no gzip", 400, 3),
@@ -238,6 +243,7 @@ async fn otlp_over_grpc_never_asks_for_a_bad_message_again() {
         .unwrap();
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 #[tokio::test]
 async fn the_json_api_names_what_is_wrong() {
     let rig = Rig::new().await;
@@ -262,8 +268,16 @@ async fn the_json_api_names_what_is_wrong() {
         "a repeated begin is the same"
     );
     for ((path, body), status, field) in [
-        (begin(r#"{"service": "shop"}"#), 404, "service"),
-        (begin(r#"{"stage": "gamma"}"#), 404, "stage"),
+        (
+            begin(r#"{"deployment": "d2", "service": "shop"}"#),
+            404,
+            "service",
+        ),
+        (
+            begin(r#"{"deployment": "d2", "stage": "gamma"}"#),
+            404,
+            "stage",
+        ),
         (
             begin(r#"{"deployment": "d2", "stage": "prod"}"#),
             400,

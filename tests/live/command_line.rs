@@ -1,10 +1,15 @@
 //! The command line as a client of a running engine.
 
-use std::process::{Command, Output};
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Output, Stdio},
+};
+
+use sluice::journal::{Entry, Reader};
 
 use super::{
-    payloads::{cpu_series, write_request},
-    support::Rig,
+    payloads::{busy, cpu_series, write_request},
+    support::{CONFIGURATION, Rig},
 };
 
 /// Runs the command against an engine; gives its exit code, stdout and stderr.
@@ -57,10 +62,10 @@ async fn a_deployment_is_driven_from_the_command_line() {
 
     let waiting = tokio::spawn({
         let server = server.clone();
-        async move { sluice(&server, &["verdict", "d1", "--wait"]).await }
+        async move { sluice(&server, &["verdict", "d1", "--wait", "--timeout", "60s"]).await }
     });
     for _ in 0..7 {
-        let body = write_request(vec![cpu_series("h1", 0.5, rig.now())]);
+        let body = write_request(vec![cpu_series("h1", busy(rig.now()), rig.now())]);
         assert_eq!(rig.remote_write(&[], &body).await.status, 204);
         rig.pass(10).await;
     }
@@ -146,4 +151,39 @@ async fn an_address_in_use_names_its_key() {
     );
     let (code, _, error) = sluice("", &["serve", "--config", "/nowhere/sluice.yaml"]).await;
     assert_eq!(code, 2, "{error}");
+}
+
+#[test]
+fn a_terminated_engine_flushes_its_journal_and_exits_with_zero() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("sluice.yaml");
+    std::fs::write(&file, CONFIGURATION).unwrap();
+    let mut engine = Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .args(["serve", "--config"])
+        .arg(&file)
+        .arg("--data-dir")
+        .arg(directory.path().join("data"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut stdout = BufReader::new(engine.stdout.take().unwrap());
+    stdout.read_line(&mut line).unwrap();
+    let names: Vec<&str> = line
+        .strip_prefix("listening ")
+        .unwrap()
+        .split_whitespace()
+        .map(|address| address.split_once("=127.0.0.1:").unwrap().0)
+        .collect();
+    assert_eq!(names, ["grpc", "http", "otlp_grpc", "otlp_http"]);
+    let killed = Command::new("kill").arg(engine.id().to_string()).status();
+    assert!(killed.unwrap().success());
+    let Output { status, stderr, .. } = engine.wait_with_output().unwrap();
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("state is kept in memory only"), "{stderr}");
+    let mut journal = Reader::open(&directory.path().join("data/inputs.journal")).unwrap();
+    assert!(matches!(journal.next(), Some(Ok(Entry::Tick(_)))));
+    assert!(journal.all(|entry| entry.is_ok()));
 }

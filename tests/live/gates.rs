@@ -15,7 +15,7 @@ use tonic_reflection::pb::v1::{
 use tonic_types::StatusExt;
 
 use super::{
-    payloads::{cpu_series, write_request},
+    payloads::{busy, cpu_series, write_request},
     support::{Rig, plan},
 };
 
@@ -43,6 +43,7 @@ async fn cpu(rig: &Rig, value: f64) {
     rig.pass(10).await;
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 #[tokio::test]
 async fn every_refusal_has_its_code() {
     let mut plan = plan();
@@ -372,7 +373,7 @@ async fn a_gate_is_healthy_only_while_its_newest_deployment_has_a_pass() {
         ServingStatus::NotServing
     );
     for _ in 0..7 {
-        cpu(&rig, 0.5).await;
+        cpu(&rig, busy(rig.now())).await;
     }
     assert_eq!(
         status("gate/checkout/beta/").await.unwrap(),

@@ -14,8 +14,10 @@ use sluice::{
 };
 
 use super::{
-    payloads::{cpu_series, export_grpc, gzip, otlp_cpu, otlp_cpu_json, otlp_logs, write_request},
-    support::{Rig, line, plan},
+    payloads::{
+        busy, cpu_series, export_grpc, gzip, otlp_cpu, otlp_cpu_json, otlp_logs, write_request,
+    },
+    support::{CONFIGURATION, Rig, line, plan},
 };
 
 /// Feeds a fresh engine from a journal; gives the lines of its verdict changes and of its gates.
@@ -49,12 +51,8 @@ fn replay(journal: &std::path::Path) -> (Vec<String>, Vec<String>) {
     (changes, finals)
 }
 
-#[tokio::test]
-async fn a_replay_of_the_journal_says_what_the_live_run_said() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut rig = Rig::with(plan(), Some(directory.path().to_owned())).await;
-    let mut gates = rig.gates().await;
-    let begin = |id: &str, stage: &str, region: &str, weight| BeginRequest {
+fn begin(id: &str, stage: &str, region: &str, weight: f64) -> BeginRequest {
+    BeginRequest {
         deployment: id.to_owned(),
         service: "checkout".to_owned(),
         stage: stage.to_owned(),
@@ -62,36 +60,47 @@ async fn a_replay_of_the_journal_says_what_the_live_run_said() {
         version: "v2".to_owned(),
         weight,
         ..BeginRequest::default()
+    }
+}
+
+/// Sends a bucket of data through several doors, and some that is refused.
+async fn send(rig: &Rig, bucket: u32) {
+    let at = rig.now();
+    let value = if bucket == 9 {
+        0.95
+    } else {
+        0.5 + f64::from(bucket % 7) / 30.0
     };
+    let written = write_request(vec![
+        cpu_series("h1", busy(at), at),
+        cpu_series("h2", value, at),
+    ]);
+    assert_eq!(rig.remote_write(&[], &written).await.status, 204);
+    assert_eq!(rig.remote_write(&[], b"garbage").await.status, 400);
+    let json = [
+        ("content-type", "application/json"),
+        ("content-encoding", "gzip"),
+    ];
+    let body = gzip(otlp_cpu_json("h3", busy(at), at).as_bytes());
+    assert_eq!(rig.otlp("/v1/metrics", &json, &body).await.status, 200);
+    let protobuf = [("content-type", "application/x-protobuf")];
+    let body = otlp_logs("h1", 17, 5 + bucket as usize, at).encode_to_vec();
+    assert_eq!(rig.otlp("/v1/logs", &protobuf, &body).await.status, 200);
+    let request = otlp_cpu("h4", busy(at), at);
+    export_grpc(rig.at.otlp_grpc, "metrics", None, request)
+        .await
+        .unwrap();
+}
+
+/// Drives deployments through passes and failures while data comes.
+async fn drive(rig: &Rig) {
+    let mut gates = rig.gates().await;
     gates.begin(begin("", "beta", "", 0.1 + 0.2)).await.unwrap();
     gates.begin(begin("logs", "logs", "", 0.0)).await.unwrap();
-    gates
-        .begin(begin("bad", "gamma", "", 0.0))
-        .await
-        .unwrap_err();
+    let refused = gates.begin(begin("bad", "gamma", "", 0.0)).await;
+    assert!(refused.is_err());
     for bucket in 0..12 {
-        let at = rig.now();
-        let value = if bucket == 9 {
-            0.95
-        } else {
-            0.5 + f64::from(bucket) / 30.0
-        };
-        let written = write_request(vec![cpu_series("h1", 0.1, at), cpu_series("h2", value, at)]);
-        assert_eq!(rig.remote_write(&[], &written).await.status, 204);
-        assert_eq!(rig.remote_write(&[], b"garbage").await.status, 400);
-        let json = [
-            ("content-type", "application/json"),
-            ("content-encoding", "gzip"),
-        ];
-        let body = gzip(otlp_cpu_json("h3", 0.3, at).as_bytes());
-        assert_eq!(rig.otlp("/v1/metrics", &json, &body).await.status, 200);
-        let protobuf = [("content-type", "application/x-protobuf")];
-        let body = otlp_logs("h1", 17, 5 + bucket as usize, at).encode_to_vec();
-        assert_eq!(rig.otlp("/v1/logs", &protobuf, &body).await.status, 200);
-        let request = otlp_cpu("h4", 0.4, at);
-        export_grpc(rig.at.otlp_grpc, "metrics", None, request)
-            .await
-            .unwrap();
+        send(rig, bucket).await;
         if bucket == 3 {
             gates.begin(begin("eu", "prod", "eu", 0.0)).await.unwrap();
             let request = ReportStepRequest {
@@ -103,38 +112,48 @@ async fn a_replay_of_the_journal_says_what_the_live_run_said() {
         }
         rig.pass(10).await;
     }
-    gates
-        .end(EndRequest {
-            deployment: "logs".to_owned(),
-        })
-        .await
-        .unwrap();
+    let deployment = "logs".to_owned();
+    gates.end(EndRequest { deployment }).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_replay_of_the_journal_says_what_the_live_run_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut rig = Rig::with(plan(), Some(directory.path().to_owned())).await;
+    drive(&rig).await;
     let live = rig.lines();
     assert!(live.len() >= 5, "too little happened: {live:#?}");
-    assert!(
-        live.iter().any(|line| line.contains(r#""verdict":"PASS""#)),
-        "{live:#?}"
-    );
+    for verdict in ["PASS", "FAIL"] {
+        let verdict = format!(r#""verdict":"{verdict}""#);
+        assert!(live.iter().any(|line| line.contains(&verdict)), "{live:#?}");
+    }
     let mut shown = Vec::new();
     for id in ["checkout-beta-v2-1", "eu", "logs"] {
-        let mut document = rig
-            .get(&format!("/api/v1/deployments/{id}/verdict"))
-            .await
-            .json();
+        let path = format!("/api/v1/deployments/{id}/verdict");
+        let mut document = rig.get(&path).await.json();
         document.as_object_mut().unwrap().remove("progress");
         shown.push(document);
     }
     assert_eq!(rig.stop().await, Ending::Asked);
 
-    let (changes, finals) = replay(&directory.path().join("inputs.journal"));
+    let journal = directory.path().join("inputs.journal");
+    let (changes, finals) = replay(&journal);
     assert_eq!(changes, live);
-    let finals: Vec<serde_json::Value> = finals
-        .iter()
-        .map(|line| {
-            let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
-            line.as_object_mut().unwrap().remove("type");
-            line
-        })
-        .collect();
-    assert_eq!(finals, shown);
+    let untyped = |line: &String| {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line.as_object_mut().unwrap().remove("type");
+        line
+    };
+    assert_eq!(finals.iter().map(untyped).collect::<Vec<_>>(), shown);
+
+    let file = directory.path().join("sluice.yaml");
+    std::fs::write(&file, CONFIGURATION).unwrap();
+    let printed = std::process::Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .args(["replay", "--output", "json", "--config"])
+        .args([&file, &journal])
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    let said: Vec<&str> = live.iter().chain(&finals).map(String::as_str).collect();
+    assert_eq!(printed.lines().collect::<Vec<_>>(), said);
 }

@@ -1,4 +1,8 @@
 //! A running engine on real sockets, driven through every door. Time is the test's.
+#![expect(
+    clippy::unwrap_used,
+    reason = "the helpers of a test fail with the test"
+)]
 
 mod support;
 

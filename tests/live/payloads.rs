@@ -18,60 +18,60 @@ use tonic::{Request, Status, codec::CompressionEncoding, transport::Endpoint};
 use tonic_prost::ProstCodec;
 
 #[derive(Clone, PartialEq, Message)]
-pub struct WriteRequest {
+pub(crate) struct WriteRequest {
     #[prost(message, repeated, tag = "1")]
-    pub series: Vec<TimeSeries>,
+    pub(crate) series: Vec<TimeSeries>,
     #[prost(message, repeated, tag = "3")]
-    pub metadata: Vec<Metadata>,
+    pub(crate) metadata: Vec<Metadata>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct TimeSeries {
+pub(crate) struct TimeSeries {
     #[prost(message, repeated, tag = "1")]
-    pub labels: Vec<Label>,
+    pub(crate) labels: Vec<Label>,
     #[prost(message, repeated, tag = "2")]
-    pub samples: Vec<Sample>,
+    pub(crate) samples: Vec<Sample>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct Label {
+pub(crate) struct Label {
     #[prost(string, tag = "1")]
-    pub name: String,
+    pub(crate) name: String,
     #[prost(string, tag = "2")]
-    pub value: String,
+    pub(crate) value: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct Sample {
+pub(crate) struct Sample {
     #[prost(double, tag = "1")]
-    pub value: f64,
+    pub(crate) value: f64,
     #[prost(int64, tag = "2")]
-    pub timestamp: i64,
+    pub(crate) timestamp: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct Metadata {
+pub(crate) struct Metadata {
     #[prost(string, tag = "2")]
-    pub family: String,
+    pub(crate) family: String,
 }
 
 /// The answer to an export, for metrics and logs alike.
 #[derive(Clone, PartialEq, Message)]
-pub struct ExportResponse {
+pub(crate) struct ExportResponse {
     #[prost(message, optional, tag = "1")]
-    pub partial_success: Option<PartialSuccess>,
+    pub(crate) partial_success: Option<PartialSuccess>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct PartialSuccess {
+pub(crate) struct PartialSuccess {
     #[prost(int64, tag = "1")]
-    pub rejected: i64,
+    pub(crate) rejected: i64,
     #[prost(string, tag = "2")]
-    pub error_message: String,
+    pub(crate) error_message: String,
 }
 
 /// A series of remote write, as Prometheus labels it.
-pub fn series(labels: &[(&str, &str)], value: f64, at: Timestamp) -> TimeSeries {
+pub(crate) fn series(labels: &[(&str, &str)], value: f64, at: Timestamp) -> TimeSeries {
     let label = |(name, value): &(&str, &str)| Label {
         name: (*name).into(),
         value: (*value).into(),
@@ -85,8 +85,13 @@ pub fn series(labels: &[(&str, &str)], value: f64, at: Timestamp) -> TimeSeries 
     }
 }
 
+/// A load that moves a little, as that of a living host does, and stays well in range.
+pub(crate) fn busy(at: Timestamp) -> f64 {
+    0.5 + (at.nanos() / 10_000_000_000 % 7) as f64 / 100.0
+}
+
 /// The CPU of a host of the service, as Prometheus sends it.
-pub fn cpu_series(host: &str, value: f64, at: Timestamp) -> TimeSeries {
+pub(crate) fn cpu_series(host: &str, value: f64, at: Timestamp) -> TimeSeries {
     series(
         &[
             ("__name__", "cpu_busy_ratio"),
@@ -98,7 +103,7 @@ pub fn cpu_series(host: &str, value: f64, at: Timestamp) -> TimeSeries {
     )
 }
 
-pub fn write_request(series: Vec<TimeSeries>) -> Vec<u8> {
+pub(crate) fn write_request(series: Vec<TimeSeries>) -> Vec<u8> {
     snappy(
         &WriteRequest {
             series,
@@ -108,11 +113,11 @@ pub fn write_request(series: Vec<TimeSeries>) -> Vec<u8> {
     )
 }
 
-pub fn snappy(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn snappy(bytes: &[u8]) -> Vec<u8> {
     snap::raw::Encoder::new().compress_vec(bytes).unwrap()
 }
 
-pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
@@ -129,18 +134,18 @@ fn attribute(key: &str, value: &str) -> KeyValue {
     }
 }
 
-fn resource(host: &str) -> Option<Resource> {
-    Some(Resource {
+fn resource(host: &str) -> Resource {
+    Resource {
         attributes: vec![
             attribute("service.name", "checkout"),
             attribute("host.name", host),
         ],
         ..Resource::default()
-    })
+    }
 }
 
 /// The CPU of a host as OTLP has it.
-pub fn otlp_cpu(host: &str, value: f64, at: Timestamp) -> ExportMetricsServiceRequest {
+pub(crate) fn otlp_cpu(host: &str, value: f64, at: Timestamp) -> ExportMetricsServiceRequest {
     let point = NumberDataPoint {
         time_unix_nano: at.nanos() as u64,
         value: Some(number_data_point::Value::AsDouble(value)),
@@ -155,7 +160,7 @@ pub fn otlp_cpu(host: &str, value: f64, at: Timestamp) -> ExportMetricsServiceRe
     };
     ExportMetricsServiceRequest {
         resource_metrics: vec![ResourceMetrics {
-            resource: resource(host),
+            resource: Some(resource(host)),
             scope_metrics: vec![ScopeMetrics {
                 metrics: vec![metric],
                 ..ScopeMetrics::default()
@@ -166,7 +171,7 @@ pub fn otlp_cpu(host: &str, value: f64, at: Timestamp) -> ExportMetricsServiceRe
 }
 
 /// The same in JSON, as SDKs write it.
-pub fn otlp_cpu_json(host: &str, value: f64, at: Timestamp) -> String {
+pub(crate) fn otlp_cpu_json(host: &str, value: f64, at: Timestamp) -> String {
     serde_json::json!({"resourceMetrics": [{
         "resource": {"attributes": [
             {"key": "service.name", "value": {"stringValue": "checkout"}},
@@ -180,7 +185,7 @@ pub fn otlp_cpu_json(host: &str, value: f64, at: Timestamp) -> String {
 }
 
 /// Equal log records of a host.
-pub fn otlp_logs(
+pub(crate) fn otlp_logs(
     host: &str,
     severity: i32,
     count: usize,
@@ -198,7 +203,7 @@ pub fn otlp_logs(
     };
     ExportLogsServiceRequest {
         resource_logs: vec![ResourceLogs {
-            resource: resource(host),
+            resource: Some(resource(host)),
             scope_logs: vec![ScopeLogs {
                 log_records: vec![record; count],
                 ..ScopeLogs::default()
@@ -209,7 +214,7 @@ pub fn otlp_logs(
 }
 
 /// Exports over gRPC, as an SDK or a collector does. The request may be any message.
-pub async fn export_grpc<T: Message + Default + 'static>(
+pub(crate) async fn export_grpc<T: Message + Default + 'static>(
     address: std::net::SocketAddr,
     signal: &'static str,
     compression: Option<CompressionEncoding>,
@@ -238,7 +243,7 @@ pub async fn export_grpc<T: Message + Default + 'static>(
 }
 
 /// Sends raw bytes as the message of an export of metrics.
-pub async fn export_bytes(
+pub(crate) async fn export_bytes(
     address: std::net::SocketAddr,
     message: &'static [u8],
 ) -> Result<Bytes, Status> {

@@ -23,7 +23,7 @@ use tonic::transport::Channel;
 
 /// Every gate has a bake of one minute and forgives no lateness, so that event time moves as the
 /// test says.
-const CONFIGURATION: &str = r#"
+pub(crate) const CONFIGURATION: &str = r#"
 listen: {grpc: "127.0.0.1:0", http: "127.0.0.1:0", otlp_grpc: "127.0.0.1:0", otlp_http: "127.0.0.1:0"}
 lateness: 0s
 checks:
@@ -38,36 +38,36 @@ services:
 "#;
 
 /// A running engine.
-pub struct Rig {
-    pub server: Server,
-    pub at: Addresses,
+pub(crate) struct Rig {
+    pub(crate) server: Server,
+    pub(crate) at: Addresses,
     clock: Arc<AtomicI64>,
     changes: broadcast::Receiver<Arc<Verdict>>,
 }
 
 /// An answer over HTTP.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
-pub fn plan() -> Plan {
+pub(crate) fn plan() -> Plan {
     Plan::parse(CONFIGURATION).expect("the configuration of the tests has no faults")
 }
 
 /// The start of every test's time.
-pub fn start() -> Timestamp {
+pub(crate) fn start() -> Timestamp {
     "2026-03-01T10:00:00Z".parse().unwrap()
 }
 
 impl Rig {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(plan(), None).await
     }
 
-    pub async fn with(plan: Plan, data_dir: Option<PathBuf>) -> Self {
+    pub(crate) async fn with(plan: Plan, data_dir: Option<PathBuf>) -> Self {
         let clock = Arc::new(AtomicI64::new(start().nanos()));
         let settings = Settings {
             plan: Arc::new(plan),
@@ -83,19 +83,19 @@ impl Rig {
         }
     }
 
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         Timestamp::from_nanos(self.clock.load(Ordering::Acquire))
     }
 
     /// Lets time pass, and the core take notice.
-    pub async fn pass(&self, seconds: i64) {
+    pub(crate) async fn pass(&self, seconds: i64) {
         self.clock
             .fetch_add(Span::from_seconds(seconds).nanos(), Ordering::AcqRel);
         self.server.tick().await.expect("the core lives");
     }
 
     /// The changes of verdicts since the last call, as a replay prints them.
-    pub fn lines(&mut self) -> Vec<String> {
+    pub(crate) fn lines(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
         while let Ok(verdict) = self.changes.try_recv() {
             lines.push(line(LineKind::Verdict, Verdict::clone(&verdict)));
@@ -103,35 +103,35 @@ impl Rig {
         lines
     }
 
-    pub async fn stop(self) -> Ending {
+    pub(crate) async fn stop(self) -> Ending {
         self.server.run(std::future::ready(())).await
     }
 
-    pub async fn gates(&self) -> GatesClient<Channel> {
+    pub(crate) async fn gates(&self) -> GatesClient<Channel> {
         sluice::serve::client::connect(&self.at.grpc.to_string())
             .await
             .unwrap()
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         http(self.at.http, "GET", path, &[], b"").await
     }
 
-    pub async fn post_json(&self, path: &str, body: &str) -> Answer {
+    pub(crate) async fn post_json(&self, path: &str, body: &str) -> Answer {
         let headers = [("content-type", "application/json")];
         http(self.at.http, "POST", path, &headers, body.as_bytes()).await
     }
 
-    pub async fn remote_write(&self, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(crate) async fn remote_write(&self, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         http(self.at.http, "POST", "/api/v1/write", headers, body).await
     }
 
-    pub async fn otlp(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(crate) async fn otlp(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         http(self.at.otlp_http, "POST", path, headers, body).await
     }
 
     /// The value of a line of `/metrics`.
-    pub async fn metric(&self, series: &str) -> Option<f64> {
+    pub(crate) async fn metric(&self, series: &str) -> Option<f64> {
         let text = self.get("/metrics").await.text();
         let line = text.lines().find(|line| {
             line.strip_prefix(series)
@@ -142,16 +142,16 @@ impl Rig {
 }
 
 impl Answer {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.body.clone()).expect("the body is text")
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self
             .headers
             .iter()
@@ -160,12 +160,12 @@ impl Answer {
     }
 }
 
-pub fn line(kind: LineKind, verdict: Verdict) -> String {
+pub(crate) fn line(kind: LineKind, verdict: Verdict) -> String {
     serde_json::to_string(&Line { kind, verdict }).unwrap()
 }
 
 /// One request over a connection of its own.
-pub async fn http(
+pub(crate) async fn http(
     address: std::net::SocketAddr,
     method: &str,
     path: &str,
@@ -177,7 +177,7 @@ pub async fn http(
         body.len()
     );
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        head.extend([name, ": ", value, "\r\n"]);
     }
     head.push_str("\r\n");
     let mut stream = TcpStream::connect(address).await.unwrap();

@@ -123,11 +123,10 @@ fn measure(name: &str, kind: Kind, unit: Unit) -> Measure {
         Unit::Percent => Measure::Share { full: 100.0 },
         Unit::Ratio => Measure::Share { full: 1.0 },
         Unit::Seconds | Unit::Milliseconds => Measure::Latency,
-        Unit::Bytes | Unit::Count => Measure::Other,
         Unit::Unknown if has(&["ratio"]) => Measure::Share { full: 1.0 },
         Unit::Unknown if has(&["percent", "pct"]) => Measure::Share { full: 100.0 },
         Unit::Unknown if has(&["latency", "duration"]) => Measure::Latency,
-        Unit::Unknown => Measure::Other,
+        Unit::Unknown | Unit::Bytes | Unit::Count => Measure::Other,
     }
 }
 

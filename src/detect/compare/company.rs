@@ -110,7 +110,8 @@ impl Company {
     }
 
     fn borrows(&self, window: &Window) -> bool {
-        self.samples < OWN_PAST_WINDOWS * window.len && !self.others.is_empty()
+        let unit = self.own.memory.max(window.len as f64);
+        (self.samples as f64) < OWN_PAST_WINDOWS as f64 * unit && !self.others.is_empty()
     }
 
     /// The factors by which a step and a level must exceed the past.

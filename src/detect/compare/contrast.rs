@@ -90,3 +90,64 @@ fn means(hosts: &[Change]) -> Option<(f64, f64)> {
     let after = mean(hosts.iter().map(|host| host.after))?;
     Some((before, after))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FLEET: [(f64, f64); 12] = [
+        (0.1, 0.22),
+        (0.4, 0.35),
+        (-0.3, -0.2),
+        (0.25, 0.31),
+        (0.05, -0.01),
+        (-0.15, -0.05),
+        (0.6, 0.52),
+        (-0.45, -0.5),
+        (0.33, 0.41),
+        (-0.02, 0.1),
+        (0.18, 0.12),
+        (-0.27, -0.2),
+    ];
+    const ONE_BOX: [(f64, f64); 2] = [(0.2, 0.5), (-0.1, 0.3)];
+
+    fn changes(pairs: &[(f64, f64)]) -> Vec<Change> {
+        let change = |&(before, after): &(f64, f64)| Change { before, after };
+        pairs.iter().map(change).collect()
+    }
+
+    /// Effect and error computed by an independent least-squares routine.
+    #[test]
+    fn effect_and_error_agree_with_an_independent_regression() {
+        for (hosts, effect, error, freedom) in [
+            (12, 0.319_971_487_577_831_2, 0.061_134_137_653_127_04, 10.0),
+            (5, 0.316, 0.070_398_863_627_219_17, 4.0),
+        ] {
+            let contrast =
+                Contrast::new(&changes(&ONE_BOX), &changes(&FLEET[..hosts]), 0.001).unwrap();
+            assert!((contrast.effect - effect).abs() < 1e-12, "{contrast:?}");
+            assert!((contrast.error - error).abs() < 1e-12, "{contrast:?}");
+            assert_eq!(contrast.freedom, freedom);
+        }
+    }
+
+    #[test]
+    fn the_placebo_is_the_largest_change_of_as_many_fleet_hosts() {
+        let fleet = [(0.0, 0.0), (0.0, 0.6), (0.0, -0.3), (0.0, -0.3)];
+        let single = Contrast::new(&changes(&[(0.0, 0.5)]), &changes(&fleet), 0.001).unwrap();
+        assert_eq!(single.placebo, (0.6, -0.3));
+        assert!(!single.exceeds_placebo(1.0));
+        let pair = Contrast::new(&changes(&[(0.0, 0.5); 2]), &changes(&fleet), 0.001).unwrap();
+        assert!((pair.placebo.0 - 0.3).abs() < 1e-12 && (pair.placebo.1 + 0.3).abs() < 1e-12);
+        assert!(pair.exceeds_placebo(1.0) && !pair.exceeds_placebo(-1.0));
+    }
+
+    #[test]
+    fn too_few_hosts_give_no_contrast() {
+        assert_eq!(
+            Contrast::new(&changes(&ONE_BOX), &changes(&FLEET[..2]), 0.01),
+            None
+        );
+        assert_eq!(Contrast::new(&[], &changes(&FLEET), 0.01), None);
+    }
+}

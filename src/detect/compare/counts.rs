@@ -49,7 +49,8 @@ pub(super) struct CountsTest {
 /// One direction of harm.
 #[derive(Clone, Debug)]
 struct Side {
-    side: f64,
+    /// 1: more is harm; -1: fewer.
+    sign: f64,
     whole: Evidence,
     /// Without each of the one-box's hosts, or groups of them.
     left_out: Vec<Evidence>,
@@ -103,7 +104,7 @@ impl CountsTest {
                     Evidence::new(*side, variation, one_box, fleet, left_out, width)
                 };
                 Side {
-                    side: *side,
+                    sign: *side,
                     whole: learn(None),
                     left_out: (0..groups).map(|group| learn(Some(group))).collect(),
                 }
@@ -192,7 +193,7 @@ impl CountsTest {
         });
         let all_excluded =
             excluded.is_some_and(|excluded| excluded <= self.tolerance.ln_1p() + 1e-9);
-        let side_of_harm = side.side;
+        let side_of_harm = side.sign;
         let state = if breach.is_some() {
             CheckState::Breach
         } else if all_excluded {
@@ -232,7 +233,7 @@ impl CountsTest {
 
     fn is_beyond(&self, side: &Side) -> bool {
         let usual = side.whole.grid.usual(&side.whole.weights);
-        self.effect(usual) * side.side > self.tolerance.ln_1p()
+        self.effect(usual) * side.sign > self.tolerance.ln_1p()
     }
 
     /// Whether the latest minutes still show it, or are too short to tell.
@@ -247,8 +248,8 @@ impl CountsTest {
         if (harmed - healthy).abs() < CONFIRM_EVENTS_MIN {
             return true;
         }
-        let halfway = healthy * (1.0 + 0.5 * side.side * self.tolerance.min(1.0));
-        (latest.one_box - halfway) * side.side > 0.0
+        let halfway = healthy * (1.0 + 0.5 * side.sign * self.tolerance.min(1.0));
+        (latest.one_box - halfway) * side.sign > 0.0
     }
 }
 

@@ -13,6 +13,8 @@ pub(super) struct Follower {
     center: f64,
     pub(super) windows: Vec<Window>,
     last: [f64; 3],
+    /// Samples over which the past hardly forgets; at least 1.
+    pub(super) memory: f64,
 }
 
 /// The medians over one length of window.
@@ -47,6 +49,7 @@ impl Follower {
             center,
             windows,
             last: [f64::NAN; 3],
+            memory: memory(past),
         };
         let mut levels: Vec<Vec<f64>> = vec![Vec::new(); follower.windows.len()];
         for value in past {
@@ -123,5 +126,73 @@ impl Window {
     /// How far it is from the median of what came before.
     pub(super) fn step(&self) -> Option<f64> {
         Some(self.recent.median()? - self.before.median()?)
+    }
+}
+
+/// How many samples one independent sample is worth: from the correlation of neighbouring blocks,
+/// so that white noise on top of a slow drift does not hide it.
+fn memory(past: &[f64]) -> f64 {
+    const BLOCK: usize = 6;
+    let finite: Vec<f64> = past
+        .iter()
+        .copied()
+        .filter(|value| value.is_finite())
+        .collect();
+    let blocks: Vec<f64> = finite
+        .chunks_exact(BLOCK)
+        .filter_map(|block| mean(block.iter().copied()))
+        .collect();
+    let Some(middle) = mean(blocks.iter().copied()).filter(|_| blocks.len() >= 4) else {
+        return finite.len() as f64;
+    };
+    let squares: f64 = blocks.iter().map(|block| (block - middle).powi(2)).sum();
+    let products = blocks
+        .windows(2)
+        .map(|pair| (pair[0] - middle) * (pair[1] - middle));
+    if squares <= 0.0 {
+        return 1.0;
+    }
+    let raw = products.sum::<f64>() / squares;
+    // Short pasts make the correlation look smaller than it is.
+    let correlation = (raw + (1.0 + 3.0 * raw) / blocks.len() as f64).clamp(0.0, 0.99);
+    (BLOCK as f64 * (1.0 + correlation) / (1.0 - correlation)).max(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_drift_has_a_long_memory_also_under_noise() {
+        let mut state = 1_u64;
+        let mut noise = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) as f64 / (1_u64 << 31) as f64 - 0.5
+        };
+        let white: Vec<f64> = (0..360).map(|_| noise()).collect();
+        let drifting: Vec<f64> = (0..360)
+            .map(|step| (f64::from(step) / 60.0).sin() + noise())
+            .collect();
+        assert!(memory(&white) < 12.0, "{}", memory(&white));
+        assert!(memory(&drifting) > 30.0, "{}", memory(&drifting));
+    }
+
+    #[test]
+    fn levels_and_steps_are_remembered_at_their_largest() {
+        let mut past = vec![0.0; 60];
+        past[20..40].fill(4.0);
+        let mut follower = Follower::new(&past, 0.1);
+        assert_eq!(follower.windows[0].level_max, 4.0);
+        assert_eq!(follower.windows[0].step_max, 4.0);
+        for _ in 0..6 {
+            follower.push(9.0);
+        }
+        assert_eq!(follower.windows[0].level(), Some(9.0));
+        assert_eq!(follower.windows[0].step(), Some(9.0));
+        assert_eq!(follower.latest(), Some(9.0));
+        follower.push(f64::NAN);
+        assert_eq!(follower.latest(), Some(9.0));
     }
 }

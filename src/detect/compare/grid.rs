@@ -189,3 +189,94 @@ impl Grid {
 fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Events by one-box host, by fleet host, and the one-box's share of the exposure.
+    type Bucket = (Vec<f64>, Vec<f64>, f64);
+
+    fn evidence(
+        side: f64,
+        variation: f64,
+        hosts: usize,
+        before: &[Bucket],
+        after: &[Bucket],
+    ) -> (f64, f64) {
+        let mut grid = Grid::new(side, variation, hosts);
+        let feed = |grid: &mut Grid, buckets: &[Bucket]| {
+            for (one_box, fleet, share) in buckets {
+                let mut counted = Counted::default();
+                for events in one_box {
+                    counted.add(*events, true);
+                }
+                for events in fleet {
+                    counted.add(*events, false);
+                }
+                grid.observe(&counted, *share);
+            }
+        };
+        feed(&mut grid, before);
+        let weights = grid.begin();
+        feed(&mut grid, after);
+        (grid.log_evidence(&weights), grid.usual(&weights))
+    }
+
+    /// Computed term by term, without logarithms, in another language.
+    #[test]
+    fn evidence_agrees_with_an_independent_sum() {
+        let before = [
+            (vec![1.0, 0.0], vec![2.0, 0.0, 1.0], 0.3),
+            (vec![0.0, 3.0], vec![0.0, 1.0, 0.0], 0.35),
+            (vec![0.0, 0.0], vec![1.0, 0.0, 0.0], 0.3),
+        ];
+        let after = [
+            (vec![5.0, 2.0], vec![1.0, 0.0, 0.0], 0.3),
+            (vec![0.0, 20.0], vec![0.0, 1.0, 2.0], 0.25),
+            (vec![3.0, 0.0], vec![0.0, 0.0, 0.0], 0.3),
+        ];
+        let (log_evidence, usual) = evidence(1.0, 0.5, 2, &before, &after);
+        assert!(
+            (log_evidence - 1.160_100_710_288_238_6).abs() < 1e-9,
+            "{log_evidence}"
+        );
+        assert!((usual - 1.007_344_014_230_468).abs() < 1e-9, "{usual}");
+        let six = vec![(vec![1.0], vec![0.0, 0.0], 0.2); 6];
+        let (log_evidence, usual) = evidence(1.0, 0.25, 1, &[], &six);
+        assert!(
+            (log_evidence - 6.239_778_295_226_31).abs() < 1e-9,
+            "{log_evidence}"
+        );
+        assert!((usual - 1.0).abs() < 1e-9, "{usual}");
+    }
+
+    #[test]
+    fn fewer_events_are_harm_only_where_fewer_is_worse() {
+        let none = vec![(vec![0.0, 0.0], vec![1.0, 1.0, 1.0, 1.0], 1.0 / 3.0); 40];
+        let (up, _) = evidence(1.0, 0.25, 2, &[], &none);
+        let (down, _) = evidence(-1.0, 0.25, 2, &[], &none);
+        assert!(up < 0.0 && down > 10.0, "{up} {down}");
+    }
+
+    #[test]
+    fn a_harm_is_excluded_when_enough_events_say_so() {
+        let mut grid = Grid::new(1.0, 0.25, 2);
+        let weights = grid.begin();
+        assert_eq!(grid.excluded(&weights, 20.0), None);
+        let mut last = f64::INFINITY;
+        for round in 0..4 {
+            for _ in 0..30 {
+                let counted = Counted {
+                    one_box: [1.0, 0.25, 1.0 / 16.0],
+                    fleet: [9.0, 2.25, 9.0 / 16.0],
+                };
+                grid.observe(&counted, 0.1);
+            }
+            let excluded = grid.excluded(&weights, 20.0).unwrap_or(f64::MAX);
+            assert!(excluded <= last, "{round}: {excluded}");
+            last = excluded;
+        }
+        assert!(last < 6.0, "{last}");
+    }
+}

@@ -6,10 +6,11 @@ use super::{
     outcome::{Outcome, Scale},
     reading::{HostPast, Reader, Role},
     scale::Working,
+    slot::{self, Number, Slot, Sums},
 };
 use crate::{
     detect::{
-        Basis, CheckState, Group, HostId,
+        Basis, CheckState, Group,
         stats::{median, student_quantile},
     },
     event::{Span, Timestamp},
@@ -17,8 +18,6 @@ use crate::{
 
 /// Share of the usual number of samples that a host must have in a window to take part.
 const PRESENT_MIN: f64 = 0.8;
-/// Robust standard deviations at which single values are clipped.
-const CLIP_SIGMAS: f64 = 4.0;
 /// Tail at which the trailing window must confirm what another window found.
 const CONFIRM_TAIL: f64 = 0.05;
 /// Buckets before a confirmation means something.
@@ -47,34 +46,6 @@ pub(super) struct HostsTest {
     scratch: Vec<f64>,
 }
 
-/// One host.
-#[derive(Clone, Debug)]
-struct Slot {
-    host: HostId,
-    /// Its usual distance from the middle of the fleet.
-    center: f64,
-    before: Sums,
-    since: Sums,
-    /// For each trailing window, the half that is over and the one that runs.
-    halves: [[Sums; 2]; TRAILING_COUNT],
-    /// The value before, relative to the fleet.
-    last: f64,
-}
-
-/// Sums over a window.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Sums {
-    count: f64,
-    /// Of clipped values relative to the middle of the fleet; of numerators.
-    sum: f64,
-    /// Of the same without clipping; of denominators.
-    plain: f64,
-    /// Of the values on the working scale.
-    level: f64,
-    /// Of distances between successive clipped values.
-    wiggle: f64,
-}
-
 /// A look that found something.
 #[derive(Clone, Copy, Debug)]
 struct Suspicion {
@@ -93,21 +64,6 @@ enum Channel {
     Spread,
 }
 
-impl Sums {
-    fn add(&mut self, other: &Self) {
-        self.count += other.count;
-        self.sum += other.sum;
-        self.plain += other.plain;
-        self.level += other.level;
-        self.wiggle += other.wiggle;
-    }
-
-    fn plus(mut self, other: &Self) -> Self {
-        self.add(other);
-        self
-    }
-}
-
 impl HostsTest {
     /// Reads the past of the hosts. `one_box` and `fleet` hold those that have a past.
     pub(super) fn new(
@@ -120,115 +76,26 @@ impl HostsTest {
         sides: &'static [f64],
     ) -> Self {
         let one_box_count = one_box.len();
-        let mut test = Self {
+        let pasts: Vec<HostPast> = one_box.into_iter().chain(fleet).collect();
+        let (slots, clip) = slot::learn(&working, tolerance, &pasts, one_box_count);
+        Self {
             working,
             tolerance,
             sigma_min,
-            clip: f64::INFINITY,
+            clip,
             sides,
             looks,
-            slots: Vec::with_capacity(one_box_count + fleet.len()),
+            slots,
             one_box_count,
             suspicion: None,
             outcome: Outcome::warming(Basis::GaussianHosts, working.scale()),
             scratch: Vec::new(),
-        };
-        let pasts: Vec<HostPast> = one_box.into_iter().chain(fleet).collect();
-        test.learn(&pasts);
-        test
+        }
     }
 
     /// What it says now.
     pub(super) fn outcome(&self) -> &Outcome {
         &self.outcome
-    }
-
-    fn learn(&mut self, pasts: &[HostPast]) {
-        let columns = pasts
-            .iter()
-            .map(|past| past.values.len())
-            .max()
-            .unwrap_or(0);
-        let fleet = &pasts[self.one_box_count..];
-        let middles: Vec<f64> = (0..columns)
-            .map(|column| {
-                self.scratch.clear();
-                let values = fleet
-                    .iter()
-                    .map(|past| self.working.of_past(past.values[column]));
-                self.scratch
-                    .extend(values.filter(|value| value.is_finite()));
-                median(&mut self.scratch).unwrap_or(f64::NAN)
-            })
-            .collect();
-        let mut distances = Vec::new();
-        for (index, past) in pasts.iter().enumerate() {
-            let relative = relative(&self.working, past, &middles);
-            let mut finite: Vec<f64> = relative
-                .iter()
-                .copied()
-                .filter(|value| value.is_finite())
-                .collect();
-            let center = median(&mut finite).unwrap_or(0.0);
-            if index >= self.one_box_count {
-                // A few thousand values tell the spread well enough.
-                let stride = (finite.len() * fleet.len() / 20_000).max(1);
-                let thinned = relative
-                    .iter()
-                    .filter(|value| value.is_finite())
-                    .step_by(stride);
-                distances.extend(thinned.map(|value| (value - center).abs()));
-            }
-            self.slots.push(Slot {
-                host: past.host,
-                center,
-                before: Sums::default(),
-                since: Sums::default(),
-                halves: [[Sums::default(); 2]; TRAILING_COUNT],
-                last: f64::NAN,
-            });
-        }
-        let sigma = 1.4826 * median(&mut distances).unwrap_or(0.0);
-        self.clip = (CLIP_SIGMAS * sigma).max(4.0 * self.tolerance);
-        for (index, past) in pasts.iter().enumerate() {
-            for (value, middle) in past.values.iter().zip(&middles) {
-                let number = self.working.of_past(*value);
-                let exposure = f64::from(value.1);
-                let sums = self.sums(index, number, f64::from(value.0), exposure, *middle);
-                self.slots[index].before.add(&sums);
-            }
-            self.slots[index].last = f64::NAN;
-        }
-    }
-
-    /// What one value adds to the sums of a host; remembers it as the last one.
-    fn sums(&mut self, index: usize, number: f64, value: f64, exposure: f64, middle: f64) -> Sums {
-        let slot = &mut self.slots[index];
-        if self.working.is_ratio() {
-            if !(value.is_finite() && exposure > 0.0) {
-                return Sums::default();
-            }
-            return Sums {
-                count: 1.0,
-                sum: value,
-                plain: exposure,
-                ..Sums::default()
-            };
-        }
-        if !(number.is_finite() && middle.is_finite()) {
-            return Sums::default();
-        }
-        let plain = number - middle;
-        let clipped = slot.center + (plain - slot.center).clamp(-self.clip, self.clip);
-        let wiggle = (clipped - slot.last).abs();
-        slot.last = clipped;
-        Sums {
-            count: 1.0,
-            sum: clipped,
-            plain,
-            level: number,
-            wiggle: if wiggle.is_finite() { wiggle } else { 0.0 },
-        }
     }
 
     /// Takes the bucket that has just closed.
@@ -256,13 +123,12 @@ impl HostsTest {
         let middle = median(&mut self.scratch).unwrap_or(f64::NAN);
         for (index, reading) in readings.iter().enumerate() {
             let Some(reading) = reading else { continue };
-            let number = self.working.of(*reading);
-            let sums = self.sums(index, number, reading.value, reading.exposure, middle);
-            let slot = &mut self.slots[index];
-            slot.since.add(&sums);
-            for halves in &mut slot.halves {
-                halves[1].add(&sums);
-            }
+            let number = Number {
+                value: reading.value,
+                exposure: reading.exposure,
+                scaled: self.working.of(*reading),
+            };
+            self.slots[index].take(&self.working, self.clip, number, middle);
         }
         let due = self.looks.step();
         self.look(reader, due);
@@ -300,7 +166,7 @@ impl HostsTest {
             }
         }
         for window in (0..TRAILING_COUNT).filter(|window| due.trailing[*window]) {
-            let whole = |slot: &Slot| slot.halves[window][0].plus(&slot.halves[window][1]);
+            let whole = |slot: &Slot| slot.trailing(window);
             if let Some(contrast) = self.contrast(Channel::Level, whole) {
                 let from = end - width.times(2 * self.looks.halves[window] as i64);
                 let alpha = self.looks.alpha_trailing[window];
@@ -409,7 +275,7 @@ impl HostsTest {
             Channel::Level => self.tolerance,
             Channel::Spread => SPREAD_TOLERANCE,
         };
-        let latest = |slot: &Slot| slot.halves[0][0].plus(&slot.halves[0][1]);
+        let latest = |slot: &Slot| slot.trailing(0);
         let contrast = self.contrast(channel, latest);
         let stands = self.looks.count() >= CONFIRM_BUCKETS_MIN
             && contrast.is_some_and(|contrast| {
@@ -489,7 +355,7 @@ impl HostsTest {
     /// The latest minutes if there is a breach to show, else everything since the grace.
     fn shown_window(&self, slot: &Slot) -> Sums {
         if self.outcome.state == CheckState::Breach {
-            slot.halves[0][0].plus(&slot.halves[0][1])
+            slot.trailing(0)
         } else {
             slot.since
         }
@@ -525,12 +391,4 @@ impl HostsTest {
         });
         crate::detect::stats::mean(levels)
     }
-}
-
-fn relative(working: &Working, past: &HostPast, middles: &[f64]) -> Vec<f64> {
-    past.values
-        .iter()
-        .zip(middles)
-        .map(|(value, middle)| working.of_past(*value) - middle)
-        .collect()
 }

@@ -30,7 +30,7 @@ const PAST_SAMPLES_MIN: usize = 12;
 /// Share of the usual number of samples that makes a past.
 const PAST_SHARE_MIN: f64 = 0.5;
 /// Most values of the past that are read for one metric.
-const PAST_VALUES_MAX: usize = 400_000;
+const PAST_VALUES_MAX: usize = 360_000;
 /// Most buckets of the past that are read.
 const PAST_BUCKETS_MAX: usize = 2_160;
 /// How long missing one-box hosts are waited for after the grace.
@@ -103,7 +103,7 @@ impl Metric {
 
     /// Takes the bucket that has just closed; says what is missing.
     pub(super) fn observe(&mut self, reader: &Reader<'_>, group: &Group) -> Option<Absence> {
-        if matches!(self.test, Test::Awaited) && self.may_begin(reader, group) {
+        if matches!(self.test, Test::Awaited) && Self::may_begin(reader, group) {
             self.begin(reader, group);
         }
         match &mut self.test {
@@ -117,7 +117,7 @@ impl Metric {
     }
 
     /// Whether the one-box reports the metric: all of its hosts, or some for long enough.
-    fn may_begin(&self, reader: &Reader<'_>, group: &Group) -> bool {
+    fn may_begin(reader: &Reader<'_>, group: &Group) -> bool {
         let terms = reader.terms;
         let has_come = |host: &HostId| {
             group
@@ -167,55 +167,54 @@ impl Metric {
             Some(per_exposure(cell.value, cell.exposure.unwrap_or(1.0)))
         }));
         let working = Working::choose(&self.class, &mut values, has_exposure);
-        let (k, cadence) = (pasts.one_box.len(), pasts.cadence());
+        let level = working.of_value(median(&mut values).unwrap_or(0.0));
+        self.test = self.levels(reader, group, &pasts, (working, level), has_exposure);
+    }
+
+    /// Chooses among the tests of levels, given the working scale and the fleet's usual level on it.
+    fn levels(
+        &self,
+        reader: &Reader<'_>,
+        group: &Group,
+        pasts: &Pasts,
+        (working, level): (Working, f64),
+        has_exposure: bool,
+    ) -> Test {
+        let (terms, class, alpha) = (reader.terms, &self.class, self.alpha);
         let usual = pasts.usual_samples();
-        let one_box_ids: Vec<HostId> = pasts.one_box.iter().map(|past| past.host).collect();
-        let Pasts { one_box, fleet } = pasts;
-        let everyone = fleet.clone();
-        let with_past = |past: &HostPast| has_past(&past.values, usual);
-        let one_box: Vec<HostPast> = one_box.into_iter().filter(with_past).collect();
-        let fleet: Vec<HostPast> = fleet.into_iter().filter(with_past).collect();
-        self.test = if one_box.len() < k || fleet.is_empty() {
-            let (class, alpha) = (&self.class, self.alpha);
-            let test = FreshTest::new(
-                terms,
-                class,
-                working,
-                alpha,
-                &one_box_ids,
-                &everyone,
-                cadence,
-            );
-            Test::Fresh(Box::new(test))
-        } else if fleet.len() < MANY_HOSTS {
-            let mut test = OwnPastTest::new(terms, &self.class, self.alpha, &one_box, &fleet);
-            let count = (reader.view.bucket.start - terms.began_at).div_ceil(terms.resolution);
+        let with_past = |hosts: &[HostPast]| -> Vec<HostPast> {
+            let known = hosts.iter().filter(|past| has_past(&past.values, usual));
+            known.cloned().collect()
+        };
+        let (one_box, fleet) = (with_past(&pasts.one_box), with_past(&pasts.fleet));
+        if one_box.len() < pasts.one_box.len() || fleet.is_empty() {
+            let hosts: Vec<HostId> = pasts.one_box.iter().map(|past| past.host).collect();
+            let (cadence, fleet) = (pasts.cadence(), &pasts.fleet);
+            let test = FreshTest::new(terms, class, working, alpha, &hosts, fleet, cadence);
+            return Test::Fresh(Box::new(test));
+        }
+        if fleet.len() < MANY_HOSTS {
+            let mut test = OwnPastTest::new(terms, class, alpha, &one_box, &fleet);
+            let to = reader.view.bucket.start;
+            let count = (to - terms.began_at).div_ceil(terms.resolution);
             let since = |hosts: &[HostPast]| -> Vec<HostPast> {
-                let to = reader.view.bucket.start;
-                hosts
-                    .iter()
-                    .map(|known| HostPast {
-                        host: known.host,
-                        values: past(terms, group.track(known.host), to, count),
-                    })
-                    .collect()
+                let read = |known: &HostPast| HostPast {
+                    host: known.host,
+                    values: past(terms, group.track(known.host), to, count),
+                };
+                hosts.iter().map(read).collect()
             };
             let divisor = terms.divisor(group.kind, has_exposure);
             test.catch_up(&since(&one_box), &since(&fleet), divisor);
-            Test::OwnPast(Box::new(test))
-        } else {
-            let tolerance = terms.tolerance(
-                &self.class,
-                working.of_value(median(&mut values).unwrap_or(0.0)),
-                self.class.tolerance(),
-            );
-            let looks = Looks::new(terms, self.alpha / terms.sides.len() as f64);
-            let sigma_min = self.class.sigma_min();
-            let (sides, test) = (terms.sides, HostsTest::new);
-            Test::Hosts(Box::new(test(
-                working, tolerance, sigma_min, one_box, fleet, looks, sides,
-            )))
-        };
+            return Test::OwnPast(Box::new(test));
+        }
+        let tolerance = terms.tolerance(class, level, class.tolerance());
+        let looks = Looks::new(terms, alpha / terms.sides.len() as f64);
+        let sigma_min = class.sigma_min();
+        let (sides, new) = (terms.sides, HostsTest::new);
+        Test::Hosts(Box::new(new(
+            working, tolerance, sigma_min, one_box, fleet, looks, sides,
+        )))
     }
 }
 

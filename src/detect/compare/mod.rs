@@ -24,6 +24,7 @@ mod presence;
 mod reading;
 mod report;
 mod scale;
+mod slot;
 mod terms;
 
 #[cfg(test)]
@@ -76,7 +77,7 @@ impl Compare {
             return match covered {
                 Covered::Yes => self.awaiting_grace(),
                 Covered::Waiting(what) => Finding::warming(what),
-                Covered::No(cause, hosts) => self.no_data(view, cause, hosts),
+                Covered::No(cause, hosts) => Self::no_data(view, cause, hosts),
             };
         }
         let terms = self.terms.clone();
@@ -105,7 +106,7 @@ impl Compare {
         ))
     }
 
-    fn no_data(&self, view: &View<'_>, cause: NoDataCause, hosts: Vec<HostId>) -> Finding {
+    fn no_data(view: &View<'_>, cause: NoDataCause, hosts: Vec<HostId>) -> Finding {
         let mut evidence = Evidence::bare("", CheckState::NoData, Basis::Model, cause.to_string());
         evidence.hosts = view.hosts.names(hosts);
         Finding::no_data(cause, vec![evidence])
@@ -122,7 +123,7 @@ impl Compare {
             let is_seen = |hosts: &[HostId]| {
                 hosts
                     .iter()
-                    .any(|host| group.track(*host).is_some_and(|track| track.has_data()))
+                    .any(|host| group.track(*host).is_some_and(super::Track::has_data))
             };
             let roles = [reader.view.one_box, reader.view.fleet];
             if !self.known_groups[index] && roles.into_iter().any(is_seen) {
@@ -164,7 +165,7 @@ impl Compare {
             .metrics
             .iter()
             .filter(|metric| metric.speaks_of.is_none())
-            .filter_map(|metric| metric.state())
+            .filter_map(Metric::state)
             .collect();
         if states.contains(&CheckState::Breach) {
             return Finding::new(CheckState::Breach, self.evidence(view, CheckState::Breach));
@@ -172,11 +173,11 @@ impl Compare {
         match covered {
             Covered::Yes => {}
             Covered::Waiting(what) => return Finding::warming(what),
-            Covered::No(cause, hosts) => return self.no_data(view, cause, hosts),
+            Covered::No(cause, hosts) => return Self::no_data(view, cause, hosts),
         }
         let is_early = view.bucket.end <= self.judged_by();
         if view.fleet.is_empty() || (!is_fleet_alive && !is_early) {
-            return self.no_data(view, NoDataCause::NoFleet, Vec::new());
+            return Self::no_data(view, NoDataCause::NoFleet, Vec::new());
         }
         if let Some((_, first)) = absences.first() {
             let cause = first.cause.clone();
@@ -194,7 +195,7 @@ impl Compare {
                     self.judged_by()
                 ));
             }
-            return self.no_data(view, NoDataCause::NoFleet, Vec::new());
+            return Self::no_data(view, NoDataCause::NoFleet, Vec::new());
         }
         if states.is_empty() {
             // Only metrics that inform: nothing can be proven, and nothing is wrong.
@@ -203,7 +204,7 @@ impl Compare {
                 let state = CheckState::Undecided;
                 Finding::new(state, self.evidence(view, state))
             } else {
-                self.no_data(view, NoDataCause::NoFleet, Vec::new())
+                Self::no_data(view, NoDataCause::NoFleet, Vec::new())
             };
         }
         let state = if states.contains(&CheckState::Undecided) {
@@ -226,16 +227,9 @@ impl Compare {
             .metrics
             .iter()
             .filter_map(|metric| Some((metric, metric.state()?)))
-            .filter(|(metric, is)| match (metric.speaks_of, state) {
-                (Some(_), _) => *is == CheckState::Breach,
-                (None, CheckState::Breach) => *is == CheckState::Breach,
-                (
-                    None,
-                    CheckState::Ok
-                    | CheckState::Undecided
-                    | CheckState::Warming
-                    | CheckState::NoData,
-                ) => *is == state,
+            .filter(|(metric, is)| match metric.speaks_of {
+                Some(_) => *is == CheckState::Breach,
+                None => *is == state,
             })
             .collect();
         shown.sort_by(|(a, _), (b, _)| {

@@ -10,6 +10,8 @@ use crate::{
 pub(super) enum Scale {
     /// Logarithms, shown as relative differences.
     Relative,
+    /// Shares of the usual size, for values that can be negative.
+    Size,
     /// Shares, shown as differences in points.
     Points,
     /// Logarithms of a ratio of rates, shown as relative differences; words say `×3`.
@@ -69,7 +71,7 @@ impl Scale {
     pub(super) fn shown(self, value: f64) -> f64 {
         match self {
             Self::Relative | Self::Times | Self::Spread => value.exp_m1(),
-            Self::Points => value,
+            Self::Points | Self::Size => value,
         }
     }
 }

@@ -25,6 +25,8 @@ const REGULAR_MIN: f64 = 0.5;
 const SILENT_CHANCE_MAX: f64 = 0.01;
 /// Share of the fleet's usual value at which a host is dead.
 const DEAD_SHARE: f64 = 0.01;
+/// Values that tell well enough what the fleet never is.
+const LEARN_VALUES: usize = 20_000;
 
 /// Follows one metric.
 #[derive(Clone, Debug, Default)]
@@ -52,9 +54,11 @@ impl Presence {
         if class.is_share() {
             return;
         }
+        let whole: usize = fleet.iter().map(|past| past.values.len()).sum();
+        let stride = (whole / LEARN_VALUES).max(1);
         let mut values: Vec<f64> = fleet
             .iter()
-            .flat_map(|past| past.values.iter())
+            .flat_map(|past| past.values.iter().step_by(stride))
             .map(|(value, exposure)| per_exposure(f64::from(*value), f64::from(*exposure)))
             .filter(|value| value.is_finite())
             .collect();

@@ -19,7 +19,7 @@ pub(super) fn evidence(
         note = format!("{} {note}", quantile_name(tenths));
     }
     if let Some(speaks_of) = speaks_of {
-        note.push_str(&format!("; informs only: it speaks of {speaks_of}"));
+        note = format!("{note}; informs only: it speaks of {speaks_of}");
     }
     let shown = |value: f64| outcome.scale.shown(value);
     Evidence {
@@ -68,6 +68,11 @@ fn note(outcome: &Outcome) -> String {
     };
     let difference = match outcome.scale {
         Scale::Relative => format!("{} {} the fleet", percent(effect.exp_m1()), side(effect)),
+        Scale::Size => format!(
+            "{} of the usual size {} the fleet",
+            percent(effect),
+            side(effect)
+        ),
         Scale::Points => format!("{} {} the fleet", points(effect), side(effect)),
         Scale::Times => format!("{} the fleet's rate", times(effect)),
         Scale::Spread => format!("spreads {} as wide as the fleet", times(effect)),
@@ -80,6 +85,7 @@ fn note(outcome: &Outcome) -> String {
                 signed(100.0 * low.exp_m1()),
                 percent(high.exp_m1())
             ),
+            Scale::Size => format!(" ({} … {})", signed(100.0 * low), percent(high)),
             Scale::Points => format!(" ({} … {})", signed(100.0 * low), points(high)),
             Scale::Times | Scale::Spread => format!(" ({} … {})", times(low), times(high)),
         });
@@ -92,6 +98,7 @@ fn note(outcome: &Outcome) -> String {
         (_, Some(detectable)) => match outcome.scale {
             Scale::Times => format!("; {} or more is excluded", times(detectable)),
             Scale::Relative => format!("; could have seen {}", percent(detectable.exp_m1())),
+            Scale::Size => format!("; could have seen {}", percent(detectable)),
             Scale::Points => format!("; could have seen {}", points(detectable)),
             Scale::Spread => format!("; could have seen {}", times(detectable)),
         },

@@ -74,8 +74,7 @@ impl Working {
         match self {
             Self::Log { .. } | Self::LogRatio { .. } => Scale::Relative,
             Self::Share { .. } => Scale::Points,
-            // Relative to the usual size: a difference of logarithms for small differences.
-            Self::Linear { .. } => Scale::Points,
+            Self::Linear { .. } => Scale::Size,
         }
     }
 

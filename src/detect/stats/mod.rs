@@ -7,7 +7,7 @@ pub(super) use rolling::RollingMedian;
 pub(super) use student::student_quantile;
 
 /// Makes the median absolute deviation an estimate of a normal standard deviation.
-const MAD_TO_SIGMA: f64 = 1.4826;
+pub(super) const MAD_TO_SIGMA: f64 = 1.4826;
 
 /// The median of the values, which are reordered; `None` without values. NaN must not be among them.
 pub(super) fn median(values: &mut [f64]) -> Option<f64> {
@@ -17,7 +17,7 @@ pub(super) fn median(values: &mut [f64]) -> Option<f64> {
     }
     let (below, upper, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
     let upper = *upper;
-    if below.len() == middle && values.len() % 2 == 0 {
+    if below.len() == middle && values.len().is_multiple_of(2) {
         let lower = values[..middle]
             .iter()
             .copied()
