@@ -158,13 +158,20 @@ impl Directory {
         names.iter().find_map(|name| labels.get(name))
     }
 
-    /// Labels that make series of different hosts comparable: all but the roles.
-    fn identity(&self, labels: &Labels) -> Labels {
+    /// Labels that make series of different hosts comparable: all but the roles, and but those that
+    /// tell the stages of the service apart: a one-box that is marked as such is still compared.
+    fn identity(&self, service: usize, labels: &Labels) -> Labels {
         let roles = &self.plan.labels;
+        let stages = &self.services[service].plan.stages;
         labels.retain(|name| {
-            ![&roles.host, &roles.service, &roles.region, &roles.version]
+            let is_role = [&roles.host, &roles.service, &roles.region, &roles.version]
                 .into_iter()
-                .any(|names| names.iter().any(|role| role == name))
+                .any(|names| names.iter().any(|role| role == name));
+            let tells_stage = name != METRIC_NAME
+                && stages
+                    .iter()
+                    .any(|stage| stage.matchers.iter().any(|matcher| matcher.label == name));
+            !is_role && !tells_stage
         })
     }
 
@@ -198,7 +205,7 @@ impl Directory {
         let region = Self::role(labels, &roles.region);
         let version = Self::role(labels, &roles.version).map(Arc::from);
         let host_name = Self::role(labels, &roles.host).unwrap_or("");
-        let identity = self.identity(labels);
+        let identity = self.identity(service, labels);
         let entry = &mut self.services[service];
         let mut targets = Vec::new();
         for (panel, checked) in entry.panels.iter_mut().enumerate() {
