@@ -41,7 +41,7 @@ const VERDICTS: &[(&str, &[(&str, VerdictState)])] = &[
     ("a_silent_host", &[("d1", Fail)]),
     ("a_spike_that_heals", &[("d1", Pass)]),
     ("a_step_of_its_own", &[("d1", Fail)]),
-    ("asd_server", &[("d1", Fail)]),
+    ("asd_server", &[("d-broken", Fail), ("d-quiet", Pass)]),
     ("dead_exporters", &[("d1", NoData)]),
     ("nab_database", &[("d-loud", Fail), ("d-quiet", Pass)]),
     ("nezha_basic_service", &[("basic-v2", Fail)]),
