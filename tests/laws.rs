@@ -112,7 +112,7 @@ fn cases(cases: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(cases(80))]
+    #![proptest_config(cases(1_000))]
 
     #[test]
     fn the_same_inputs_say_the_same_bytes(world in worlds()) {
@@ -122,7 +122,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(cases(300))]
+    #![proptest_config(cases(2_000))]
 
     #[test]
     fn between_two_ticks_the_order_of_arrival_does_not_matter(world in worlds(), seed: u64) {

@@ -290,7 +290,8 @@ impl Bounds {
             match (reading.headroom < 0.0, reading.limit <= reading.observed) {
                 (true, true) => "above the limit of",
                 (true, false) => "below the limit of",
-                (false, _) => "within the limit of",
+                (false, true) => "not below the limit of",
+                (false, false) => "not above the limit of",
             },
             number(reading.limit),
         );

@@ -75,6 +75,19 @@ pub(super) struct StreamBinding {
     candidates: Vec<u32>,
 }
 
+/// Labels that tell hosts apart whatever the configuration takes for the host: left in the identity
+/// of a series, each host would have metrics of its own, and nothing could be compared.
+const PLACE_LABELS: [&str; 8] = [
+    "container.id",
+    "host",
+    "host.id",
+    "host.name",
+    "instance",
+    "k8s.pod.uid",
+    "pod",
+    "service.instance.id",
+];
+
 /// The quantiles of a distribution when the check does not name one, in tenths of a percent.
 const QUANTILES: [u16; 3] = [500, 900, 990];
 
@@ -164,6 +177,7 @@ impl Directory {
         let roles = &self.plan.labels;
         let stages = &self.services[service].plan.stages;
         labels.retain(|name| {
+            let is_place = PLACE_LABELS.contains(&name);
             let is_role = [&roles.host, &roles.service, &roles.region, &roles.version]
                 .into_iter()
                 .any(|names| names.iter().any(|role| role == name));
@@ -171,7 +185,7 @@ impl Directory {
                 && stages
                     .iter()
                     .any(|stage| stage.matchers.iter().any(|matcher| matcher.label == name));
-            !is_role && !tells_stage
+            !is_place && !is_role && !tells_stage
         })
     }
 

@@ -81,7 +81,12 @@ fn phrase(evidence: &Evidence) -> String {
         phrase.push(' ');
     }
     phrase.push_str(&evidence.note);
-    if !evidence.hosts.is_empty() {
+    let names_them = evidence
+        .hosts
+        .iter()
+        .take(HOSTS_MAX)
+        .all(|host| evidence.note.contains(host.as_str()));
+    if !names_them {
         phrase.push_str(", on ");
         phrase.push_str(&hosts(&evidence.hosts));
     }
