@@ -270,7 +270,7 @@ fn reduce(text: &mut Text, reducer: &ReducerCounters) {
             reducer.refused_streams,
         ),
         (
-            "counter_resets",
+            "series_resets",
             "Restarts of counters and distributions.",
             reducer.resets,
         ),

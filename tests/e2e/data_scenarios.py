@@ -107,7 +107,9 @@ def bad_otlp(world: World) -> None:
         report.check(f"OTLP of {name} is answered {status}", answer.status == status, seen)
         if headers is JSON:
             # 3 is INVALID_ARGUMENT, 12 is UNIMPLEMENTED.
-            report.check("and its body is a google.rpc.Status", answer.json()["code"] in (3, 12), seen)
+            report.check(
+                "and its body is a google.rpc.Status", answer.json()["code"] in (3, 12), seen
+            )
     answer = http(url, probe_points(1.5), JSON)
     report.equal("a good point after bad ones is answered 200", answer.status, 200)
     report.equal("with nothing rejected", answer.json(), {})
@@ -152,7 +154,7 @@ def bad_api(world: World) -> None:
 
 def otel_is_counted(world: World, before: dict[str, float], senders: list[Sender]) -> None:
     """What the SDK says it sent is what the engine says it took."""
-    for sender, source in zip(senders, ("otlp_grpc", "otlp_http")):
+    for sender, source in zip(senders, ("otlp_grpc", "otlp_http"), strict=True):
         label = f'source="{source}"'
         sent = sender.counted
         world.report.check(
@@ -230,7 +232,8 @@ def exposition(world: World) -> None:
 
 def written(answer: Answer) -> str | None:
     """How many samples the engine says it wrote."""
-    return answer.headers.get("X-Prometheus-Remote-Write-Samples-Written")
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    return headers.get("x-prometheus-remote-write-samples-written")
 
 
 def grown(before: dict[str, float], after: dict[str, float], name: str, label: str) -> float:

@@ -65,7 +65,7 @@ class Host:
             "# TYPE http_request_duration_seconds histogram",
         ]
         below = 0
-        for bound, count in zip((*BOUNDS, "+Inf"), self.buckets):
+        for bound, count in zip((*BOUNDS, "+Inf"), self.buckets, strict=True):
             below += count
             lines.append(f'http_request_duration_seconds_bucket{{le="{bound}"}} {below}')
         lines += [

@@ -51,8 +51,9 @@ class Report:
 
     def require(self, name: str, is_right: bool, seen: object = None) -> None:
         """Checks what the rest of the scenario rests on."""
-        if not self.check(name, is_right, seen):
-            raise Failure(name)
+        if not is_right:
+            raise Failure(f"{name}: saw {shorten(seen)}")
+        self.check(name, is_right)
 
     @contextlib.contextmanager
     def scenario(self, name: str) -> Iterator[None]:
@@ -62,7 +63,7 @@ class Report:
         try:
             yield
         except Failure as failure:
-            print(f"   {name} was broken off: {failure}", flush=True)
+            self.check(f"{name} runs to its end", False, str(failure))
         except Exception as error:  # noqa: BLE001
             self.check(f"{name} runs to its end", False, repr(error))
             traceback.print_exc()
@@ -85,9 +86,10 @@ def poll(
     deadline = time.monotonic() + seconds
     while True:
         try:
-            seen: Any = look()
-            if is_right(seen):
-                return seen
+            looked = look()
+            if is_right(looked):
+                return looked
+            seen: object = looked
         except OSError as error:
             seen = error
         if time.monotonic() > deadline:
@@ -156,7 +158,7 @@ class Answer:
     """What an HTTP server said."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: dict[str, str]
     body: bytes
 
     @property
@@ -180,10 +182,10 @@ def http(
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=10) as response:
-            return Answer(response.status, response.headers, response.read())
+            return Answer(response.status, dict(response.headers), response.read())
     except urllib.error.HTTPError as error:
         with error:
-            return Answer(error.code, error.headers, error.read())
+            return Answer(error.code, dict(error.headers), error.read())
 
 
 def metrics(url: str) -> dict[str, float]:
