@@ -14,12 +14,12 @@ use std::{
 use common::{Driver, batch, begin, block, noise::Noise, plan, point, record};
 use proptest::prelude::*;
 use sluice::{
-    engine::Input,
+    engine::{Input, Output},
     event::{
         Batch, Bypass, DeploymentEvent, End, ExponentialBuckets, Histogram, Kind, Labels,
         LogRecord, SeriesBlock, Severity, Span, Step, StepOutcome, Timestamp, Value,
     },
-    gate::VerdictState,
+    gate::{Line, LineKind, Verdict, VerdictState},
     plan::Plan,
 };
 
@@ -27,7 +27,7 @@ const RESOLUTION: Span = Span::from_seconds(60);
 const BEGAN: i64 = 1_772_532_000;
 
 /// Checks of every kind, small enough that short worlds decide them.
-const PLAN: &str = r#"
+const PLAN: &str = r"
 resolution: 60s
 lateness: 60s
 limits: {samples_per_bucket: 6, templates: 5}
@@ -57,7 +57,7 @@ services:
         grace: 2m
         checks: [bounds, ratio, derivative, trend, sigma, compare, errors, quantiles, p99, classic, absent, load, rate, log-rate, silent, new]
       - {name: prod, match: {env: prod}, steps: [smoke-tests]}
-"#;
+";
 
 /// The plan with all checks: parsing it takes longer than running a world.
 static ALL: LazyLock<Arc<Plan>> = LazyLock::new(|| plan(PLAN));
@@ -164,7 +164,7 @@ proptest! {
         let world = World { damage: 0, ..world };
         let (plan, moments) = world.build_named();
         let cut: Vec<Moment> =
-            moments.iter().map(|moment| without(moment, "host-00", world.at(from))).collect();
+            moments.iter().map(|moment| without(moment, "host-00", World::at(from))).collect();
         for state in states(&plan, &cut) {
             prop_assert_ne!(state, VerdictState::Pass);
         }
@@ -179,7 +179,7 @@ proptest! {
         let (plan, moments) = world.build_named();
         let left: Vec<Moment> = moments
             .iter()
-            .map(|moment| thinned(&without(moment, "host-00", world.at(from)), seed))
+            .map(|moment| thinned(&without(moment, "host-00", World::at(from)), seed))
             .collect();
         for state in states(&plan, &left) {
             prop_assert_ne!(state, VerdictState::Pass);
@@ -201,7 +201,7 @@ fn the_worlds_reach_every_verdict() {
             damage: (seed % 3) as u8 * 10,
         };
         let (plan, moments) = world.build_named();
-        for state in states(&plan, &moments).last() {
+        if let Some(state) = states(&plan, &moments).last() {
             *counts.entry(*state).or_insert(0u32) += 1;
         }
     }
@@ -215,7 +215,7 @@ fn the_worlds_reach_every_verdict() {
 
 impl World {
     /// The bucket that begins so long after the deployment.
-    fn at(&self, bucket: i64) -> Timestamp {
+    fn at(bucket: i64) -> Timestamp {
         Timestamp::from_seconds(BEGAN) + RESOLUTION.times(bucket)
     }
 
@@ -239,10 +239,10 @@ impl World {
         for moment in &mut moments {
             moment.events.clear();
         }
-        let mut began = begin(self.at(0), "d1");
+        let mut began = begin(World::at(0), "d1");
         began.one_box = (0..self.one_box).map(host_name).collect();
         let step = Step {
-            at: self.at(1),
+            at: World::at(1),
             deployment: "d1".to_owned(),
             step: "smoke-tests".to_owned(),
             outcome: StepOutcome::Passed,
@@ -261,7 +261,7 @@ impl World {
         let moments = (-self.past..25)
             .map(|bucket| {
                 let mut moment = Moment {
-                    tick: self.at(bucket + 1) + RESOLUTION,
+                    tick: World::at(bucket + 1) + RESOLUTION,
                     ..Moment::default()
                 };
                 for host in &mut hosts {
@@ -277,21 +277,21 @@ impl World {
     /// Two deployments that overlap, with steps, bypasses and ends now and then.
     fn events(&self, bucket: i64, noise: &mut Noise, events: &mut Vec<DeploymentEvent>) {
         for (deployment, start) in [("d1", 0), ("d2", 3)] {
-            let at = self.at(bucket) + Span::from_seconds(noise.below(60) as i64);
+            let at = World::at(bucket) + Span::from_seconds(below(noise, 60) as i64);
             let deployment = deployment.to_owned();
             if bucket == start {
                 let mut began = begin(at, &deployment);
-                if noise.happens(0.7) {
+                if happens(noise, 0.7) {
                     began.one_box = (0..self.one_box).map(host_name).collect();
                 }
-                if noise.happens(0.3) {
+                if happens(noise, 0.3) {
                     began.fleet = (self.one_box..self.one_box + self.fleet)
                         .map(host_name)
                         .collect();
                 }
                 events.push(DeploymentEvent::Begin(began));
-            } else if bucket > start && noise.happens(0.15) {
-                let outcome = if noise.happens(0.9) {
+            } else if bucket > start && happens(noise, 0.15) {
+                let outcome = if happens(noise, 0.9) {
                     StepOutcome::Passed
                 } else {
                     StepOutcome::Failed
@@ -303,7 +303,7 @@ impl World {
                     step,
                     outcome,
                 }));
-            } else if bucket > start && noise.happens(0.01) {
+            } else if bucket > start && happens(noise, 0.01) {
                 let (by, reason, ticket) = ("ana".to_owned(), "hurry".to_owned(), "T-1".to_owned());
                 events.push(DeploymentEvent::Bypass(Bypass {
                     at,
@@ -312,7 +312,7 @@ impl World {
                     reason,
                     ticket,
                 }));
-            } else if bucket > start && noise.happens(0.01) {
+            } else if bucket > start && happens(noise, 0.012) {
                 events.push(DeploymentEvent::End(End { at, deployment }));
             }
         }
@@ -343,7 +343,7 @@ impl Host {
             errors: (1e3 * noise.uniform()).round(),
             counts: [0.0; 4],
             waits: [0.0; 3],
-            harm: if is_new && noise.happens(0.3) {
+            harm: if is_new && happens(noise, 0.3) {
                 2.4
             } else {
                 1.0
@@ -355,17 +355,17 @@ impl Host {
     /// The samples and records of one bucket.
     fn send(&mut self, world: &World, bucket: i64, noise: &mut Noise, moment: &mut Moment) {
         let damage = f64::from(world.damage) / 100.0;
-        if noise.happens(damage / 3.0) {
+        if happens(noise, damage / 3.0) {
             return;
         }
-        if noise.happens(damage / 5.0) {
+        if happens(noise, damage / 5.0) {
             self.requests = 0.0;
             self.errors = 0.0;
             self.counts = [0.0; 4];
             self.waits = [0.0; 3];
         }
-        for second in [noise.below(30) as i64, 30 + noise.below(30) as i64] {
-            let at = world.at(bucket) + Span::from_seconds(second);
+        for second in [below(noise, 30) as i64, 30 + below(noise, 30) as i64] {
+            let at = World::at(bucket) + Span::from_seconds(second);
             self.grow(bucket, noise);
             let labels = self.labels(bucket);
             let labels: Vec<(&str, &str)> = labels
@@ -395,7 +395,7 @@ impl Host {
             }
             for (metric, label, kind, value) in values {
                 let mut points = vec![point(at, value)];
-                if noise.happens(damage) {
+                if happens(noise, damage) {
                     spoil(&mut points, noise);
                 }
                 let known = self
@@ -475,8 +475,8 @@ impl Host {
             Severity::INFO,
             &format!("served {}", self.requests),
         ));
-        for _ in 0..noise.below(2) {
-            let kind = noise.below(if factor > 1.0 { 9 } else { 2 });
+        for _ in 0..below(noise, 2) {
+            let kind = below(noise, if factor > 1.0 { 9 } else { 2 });
             let name = [
                 "timeout", "refused", "null", "denied", "full", "stale", "lost", "torn", "late",
             ];
@@ -490,6 +490,30 @@ impl Host {
     }
 }
 
+/// What `replay --output json` would print: changes and refusals, then the final verdicts.
+fn lines(driver: &Driver) -> Vec<String> {
+    let line = |kind, verdict: Verdict| {
+        serde_json::to_string(&Line { kind, verdict }).expect("a verdict is plain data")
+    };
+    let said = driver.outputs.iter().map(|output| match output {
+        Output::Verdict(verdict) => line(LineKind::Verdict, (**verdict).clone()),
+        Output::Refused(refusal) => format!("refused: {refusal}"),
+    });
+    let gates = driver.engine.gates();
+    let last = gates.map(|gate| line(LineKind::Final, gate.verdict()));
+    said.chain(last).collect()
+}
+
+/// Whether something of this chance happens.
+fn happens(noise: &mut Noise, chance: f64) -> bool {
+    noise.uniform() < chance
+}
+
+/// In `0..below`.
+fn below(noise: &mut Noise, below: usize) -> usize {
+    (noise.next() % below.max(1) as u64) as usize
+}
+
 fn host_name(index: usize) -> String {
     format!("host-{index:02}")
 }
@@ -497,7 +521,7 @@ fn host_name(index: usize) -> String {
 /// One way in which real data is bad.
 fn spoil(points: &mut Vec<sluice::event::Point>, noise: &mut Noise) {
     let at = points[0].at;
-    match noise.below(7) {
+    match below(noise, 7) {
         0 => points[0].value = Value::Number(f64::NAN),
         1 => points[0].value = Value::Number(f64::INFINITY),
         2 => points[0].value = Value::Stale,
@@ -521,7 +545,7 @@ fn run(plan: &Arc<Plan>, moments: &[Moment]) -> Vec<String> {
         driver.step(Input::Batch(&moment.batch));
         driver.step(Input::Tick(moment.tick));
     }
-    driver.lines()
+    lines(&driver)
 }
 
 /// The verdicts that were said of d1, and the last.
@@ -566,18 +590,18 @@ fn run_shuffled(plan: &Arc<Plan>, moments: &[Moment], seed: u64) -> Vec<String> 
                 .map(|log| batch(Vec::new(), vec![log.clone()])),
         );
         for index in (1..pieces.len()).rev() {
-            pieces.swap(index, noise.below(index + 1));
+            pieces.swap(index, below(&mut noise, index + 1));
         }
         let mut events = moment.events.iter();
         let mut pieces = pieces.into_iter().peekable();
         while pieces.peek().is_some() {
-            if noise.happens(0.1)
+            if happens(&mut noise, 0.1)
                 && let Some(event) = events.next()
             {
                 driver.step(Input::Deployment(event.clone()));
             }
             let mut merged = Batch::default();
-            for piece in pieces.by_ref().take(1 + noise.below(9)) {
+            for piece in pieces.by_ref().take(1 + below(&mut noise, 9)) {
                 merged.series.extend(piece.series);
                 merged.logs.extend(piece.logs);
             }
@@ -588,7 +612,7 @@ fn run_shuffled(plan: &Arc<Plan>, moments: &[Moment], seed: u64) -> Vec<String> 
         }
         driver.step(Input::Tick(moment.tick));
     }
-    driver.lines()
+    lines(&driver)
 }
 
 /// Other names for hosts, in the same order.
@@ -598,7 +622,7 @@ impl Names {
     fn new(seed: u64) -> Self {
         let mut noise = Noise::new(seed);
         let mut numbers: Vec<usize> = (0..8)
-            .map(|index| 1000 * index + noise.below(1000))
+            .map(|index| 1000 * index + below(&mut noise, 1000))
             .collect();
         numbers.sort_unstable();
         Self(
@@ -648,22 +672,22 @@ impl Names {
 fn with_strangers(moment: &Moment, seed: u64) -> Moment {
     let mut noise = Noise::new(seed ^ moment.tick.nanos() as u64);
     let mut moment = moment.clone();
-    for _ in 0..noise.below(6) {
-        let at =
-            moment.tick - Span::from_seconds(150) + Span::from_seconds(noise.below(300) as i64);
-        let host = host_name(noise.below(9));
+    for _ in 0..below(&mut noise, 6) {
+        let at = moment.tick - Span::from_seconds(150)
+            + Span::from_seconds(below(&mut noise, 300) as i64);
+        let host = host_name(below(&mut noise, 9));
         let points = vec![point(at, Value::Number(noise.normal()))];
         let stranger = block("temperature", &[("host", &host)], Kind::Gauge, points);
         moment
             .batch
             .series
-            .insert(noise.below(moment.batch.series.len() + 1), stranger);
+            .insert(below(&mut noise, moment.batch.series.len() + 1), stranger);
         let mut other = record(at, &[("host", &host)], Severity::ERROR, "served nobody");
         other.attributes = Labels::new([("host", &*host), ("service", "other")]);
         moment
             .batch
             .logs
-            .insert(noise.below(moment.batch.logs.len() + 1), other);
+            .insert(below(&mut noise, moment.batch.logs.len() + 1), other);
     }
     moment
 }
@@ -689,8 +713,8 @@ fn thinned(moment: &Moment, seed: u64) -> Moment {
     let chance = Noise::new(seed).uniform();
     let mut moment = moment.clone();
     for block in &mut moment.batch.series {
-        block.points.retain(|_| !noise.happens(chance));
+        block.points.retain(|_| !happens(&mut noise, chance));
     }
-    moment.batch.logs.retain(|_| !noise.happens(chance));
+    moment.batch.logs.retain(|_| !happens(&mut noise, chance));
     moment
 }

@@ -416,7 +416,7 @@ impl Host {
             }
             let text = format!("served {served} requests");
             logs.push(record(time, &labels, Severity::INFO, &text));
-            if self.noise.happens(0.1) {
+            if self.noise.uniform() < 0.1 {
                 logs.push(record(time, &labels, Severity::ERROR, "upstream timed out"));
             }
         }

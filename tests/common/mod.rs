@@ -10,7 +10,7 @@ use sluice::{
         Batch, Begin, Kind, Labels, LogRecord, METRIC_NAME, Point, SeriesBlock, SeriesMeta,
         Severity, Temporality, Timestamp, Unit, Value,
     },
-    gate::{Line, LineKind, Verdict},
+    gate::Verdict,
     plan::Plan,
 };
 
@@ -39,22 +39,6 @@ impl Driver {
             Output::Verdict(verdict) => Some(&**verdict),
             Output::Refused(_) => None,
         })
-    }
-
-    /// What `replay --output json` would print: changes and refusals, then the final verdicts.
-    pub(crate) fn lines(&self) -> Vec<String> {
-        let line = |kind, verdict: Verdict| {
-            serde_json::to_string(&Line { kind, verdict }).expect("a verdict is plain data")
-        };
-        let said = self.outputs.iter().map(|output| match output {
-            Output::Verdict(verdict) => line(LineKind::Verdict, (**verdict).clone()),
-            Output::Refused(refusal) => format!("refused: {refusal}"),
-        });
-        let last = self
-            .engine
-            .gates()
-            .map(|gate| line(LineKind::Final, gate.verdict()));
-        said.chain(last).collect()
     }
 }
 

@@ -27,14 +27,4 @@ impl Noise {
     pub(crate) fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
     }
-
-    /// Whether something of this chance happens.
-    pub(crate) fn happens(&mut self, chance: f64) -> bool {
-        self.uniform() < chance
-    }
-
-    /// In `0..below`.
-    pub(crate) fn below(&mut self, below: usize) -> usize {
-        (self.next() % below.max(1) as u64) as usize
-    }
 }
