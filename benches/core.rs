@@ -5,6 +5,8 @@
 //!
 //! `cargo bench --bench core` measures; `cargo bench --bench core -- --check` runs each once, small.
 
+#![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
+
 use std::{
     hint::black_box,
     sync::Arc,

@@ -200,9 +200,6 @@ fn holds(kind: &CheckKind) {
     };
     for fault in FAULTS {
         for scope in [Scope::OneBox, Scope::Everyone] {
-            if is_exempt(kind, fault) {
-                continue;
-            }
             expect(
                 format!("{fault:?} of {scope:?}"),
                 &healthy,
@@ -218,12 +215,6 @@ fn holds(kind: &CheckKind) {
     expect("a service that matches nothing".to_owned(), &plan, None);
     expect("nothing required".to_owned(), &advisory(&healthy), None);
     assert!(faults.is_empty(), "{}:\n{}", kind.check, faults.join("\n"));
-}
-
-/// A metric that stands still is present all the same: `up` is 1 on every healthy host. Whether its
-/// values mean anything is for the other kinds to say.
-fn is_exempt(kind: &CheckKind, fault: Fault) -> bool {
-    fault == Fault::Constant && kind.check.starts_with("{metric: cpu, absent")
 }
 
 #[test]

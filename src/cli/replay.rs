@@ -78,7 +78,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
 
 fn play(recording: Recording, printer: &mut Printer) -> Result<Engine, FileError> {
     let mut engine = Engine::new(recording.plan);
-    let progress = progress_bar(recording.inputs.len());
+    let progress = progress_bar(recording.inputs.steps());
     let note = recording.inputs.play(&mut engine, |outputs, done| {
         for output in outputs.drain(..) {
             match output {

@@ -207,7 +207,27 @@ impl Absent {
                 view.hosts.name(host)
             ));
         }
-        self.present(view)
+        self.still(view).unwrap_or_else(|| self.present(view))
+    }
+
+    /// What is said of hosts whose values all stand still: an exporter that repeats its last values
+    /// for ever is present, and is not alive. A log record is an event of its own.
+    fn still(&self, view: &View<'_>) -> Option<Finding> {
+        let hosts = view.one_box.iter().copied();
+        let still: Vec<HostId> = hosts.filter(|host| view.is_lifeless(*host)).collect();
+        let first = *still.first().filter(|_| !self.is_log)?;
+        let until = self.grace_until.max(self.began_at + base_patience(view));
+        Some(if view.bucket.end <= until {
+            Finding::warming(format!("a value of {} that moves", view.hosts.name(first)))
+        } else {
+            blind(
+                view,
+                &self.selection,
+                Basis::Slo,
+                NoDataCause::Lifeless,
+                still,
+            )
+        })
     }
 
     /// Why nothing can be said of hosts that are silent together with everybody else.

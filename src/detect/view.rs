@@ -17,7 +17,11 @@ pub struct HostId(pub u32);
 #[derive(Clone, Debug, Default)]
 pub struct HostBook {
     hosts: Vec<Host>,
+    log_gap_usual: Span,
 }
+
+/// The least that a log stream may be silent.
+const LOG_PATIENCE_MIN: Span = Span::from_minutes(2);
 
 /// One host and its signs of life.
 #[derive(Clone, Debug)]
@@ -123,10 +127,23 @@ impl HostBook {
         advance(&mut host.moved_last, &mut host.still_longest, bucket);
     }
 
-    /// How long a host's log stream may be silent before its silence is no sign of health: 10
-    /// minutes, or three times the longest gap it ever had if that is longer.
+    /// How long a host's log stream may be silent before its silence is no sign of health: two
+    /// minutes, or three times the longest gap that it, or the usual host, ever had, whichever is
+    /// longest.
     pub fn log_patience(&self, id: HostId) -> Span {
-        Span::from_minutes(10).max(self.get(id).log_gap_longest.times(3))
+        let gap = self.get(id).log_gap_longest.max(self.log_gap_usual);
+        LOG_PATIENCE_MIN.max(gap.times(3))
+    }
+
+    /// Learns the usual gap between log records: the median over hosts of the longest that each
+    /// had. A stream that is young has not shown its own gaps yet.
+    pub fn learn_log_gaps(&mut self) {
+        let streams = self.hosts.iter().filter(|host| host.log_last.is_some());
+        let mut gaps: Vec<Span> = streams.map(|host| host.log_gap_longest).collect();
+        let middle = gaps.len() / 2;
+        if middle < gaps.len() {
+            self.log_gap_usual = *gaps.select_nth_unstable(middle).1;
+        }
     }
 
     /// Whether the host's log stream showed life within its patience.

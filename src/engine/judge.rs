@@ -49,6 +49,9 @@ impl Directory {
         for (key, cell) in cells {
             self.record(key, bucket.interval, cell);
         }
+        for service in &mut self.services {
+            service.hosts.learn_log_gaps();
+        }
         self.spread_logs(&bucket.logs, bucket.interval);
         for loss in &bucket.losses {
             self.note_loss(loss, bucket.interval);

@@ -39,6 +39,7 @@ pub use server::{Addresses, Server, Settings, StartError};
 #[expect(
     missing_docs,
     clippy::pedantic,
+    clippy::clone_on_ref_ptr,
     reason = "generated; the proto files are the documentation"
 )]
 pub mod pb {

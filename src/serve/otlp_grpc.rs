@@ -20,6 +20,13 @@ use crate::{
 };
 
 /// The services as generated, with messages that stay bytes.
+#[expect(
+    unreachable_pub,
+    clippy::pedantic,
+    clippy::clone_on_ref_ptr,
+    clippy::default_constructed_unit_structs,
+    reason = "generated code"
+)]
 pub(super) mod services {
     include!(concat!(
         env!("OUT_DIR"),

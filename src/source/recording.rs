@@ -134,7 +134,7 @@ impl Inputs {
     }
 
     /// How many steps there are, for the display of progress; `None` if that is not known.
-    pub fn len(&self) -> Option<usize> {
+    pub fn steps(&self) -> Option<usize> {
         match self {
             Self::Timeline(timeline) => Some(timeline.len()),
             Self::Journal(_) => None,
