@@ -6,6 +6,7 @@ use super::{HostId, NoDataCause, Setup, Track, View};
 use crate::{
     event::{Span, Timestamp},
     plan::Selection,
+    reduce::LossReason,
 };
 
 /// Share of the bake, in percent, in which every judged host must have been heard.
@@ -44,6 +45,8 @@ struct Heard {
     /// The smallest mean distance of its buckets with data so far: long gaps raise the mean, and
     /// must not make themselves ordinary.
     cadence: Option<Span>,
+    /// Why data of it was lost last since the deployment began.
+    loss: Option<LossReason>,
 }
 
 /// What was heard of a host.
@@ -54,6 +57,8 @@ struct Sign {
     ordinary: Span,
     /// The smallest mean distance of its buckets with data, if enough of them are known.
     cadence: Option<Span>,
+    /// Why data of it was lost last since the deployment began.
+    loss: Option<LossReason>,
     /// Why it is not heard, if it is not.
     cause: Option<NoDataCause>,
 }
@@ -127,6 +132,7 @@ impl Coverage {
                 last,
                 ordinary: view.hosts.log_patience(host),
                 cadence: None,
+                loss: None,
                 cause,
             };
         }
@@ -168,6 +174,9 @@ impl Coverage {
         Sign {
             last,
             ordinary,
+            loss: loss
+                .filter(|(at, _)| self.began_at < *at)
+                .map(|(_, reason)| reason),
             cadence: (CADENCE_BUCKETS_MIN <= covered).then_some(smallest),
             cause,
         }
@@ -200,7 +209,15 @@ impl Coverage {
         match poorest {
             Some((heard, host)) if heard * 100 < self.buckets * COVERED_PERCENT_MIN => {
                 let covered_percent = (heard * 100 / self.buckets) as u8;
-                Covered::No(NoDataCause::Gaps { covered_percent }, vec![host])
+                let loss = self.heard.get(&host).and_then(|heard| heard.loss);
+                let lost = loss.map(|reason| reason.name().to_owned());
+                Covered::No(
+                    NoDataCause::Gaps {
+                        covered_percent,
+                        lost,
+                    },
+                    vec![host],
+                )
             }
             Some(_) | None => Covered::Yes,
         }
@@ -210,6 +227,7 @@ impl Coverage {
 impl Heard {
     fn count(&mut self, sign: &Sign, view: &View<'_>) {
         self.cadence = sign.cadence.or(self.cadence);
+        self.loss = sign.loss.or(self.loss);
         let silence = sign.last.map(|last| view.bucket.end - last);
         // A host whose values stand still is heard; whether it lives is asked apart.
         let is_silent = sign

@@ -65,6 +65,8 @@ pub enum NoDataCause {
     Gaps {
         /// Share of the bake's buckets with data, in percent.
         covered_percent: u8,
+        /// Why data was lost, if any was, as metrics name it.
+        lost: Option<String>,
     },
     /// Nothing is required, so nothing can be proven.
     NothingRequired,
@@ -208,9 +210,19 @@ impl fmt::Display for NoDataCause {
             Self::NoLifeSign => {
                 f.write_str("no log record of any kind, so that silence cannot be told from health")
             }
-            Self::Gaps { covered_percent } => {
+            Self::Gaps {
+                covered_percent,
+                lost: None,
+            } => {
                 write!(f, "only {covered_percent} % of the bake has data")
             }
+            Self::Gaps {
+                covered_percent,
+                lost: Some(reason),
+            } => write!(
+                f,
+                "only {covered_percent} % of the bake has data; more came but could not be used ({reason})"
+            ),
             Self::NothingRequired => f.write_str("nothing is required, so nothing can be proven"),
         }
     }
