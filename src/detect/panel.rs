@@ -181,7 +181,8 @@ impl Panel {
             || before.is_some_and(|before| before != cell.value as f32)
     }
 
-    /// Notes that data of a track was lost in the bucket that has just closed.
+    /// Notes that data of a track was lost in the bucket that has just closed. Of several reasons in
+    /// one bucket the greatest stands, whatever order they come in.
     pub fn record_loss(
         &mut self,
         group: usize,
@@ -190,7 +191,10 @@ impl Panel {
         reason: LossReason,
     ) {
         let depth = self.depth;
-        self.groups[group].track_mut(host, depth, bucket.start).loss = Some((reason, bucket.end));
+        let track = self.groups[group].track_mut(host, depth, bucket.start);
+        let known = track.loss.filter(|(_, at)| *at == bucket.end);
+        let reason = known.map_or(reason, |(known, _)| known.max(reason));
+        track.loss = Some((reason, bucket.end));
     }
 
     /// Forgets the cells of the bucket that closed before; called before a bucket is recorded.
