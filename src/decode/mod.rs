@@ -7,7 +7,7 @@
 //!
 //! | whole requests | files, read line by line |
 //! | --- | --- |
-//! | [`remote_write`], [`otlp`], [`otlp_json`] | [`csv`], [`openmetrics`], [`log_lines`], [`plain_lines`] |
+//! | [`remote_write`], [`remote_write_2`], [`otlp`], [`otlp_json`] | [`csv`], [`openmetrics`], [`log_lines`], [`plain_lines`] |
 //!
 //! A [`DecodeError`] refuses the whole: the sender has to change or resend it. That is kept for
 //! damage after which nothing can be trusted (a truncated protobuf message, a CSV file without a
@@ -29,8 +29,9 @@ pub mod otlp_json;
 pub mod plain_lines;
 pub mod protobuf;
 pub mod remote_write;
+pub mod remote_write_2;
 
-use crate::event::RejectReason;
+use crate::event::{BadLabels, RejectReason};
 
 /// Why a whole request or file is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,6 +131,19 @@ impl Refusal {
 impl From<DecodeError> for Fault {
     fn from(error: DecodeError) -> Self {
         Self::Whole(error)
+    }
+}
+
+/// A key that cannot be read refuses only its series, damage too.
+impl From<Fault> for BadLabels {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Part(Refusal { reason, detail }) => Self { reason, detail },
+            Fault::Whole(error) => Self {
+                reason: RejectReason::Malformed,
+                detail: format!("the labels cannot be read: {error}"),
+            },
+        }
     }
 }
 

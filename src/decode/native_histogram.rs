@@ -32,6 +32,8 @@ struct Wire {
     positive: Side,
     reset_hint: u64,
     at_millis: i64,
+    /// Since when it counts; 0: not told.
+    start_millis: i64,
     custom_bounds: Vec<f64>,
 }
 
@@ -50,15 +52,19 @@ struct Run {
     len: u32,
 }
 
-/// Reads one `prometheus.Histogram`. `gap_budget` is what is left of [`GAP_BUCKETS_MAX`].
+/// Reads one `prometheus.Histogram`: when it was taken, since when it counts where that is told, and
+/// its value. `gap_budget` is what is left of [`GAP_BUCKETS_MAX`].
 pub(super) fn decode(
     message: Reader<'_>,
     gap_budget: &mut usize,
-) -> Result<(Timestamp, Value), Fault> {
+) -> Result<(Timestamp, Option<Timestamp>, Value), Fault> {
     let wire = read(message)?;
     let at = millis(wire.at_millis)?;
+    let start = (wire.start_millis != 0)
+        .then(|| millis(wire.start_millis).ok())
+        .flatten();
     if wire.sum.to_bits() == Value::STALE_BITS {
-        return Ok((at, Value::Stale));
+        return Ok((at, start, Value::Stale));
     }
     if wire.reset_hint == GAUGE {
         return Err(Refusal::new(
@@ -74,7 +80,7 @@ pub(super) fn decode(
             return Err(bad(format!("schema {other} is not known: use -4 to 8, or -53")).into());
         }
     };
-    Ok((at, Value::Histogram(Box::new(histogram))))
+    Ok((at, start, Value::Histogram(Box::new(histogram))))
 }
 
 /// Takes milliseconds since the epoch as Prometheus sends them.
@@ -114,6 +120,7 @@ fn read(message: Reader<'_>) -> Result<Wire, DecodeError> {
             13 => field.each_fixed64(|bits| wire.positive.counts.push(f64::from_bits(bits)))?,
             14 => wire.reset_hint = field.varint()?,
             15 => wire.at_millis = field.int64()?,
+            17 => wire.start_millis = field.int64()?,
             16 => field.each_fixed64(|bits| wire.custom_bounds.push(f64::from_bits(bits)))?,
             _ => {}
         }

@@ -12,7 +12,7 @@ use crate::event::{
 };
 
 /// Bit of `flags` that says that a point has no value, on purpose.
-const NO_RECORDED_VALUE: u64 = 1;
+pub(super) const NO_RECORDED_VALUE: u64 = 1;
 
 /// Most buckets that one side of an exponential histogram may have.
 const BUCKETS_MAX: usize = 8192;
@@ -143,16 +143,9 @@ impl Metric<'_> {
         check_attributes(&head.attributes)?;
         check_attributes(resource)?;
         let stale = head.flags & NO_RECORDED_VALUE != 0;
-        let mut emit = |suffix: &str, extra: Option<(&str, &str)>, meta, value| {
-            let name = (METRIC_NAME, Cow::Owned(format!("{}{suffix}", self.name)));
-            let extra = extra.map(|(name, value)| (name, Cow::Borrowed(value)));
-            let attributes = head.attributes.iter().chain(resource);
-            let labels = Labels::new(
-                [name]
-                    .into_iter()
-                    .chain(extra)
-                    .chain(attributes.map(|(key, value)| (&**key, Cow::Borrowed(&**value)))),
-            );
+        let mut emit = |suffix: &str, quantile: Option<&str>, meta, value| {
+            let name = format!("{}{suffix}", self.name);
+            let labels = labels(&name, quantile, &head.attributes, resource);
             let value = if stale { Value::Stale } else { value };
             batches::append(batch, labels, meta, Point { at, start, value });
         };
@@ -185,12 +178,7 @@ impl Metric<'_> {
                 emit("_sum", None, counter, Value::Number(point.sum));
                 for (quantile, value) in point.quantiles {
                     let quantile = quantile.to_string();
-                    emit(
-                        "",
-                        Some(("quantile", &quantile)),
-                        meta,
-                        Value::Number(value),
-                    );
+                    emit("", Some(&quantile), meta, Value::Number(value));
                 }
             }
         }
@@ -198,7 +186,7 @@ impl Metric<'_> {
     }
 
     /// Kind, temporality and unit. The kind of a summary is that of its quantiles.
-    fn meta(&self) -> Result<SeriesMeta, Refusal> {
+    pub(super) fn meta(&self) -> Result<SeriesMeta, Refusal> {
         let (kind, temporality) = match self.data {
             Data::Gauge | Data::Summary => (Kind::Gauge, Temporality::Cumulative),
             Data::Sum {
@@ -230,7 +218,7 @@ impl Metric<'_> {
 }
 
 impl ExplicitPoint {
-    fn check(self) -> Result<Histogram, Refusal> {
+    pub(super) fn check(self) -> Result<Histogram, Refusal> {
         let Self {
             count,
             sum,
@@ -263,7 +251,7 @@ impl ExplicitPoint {
 }
 
 impl ExponentialPoint {
-    fn check(self) -> Result<Histogram, Refusal> {
+    pub(super) fn check(self) -> Result<Histogram, Refusal> {
         if !(-10..=20).contains(&self.scale) {
             return Err(bad(format!(
                 "scale {} is not between -10 and 20",
@@ -341,6 +329,21 @@ impl Record<'_> {
     }
 }
 
+/// The labels of a series: what the metric says first, then the attributes of the point, then those of
+/// its resource.
+pub(in crate::decode) fn labels(
+    name: &str,
+    quantile: Option<&str>,
+    point: &Attributes<'_>,
+    resource: &Attributes<'_>,
+) -> Labels {
+    let own = [(METRIC_NAME, name)]
+        .into_iter()
+        .chain(quantile.map(|quantile| ("quantile", quantile)));
+    let attributes = point.iter().chain(resource);
+    Labels::new(own.chain(attributes.map(|(key, value)| (&**key, &**value))))
+}
+
 /// Counts a log record as a reject.
 pub(in crate::decode) fn refuse_record(batch: &mut Batch, refusal: &Refusal) {
     batch
@@ -350,7 +353,7 @@ pub(in crate::decode) fn refuse_record(batch: &mut Batch, refusal: &Refusal) {
 
 /// Demands that no key is empty, and that a key which stands twice has one value: else two series
 /// would become one.
-fn check_attributes(attributes: &Attributes<'_>) -> Result<(), Refusal> {
+pub(super) fn check_attributes(attributes: &Attributes<'_>) -> Result<(), Refusal> {
     let bad = |detail: String| Err(Refusal::new(RejectReason::BadLabels, detail));
     if let Some((_, value)) = attributes.iter().find(|(key, _)| key.is_empty()) {
         return bad(format!("an attribute with value {value:?} has no key"));
@@ -369,7 +372,7 @@ fn check_attributes(attributes: &Attributes<'_>) -> Result<(), Refusal> {
     }
 }
 
-fn timestamp(nanos: u64) -> Result<Timestamp, Refusal> {
+pub(super) fn timestamp(nanos: u64) -> Result<Timestamp, Refusal> {
     match i64::try_from(nanos) {
         Ok(0) => Err(Refusal::new(
             RejectReason::NoTimestamp,
