@@ -1,16 +1,17 @@
 //! Which series and log streams belong to which checks: asked once for each, then remembered.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     roles::Roles,
-    service::{Service, matches_all},
+    selection::{Selector, StreamClasses, Way, role, way},
+    service::Service,
 };
 use crate::{
     detect::{GroupKey, HostId, Stat, View},
     event::{Begin, Interval, Kind, Labels, LogRecord, METRIC_NAME, SeriesMeta, Timestamp, Unit},
     gate::Gate,
-    plan::{DetectorPlan, LabelRoles, LogSelection, Plan, Selection, SeriesSelection},
+    plan::{DetectorPlan, LogSelection, Plan, Selection, SeriesSelection},
     reduce::{self, Registration, SeriesId, StreamId},
 };
 
@@ -18,18 +19,17 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Directory {
     plan: Arc<Plan>,
+    selector: Arc<Selector>,
     /// In the order of their names.
     pub(super) services: Vec<Service>,
     /// By series; empty for series that no check selects.
     pub(super) series: Vec<Vec<Binding>>,
     /// By stream.
     pub(super) streams: Vec<Vec<StreamBinding>>,
-    /// What the class of a log record means: a service and one of its panels.
-    pub(super) classes: Vec<(usize, usize)>,
+    /// By stream: the classes that its records may have.
+    stream_classes: Vec<StreamClasses>,
     /// End of the latest closed bucket.
     pub(super) watermark: Timestamp,
-    /// Names of the attributes that tell a log stream: the roles, and what any selector asks for.
-    stream_labels: BTreeSet<String>,
 }
 
 /// Where a series belongs in one service.
@@ -71,8 +71,6 @@ pub(super) struct StreamBinding {
     pub(super) service: usize,
     pub(super) host: HostId,
     pub(super) version: Option<Arc<str>>,
-    /// Classes whose conditions on attributes the stream fulfils.
-    candidates: Vec<u32>,
 }
 
 /// Labels that tell hosts apart whatever the configuration takes for the host: left in the identity
@@ -93,29 +91,79 @@ const QUANTILES: [u16; 3] = [500, 900, 990];
 
 impl Directory {
     pub(super) fn new(plan: Arc<Plan>) -> Self {
-        let services: Vec<Service> = plan
-            .services
-            .values()
-            .map(|service| Service::new(&plan, service))
-            .collect();
-        let mut classes = Vec::new();
-        for (index, service) in services.iter().enumerate() {
-            for (panel, entry) in service.panels.iter().enumerate() {
-                if matches!(entry.check.selection, Selection::Logs(_)) {
-                    classes.push((index, panel));
-                }
-            }
-        }
-        let stream_labels = stream_labels(&plan);
         Self {
-            plan,
-            services,
+            selector: Arc::new(Selector::new(Arc::clone(&plan))),
+            services: plan
+                .services
+                .values()
+                .map(|service| Service::new(&plan, service))
+                .collect(),
             series: Vec::new(),
             streams: Vec::new(),
-            classes,
+            stream_classes: Vec::new(),
             watermark: Timestamp::MIN,
-            stream_labels,
+            plan,
         }
+    }
+
+    /// The part of it that never changes.
+    pub(super) fn selector(&self) -> &Arc<Selector> {
+        &self.selector
+    }
+
+    /// Binds a series that [`Selector::series`] selects, as the kind that it gave: from now on its
+    /// partials feed panels.
+    pub(super) fn bind_series(
+        &mut self,
+        id: SeriesId,
+        labels: &Labels,
+        meta: SeriesMeta,
+        kind: Kind,
+    ) -> Registration {
+        let selector = Arc::clone(&self.selector);
+        let bindings: Vec<Binding> = selector
+            .owners(labels)
+            .filter_map(|service| self.bind(service, labels, meta, kind))
+            .collect();
+        let host_known_since = bindings
+            .iter()
+            .filter_map(|bound| {
+                self.services[bound.service].facts[bound.host.0 as usize].first_data
+            })
+            .min();
+        let index = id.0 as usize;
+        if self.series.len() <= index {
+            self.series.resize_with(index + 1, Vec::new);
+        }
+        self.series[index] = bindings;
+        Registration {
+            kind,
+            host_known_since,
+        }
+    }
+
+    /// Binds a log stream that belongs to a service: from now on its records feed panels.
+    pub(super) fn bind_stream(&mut self, id: StreamId, attributes: &Labels) {
+        let roles = &self.plan.labels;
+        let region = role(attributes, &roles.region);
+        let host_name = role(attributes, &roles.host).unwrap_or("");
+        let version: Option<Arc<str>> = role(attributes, &roles.version).map(Arc::from);
+        let mut bindings = Vec::new();
+        for index in self.selector.owners(attributes) {
+            let service = &mut self.services[index];
+            let host = service.host(host_name, self.watermark);
+            service.learn(host, attributes, region);
+            bindings.push(StreamBinding {
+                service: index,
+                host,
+                version: version.clone(),
+            });
+        }
+        let index = id.0 as usize;
+        if self.streams.len() <= index {
+            self.streams.resize_with(index + 1, Vec::new);
+        }
+        self.streams[index] = bindings;
     }
 
     /// Registers the hosts that a deployment names, so that their silence is seen.
@@ -167,10 +215,6 @@ impl Directory {
         })
     }
 
-    fn role<'a>(labels: &'a Labels, names: &[String]) -> Option<&'a str> {
-        names.iter().find_map(|name| labels.get(name))
-    }
-
     /// Labels that make series of different hosts comparable: all but the roles, and but those that
     /// tell the stages of the service apart: a one-box that is marked as such is still compared.
     fn identity(&self, service: usize, labels: &Labels) -> Labels {
@@ -189,25 +233,6 @@ impl Directory {
         })
     }
 
-    /// What the series is, if any selecting check or the protocol or the name tells.
-    fn kind(&self, labels: &Labels, meta: SeriesMeta) -> Kind {
-        let configured = self
-            .plan
-            .checks
-            .values()
-            .find_map(|check| match &check.selection {
-                Selection::Series(selection) if selection.selector.matches(labels) => {
-                    selection.kind
-                }
-                Selection::Series(_) | Selection::Logs(_) => None,
-            });
-        match (configured, meta.kind) {
-            (None, Kind::Unknown) if is_counter_name(labels.metric()) => Kind::Counter,
-            (None, Kind::Unknown) => Kind::Gauge,
-            (Some(kind), _) | (None, kind) => kind,
-        }
-    }
-
     fn bind(
         &mut self,
         service: usize,
@@ -216,14 +241,17 @@ impl Directory {
         kind: Kind,
     ) -> Option<Binding> {
         let roles = &self.plan.labels;
-        let region = Self::role(labels, &roles.region);
-        let version = Self::role(labels, &roles.version).map(Arc::from);
-        let host_name = Self::role(labels, &roles.host).unwrap_or("");
+        let region = role(labels, &roles.region);
+        let version = role(labels, &roles.version).map(Arc::from);
+        let host_name = role(labels, &roles.host).unwrap_or("");
         let identity = self.identity(service, labels);
         let entry = &mut self.services[service];
         let mut targets = Vec::new();
         for (panel, checked) in entry.panels.iter_mut().enumerate() {
             let Selection::Series(selection) = &checked.check.selection else {
+                continue;
+            };
+            let Some(way) = way(&checked.check.selection, labels, kind) else {
                 continue;
             };
             let unit = selection.unit.unwrap_or(meta.unit);
@@ -238,7 +266,7 @@ impl Directory {
                 )
             };
             targets.extend(
-                parts(selection, labels, &identity, kind, &mut group)
+                parts(selection, way, &identity, kind, &mut group)
                     .into_iter()
                     .map(|part| Target { panel, part }),
             );
@@ -259,218 +287,78 @@ impl Directory {
 
 impl reduce::Directory for Directory {
     fn series(&mut self, id: SeriesId, labels: &Labels, meta: SeriesMeta) -> Option<Registration> {
-        let told = Self::role(labels, &self.plan.labels.service);
-        let owners: Vec<usize> = (0..self.services.len())
-            .filter(|index| self.services[*index].owns(labels, told))
-            .collect();
-        let kind = self.kind(labels, meta);
-        let bindings: Vec<Binding> = owners
-            .into_iter()
-            .filter_map(|service| self.bind(service, labels, meta, kind))
-            .collect();
-        let host_known_since = bindings
-            .iter()
-            .filter_map(|bound| {
-                self.services[bound.service].facts[bound.host.0 as usize].first_data
-            })
-            .min();
-        let is_selected = !bindings.is_empty();
-        let index = id.0 as usize;
-        if self.series.len() <= index {
-            self.series.resize_with(index + 1, Vec::new);
-        }
-        self.series[index] = bindings;
-        is_selected.then_some(Registration {
-            kind,
-            host_known_since,
-        })
+        let kind = self.selector.series(labels, meta)?;
+        Some(self.bind_series(id, labels, meta, kind))
     }
 
     fn stream_identity(&self, attributes: &Labels) -> Labels {
-        attributes.retain(|name| self.stream_labels.contains(name))
+        self.selector.stream_identity(attributes)
     }
 
     fn stream(&mut self, id: StreamId, attributes: &Labels) -> bool {
-        let roles = &self.plan.labels;
-        let told = Self::role(attributes, &roles.service);
-        let region = Self::role(attributes, &roles.region);
-        let host_name = Self::role(attributes, &roles.host).unwrap_or("");
-        let version: Option<Arc<str>> = Self::role(attributes, &roles.version).map(Arc::from);
-        let mut bindings = Vec::new();
-        for (index, service) in self.services.iter_mut().enumerate() {
-            if !service.owns(attributes, told) {
-                continue;
-            }
-            let host = service.host(host_name, self.watermark);
-            service.learn(host, attributes, region);
-            let fulfils = |panel: usize| match &service.panels[panel].check.selection {
-                Selection::Logs(selection) => matches_all(&selection.attributes, attributes),
-                Selection::Series(_) => false,
-            };
-            let candidates = (0u32..)
-                .zip(&self.classes)
-                .filter(|(_, (owner, panel))| *owner == index && fulfils(*panel))
-                .map(|(class, _)| class)
-                .collect();
-            bindings.push(StreamBinding {
-                service: index,
-                host,
-                version: version.clone(),
-                candidates,
-            });
-        }
-        let is_known = !bindings.is_empty();
+        let Some(classes) = self.selector.stream(attributes) else {
+            return false;
+        };
+        self.bind_stream(id, attributes);
         let index = id.0 as usize;
-        if self.streams.len() <= index {
-            self.streams.resize_with(index + 1, Vec::new);
+        if self.stream_classes.len() <= index {
+            self.stream_classes
+                .resize_with(index + 1, StreamClasses::default);
         }
-        self.streams[index] = bindings;
-        is_known
+        self.stream_classes[index] = classes;
+        true
     }
 
     fn classify(&mut self, stream: StreamId, record: &LogRecord, classes: &mut Vec<u32>) {
-        for binding in &self.streams[stream.0 as usize] {
-            for class in &binding.candidates {
-                let (service, panel) = self.classes[*class as usize];
-                if let Selection::Logs(selection) =
-                    &self.services[service].panels[panel].check.selection
-                    && selects(selection, record)
-                {
-                    classes.push(*class);
-                }
-            }
-        }
-        classes.sort_unstable();
+        let candidates = &self.stream_classes[stream.0 as usize];
+        self.selector
+            .classify(candidates, record.severity, &record.body, classes);
     }
 }
 
-fn stream_labels(plan: &Plan) -> BTreeSet<String> {
-    let LabelRoles {
-        host,
-        service,
-        region,
-        version,
-    } = &plan.labels;
-    let roles = [host, service, region, version].into_iter().flatten();
-    let services = plan.services.values();
-    let owned = services
-        .clone()
-        .filter_map(|service| service.matchers.as_ref())
-        .flatten();
-    let staged = services
-        .flat_map(|service| &service.stages)
-        .flat_map(|stage| &stage.matchers);
-    let selected = plan
-        .checks
-        .values()
-        .flat_map(|check| match &check.selection {
-            Selection::Logs(selection) => selection.attributes.as_slice(),
-            Selection::Series(_) => &[],
-        });
-    let asked = owned
-        .chain(staged)
-        .chain(selected)
-        .map(|matcher| &matcher.label);
-    roles.chain(asked).cloned().collect()
-}
-
-/// How a series feeds the groups of one check; empty if the check does not select it.
+/// How a series that a check takes in a certain way feeds its groups.
 fn parts(
     selection: &SeriesSelection,
-    labels: &Labels,
+    way: Way,
     identity: &Labels,
     kind: Kind,
     group: &mut impl FnMut(Labels, Stat, Kind) -> usize,
 ) -> Vec<Part> {
-    let selector = &selection.selector;
-    if let Some(per) = &selection.per {
-        // Both sides are summed per host, so that one group holds the ratio.
-        let name = selector.metric().unwrap_or("ratio");
-        let summed = Labels::new([(METRIC_NAME, name)]);
-        let mut parts = Vec::new();
-        if selector.matches(labels) {
-            parts.push(Part::Numerator {
-                group: group(summed.clone(), Stat::Value, kind),
-            });
+    match way {
+        Way::Value => vec![Part::Value {
+            group: group(identity.clone(), Stat::Value, kind),
+        }],
+        Way::Ratio {
+            is_numerator,
+            is_exposure,
+        } => {
+            // Both sides are summed per host, so that one group holds the ratio.
+            let name = selection.selector.metric().unwrap_or("ratio");
+            let group = group(Labels::new([(METRIC_NAME, name)]), Stat::Value, kind);
+            let numerator = is_numerator.then_some(Part::Numerator { group });
+            let exposure = is_exposure.then_some(Part::Exposure { group });
+            numerator.into_iter().chain(exposure).collect()
         }
-        if per.matches(labels) {
-            parts.push(Part::Exposure {
-                group: group(summed, Stat::Value, kind),
-            });
+        Way::Quantiles { base, le } => {
+            let (identity, quantiles) = if let Some(quantile) = selection.quantile {
+                // A named quantile is of the host as a whole.
+                (Labels::new([(METRIC_NAME, base.metric())]), vec![quantile])
+            } else {
+                let others = identity.retain(|label| label != "le" && label != METRIC_NAME);
+                let pairs = others.iter().chain([(METRIC_NAME, base.metric())]);
+                let quantiles = QUANTILES.map(|quantile| f64::from(quantile) / 1_000.0);
+                (Labels::new(pairs), quantiles.to_vec())
+            };
+            let groups = quantiles
+                .into_iter()
+                .map(|quantile| {
+                    let stat = Stat::Quantile((quantile * 1_000.0).round() as u16);
+                    (quantile, group(identity.clone(), stat, Kind::Histogram))
+                })
+                .collect();
+            vec![Part::Quantiles { groups, le }]
         }
-        return parts;
     }
-    let is_named = selector
-        .metric()
-        .is_some_and(|name| name == labels.metric());
-    let classic = classic_bucket(labels).filter(|_| !is_named || selection.quantile.is_some());
-    let (base, le) = match (classic, kind) {
-        (Some((base, le)), _) => (base, Some(le)),
-        (None, Kind::Histogram) => (labels.clone(), None),
-        (None, Kind::Unknown | Kind::Gauge | Kind::Counter | Kind::Summary) => {
-            let is_value = selection.quantile.is_none() && selector.matches(labels);
-            let value = is_value.then(|| Part::Value {
-                group: group(identity.clone(), Stat::Value, kind),
-            });
-            return value.into_iter().collect();
-        }
-    };
-    if !selector.matches(&base) && !selector.matches(labels) {
-        return Vec::new();
-    }
-    let (identity, quantiles) = if let Some(quantile) = selection.quantile {
-        // A named quantile is of the host as a whole.
-        (Labels::new([(METRIC_NAME, base.metric())]), vec![quantile])
-    } else {
-        let name = base.metric().to_owned();
-        let others = identity.retain(|label| label != "le" && label != METRIC_NAME);
-        let pairs = others.iter().chain([(METRIC_NAME, name.as_str())]);
-        (
-            Labels::new(pairs),
-            QUANTILES
-                .map(|quantile| f64::from(quantile) / 1_000.0)
-                .to_vec(),
-        )
-    };
-    let groups = quantiles
-        .into_iter()
-        .map(|quantile| {
-            let stat = Stat::Quantile((quantile * 1_000.0).round() as u16);
-            (quantile, group(identity.clone(), stat, Kind::Histogram))
-        })
-        .collect();
-    vec![Part::Quantiles { groups, le }]
-}
-
-/// The labels of the distribution that a classic Prometheus bucket belongs to, and its upper bound.
-fn classic_bucket(labels: &Labels) -> Option<(Labels, f64)> {
-    let base = labels.metric().strip_suffix("_bucket")?;
-    let le = labels
-        .get("le")?
-        .parse()
-        .ok()
-        .filter(|le: &f64| !le.is_nan())?;
-    let others = labels
-        .iter()
-        .filter(|(name, _)| *name != "le" && *name != METRIC_NAME);
-    Some((Labels::new(others.chain([(METRIC_NAME, base)])), le))
-}
-
-/// Whether the name of a metric says that it is a counter, by the conventions of Prometheus.
-fn is_counter_name(name: &str) -> bool {
-    ["_total", "_count", "_sum", "_bucket"]
-        .iter()
-        .any(|suffix| name.ends_with(suffix))
-}
-
-fn selects(selection: &LogSelection, record: &LogRecord) -> bool {
-    selection
-        .severity
-        .is_none_or(|lowest| lowest <= record.severity)
-        && selection
-            .body
-            .as_ref()
-            .is_none_or(|pattern| pattern.0.is_match(&record.body))
 }
 
 /// The group that holds the counts of a log check.

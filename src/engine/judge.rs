@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     combine::{self, CellKey, Contribution, Share},
     directory::{Directory, LOG_UNIT, Part, log_group, wants_templates},
+    selection::Class,
 };
 use crate::{
     detect::{Cell, HostId, TemplateTrack},
@@ -142,7 +143,7 @@ impl Directory {
         let mut counts: BTreeMap<(usize, usize, HostId), u64> = BTreeMap::new();
         for count in logs {
             for class in &count.classes {
-                let (service, panel) = self.classes[*class as usize];
+                let Class { service, panel, .. } = self.selector().classes()[*class as usize];
                 let bound = self.streams[count.stream.0 as usize]
                     .iter()
                     .find(|bound| bound.service == service)
@@ -156,7 +157,8 @@ impl Directory {
             }
         }
         let seconds = bucket.span().seconds_f64();
-        for (service, panel) in self.classes.clone() {
+        let selector = Arc::clone(self.selector());
+        for &Class { service, panel, .. } in selector.classes() {
             let entry = &mut self.services[service];
             let Selection::Logs(selection) = &entry.panels[panel].check.selection else {
                 continue;

@@ -13,9 +13,11 @@ mod directory;
 mod judge;
 mod refusal;
 mod roles;
+mod selection;
 mod service;
 
 pub use refusal::Refusal;
+pub use selection::{Selector, StreamClasses};
 
 use std::{collections::BTreeMap, sync::Arc};
 

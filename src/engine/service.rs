@@ -2,11 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::PANEL_DEPTH;
+use super::{
+    PANEL_DEPTH,
+    selection::{checks, matches_all},
+};
 use crate::{
     detect::{HostBook, HostId, Panel},
     event::{Labels, Timestamp},
-    plan::{Check, LabelMatcher, Plan, ServicePlan},
+    plan::{Check, Plan, ServicePlan},
 };
 
 /// What the core knows of one service.
@@ -46,17 +49,7 @@ pub(super) struct HostFacts {
 
 impl Service {
     pub(super) fn new(plan: &Plan, service: &ServicePlan) -> Self {
-        let mut names: Vec<&str> = service
-            .stages
-            .iter()
-            .flat_map(|stage| &stage.checks)
-            .map(|used| used.check.as_str())
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        let panels = names
-            .into_iter()
-            .filter_map(|name| plan.checks.get(name))
+        let panels = checks(plan, service)
             .map(|check| CheckPanel {
                 check: check.clone(),
                 panel: Panel::new(plan.resolution, PANEL_DEPTH),
@@ -68,15 +61,6 @@ impl Service {
             hosts: HostBook::default(),
             by_name: BTreeMap::new(),
             facts: Vec::new(),
-        }
-    }
-
-    /// Whether series and records with these labels belong to the service; `told` is what the
-    /// service label says.
-    pub(super) fn owns(&self, labels: &Labels, told: Option<&str>) -> bool {
-        match &self.plan.matchers {
-            Some(matchers) => matches_all(matchers, labels),
-            None => told == Some(self.plan.name.as_str()),
         }
     }
 
@@ -139,8 +123,4 @@ impl HostFacts {
             .max_by_key(|(_, last)| **last)
             .map(|(version, _)| &**version)
     }
-}
-
-pub(super) fn matches_all(matchers: &[LabelMatcher], labels: &Labels) -> bool {
-    matchers.iter().all(|matcher| matcher.matches(labels))
 }
