@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::{
     roles::Roles,
-    selection::{Selector, StreamClasses, Way, role, way},
+    selection::{Selector, Way, role, way},
     service::Service,
 };
 use crate::{
     detect::{GroupKey, HostId, Stat, View},
-    event::{Begin, Interval, Kind, Labels, LogRecord, METRIC_NAME, SeriesMeta, Timestamp, Unit},
+    event::{Begin, Interval, Kind, Labels, METRIC_NAME, SeriesMeta, Timestamp, Unit},
     gate::Gate,
     plan::{DetectorPlan, LogSelection, Plan, Selection, SeriesSelection},
     reduce::{self, Registration, SeriesId, StreamId},
@@ -26,8 +26,6 @@ pub(super) struct Directory {
     pub(super) series: Vec<Vec<Binding>>,
     /// By stream.
     pub(super) streams: Vec<Vec<StreamBinding>>,
-    /// By stream: the classes that its records may have.
-    stream_classes: Vec<StreamClasses>,
     /// End of the latest closed bucket.
     pub(super) watermark: Timestamp,
 }
@@ -100,7 +98,6 @@ impl Directory {
                 .collect(),
             series: Vec::new(),
             streams: Vec::new(),
-            stream_classes: Vec::new(),
             watermark: Timestamp::MIN,
             plan,
         }
@@ -286,33 +283,20 @@ impl Directory {
 }
 
 impl reduce::Directory for Directory {
-    fn series(&mut self, id: SeriesId, labels: &Labels, meta: SeriesMeta) -> Option<Registration> {
-        let kind = self.selector.series(labels, meta)?;
+    fn bind_series(
+        &mut self,
+        id: SeriesId,
+        labels: &Labels,
+        meta: SeriesMeta,
+        kind: Kind,
+    ) -> Option<Registration> {
         Some(self.bind_series(id, labels, meta, kind))
     }
 
-    fn stream_identity(&self, attributes: &Labels) -> Labels {
-        self.selector.stream_identity(attributes)
-    }
+    fn refuse_series(&mut self, _labels: &Labels, _meta: SeriesMeta, _kind: Kind) {}
 
-    fn stream(&mut self, id: StreamId, attributes: &Labels) -> bool {
-        let Some(classes) = self.selector.stream(attributes) else {
-            return false;
-        };
+    fn bind_stream(&mut self, id: StreamId, attributes: &Labels) {
         self.bind_stream(id, attributes);
-        let index = id.0 as usize;
-        if self.stream_classes.len() <= index {
-            self.stream_classes
-                .resize_with(index + 1, StreamClasses::default);
-        }
-        self.stream_classes[index] = classes;
-        true
-    }
-
-    fn classify(&mut self, stream: StreamId, record: &LogRecord, classes: &mut Vec<u32>) {
-        let candidates = &self.stream_classes[stream.0 as usize];
-        self.selector
-            .classify(candidates, record.severity, &record.body, classes);
     }
 }
 

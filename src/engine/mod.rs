@@ -17,17 +17,17 @@ mod selection;
 mod service;
 
 pub use refusal::Refusal;
-pub use selection::{Selector, StreamClasses};
+pub use selection::Selector;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use directory::Directory;
 
 use crate::{
-    event::{Batch, Begin, DeploymentEvent, Span, Timestamp},
+    event::{Batch, Begin, DeploymentEvent, Raw, Span, Timestamp},
     gate::{Gate, Verdict, VerdictState},
     plan::Plan,
-    reduce::{Reducer, ReducerCounters, ReducerLimits},
+    reduce::{Epoch, Reducer, ReducerCounters, ReducerLimits, Shards},
 };
 
 /// Everything that can happen to the core.
@@ -39,6 +39,8 @@ use crate::{
 pub enum Input<'a> {
     /// Samples and log records of one request or file chunk.
     Batch(&'a Batch),
+    /// The same, as pieces of the request's own bytes.
+    Raw(Raw<'a>),
     /// What a deployer tells.
     Deployment(DeploymentEvent),
     /// The clock has come this far: buckets whose end plus the lateness has passed are closed.
@@ -90,9 +92,14 @@ impl Engine {
             labels: plan.limits.labels,
             label_bytes: plan.limits.label_bytes,
         };
+        let directory = Directory::new(Arc::clone(&plan));
         Self {
-            reducer: Reducer::new(plan.resolution, limits),
-            directory: Directory::new(Arc::clone(&plan)),
+            reducer: Reducer::new(
+                plan.resolution,
+                limits,
+                Arc::<Selector>::clone(directory.selector()),
+            ),
+            directory,
             gates: BTreeMap::new(),
             watermark: Timestamp::MIN,
             counters: EngineCounters::default(),
@@ -103,7 +110,13 @@ impl Engine {
     /// Takes one input and appends what it causes to `outputs`.
     pub fn step(&mut self, input: Input<'_>, outputs: &mut Vec<Output>) {
         match input {
-            Input::Batch(batch) => self.reducer.ingest(batch, &mut self.directory),
+            Input::Batch(batch) => {
+                let selector = Arc::clone(self.directory.selector());
+                self.reducer.put(batch, &*selector);
+            }
+            Input::Raw(raw) => {
+                self.reducer.put_raw(raw);
+            }
             Input::Deployment(event) => self.deployment(event, outputs),
             Input::Tick(now) => self.tick(now, outputs),
         }
@@ -134,8 +147,29 @@ impl Engine {
         &self.counters
     }
 
+    /// The side of the reduce half that many threads may write to.
+    pub fn shards(&self) -> &Arc<Shards> {
+        self.reducer.shards()
+    }
+
+    /// What the plan selects; any number of threads may ask it.
+    pub fn selector(&self) -> &Arc<Selector> {
+        self.directory.selector()
+    }
+
+    /// Where a batch stands that comes before the next tick.
+    pub fn epoch(&self) -> Epoch {
+        self.reducer.epoch()
+    }
+
+    /// Where a batch stands that comes after a tick at `now`.
+    pub fn epoch_after(&self, now: Timestamp) -> Epoch {
+        let plan = &self.plan;
+        self.epoch().after(now, plan.lateness, plan.resolution)
+    }
+
     /// What the reduce half has counted.
-    pub fn reducer_counters(&self) -> &ReducerCounters {
+    pub fn reducer_counters(&self) -> ReducerCounters {
         self.reducer.counters()
     }
 
@@ -163,13 +197,14 @@ impl Engine {
     }
 
     fn tick(&mut self, now: Timestamp, outputs: &mut Vec<Output>) {
-        self.reducer.set_now(now);
+        let epoch = self.epoch_after(now);
+        self.reducer.advance(epoch, &mut self.directory);
         let watermark = now - self.plan.lateness;
         loop {
             if self.is_idle() {
                 self.reducer.skip_idle(watermark - self.plan.resolution);
             }
-            let Some(bucket) = self.reducer.close_next(watermark) else {
+            let Some(bucket) = self.reducer.close_next() else {
                 break;
             };
             self.counters.buckets += 1;

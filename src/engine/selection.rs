@@ -11,6 +11,7 @@ use crate::{
         Check, LabelMatcher, LabelRoles, LogSelection, Plan, Selection, SeriesSelection,
         ServicePlan,
     },
+    reduce::{Select, StreamClasses},
 };
 
 /// Answers what is selected, by whom and as what, from the plan alone: it never changes, so that
@@ -25,10 +26,6 @@ pub struct Selector {
     /// Names of the attributes that tell a log stream: the roles, and what any selector asks for.
     stream_labels: BTreeSet<String>,
 }
-
-/// The classes that records of a log stream may have, as far as its attributes tell.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StreamClasses(Arc<[u32]>);
 
 /// A service and what its stages look at.
 #[derive(Debug)]
@@ -96,62 +93,6 @@ impl Selector {
         }
     }
 
-    /// What a series is, if a check of a service that owns it selects it.
-    pub fn series(&self, labels: &Labels, meta: SeriesMeta) -> Option<Kind> {
-        let mut owners = self.owners(labels).peekable();
-        owners.peek()?;
-        let kind = self.kind(labels, meta);
-        owners
-            .flat_map(|owner| &self.owners[owner].checks)
-            .any(|check| way(&check.selection, labels, kind).is_some())
-            .then_some(kind)
-    }
-
-    /// The attributes of a log record that tell its stream. Records also carry what differs from
-    /// one to the next (trace ids, user ids): those would make every record a stream of its own.
-    #[must_use]
-    pub fn stream_identity(&self, attributes: &Labels) -> Labels {
-        attributes.retain(|name| self.stream_labels.contains(name))
-    }
-
-    /// The names of the attributes that tell a log stream.
-    pub fn stream_labels(&self) -> &BTreeSet<String> {
-        &self.stream_labels
-    }
-
-    /// The classes that records of a log stream may have; `None`: it belongs to no service.
-    pub fn stream(&self, attributes: &Labels) -> Option<StreamClasses> {
-        let owners: Vec<usize> = self.owners(attributes).collect();
-        if owners.is_empty() {
-            return None;
-        }
-        let candidates = (0u32..).zip(&self.classes).filter(|(_, class)| {
-            owners.contains(&class.service) && matches_all(&class.selection.attributes, attributes)
-        });
-        Some(StreamClasses(candidates.map(|(class, _)| class).collect()))
-    }
-
-    /// Adds the classes of a record to `classes`, ascending: those of its stream whose conditions
-    /// on the record itself it fulfils.
-    pub fn classify(
-        &self,
-        candidates: &StreamClasses,
-        record_severity: Severity,
-        body: &str,
-        classes: &mut Vec<u32>,
-    ) {
-        classes.extend(candidates.0.iter().copied().filter(|class| {
-            let selection = &self.classes[*class as usize].selection;
-            selection
-                .severity
-                .is_none_or(|lowest| lowest <= record_severity)
-                && selection
-                    .body
-                    .as_ref()
-                    .is_none_or(|pattern| pattern.0.is_match(body))
-        }));
-    }
-
     /// The services that own series and streams with these labels, ascending.
     pub(super) fn owners(&self, labels: &Labels) -> impl Iterator<Item = usize> {
         let told = role(labels, &self.plan.labels.service);
@@ -187,6 +128,50 @@ impl Selector {
             (None, Kind::Unknown) => Kind::Gauge,
             (Some(kind), _) | (None, kind) => kind,
         }
+    }
+}
+
+impl Select for Selector {
+    fn series(&self, labels: &Labels, meta: SeriesMeta) -> Option<Kind> {
+        let mut owners = self.owners(labels).peekable();
+        owners.peek()?;
+        let kind = self.kind(labels, meta);
+        owners
+            .flat_map(|owner| &self.owners[owner].checks)
+            .any(|check| way(&check.selection, labels, kind).is_some())
+            .then_some(kind)
+    }
+
+    fn stream_labels(&self) -> &BTreeSet<String> {
+        &self.stream_labels
+    }
+
+    fn stream(&self, attributes: &Labels) -> Option<StreamClasses> {
+        let owners: Vec<usize> = self.owners(attributes).collect();
+        if owners.is_empty() {
+            return None;
+        }
+        let candidates = (0u32..).zip(&self.classes).filter(|(_, class)| {
+            owners.contains(&class.service) && matches_all(&class.selection.attributes, attributes)
+        });
+        Some(StreamClasses(candidates.map(|(class, _)| class).collect()))
+    }
+
+    fn classify(
+        &self,
+        candidates: &StreamClasses,
+        severity: Severity,
+        body: &str,
+        classes: &mut Vec<u32>,
+    ) {
+        classes.extend(candidates.0.iter().copied().filter(|class| {
+            let selection = &self.classes[*class as usize].selection;
+            selection.severity.is_none_or(|lowest| lowest <= severity)
+                && selection
+                    .body
+                    .as_ref()
+                    .is_none_or(|pattern| pattern.0.is_match(body))
+        }));
     }
 }
 

@@ -132,6 +132,14 @@ impl KeyHash {
         Self { seed }
     }
 
+    /// Hashes with another seed that depends on this one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        Self {
+            seed: self.seed.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15,
+        }
+    }
+
     /// The hash of a key.
     pub fn key(self, key: [&[u8]; 3]) -> u64 {
         self.last(self.context(key[0], key[1]), key[2])

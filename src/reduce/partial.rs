@@ -161,6 +161,17 @@ impl Partial {
 }
 
 impl LossReason {
+    /// Whether the value itself is no measurement. Senders do nothing wrong with such: Prometheus sends
+    /// stale markers and NaN unasked.
+    pub const fn is_of_the_value(self) -> bool {
+        match self {
+            Self::NotFinite | Self::Stale => true,
+            Self::Late | Self::Future | Self::Duplicate | Self::OverLimit | Self::Incompatible => {
+                false
+            }
+        }
+    }
+
     /// The name that metrics and verdicts carry.
     pub const fn name(self) -> &'static str {
         match self {

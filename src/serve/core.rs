@@ -311,10 +311,10 @@ impl Worker {
             return Ok(Vec::new());
         }
         self.record(&Entry::Batch(body))?;
-        let before = self.engine.reducer_counters().clone();
+        let before = self.engine.reducer_counters();
         self.engine.step(Input::Batch(batch), &mut self.outputs);
         self.say();
-        Ok(dropped(&before, self.engine.reducer_counters()))
+        Ok(dropped(&before, &self.engine.reducer_counters()))
     }
 
     fn event(&mut self, event: DeploymentEvent) -> Result<Arc<Deployment>, EventError> {
@@ -357,7 +357,7 @@ impl Worker {
             watermark: self.engine.watermark(),
             open_gates: self.engine.open_gates(),
             engine: self.engine.counters().clone(),
-            reducer: self.engine.reducer_counters().clone(),
+            reducer: self.engine.reducer_counters(),
             journal_bytes: self.journal.as_ref().map(Writer::len_bytes),
             journal_errors: self.journal_errors,
         });
