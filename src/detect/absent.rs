@@ -95,9 +95,11 @@ impl Absent {
                     .filter_map(|(_, group)| group.track(host))
             };
             let is_here = if self.is_log {
-                tracks().any(|track| track.cell.is_some_and(|cell| 0.0 < cell.events))
+                tracks()
+                    .filter_map(|track| track.cell(view.bucket))
+                    .any(|cell| 0.0 < cell.events)
             } else {
-                tracks().any(|track| track.cell.is_some())
+                tracks().any(|track| track.cell(view.bucket).is_some())
             };
             if is_here {
                 Some(view.bucket.end)

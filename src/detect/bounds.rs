@@ -127,7 +127,7 @@ impl Bounds {
         let mut closest: Option<(Reading, usize, HostId)> = None;
         for (index, group) in view.panel.groups() {
             for &host in view.one_box {
-                let Some(cell) = group.track(host).and_then(|track| track.cell) else {
+                let Some(cell) = group.track(host).and_then(|track| track.cell(view.bucket)) else {
                     continue;
                 };
                 let Some(reading) = self.reading(&cell) else {

@@ -32,5 +32,5 @@ mod wording;
 pub use coverage::{Coverage, Covered};
 pub use detector::Detector;
 pub use finding::{Basis, CheckState, Evidence, Finding, NoDataCause};
-pub use panel::{Cell, Group, GroupKey, Panel, Stat, TemplateTrack, Track};
+pub use panel::{Cell, Group, GroupKey, Panel, Place, Stat, TemplateTrack, Track};
 pub use view::{Host, HostBook, HostId, Setup, View};

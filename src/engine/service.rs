@@ -2,14 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{
-    PANEL_DEPTH,
-    selection::{checks, matches_all},
-};
+use super::selection::{checks, matches_all};
 use crate::{
     detect::{HostBook, HostId, Panel},
-    event::{Labels, Timestamp},
-    plan::{Check, Plan, ServicePlan},
+    event::{Labels, Span, Timestamp},
+    plan::{Check, DetectorPlan, Plan, Selection, ServicePlan},
 };
 
 /// What the core knows of one service.
@@ -47,12 +44,15 @@ pub(super) struct HostFacts {
     pub(super) last_data: Option<Timestamp>,
 }
 
+/// How many buckets of the past a check sees: 6 hours at the default resolution.
+const PANEL_DEPTH: usize = 2_160;
+
 impl Service {
     pub(super) fn new(plan: &Plan, service: &ServicePlan) -> Self {
         let panels = checks(plan, service)
             .map(|check| CheckPanel {
                 check: check.clone(),
-                panel: Panel::new(plan.resolution, PANEL_DEPTH),
+                panel: Panel::new(plan.resolution, depth(check, plan.resolution)),
             })
             .collect();
         Self {
@@ -122,5 +122,24 @@ impl HostFacts {
             .iter()
             .max_by_key(|(_, last)| **last)
             .map(|(version, _)| &**version)
+    }
+}
+
+/// How many buckets of the past the detector of a check reads. Each costs 4 bytes for each metric
+/// and host, and as many again where the check divides.
+fn depth(check: &Check, resolution: Span) -> usize {
+    match (&check.detector, &check.selection) {
+        // They look at the bucket that has just closed, and remember themselves what came before.
+        (DetectorPlan::Bounds { .. } | DetectorPlan::NewTemplate, _)
+        | (DetectorPlan::Absent { .. }, Selection::Series(_)) => 0,
+        // When its records came last is told by their counts alone: a count of zero is data.
+        (DetectorPlan::Absent { .. }, Selection::Logs(_))
+        // The past up to the deployment is what they judge by.
+        | (
+            DetectorPlan::Sigma { .. } | DetectorPlan::Compare { .. } | DetectorPlan::Load { .. },
+            _,
+        ) => PANEL_DEPTH,
+        // Also a window that is longer than the usual past must be seen as a whole.
+        (DetectorPlan::Derivative { over, .. }, _) => PANEL_DEPTH.max(over.div_ceil(resolution)),
     }
 }

@@ -151,7 +151,7 @@ impl Metric {
             .any(|host| {
                 group
                     .track(*host)
-                    .and_then(|track| track.cell)
+                    .and_then(|track| track.cell(reader.view.bucket))
                     .is_some_and(|cell| cell.exposure.is_some())
             });
         let is_events = terms.is_log || (group.kind == Kind::Counter && !self.class.is_share());
@@ -163,7 +163,7 @@ impl Metric {
         }
         let mut values = pasts.values();
         values.extend(reader.view.fleet.iter().filter_map(|host| {
-            let cell = group.track(*host)?.cell?;
+            let cell = group.track(*host)?.cell(reader.view.bucket)?;
             Some(per_exposure(cell.value, cell.exposure.unwrap_or(1.0)))
         }));
         let working = Working::choose(&self.class, &mut values, has_exposure);

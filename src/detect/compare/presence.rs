@@ -92,7 +92,7 @@ impl Presence {
             .filter(|(_, track)| track.has_data())
             .collect();
         for (host, track) in &fleet {
-            if track.cell.is_some() {
+            if track.cell(reader.view.bucket).is_some() {
                 self.count(*host);
             }
         }
