@@ -8,9 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Detector, HostId, Setup, absent, bounds, compare, derivative, load, new_template, sigma,
-};
+use super::{Detector, HostId, absent, bounds, compare, derivative, load, new_template, sigma};
 
 /// What one detector has learned and latched.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -76,18 +74,13 @@ impl Detector {
         })
     }
 
-    /// Makes the detector that the check asks for, as it was when it was saved.
+    /// Fills what was saved into a detector that is new. After an error it is not to be used.
     ///
     /// # Errors
     /// The state is not one of this kind of check, contradicts itself, or refers to metrics or hosts
     /// beyond `extent`.
-    pub fn restore(
-        setup: &Setup<'_>,
-        state: DetectorState,
-        extent: Extent,
-    ) -> Result<Self, Unsound> {
-        let mut detector = Self::new(setup);
-        match (&mut detector, state.0) {
+    pub fn restore(&mut self, state: DetectorState, extent: Extent) -> Result<(), Unsound> {
+        match (self, state.0) {
             (Self::Bounds(detector), Learned::Bounds(state)) => detector.restore(state, extent),
             (Self::Derivative(detector), Learned::Derivative(state)) => {
                 detector.restore(state, extent)
@@ -109,8 +102,7 @@ impl Detector {
                 | Self::Load(_),
                 _,
             ) => Err(Unsound::OtherKind),
-        }?;
-        Ok(detector)
+        }
     }
 }
 

@@ -13,9 +13,11 @@ mod directory;
 mod judge;
 mod refusal;
 mod roles;
+mod saved;
 mod service;
 
 pub use refusal::Refusal;
+pub use saved::GatesError;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     detect::{
         Basis, CheckState, Extent, Group, HostId, Unsound,
-        state::{counted, possible},
+        state::counted,
         stats::{mean, median},
     },
     event::Timestamp,
@@ -168,14 +168,7 @@ impl OwnPastTest {
         extent.hosts(self.fleet.iter().map(|member| &member.host))?;
         counted("number of buckets", self.stakes.judged as u64)?;
         self.plain.check()?;
-        let Some(twin) = &self.twin else {
-            return Ok(());
-        };
-        possible(
-            "number of windows",
-            self.plain.own.windows.len() <= twin.own.windows.len(),
-        )?;
-        twin.check()
+        self.twin.iter().try_for_each(Company::check)
     }
 
     /// What it says now.
