@@ -23,6 +23,7 @@ mod new_template;
 mod panel;
 mod robust;
 mod sigma;
+mod state;
 mod stats;
 #[cfg(test)]
 mod test_support;
@@ -33,4 +34,5 @@ pub use coverage::{Coverage, Covered};
 pub use detector::Detector;
 pub use finding::{Basis, CheckState, Evidence, Finding, NoDataCause};
 pub use panel::{Cell, Group, GroupKey, Panel, Place, Stat, TemplateTrack, Track};
+pub use state::{DetectorState, Extent, Unsound};
 pub use view::{Host, HostBook, HostId, Setup, View};

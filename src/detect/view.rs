@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{NoDataCause, Panel};
 use crate::{
     event::{Interval, Span, Timestamp},
@@ -10,7 +12,7 @@ use crate::{
 
 /// A host of a service in one run. Ids follow the order of arrival: nothing a person sees may
 /// depend on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct HostId(pub u32);
 
 /// The hosts of a service and their signs of life.

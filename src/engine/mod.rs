@@ -14,11 +14,13 @@ mod directory;
 mod judge;
 mod refusal;
 mod roles;
+mod saved;
 mod selection;
 mod service;
 
 pub use directory::Directory;
 pub use refusal::Refusal;
+pub use saved::GatesError;
 pub use selection::{Selector, StreamClasses};
 
 use std::{collections::BTreeMap, sync::Arc};
