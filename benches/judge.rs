@@ -170,6 +170,8 @@ struct World {
     closed: ClosedBucket,
     metrics_of: Vec<usize>,
     bound_in: Duration,
+    /// Bytes in use before the first series was bound, and by what is not the directory's.
+    bytes_of_others: usize,
 }
 
 impl World {
@@ -179,6 +181,7 @@ impl World {
         let mut metrics_of = Vec::with_capacity(hosts * metrics * parts);
         let mut bound_in = Duration::ZERO;
         let mut series = Vec::with_capacity(hosts * metrics * parts);
+        let bytes_of_others = ALLOCATED.current_usage();
         for metric in 0..metrics {
             for host in 0..hosts {
                 for part in 0..parts {
@@ -206,6 +209,7 @@ impl World {
             },
             metrics_of,
             bound_in,
+            bytes_of_others,
         }
     }
 
@@ -295,13 +299,13 @@ fn memory_all(series: usize) {
         ("load on *", "{metric: '*', load: {of: onebox}}"),
         ("compare on *", "{metric: '*', compare: {}}"),
     ] {
-        let before = ALLOCATED.current_usage();
         let mut world = World::new(plan(check), hosts, 100, 1);
-        let of_bench = world.closed.series.capacity() * size_of::<SeriesPartial>()
-            + world.metrics_of.capacity() * size_of::<usize>();
-        let each = |bytes: usize| (bytes - before - of_bench) as f64 / (hosts * 100) as f64;
+        let each = |world: &World| {
+            let bytes = ALLOCATED.current_usage() - world.bytes_of_others;
+            bytes as f64 / world.closed.series.len() as f64
+        };
         let mut noise = Noise(7);
-        print!("{what:<14}");
+        print!("{what:<44}");
         let mut number = 0;
         for until in [10, 2_160] {
             while number < until {
@@ -309,10 +313,7 @@ fn memory_all(series: usize) {
                 world.spread();
                 number += 1;
             }
-            print!(
-                "  after {until} buckets: {:.0} B",
-                each(ALLOCATED.current_usage())
-            );
+            print!("  after {until} buckets: {:.0} B", each(&world));
         }
         println!();
     }
@@ -452,7 +453,7 @@ checks:
   present:    {metric: '*', absent: 5m}
   load:       {metric: requests_001_total, load: {of: a-everything}}
   ratio:      {metric: requests_001_total, per: requests_003_total, bounds: {max: 10}}
-  errors:     {logs: {severity: ERROR}, bounds: {max: 60/min}}
+  errors:     {logs: {severity: ERROR}, bounds: {max: 60/m}}
   more:       {logs: {severity: ERROR}, compare: {}}
   silent:     {logs: {}, absent: 5m}
   new:        {logs: {new: true}}

@@ -1,18 +1,19 @@
 //! The recent past of everything that a check looks at, bucket by bucket.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use super::HostId;
+use serde::{Deserialize, Serialize};
+
+use super::{Cell, HostId, Track, Unsound, track::Feeders};
 use crate::{
     event::{Interval, Kind, Labels, Severity, Span, Timestamp, Unit},
     reduce::LossReason,
 };
 
 /// Which number of a metric a group holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub enum Stat {
     /// The value itself: mean of a gauge, rate of a counter, rate of log records.
     #[default]
@@ -22,7 +23,7 @@ pub enum Stat {
 }
 
 /// What makes two series of different hosts comparable: equal labels but for the roles.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GroupKey {
     /// Metric name and labels without host, service, region and version.
     pub labels: Labels,
@@ -31,20 +32,25 @@ pub struct GroupKey {
 }
 
 /// What a check sees of its service.
-#[derive(Clone, Debug)]
+///
+/// What comes from the plan is not saved with it, and is to be told again by [`Panel::settle`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Panel {
+    #[serde(skip)]
     resolution: Span,
+    #[serde(skip)]
     depth: usize,
     /// Grown, never reordered: bindings and detectors refer to groups by index.
     groups: Vec<Group>,
     /// Every index of `groups` once.
+    #[serde(skip)]
     by_key: BTreeMap<GroupKey, usize>,
     /// Message templates of the selected log records, by text.
     pub templates: BTreeMap<Arc<str>, TemplateTrack>,
 }
 
 /// One metric over all hosts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Group {
     /// What it is.
     pub key: GroupKey,
@@ -55,72 +61,19 @@ pub struct Group {
     /// Grown, never reordered: bindings refer to tracks by index. One for each host.
     tracks: Vec<Track>,
     /// Every index of `tracks` once, ascending by host.
+    #[serde(skip)]
     order: Vec<u32>,
 }
 
-/// Where a series feeds a panel: a track of a group.
+/// Where a series feeds a panel: a track of a group. It is good only for the panel that gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     group: u32,
     slot: u32,
 }
 
-/// One metric of one host: the latest bucket, and as much of the past as the panel remembers.
-#[derive(Clone, Debug)]
-pub struct Track {
-    /// Start of the first bucket with data.
-    pub first_seen: Timestamp,
-    /// End of the latest bucket with data.
-    pub last_seen: Timestamp,
-    /// How many buckets had data.
-    pub covered: u64,
-    /// Longest stretch between two buckets with data, from end to start.
-    pub gap_longest: Span,
-    /// The latest loss and the end of the bucket that told it.
-    pub loss: Option<(LossReason, Timestamp)>,
-    /// The latest bucket with data, which ended at `last_seen`.
-    latest: Cell,
-    /// Of panels that remember the past.
-    past: Option<Box<Past>>,
-    host: HostId,
-    feeders: Feeders,
-}
-
-/// How many series feed a track.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Feeders {
-    #[default]
-    None,
-    One,
-    Many,
-}
-
-/// The values of consecutive buckets, the newest last.
-#[derive(Clone, Debug)]
-struct Past {
-    values: VecDeque<f32>,
-    /// As long as `values`, or empty where the metric has no exposure.
-    exposures: VecDeque<f32>,
-}
-
-/// One bucket of one metric of one host.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Cell {
-    /// Mean of a gauge, rate per second of a counter or of log records, a quantile. With an
-    /// exposure: the rate of the numerator.
-    pub value: f64,
-    /// Lowest sample in the bucket.
-    pub min: f64,
-    /// Highest sample in the bucket.
-    pub max: f64,
-    /// How many events: the increase of a counter, the number of log records; 0 for gauges.
-    pub events: f64,
-    /// Rate per second of what the value is divided by (`per`); `None`: nothing.
-    pub exposure: Option<f64>,
-}
-
 /// A message template that the check selects.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TemplateTrack {
     /// Start of the first bucket that had it, on any host.
     pub first_seen: Timestamp,
@@ -132,9 +85,6 @@ pub struct TemplateTrack {
     pub now: Vec<(HostId, u64)>,
 }
 
-/// The past of a track that remembers none.
-static NO_PAST: Past = Past::EMPTY;
-
 impl Panel {
     /// An empty panel that remembers `depth` buckets of the given width; 0: of each track only what
     /// its latest bucket held.
@@ -145,6 +95,31 @@ impl Panel {
             groups: Vec::new(),
             by_key: BTreeMap::new(),
             templates: BTreeMap::new(),
+        }
+    }
+
+    /// Completes a panel that was saved: its width and depth come from the plan, `hosts` says how
+    /// many hosts there are.
+    ///
+    /// # Errors
+    /// What was saved contradicts itself, or refers to hosts that do not exist. Then it is not to be
+    /// used.
+    pub fn settle(&mut self, resolution: Span, depth: usize, hosts: usize) -> Result<(), Unsound> {
+        (self.resolution, self.depth) = (resolution, depth);
+        self.by_key.clear();
+        for (index, group) in self.groups.iter_mut().enumerate() {
+            if self.by_key.insert(group.key.clone(), index).is_some() {
+                return Err(Unsound::Impossible {
+                    what: "two groups of one metric",
+                });
+            }
+            group.settle(depth, hosts)?;
+        }
+        let noted = self.templates.values().flat_map(|template| &template.now);
+        let mut noted = noted.map(|(host, _)| host.0 as usize);
+        match noted.find(|index| hosts <= *index) {
+            Some(index) => Err(Unsound::Host { index }),
+            None => Ok(()),
         }
     }
 
@@ -273,6 +248,26 @@ impl Group {
         Some(&self.tracks[slot as usize]).filter(|track| track.is_known())
     }
 
+    fn settle(&mut self, depth: usize, hosts: usize) -> Result<(), Unsound> {
+        let mut order: Vec<(HostId, u32)> = Vec::with_capacity(self.tracks.len());
+        for (track, slot) in self.tracks.iter_mut().zip(0..) {
+            let index = track.host.0 as usize;
+            if hosts <= index {
+                return Err(Unsound::Host { index });
+            }
+            track.settle(depth)?;
+            order.push((track.host, slot));
+        }
+        order.sort_unstable();
+        if order.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            return Err(Unsound::Impossible {
+                what: "two tracks of one host",
+            });
+        }
+        self.order = order.into_iter().map(|(_, slot)| slot).collect();
+        Ok(())
+    }
+
     /// The slot of a host, or its place in `order`.
     fn find(&self, host: HostId) -> Result<u32, usize> {
         let host_of = |slot: u32| self.tracks[slot as usize].host;
@@ -308,142 +303,6 @@ fn reserve_for_one<T>(items: &mut Vec<T>) {
     if items.len() == items.capacity() {
         items.reserve_exact((items.len() / 8).max(1));
     }
-}
-
-impl Track {
-    fn new(host: HostId) -> Self {
-        Self {
-            first_seen: Timestamp::MIN,
-            last_seen: Timestamp::MIN,
-            covered: 0,
-            gap_longest: Span::ZERO,
-            loss: None,
-            latest: Cell::default(),
-            past: None,
-            host,
-            feeders: Feeders::None,
-        }
-    }
-
-    fn record(&mut self, resolution: Span, depth: usize, bucket: Interval, cell: Cell) -> bool {
-        let before = self.has_data().then_some(self.latest.value as f32);
-        let mut missing = 0;
-        if self.covered == 0 {
-            self.first_seen = bucket.start;
-        } else if bucket.start != self.last_seen {
-            let gap = bucket.start - self.last_seen;
-            self.gap_longest = self.gap_longest.max(gap);
-            missing = usize::try_from(gap.nanos().div_euclid(resolution.nanos())).unwrap_or(0);
-        }
-        if 0 < depth {
-            let past = self
-                .past
-                .get_or_insert_with(|| Box::new(Past::EMPTY.clone()));
-            for _ in 0..missing.min(depth) {
-                past.push(depth, f32::NAN, cell.exposure.map(|_| f32::NAN));
-            }
-            let exposure = cell.exposure.map(|exposure| exposure as f32);
-            past.push(depth, cell.value as f32, exposure);
-        }
-        self.last_seen = bucket.end;
-        self.covered += 1;
-        self.latest = cell;
-        cell.events > 0.0
-            || cell.exposure.is_some_and(|exposure| exposure > 0.0)
-            || cell.min < cell.max
-            || before.is_some_and(|before| before.is_finite() && before != cell.value as f32)
-    }
-
-    /// Whether it ever had a usable value.
-    pub fn has_data(&self) -> bool {
-        self.covered > 0
-    }
-
-    /// What the bucket held; `None` if it had no data, or is not the latest that had.
-    pub fn cell(&self, bucket: Interval) -> Option<Cell> {
-        (self.has_data() && self.last_seen == bucket.end).then_some(self.latest)
-    }
-
-    fn is_known(&self) -> bool {
-        self.has_data() || self.loss.is_some()
-    }
-
-    /// The values of the buckets in `[from, to)`, oldest first, one for each bucket that is still
-    /// remembered; NaN where there was no data. Buckets after the newest are not listed.
-    pub fn values(
-        &self,
-        resolution: Span,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> impl ExactSizeIterator<Item = f32> + DoubleEndedIterator {
-        let range = self.range(resolution, from, to);
-        self.past().values.range(range).copied()
-    }
-
-    /// Like [`Track::values`], each with its exposure; 1 where the metric has none.
-    pub fn weighted(
-        &self,
-        resolution: Span,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> impl ExactSizeIterator<Item = (f32, f32)> {
-        let past = self.past();
-        self.range(resolution, from, to).map(|index| {
-            (
-                past.values[index],
-                past.exposures.get(index).copied().unwrap_or(1.0),
-            )
-        })
-    }
-
-    fn past(&self) -> &Past {
-        self.past.as_deref().unwrap_or(&NO_PAST)
-    }
-
-    fn range(&self, resolution: Span, from: Timestamp, to: Timestamp) -> std::ops::Range<usize> {
-        let len = self.past().values.len();
-        let width = resolution.nanos();
-        // The newest value is of the bucket before this one.
-        let next = self.last_seen.nanos().div_euclid(width);
-        let oldest = next.saturating_sub(len as i64);
-        let index = |at: Timestamp, round_up: bool| {
-            let number = at.nanos().div_euclid(width)
-                + i64::from(round_up && at.nanos().rem_euclid(width) != 0);
-            usize::try_from(number.saturating_sub(oldest))
-                .unwrap_or(0)
-                .min(len)
-        };
-        // A bucket belongs to [from, to) when it lies in it as a whole.
-        let (start, end) = (index(from, true), index(to, false));
-        start.min(end)..end
-    }
-}
-
-impl Past {
-    const EMPTY: Self = Self {
-        values: VecDeque::new(),
-        exposures: VecDeque::new(),
-    };
-
-    fn push(&mut self, depth: usize, value: f32, exposure: Option<f32>) {
-        if depth <= self.values.len() {
-            self.values.pop_front();
-            self.exposures.pop_front();
-        }
-        push(&mut self.values, depth, value);
-        if let Some(exposure) = exposure {
-            push(&mut self.exposures, depth, exposure);
-        }
-    }
-}
-
-/// Appends, and grows by half, never beyond the depth.
-fn push(values: &mut VecDeque<f32>, depth: usize, value: f32) {
-    let len = values.len();
-    if len == values.capacity() {
-        values.reserve_exact((len / 2).max(8).min(depth.saturating_sub(len)).max(1));
-    }
-    values.push_back(value);
 }
 
 #[cfg(test)]

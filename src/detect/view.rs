@@ -16,7 +16,7 @@ use crate::{
 pub struct HostId(pub u32);
 
 /// The hosts of a service and their signs of life.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct HostBook {
     hosts: Vec<Host>,
     log_gap_usual: Span,
@@ -26,7 +26,7 @@ pub struct HostBook {
 const LOG_PATIENCE_MIN: Span = Span::from_minutes(2);
 
 /// One host and its signs of life.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Host {
     /// Its name; empty for series without a host label.
     pub name: Arc<str>,

@@ -1,6 +1,9 @@
 //! Where the partials of each series go: flat tables, looked up by the number of the series.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 
 use super::service::Service;
 use crate::{
@@ -14,8 +17,8 @@ use crate::{
 pub(super) struct Bindings {
     pub(super) routes: Routes,
     pub(super) sources: Vec<Source>,
-    /// Every index of `sources` once.
-    by_origin: BTreeMap<Origin, u32>,
+    /// By service and host: indices of `sources`, one for each version. Looked up, never walked.
+    by_host: HashMap<(usize, HostId), Vec<u32>, FixedState>,
     pub(super) distributions: Vec<Distribution>,
 }
 
@@ -67,7 +70,7 @@ pub(super) struct Distribution {
 }
 
 /// A host of a service, with the version that its labels tell.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug)]
 pub(super) struct Origin {
     pub(super) service: usize,
     pub(super) host: HostId,
@@ -85,18 +88,27 @@ pub(super) struct Source {
 }
 
 impl Bindings {
-    /// The source of an origin, which is added if it is new.
-    pub(super) fn source(&mut self, origin: Origin) -> u32 {
-        if let Some(index) = self.by_origin.get(&origin) {
+    /// The source of a host with a version, which is added if it is new.
+    pub(super) fn source(&mut self, service: usize, host: HostId, version: Option<&str>) -> u32 {
+        let known = self.by_host.entry((service, host)).or_default();
+        let is_it = |index: &&u32| {
+            let origin = &self.sources[**index as usize].origin;
+            origin.version.as_deref() == version
+        };
+        if let Some(index) = known.iter().find(is_it) {
             return *index;
         }
         let index = index_of(self.sources.len());
+        known.push(index);
         self.sources.push(Source {
-            origin: origin.clone(),
+            origin: Origin {
+                service,
+                host,
+                version: version.map(Arc::from),
+            },
             heard: Timestamp::MIN,
             moved: Timestamp::MIN,
         });
-        self.by_origin.insert(origin, index);
         index
     }
 

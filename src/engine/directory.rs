@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    binding::{Bindings, Distribution, Feed, Origin, Part},
+    binding::{Bindings, Distribution, Feed, Part},
     combine::Contribution,
     roles::Roles,
     selection::{Selector, StreamClasses, Way, role, way},
@@ -47,19 +47,6 @@ pub(super) struct StreamBinding {
     pub(super) host: HostId,
     pub(super) version: Option<Arc<str>>,
 }
-
-/// Labels that tell hosts apart whatever the configuration takes for the host: left in the identity
-/// of a series, each host would have metrics of its own, and nothing could be compared.
-const PLACE_LABELS: [&str; 8] = [
-    "container.id",
-    "host",
-    "host.id",
-    "host.name",
-    "instance",
-    "k8s.pod.uid",
-    "pod",
-    "service.instance.id",
-];
 
 /// The quantiles of a distribution when the check does not name one, in tenths of a percent.
 const QUANTILES: [u16; 3] = [500, 900, 990];
@@ -189,24 +176,6 @@ impl Directory {
         })
     }
 
-    /// Labels that make series of different hosts comparable: all but the roles, and but those that
-    /// tell the stages of the service apart: a one-box that is marked as such is still compared.
-    fn identity(&self, service: usize, labels: &Labels) -> Labels {
-        let roles = &self.plan.labels;
-        let stages = &self.services[service].plan.stages;
-        labels.retain(|name| {
-            let is_place = PLACE_LABELS.contains(&name);
-            let is_role = [&roles.host, &roles.service, &roles.region, &roles.version]
-                .into_iter()
-                .any(|names| names.iter().any(|role| role == name));
-            let tells_stage = name != METRIC_NAME
-                && stages
-                    .iter()
-                    .any(|stage| stage.matchers.iter().any(|matcher| matcher.label == name));
-            !is_place && !is_role && !tells_stage
-        })
-    }
-
     /// Finds what the series feeds in one service; gives its host, if it feeds anything.
     fn bind(
         &mut self,
@@ -216,9 +185,9 @@ impl Directory {
         kind: Kind,
         feeds: &mut Vec<Feed>,
     ) -> Option<HostId> {
-        let identity = self.identity(service, labels);
         let roles = &self.plan.labels;
         let entry = &mut self.services[service];
+        let identity = entry.identity(labels);
         let mut bound: Option<(HostId, u32)> = None;
         for panel in 0..entry.panels.len() {
             let Selection::Series(selection) = &entry.panels[panel].check.selection else {
@@ -232,11 +201,8 @@ impl Directory {
             let (host, source) = *bound.get_or_insert_with(|| {
                 let host = entry.host(role(labels, &roles.host).unwrap_or(""), self.watermark);
                 entry.learn(host, labels, role(labels, &roles.region));
-                let source = self.bindings.source(Origin {
-                    service,
-                    host,
-                    version: role(labels, &roles.version).map(Arc::from),
-                });
+                let version = role(labels, &roles.version);
+                let source = self.bindings.source(service, host, version);
                 (host, source)
             });
             let target = &mut entry.panels[panel].panel;

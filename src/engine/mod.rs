@@ -17,11 +17,13 @@ mod roles;
 mod saved;
 mod selection;
 mod service;
+mod snapshot;
 
 pub use directory::Directory;
 pub use refusal::Refusal;
 pub use saved::GatesError;
 pub use selection::{Selector, StreamClasses};
+pub use snapshot::DirectoryState;
 
 use std::{collections::BTreeMap, sync::Arc};
 
