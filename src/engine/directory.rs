@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::{
+    binding::{Bindings, Distribution, Feed, Part},
+    combine::Contribution,
     roles::Roles,
     selection::{Selector, Way, role, way},
     service::Service,
@@ -15,52 +17,25 @@ use crate::{
     reduce::{self, Registration, SeriesId, StreamId},
 };
 
-/// The services of the plan, and where each series and stream belongs.
+/// The judge half of the core: the services of the plan with what is remembered of them, and where
+/// each series and stream belongs.
+///
+/// Partials of closed buckets go in, with the numbers under which their series were bound; gates are
+/// shown what became of them.
 #[derive(Debug)]
-pub(super) struct Directory {
+pub struct Directory {
     plan: Arc<Plan>,
     selector: Arc<Selector>,
     /// In the order of their names.
     pub(super) services: Vec<Service>,
-    /// By series; empty for series that no check selects.
-    pub(super) series: Vec<Vec<Binding>>,
+    /// Where each series belongs.
+    pub(super) bindings: Bindings,
+    /// Memory that spreading a bucket uses.
+    pub(super) scratch: Vec<Contribution>,
     /// By stream.
     pub(super) streams: Vec<Vec<StreamBinding>>,
     /// End of the latest closed bucket.
     pub(super) watermark: Timestamp,
-}
-
-/// Where a series belongs in one service.
-#[derive(Debug)]
-pub(super) struct Binding {
-    pub(super) service: usize,
-    pub(super) host: HostId,
-    pub(super) version: Option<Arc<str>>,
-    pub(super) targets: Vec<Target>,
-}
-
-/// A group of a panel that a series feeds.
-#[derive(Debug)]
-pub(super) struct Target {
-    pub(super) panel: usize,
-    pub(super) part: Part,
-}
-
-/// How a series feeds a group.
-#[derive(Debug)]
-pub(super) enum Part {
-    /// It is the value.
-    Value { group: usize },
-    /// It is added to what is divided by the exposure.
-    Numerator { group: usize },
-    /// It is added to the exposure.
-    Exposure { group: usize },
-    /// It is a distribution, or the bucket of a classic one with the upper bound `le`; each group
-    /// holds a quantile.
-    Quantiles {
-        groups: Vec<(f64, usize)>,
-        le: Option<f64>,
-    },
 }
 
 /// Where a log stream belongs in one service.
@@ -71,24 +46,12 @@ pub(super) struct StreamBinding {
     pub(super) version: Option<Arc<str>>,
 }
 
-/// Labels that tell hosts apart whatever the configuration takes for the host: left in the identity
-/// of a series, each host would have metrics of its own, and nothing could be compared.
-const PLACE_LABELS: [&str; 8] = [
-    "container.id",
-    "host",
-    "host.id",
-    "host.name",
-    "instance",
-    "k8s.pod.uid",
-    "pod",
-    "service.instance.id",
-];
-
 /// The quantiles of a distribution when the check does not name one, in tenths of a percent.
 const QUANTILES: [u16; 3] = [500, 900, 990];
 
 impl Directory {
-    pub(super) fn new(plan: Arc<Plan>) -> Self {
+    /// Knows the plan, and nothing else yet.
+    pub fn new(plan: Arc<Plan>) -> Self {
         Self {
             selector: Arc::new(Selector::new(Arc::clone(&plan))),
             services: plan
@@ -96,7 +59,8 @@ impl Directory {
                 .values()
                 .map(|service| Service::new(&plan, service))
                 .collect(),
-            series: Vec::new(),
+            bindings: Bindings::default(),
+            scratch: Vec::new(),
             streams: Vec::new(),
             watermark: Timestamp::MIN,
             plan,
@@ -104,13 +68,13 @@ impl Directory {
     }
 
     /// The part of it that never changes.
-    pub(super) fn selector(&self) -> &Arc<Selector> {
+    pub fn selector(&self) -> &Arc<Selector> {
         &self.selector
     }
 
     /// Binds a series that [`Selector::series`] selects, as the kind that it gave: from now on its
     /// partials feed panels.
-    pub(super) fn bind_series(
+    pub fn bind_series(
         &mut self,
         id: SeriesId,
         labels: &Labels,
@@ -118,21 +82,18 @@ impl Directory {
         kind: Kind,
     ) -> Registration {
         let selector = Arc::clone(&self.selector);
-        let bindings: Vec<Binding> = selector
-            .owners(labels)
-            .filter_map(|service| self.bind(service, labels, meta, kind))
-            .collect();
-        let host_known_since = bindings
-            .iter()
-            .filter_map(|bound| {
-                self.services[bound.service].facts[bound.host.0 as usize].first_data
-            })
-            .min();
-        let index = id.0 as usize;
-        if self.series.len() <= index {
-            self.series.resize_with(index + 1, Vec::new);
+        let mut feeds = Vec::new();
+        let mut host_known_since: Option<Timestamp> = None;
+        for service in selector.owners(labels) {
+            if let Some(host) = self.bind(service, labels, meta, kind, &mut feeds) {
+                let first_data = self.services[service].facts[host.0 as usize].first_data;
+                host_known_since = match (host_known_since, first_data) {
+                    (Some(known), Some(other)) => Some(known.min(other)),
+                    (known, other) => known.or(other),
+                };
+            }
         }
-        self.series[index] = bindings;
+        self.bindings.routes.bind(id, feeds);
         Registration {
             kind,
             host_known_since,
@@ -140,7 +101,7 @@ impl Directory {
     }
 
     /// Binds a log stream that belongs to a service: from now on its records feed panels.
-    pub(super) fn bind_stream(&mut self, id: StreamId, attributes: &Labels) {
+    pub fn bind_stream(&mut self, id: StreamId, attributes: &Labels) {
         let roles = &self.plan.labels;
         let region = role(attributes, &roles.region);
         let host_name = role(attributes, &roles.host).unwrap_or("");
@@ -164,7 +125,7 @@ impl Directory {
     }
 
     /// Registers the hosts that a deployment names, so that their silence is seen.
-    pub(super) fn expect_hosts(&mut self, begin: &Begin) {
+    pub fn expect_hosts(&mut self, begin: &Begin) {
         let now = self.watermark;
         if let Some(service) = self
             .services
@@ -178,7 +139,7 @@ impl Directory {
     }
 
     /// Shows the bucket that has just closed to a gate. Says whether its verdict changed.
-    pub(super) fn judge(&self, gate: &mut Gate, bucket: Interval) -> bool {
+    pub fn judge(&self, gate: &mut Gate, bucket: Interval) -> bool {
         let service = self
             .services
             .iter()
@@ -212,73 +173,67 @@ impl Directory {
         })
     }
 
-    /// Labels that make series of different hosts comparable: all but the roles, and but those that
-    /// tell the stages of the service apart: a one-box that is marked as such is still compared.
-    fn identity(&self, service: usize, labels: &Labels) -> Labels {
-        let roles = &self.plan.labels;
-        let stages = &self.services[service].plan.stages;
-        labels.retain(|name| {
-            let is_place = PLACE_LABELS.contains(&name);
-            let is_role = [&roles.host, &roles.service, &roles.region, &roles.version]
-                .into_iter()
-                .any(|names| names.iter().any(|role| role == name));
-            let tells_stage = name != METRIC_NAME
-                && stages
-                    .iter()
-                    .any(|stage| stage.matchers.iter().any(|matcher| matcher.label == name));
-            !is_place && !is_role && !tells_stage
-        })
-    }
-
+    /// Finds what the series feeds in one service; gives its host, if it feeds anything.
     fn bind(
         &mut self,
         service: usize,
         labels: &Labels,
         meta: SeriesMeta,
         kind: Kind,
-    ) -> Option<Binding> {
+        feeds: &mut Vec<Feed>,
+    ) -> Option<HostId> {
         let roles = &self.plan.labels;
-        let region = role(labels, &roles.region);
-        let version = role(labels, &roles.version).map(Arc::from);
-        let host_name = role(labels, &roles.host).unwrap_or("");
-        let identity = self.identity(service, labels);
         let entry = &mut self.services[service];
-        let mut targets = Vec::new();
-        for (panel, checked) in entry.panels.iter_mut().enumerate() {
-            let Selection::Series(selection) = &checked.check.selection else {
+        let identity = entry.identity(labels);
+        let mut bound: Option<(HostId, u32)> = None;
+        for panel in 0..entry.panels.len() {
+            let Selection::Series(selection) = &entry.panels[panel].check.selection else {
                 continue;
             };
-            let Some(way) = way(&checked.check.selection, labels, kind) else {
+            let Some(way) = way(&entry.panels[panel].check.selection, labels, kind) else {
                 continue;
             };
+            let cells = cells(selection, way, &identity);
             let unit = selection.unit.unwrap_or(meta.unit);
-            let mut group = |identity: Labels, stat: Stat, kind: Kind| {
-                checked.panel.group_index(
-                    &GroupKey {
-                        labels: identity,
-                        stat,
-                    },
-                    kind,
-                    unit,
-                )
+            let (host, source) = *bound.get_or_insert_with(|| {
+                let host = entry.host(role(labels, &roles.host).unwrap_or(""), self.watermark);
+                entry.learn(host, labels, role(labels, &roles.region));
+                let version = role(labels, &roles.version);
+                let source = self.bindings.source(service, host, version);
+                (host, source)
+            });
+            let target = &mut entry.panels[panel].panel;
+            let mut place = |key: &GroupKey, kind: Kind| {
+                let group = target.group_index(key, kind, unit);
+                target.bind(group, host)
             };
-            targets.extend(
-                parts(selection, way, &identity, kind, &mut group)
-                    .into_iter()
-                    .map(|part| Target { panel, part }),
-            );
+            let feed = |part: Part| Feed {
+                source,
+                panel: panel as u32,
+                part,
+            };
+            match cells {
+                Cells::Value(key) => feeds.push(feed(Part::Value(place(&key, kind)))),
+                Cells::Ratio {
+                    key,
+                    is_numerator,
+                    is_exposure,
+                } => {
+                    let place = place(&key, kind);
+                    feeds.extend(is_numerator.then(|| feed(Part::Numerator(place))));
+                    feeds.extend(is_exposure.then(|| feed(Part::Exposure(place))));
+                }
+                Cells::Quantiles { keys, le } => {
+                    let quantiles = keys
+                        .into_iter()
+                        .map(|(quantile, key)| (quantile, place(&key, Kind::Histogram)))
+                        .collect();
+                    let distribution = Distribution { quantiles, le };
+                    feeds.push(feed(self.bindings.distribution(distribution)));
+                }
+            }
         }
-        if targets.is_empty() {
-            return None;
-        }
-        let host = entry.host(host_name, self.watermark);
-        entry.learn(host, labels, region);
-        Some(Binding {
-            service,
-            host,
-            version,
-            targets,
-        })
+        bound.map(|(host, _)| host)
     }
 }
 
@@ -300,31 +255,44 @@ impl reduce::Directory for Directory {
     }
 }
 
-/// How a series that a check takes in a certain way feeds its groups.
-fn parts(
-    selection: &SeriesSelection,
-    way: Way,
-    identity: &Labels,
-    kind: Kind,
-    group: &mut impl FnMut(Labels, Stat, Kind) -> usize,
-) -> Vec<Part> {
+/// The groups of a panel that a series feeds.
+enum Cells {
+    Value(GroupKey),
+    Ratio {
+        key: GroupKey,
+        is_numerator: bool,
+        is_exposure: bool,
+    },
+    Quantiles {
+        keys: Vec<(f64, GroupKey)>,
+        le: Option<f64>,
+    },
+}
+
+/// Which groups a series feeds that a check takes in a certain way.
+fn cells(selection: &SeriesSelection, way: Way, identity: &Labels) -> Cells {
     match way {
-        Way::Value => vec![Part::Value {
-            group: group(identity.clone(), Stat::Value, kind),
-        }],
+        Way::Value => Cells::Value(GroupKey {
+            labels: identity.clone(),
+            stat: Stat::Value,
+        }),
         Way::Ratio {
             is_numerator,
             is_exposure,
         } => {
             // Both sides are summed per host, so that one group holds the ratio.
             let name = selection.selector.metric().unwrap_or("ratio");
-            let group = group(Labels::new([(METRIC_NAME, name)]), Stat::Value, kind);
-            let numerator = is_numerator.then_some(Part::Numerator { group });
-            let exposure = is_exposure.then_some(Part::Exposure { group });
-            numerator.into_iter().chain(exposure).collect()
+            Cells::Ratio {
+                key: GroupKey {
+                    labels: Labels::new([(METRIC_NAME, name)]),
+                    stat: Stat::Value,
+                },
+                is_numerator,
+                is_exposure,
+            }
         }
         Way::Quantiles { base, le } => {
-            let (identity, quantiles) = if let Some(quantile) = selection.quantile {
+            let (labels, quantiles) = if let Some(quantile) = selection.quantile {
                 // A named quantile is of the host as a whole.
                 (Labels::new([(METRIC_NAME, base.metric())]), vec![quantile])
             } else {
@@ -333,14 +301,15 @@ fn parts(
                 let quantiles = QUANTILES.map(|quantile| f64::from(quantile) / 1_000.0);
                 (Labels::new(pairs), quantiles.to_vec())
             };
-            let groups = quantiles
-                .into_iter()
-                .map(|quantile| {
-                    let stat = Stat::Quantile((quantile * 1_000.0).round() as u16);
-                    (quantile, group(identity.clone(), stat, Kind::Histogram))
-                })
-                .collect();
-            vec![Part::Quantiles { groups, le }]
+            let key = |quantile: f64| GroupKey {
+                labels: labels.clone(),
+                stat: Stat::Quantile((quantile * 1_000.0).round() as u16),
+            };
+            let keys = quantiles.iter().map(|quantile| (*quantile, key(*quantile)));
+            Cells::Quantiles {
+                keys: keys.collect(),
+                le,
+            }
         }
     }
 }

@@ -8,20 +8,24 @@
 //! passes are closed by `reduce`, spread over the panels of the checks, and shown to the detectors
 //! of every open gate.
 
+mod binding;
 mod combine;
 mod directory;
 mod judge;
 mod refusal;
 mod roles;
+mod saved;
 mod selection;
 mod service;
+mod snapshot;
 
+pub use directory::Directory;
 pub use refusal::Refusal;
+pub use saved::GatesError;
 pub use selection::Selector;
+pub use snapshot::DirectoryState;
 
 use std::{collections::BTreeMap, sync::Arc};
-
-use directory::Directory;
 
 use crate::{
     event::{Batch, Begin, DeploymentEvent, Raw, Span, Timestamp},
@@ -311,9 +315,6 @@ impl Engine {
         outputs.push(Output::Verdict(Box::new(gate.verdict())));
     }
 }
-
-/// How many buckets of the past a panel remembers: 6 hours at the default resolution.
-const PANEL_DEPTH: usize = 2_160;
 
 /// How long after the end of its bake a gate is shown empty buckets.
 const SILENCE_NOTICED: Span = Span::from_hours(24);

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::{Histogram, Interval, Severity};
 
 /// A series in the table of one run. Ids follow the order of arrival: nothing a person sees may
@@ -121,7 +123,7 @@ pub enum LossSource {
 }
 
 /// Why data could not be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum LossReason {
     /// Their bucket was closed already.
     Late,
