@@ -36,7 +36,7 @@ pub(super) struct Arguments {
     /// one passed
     #[arg(long)]
     demo: bool,
-    /// Where every input is recorded, in inputs.journal; without it nothing is written
+    /// Where every input is recorded, in journal/; without it nothing is written
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// What is logged to stderr: error, warn, info, debug, or a filter like sluice=debug

@@ -18,17 +18,21 @@ mod saved;
 mod selection;
 mod service;
 mod snapshot;
+mod state;
 
 pub use directory::Directory;
 pub use refusal::Refusal;
 pub use saved::GatesError;
 pub use selection::Selector;
 pub use snapshot::DirectoryState;
+pub use state::StateError;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
-    event::{Batch, Begin, DeploymentEvent, Raw, Span, Timestamp},
+    event::{Batch, Begin, DeploymentEvent, KeyHash, Raw, Span, Timestamp},
     gate::{Gate, Verdict, VerdictState},
     plan::Plan,
     reduce::{Epoch, Reducer, ReducerCounters, ReducerLimits, Shards},
@@ -73,7 +77,7 @@ pub struct Engine {
 }
 
 /// What the core has counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineCounters {
     /// Buckets closed.
     pub buckets: u64,
@@ -88,26 +92,33 @@ pub struct EngineCounters {
 impl Engine {
     /// A core that has seen nothing.
     pub fn new(plan: Arc<Plan>) -> Self {
-        let limits = ReducerLimits {
+        Self::with_keys(plan, KeyHash::new(0))
+    }
+
+    /// A core that has seen nothing, whose keys are hashed with a seed that senders cannot know. Nothing
+    /// that it says depends on the seed.
+    pub fn with_keys(plan: Arc<Plan>, keys: KeyHash) -> Self {
+        let limits = Self::reducer_limits(&plan);
+        let directory = Directory::new(Arc::clone(&plan));
+        let select = Arc::<Selector>::clone(directory.selector());
+        Self {
+            reducer: Reducer::new(plan.resolution, limits, keys, select),
+            directory,
+            gates: BTreeMap::new(),
+            watermark: Timestamp::MIN,
+            counters: EngineCounters::default(),
+            plan,
+        }
+    }
+
+    fn reducer_limits(plan: &Plan) -> ReducerLimits {
+        ReducerLimits {
             series: plan.limits.series,
             samples_per_bucket: plan.limits.samples_per_bucket,
             templates: plan.limits.templates,
             future: plan.limits.future,
             labels: plan.limits.labels,
             label_bytes: plan.limits.label_bytes,
-        };
-        let directory = Directory::new(Arc::clone(&plan));
-        Self {
-            reducer: Reducer::new(
-                plan.resolution,
-                limits,
-                Arc::<Selector>::clone(directory.selector()),
-            ),
-            directory,
-            gates: BTreeMap::new(),
-            watermark: Timestamp::MIN,
-            counters: EngineCounters::default(),
-            plan,
         }
     }
 

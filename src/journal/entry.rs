@@ -1,8 +1,9 @@
 //! One entry of a journal and its bytes.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
-use super::{Body, Encoding, Format, HEADER_BYTES};
+use super::{Body, Encoding, Format};
 use crate::event::{DeploymentEvent, Timestamp};
 
 /// The largest payload of an entry, in bytes: 1 GiB, far above any limit on requests.
@@ -21,6 +22,24 @@ pub enum Entry {
     Deployment(DeploymentEvent),
     /// The clock had come this far.
     Tick(Timestamp),
+    /// The messages of these offsets were taken here. Their bodies stay in Kafka.
+    Consumed(OffsetRange),
+    /// The messages of these offsets were gone before they could be taken: a hole in the coverage.
+    Lost(OffsetRange),
+}
+
+/// A half-open range of offsets of one partition of a Kafka topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OffsetRange {
+    /// The topic.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// The first offset of the range.
+    pub from: i64,
+    /// The first offset after the range.
+    pub until: i64,
 }
 
 /// Gives the event as a journal gives it back. The core is fed with this and not with the event as
@@ -37,36 +56,36 @@ impl Entry {
     const BATCH: u8 = 1;
     const DEPLOYMENT: u8 = 2;
     const TICK: u8 = 3;
+    const CONSUMED: u8 = 4;
+    const LOST: u8 = 5;
 
-    /// Appends the frame of this entry; the frame starts where `out` ended.
-    pub(super) fn frame(&self, out: &mut Vec<u8>) -> Result<(), String> {
-        let start = out.len();
-        out.resize(start + HEADER_BYTES, 0);
-        let kind = match self {
+    /// The byte that stands for its kind; never reused for another kind.
+    pub(super) fn kind(&self) -> u8 {
+        match self {
+            Self::Batch(_) => Self::BATCH,
+            Self::Deployment(_) => Self::DEPLOYMENT,
+            Self::Tick(_) => Self::TICK,
+            Self::Consumed(_) => Self::CONSUMED,
+            Self::Lost(_) => Self::LOST,
+        }
+    }
+
+    pub(super) fn is_kind(kind: u8) -> bool {
+        (Self::BATCH..=Self::LOST).contains(&kind)
+    }
+
+    /// Appends the payload of this entry to `out`, up to the body of a batch, which it gives.
+    pub(super) fn payload(&self, out: &mut Vec<u8>) -> Result<&[u8], String> {
+        match self {
             Self::Batch(body) => {
                 out.extend([body.format.code(), body.encoding.code()]);
-                out.extend_from_slice(&body.bytes);
-                Self::BATCH
+                return Ok(&body.bytes);
             }
-            Self::Deployment(event) => {
-                serde_json::to_writer(&mut *out, event).map_err(|error| error.to_string())?;
-                Self::DEPLOYMENT
-            }
-            Self::Tick(now) => {
-                out.extend(now.nanos().to_le_bytes());
-                Self::TICK
-            }
-        };
-        let payload = &out[start + HEADER_BYTES..];
-        if payload.len() > ENTRY_BYTES_MAX {
-            return Err(format!(
-                "the entry has {} bytes, over the limit of {ENTRY_BYTES_MAX}",
-                payload.len()
-            ));
+            Self::Deployment(event) => to_json(event, out)?,
+            Self::Tick(now) => out.extend(now.nanos().to_le_bytes()),
+            Self::Consumed(range) | Self::Lost(range) => to_json(range, out)?,
         }
-        let header = header(payload.len() as u32, kind, crc32c::crc32c(payload));
-        out[start..start + HEADER_BYTES].copy_from_slice(&header);
-        Ok(())
+        Ok(&[])
     }
 
     /// Reads a payload whose checksum was right.
@@ -93,18 +112,18 @@ impl Entry {
             Self::TICK => <[u8; 8]>::try_from(&payload[..])
                 .map(|nanos| Self::Tick(Timestamp::from_nanos(i64::from_le_bytes(nanos))))
                 .map_err(|_| format!("the tick has {} bytes instead of 8", payload.len())),
+            Self::CONSUMED => offsets(&payload).map(Self::Consumed),
+            Self::LOST => offsets(&payload).map(Self::Lost),
             unknown => Err(format!("the entry has the unknown kind {unknown}")),
         }
     }
 }
 
-/// The header of a frame.
-pub(super) fn header(payload_len: u32, kind: u8, payload_crc: u32) -> [u8; HEADER_BYTES] {
-    let mut header = [0; HEADER_BYTES];
-    header[..4].copy_from_slice(&payload_len.to_le_bytes());
-    header[4] = kind;
-    header[5..9].copy_from_slice(&payload_crc.to_le_bytes());
-    let crc = crc32c::crc32c(&header[..9]);
-    header[9..].copy_from_slice(&crc.to_le_bytes());
-    header
+fn to_json(value: &impl Serialize, out: &mut Vec<u8>) -> Result<(), String> {
+    serde_json::to_writer(out, value).map_err(|error| error.to_string())
+}
+
+fn offsets(payload: &[u8]) -> Result<OffsetRange, String> {
+    serde_json::from_slice(payload)
+        .map_err(|error| format!("the range of offsets cannot be read: {error}"))
 }

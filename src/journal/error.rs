@@ -1,8 +1,13 @@
 //! What can go wrong with a journal.
 
-use std::{fmt, io, path::PathBuf};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
-/// Why a journal cannot be written or read.
+use super::Position;
+
+/// Why a journal, or a snapshot, cannot be written or read.
 #[derive(Debug)]
 pub enum JournalError {
     /// The file cannot be opened, read or written.
@@ -24,7 +29,7 @@ pub enum JournalError {
         /// The file.
         path: PathBuf,
     },
-    /// A frame that is not the last one is damaged.
+    /// A frame that was durable once is damaged.
     Damaged {
         /// The file.
         path: PathBuf,
@@ -33,18 +38,68 @@ pub enum JournalError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A segment is not there, although earlier and later ones are.
+    Missing {
+        /// The segment's file.
+        path: PathBuf,
+    },
+    /// The journal does not reach to a place from which on it should be read.
+    OutOfReach {
+        /// The journal's directory.
+        path: PathBuf,
+        /// The place.
+        position: Position,
+        /// What the journal holds instead.
+        problem: String,
+    },
     /// The entry cannot be written.
     BadEntry {
-        /// The file.
+        /// The journal's directory.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
     },
-    /// A write failed before and could not be taken back: nothing more is written.
-    Closed {
-        /// The file.
+    /// The segments that are still needed fill all the room that the journal may take: nothing was
+    /// written.
+    Full {
+        /// The journal's directory.
         path: PathBuf,
+        /// The room, in bytes.
+        bytes_max: u64,
     },
+    /// A snapshot was written by a version of Sluice whose snapshots this version cannot read.
+    SnapshotFormat {
+        /// The snapshot's file.
+        path: PathBuf,
+        /// The version that wrote it.
+        written_by: String,
+    },
+    /// A snapshot cannot be written as JSON, or is too large.
+    BadSnapshot {
+        /// The snapshot's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A journal cannot be cut off at this place.
+    NoCut {
+        /// The journal's directory.
+        path: PathBuf,
+        /// The place.
+        position: Position,
+        /// Why not.
+        problem: String,
+    },
+}
+
+/// Names a file and what was tried on it in an error.
+pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JournalError {
+    let path = path.to_owned();
+    move |error| JournalError::Io {
+        path,
+        action,
+        error,
+    }
 }
 
 impl fmt::Display for JournalError {
@@ -63,23 +118,55 @@ impl fmt::Display for JournalError {
                 path,
                 offset,
                 problem,
-            } => {
-                write!(
-                    f,
-                    "{} is damaged at byte {offset}: {problem}",
-                    path.display()
-                )
-            }
-            Self::BadEntry { path, problem } => {
-                write!(
-                    f,
-                    "an input cannot be written to {}: {problem}",
-                    path.display()
-                )
-            }
-            Self::Closed { path } => write!(
+            } => write!(
                 f,
-                "{} is closed after a failed write: restart on a disk with room",
+                "{} is damaged at byte {offset}: {problem}; see the extent with `sluice journal \
+                 verify`, give up what follows with `sluice journal truncate`",
+                path.display()
+            ),
+            Self::Missing { path } => write!(
+                f,
+                "{} is missing, but there are segments before and after it: put it back, or give up \
+                 what follows with `sluice journal truncate`",
+                path.display()
+            ),
+            Self::OutOfReach {
+                path,
+                position,
+                problem,
+            } => write!(
+                f,
+                "{} cannot be read from {position} on: {problem}",
+                path.display()
+            ),
+            Self::BadEntry { path, problem } => write!(
+                f,
+                "an input cannot be written to {}: {problem}",
+                path.display()
+            ),
+            Self::Full { path, bytes_max } => write!(
+                f,
+                "{} holds {bytes_max} bytes that are still needed, which is all it may: raise \
+                 the limit on the journal's bytes, or see why no snapshot is written",
+                path.display()
+            ),
+            Self::SnapshotFormat { path, written_by } => write!(
+                f,
+                "{} was written by sluice {written_by}, whose snapshots sluice {} cannot read: run \
+                 that version, or move the snapshots away to recover from the journal alone",
+                path.display(),
+                env!("CARGO_PKG_VERSION"),
+            ),
+            Self::BadSnapshot { path, problem } => {
+                write!(f, "{} cannot be written: {problem}", path.display())
+            }
+            Self::NoCut {
+                path,
+                position,
+                problem,
+            } => write!(
+                f,
+                "{} cannot be cut off at {position}: {problem}",
                 path.display()
             ),
         }
@@ -93,8 +180,13 @@ impl std::error::Error for JournalError {
             Self::Locked { .. }
             | Self::NotAJournal { .. }
             | Self::Damaged { .. }
+            | Self::Missing { .. }
+            | Self::OutOfReach { .. }
             | Self::BadEntry { .. }
-            | Self::Closed { .. } => None,
+            | Self::Full { .. }
+            | Self::SnapshotFormat { .. }
+            | Self::BadSnapshot { .. }
+            | Self::NoCut { .. } => None,
         }
     }
 }

@@ -1,31 +1,54 @@
 //! The durable input log: every input of the core, in the order in which the core took it.
 //!
-//! A journal file is a header of eight bytes and frames. A frame holds one [`Entry`]:
+//! A journal is a directory of numbered segments. A [`Writer`] appends groups of entries and makes
+//! them durable; a [`Reader`] gives them back; a snapshot of the core ([`Snapshots`]) says from
+//! where on they are still needed. [`DataDir`] holds the three together. Everything that touches the
+//! file system goes through [`Storage`], so that tests can lose power.
+//!
+//! A segment is a header of eight bytes and frames. A frame holds one [`Entry`], or tells how the
+//! journal hangs together:
 //!
 //! | bytes | what |
 //! | --- | --- |
 //! | 4 | length of the payload, little endian |
-//! | 1 | kind: 1 batch, 2 deployment event, 3 tick |
+//! | 1 | kind: 1 batch, 2 deployment event, 3 tick, 4 consumed from Kafka, 5 lost in Kafka, 254 link, 255 mark |
 //! | 4 | CRC-32C of the payload, little endian |
 //! | 4 | CRC-32C of the nine bytes before, little endian |
 //! | length | payload |
 //!
-//! The header of a frame has a checksum of its own, so that a damaged length is told apart from a
-//! write that was cut off: a cut-off last frame ends the journal, damage before it is an error.
+//! The first frame of a segment is a link: it says where the segment before ends. A reader stops
+//! there, whatever stands behind: it is left of writes that were refused. Segments between the two
+//! that are linked do not count. Every later group of entries begins with a mark that holds its own
+//! offset. A group is only begun when everything before it is durable. So a frame that is broken
+//! before a mark or in any segment but the last was whole once: that is damage, an error. A broken
+//! frame in the last group is a write that was cut off: the journal ends there.
+//!
+//! A journal of one file without link and marks, as earlier versions wrote it, is read as well.
 //! A batch holds the body of the request as it came, with the name of its format and its content
 //! encoding; [`Body::decode`] is the one way in which a live run and a replay read it.
 
 mod body;
+mod chain;
+mod data_dir;
 mod entry;
 mod error;
+mod frame;
+mod position;
 mod reader;
+mod snapshot;
+mod storage;
 mod writer;
 
 pub use body::{Body, Encoding, Format};
-pub use entry::{ENTRY_BYTES_MAX, Entry, recorded};
+pub use data_dir::DataDir;
+pub use entry::{ENTRY_BYTES_MAX, Entry, OffsetRange, recorded};
 pub use error::JournalError;
+pub use frame::one_file;
+pub use position::{Position, PositionError, segment_name, segment_number};
 pub use reader::{Reader, TornTail};
-pub use writer::Writer;
+pub use snapshot::{KafkaPosition, PassedOver, SNAPSHOT_FORMAT, Snapshot, SnapshotHead, Snapshots};
+pub use storage::{Access, Disk, Listed, Lock, Storage, StoredFile};
+pub use writer::{Collected, Limits, Writer};
 
 /// The first bytes of every journal: a name and the version of the format.
 pub const MAGIC: [u8; 8] = *b"SLUICEJ1";

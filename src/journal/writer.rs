@@ -1,208 +1,390 @@
-//! Appends inputs to a journal.
+//! Appends inputs to a journal, and makes them durable before it says so.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Seek, SeekFrom, Write},
+    io::{self, IoSlice},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use super::{Entry, JournalError, MAGIC};
+use super::{
+    Entry, JournalError, Position, TornTail,
+    chain::{self, Opener},
+    error::failed,
+    frame::{Frame, Group, group_start, segment_start},
+    position::{segment_name, segment_number},
+    reader::Reader,
+    storage::{Access, Lock, Storage, StoredFile},
+};
+use crate::event::{Span, Timestamp};
 
-/// Frames above this size do not leave their buffer behind.
-const BUFFER_BYTES_KEPT: usize = 1 << 20;
+/// Bytes that are written again at a time when a journal is opened.
+const CHUNK_BYTES: usize = 1 << 20;
 
-/// Appends entries to the file `inputs.journal` of a directory.
+/// How much room a journal takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Length at which a segment is closed and the next one begun; a group of entries is never
+    /// divided.
+    pub segment_bytes: u64,
+    /// Most bytes of all segments together. History is deleted to stay below; when what is still
+    /// needed fills it, [`Writer::commit`] refuses.
+    pub bytes_max: u64,
+    /// How long segments that are not needed any more are kept as history, for recordings.
+    pub keep: Span,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 << 20,
+            bytes_max: 64 << 30,
+            keep: Span::from_hours(24),
+        }
+    }
+}
+
+/// Writes a journal. One thread owns it.
 ///
-/// Each entry is handed to the operating system in one write before [`Writer::append`] returns, so
-/// that it outlives a killed process; [`Writer::flush`] makes it outlive the machine.
+/// What [`Writer::commit`] acknowledged is durable. What it refused does not count: either nothing
+/// of it is found again, or, after a crash before anything else was acknowledged, its first entries
+/// are. A failed write is cut off. A segment that cannot be cut off or synced is given up, since
+/// nobody knows what the disk holds of it; the next commit begins a new segment, whose first frame
+/// says where the one before ends, so that a reader stops there whatever stands behind.
 #[derive(Debug)]
 pub struct Writer {
-    file: File,
-    path: PathBuf,
-    /// Length of the file up to the end of the last whole frame.
-    whole_len: u64,
-    /// False after a failed write that could not be taken back.
-    usable: bool,
-    buffer: Vec<u8>,
+    storage: Arc<dyn Storage>,
+    directory: PathBuf,
+    limits: Limits,
+    /// Where the last acknowledged entry ends.
+    end: Position,
+    /// The segment that is written; `None`: the next commit begins one.
+    open: Option<OpenSegment>,
+    /// Number of the segment that is begun next.
+    next: u64,
+    /// The other segments on disk, oldest first.
+    closed: Vec<ClosedSegment>,
+    /// What stands before is history.
+    needed_from: Position,
     /// Held as long as the writer lives.
-    _lock: File,
+    pub(super) lock: Option<Arc<dyn Lock>>,
+}
+
+#[derive(Debug)]
+struct OpenSegment {
+    file: Box<dyn StoredFile>,
+    number: u64,
+    /// What of it is durable.
+    len: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct ClosedSegment {
+    number: u64,
+    bytes: u64,
+}
+
+/// What was deleted of the history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Segments.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 impl Writer {
-    /// Name of the journal in its directory.
-    pub const FILE_NAME: &'static str = "inputs.journal";
-
-    /// Starts a journal in `directory`, which is made if it is missing. The journal of an earlier
-    /// run is kept under the first free name of `inputs.1.journal`, `inputs.2.journal`, ….
+    /// Opens the journal in a directory to go on after its last whole entry, and makes everything
+    /// before durable. What a crash left of an unfinished write is cut off and told.
     ///
     /// # Errors
-    /// Another process writes there, or the file system refuses.
-    pub fn create(directory: &Path) -> Result<Self, JournalError> {
-        let failed = |action, path: &Path| {
-            let path = path.to_owned();
-            move |error| JournalError::Io {
-                path,
-                action,
-                error,
+    /// The file system refuses, a segment is missing, or the journal is damaged. Only the last
+    /// segment is read here, the others when they are.
+    pub fn open(
+        storage: &Arc<dyn Storage>,
+        directory: &Path,
+        limits: Limits,
+    ) -> Result<(Self, Option<TornTail>), JournalError> {
+        let files = chain::numbered(&**storage, directory)?;
+        let opener = Opener::of(storage);
+        let mut writer = Self {
+            storage: Arc::clone(storage),
+            directory: directory.to_owned(),
+            limits,
+            end: Position::START,
+            open: None,
+            next: files.last_key_value().map_or(1, |(number, _)| number + 1),
+            closed: Vec::new(),
+            needed_from: Position::START,
+            lock: None,
+        };
+        let mut torn = None;
+        if let Some(last) = chain::last_segment(&files, &opener)? {
+            let path = last.path.clone();
+            let mut reader = Reader::of_segments([last].into(), opener, Position::START);
+            for entry in reader.by_ref() {
+                entry?;
+            }
+            torn = reader.torn_tail().cloned();
+            writer.end = reader.end();
+            writer
+                .settle(&path)
+                .map_err(failed("make durable", &path))?;
+        }
+        writer.sync_directory()?;
+        for listed in storage
+            .list(directory)
+            .map_err(failed("look into", directory))?
+        {
+            if let Some(number) = segment_number(Path::new(&listed.name))
+                && files.contains_key(&number)
+            {
+                writer.closed.push(ClosedSegment {
+                    number,
+                    bytes: listed.len,
+                });
+            }
+        }
+        writer.closed.sort_by_key(|segment| segment.number);
+        Ok((writer, torn))
+    }
+
+    /// Makes durable what was read of the last segment. After a failed sync the system may show
+    /// bytes that never came to the disk, and take them for written: they are written once more.
+    fn settle(&self, path: &Path) -> io::Result<()> {
+        let mut file = self.storage.open(path, Access::Write)?;
+        let mut chunk = vec![0; CHUNK_BYTES];
+        let mut offset = 0;
+        while offset < self.end.offset {
+            let len = usize::try_from(self.end.offset - offset).unwrap_or(usize::MAX);
+            let len = len.min(CHUNK_BYTES);
+            let read = file.read_at(offset, &mut chunk[..len])?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            file.write_at(offset, &mut [IoSlice::new(&chunk[..read])])?;
+            offset += read as u64;
+        }
+        if self.end.offset < file.len()? {
+            file.set_len(self.end.offset)?;
+        }
+        file.sync()
+    }
+
+    /// Where the next entry will stand, or before: everything acknowledged stands before it.
+    pub fn end(&self) -> Position {
+        self.end
+    }
+
+    /// Bytes of all segments on disk.
+    pub fn bytes(&self) -> u64 {
+        let closed: u64 = self.closed.iter().map(|segment| segment.bytes).sum();
+        closed + self.open.as_ref().map_or(0, |open| open.len)
+    }
+
+    /// The directory of the segments.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Appends entries and makes them durable. Gives where each of them starts. Only now may they
+    /// be acknowledged.
+    ///
+    /// # Errors
+    /// An entry is too large, the journal is full, or the file system refuses. Nothing of the
+    /// entries counts then; the next call tries afresh.
+    pub fn commit(&mut self, entries: &[Entry]) -> Result<Vec<Position>, JournalError> {
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let group = Group::new(entries).map_err(|problem| JournalError::BadEntry {
+            path: self.directory.clone(),
+            problem,
+        })?;
+        let is_full = |open: &OpenSegment| {
+            self.limits.segment_bytes < open.len + Frame::MARK_BYTES + group.len
+        };
+        if self.open.as_ref().is_some_and(is_full) {
+            self.close();
+        }
+        self.make_room(group.len)?;
+        let start = match self.open.take() {
+            Some(open) => self.append(open, &group)?,
+            None => self.begin(&group)?,
+        };
+        let segment = self.end.segment;
+        let place = |offset: &u64| Position {
+            segment,
+            offset: start + offset,
+        };
+        Ok(group.starts.iter().map(place).collect())
+    }
+
+    /// Writes a group behind what is durable of the open segment. Gives where it starts.
+    fn append(&mut self, mut open: OpenSegment, group: &Group<'_>) -> Result<u64, JournalError> {
+        let mark = group_start(open.len);
+        let path = self.path(open.number);
+        if let Err(error) = open.file.write_at(open.len, &mut group.slices(&mark)) {
+            // Cut off durably, or a crash could show what was refused behind what comes next.
+            let cut = open.file.set_len(open.len).and_then(|()| open.file.sync());
+            match cut {
+                Ok(()) => self.open = Some(open),
+                Err(_) => self.give_up(open),
+            }
+            return Err(failed("write", &path)(error));
+        }
+        if let Err(error) = open.file.sync() {
+            // Never synced again: the system may have dropped what it could not write.
+            drop(open.file.set_len(open.len));
+            self.give_up(open);
+            return Err(failed("sync", &path)(error));
+        }
+        let start = open.len + mark.len() as u64;
+        open.len = start + group.len;
+        self.end = Position {
+            segment: open.number,
+            offset: open.len,
+        };
+        self.open = Some(open);
+        Ok(start)
+    }
+
+    /// Begins a segment with a group. Gives where the group starts.
+    fn begin(&mut self, group: &Group<'_>) -> Result<u64, JournalError> {
+        let number = self.next;
+        let path = self.path(number);
+        let link = segment_start(self.end);
+        let mut file = match self.storage.open(&path, Access::Create) {
+            Ok(file) => file,
+            Err(error) => {
+                if error.kind() == io::ErrorKind::AlreadyExists {
+                    self.next += 1;
+                }
+                return Err(failed("create", &path)(error));
             }
         };
-        fs::create_dir_all(directory).map_err(failed("make the directory", directory))?;
-        let lock = Self::lock(&directory.join("lock"))?;
-        let path = directory.join(Self::FILE_NAME);
-        if path.try_exists().map_err(failed("look at", &path))? {
-            let kept = free_name(directory).map_err(failed("look into", directory))?;
-            fs::rename(&path, &kept).map_err(failed("rename", &path))?;
+        let written = file
+            .write_at(0, &mut group.slices(&link))
+            .map_err(failed("write", &path))
+            .and_then(|()| file.sync().map_err(failed("sync", &path)))
+            .and_then(|()| self.sync_directory());
+        let start = link.len() as u64;
+        let len = start + group.len;
+        if let Err(error) = written {
+            // The number is free again only if the file is gone.
+            if self.storage.remove(&path).is_err() {
+                self.next += 1;
+                self.closed.push(ClosedSegment { number, bytes: len });
+            }
+            return Err(error);
         }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&path)
-            .map_err(failed("create", &path))?;
-        file.write_all(&MAGIC).map_err(failed("write", &path))?;
-        Ok(Self {
-            file,
-            path,
-            whole_len: MAGIC.len() as u64,
-            usable: true,
-            buffer: Vec::new(),
-            _lock: lock,
-        })
+        self.next += 1;
+        self.end = Position {
+            segment: number,
+            offset: len,
+        };
+        self.open = Some(OpenSegment { file, number, len });
+        Ok(start)
     }
 
-    /// The file that is written.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Bytes written so far.
-    pub fn len_bytes(&self) -> u64 {
-        self.whole_len
-    }
-
-    /// Appends an entry.
-    ///
-    /// # Errors
-    /// The entry is too large, or the file system refuses. What was written of the entry is taken
-    /// back; where even that fails, every later call fails too.
-    pub fn append(&mut self, entry: &Entry) -> Result<(), JournalError> {
-        if !self.usable {
-            return Err(JournalError::Closed {
-                path: self.path.clone(),
+    fn close(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.closed.push(ClosedSegment {
+                number: open.number,
+                bytes: open.len,
             });
         }
-        self.buffer.clear();
-        self.buffer.shrink_to(BUFFER_BYTES_KEPT);
-        entry
-            .frame(&mut self.buffer)
-            .map_err(|problem| JournalError::BadEntry {
-                path: self.path.clone(),
-                problem,
-            })?;
-        if let Err(error) = self.file.write_all(&self.buffer) {
-            self.usable = self.take_back().is_ok();
-            return Err(self.failed("write", error));
-        }
-        self.whole_len += self.buffer.len() as u64;
-        Ok(())
     }
 
-    /// Makes everything that was appended durable.
+    /// Leaves a segment whose end on disk is not known.
+    fn give_up(&mut self, mut open: OpenSegment) {
+        let bytes = open.file.len().unwrap_or(open.len);
+        self.closed.push(ClosedSegment {
+            number: open.number,
+            bytes,
+        });
+    }
+
+    /// Tells what is needed, as a snapshot says, and deletes history that is older than
+    /// [`Limits::keep`], the oldest first.
     ///
     /// # Errors
     /// The file system refuses.
-    pub fn flush(&mut self) -> Result<(), JournalError> {
-        self.file
-            .sync_data()
-            .map_err(|error| self.failed("flush", error))
+    pub fn collect(
+        &mut self,
+        needed_from: Position,
+        now: Timestamp,
+    ) -> Result<Collected, JournalError> {
+        self.needed_from = self.needed_from.max(needed_from);
+        let mut collected = Collected::default();
+        let files = self
+            .storage
+            .list(&self.directory)
+            .map_err(failed("look into", &self.directory))?;
+        while let Some(oldest) = self.oldest_history() {
+            let name = segment_name(oldest.number);
+            let listed = files.iter().find(|file| file.name == name);
+            if listed.is_some_and(|file| now < file.modified + self.limits.keep) {
+                break;
+            }
+            self.delete(oldest, &mut collected)?;
+        }
+        Ok(collected)
     }
 
-    /// A writer that never finds room.
-    #[cfg(all(test, target_os = "linux"))]
-    pub(crate) fn on_a_full_disk() -> Self {
-        let path = PathBuf::from("/dev/full");
-        let open = || {
-            OpenOptions::new()
-                .write(true)
-                .open(&path)
-                .expect("linux has /dev/full")
+    /// Deletes history until there is room for a group.
+    fn make_room(&mut self, group_len: u64) -> Result<(), JournalError> {
+        let start = match &self.open {
+            Some(_) => Frame::MARK_BYTES,
+            None => segment_start(self.end).len() as u64,
         };
-        Self {
-            file: open(),
-            whole_len: 0,
-            usable: true,
-            buffer: Vec::new(),
-            _lock: open(),
-            path,
+        let mut collected = Collected::default();
+        while self.limits.bytes_max < self.bytes() + start + group_len {
+            match self.oldest_history() {
+                Some(oldest) => self.delete(oldest, &mut collected)?,
+                None => {
+                    return Err(JournalError::Full {
+                        path: self.directory.clone(),
+                        bytes_max: self.limits.bytes_max,
+                    });
+                }
+            }
         }
+        Ok(())
     }
 
-    fn lock(path: &Path) -> Result<File, JournalError> {
-        let failed = |error| JournalError::Io {
-            path: path.to_owned(),
-            action: "lock",
-            error,
-        };
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => Err(JournalError::Locked {
-                path: path.to_owned(),
-            }),
-            Err(TryLockError::Error(error)) => Err(failed(error)),
+    /// The oldest segment, if it is not needed any more. The one where the journal ends always is.
+    fn oldest_history(&self) -> Option<ClosedSegment> {
+        let needed_from = self.needed_from.segment.min(self.end.segment);
+        let oldest = self.closed.first().copied();
+        oldest.filter(|oldest| oldest.number < needed_from)
+    }
+
+    /// Deletes the oldest segment, durably before the next one goes: a journal has no gaps.
+    fn delete(
+        &mut self,
+        oldest: ClosedSegment,
+        collected: &mut Collected,
+    ) -> Result<(), JournalError> {
+        let path = self.path(oldest.number);
+        match self.storage.remove(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("delete", &path)(error));
+            }
+            _ => {}
         }
+        self.closed.remove(0);
+        collected.segments += 1;
+        collected.bytes += oldest.bytes;
+        self.sync_directory()
     }
 
-    fn take_back(&mut self) -> io::Result<()> {
-        self.file.set_len(self.whole_len)?;
-        self.file.seek(SeekFrom::Start(self.whole_len)).map(|_| ())
+    fn sync_directory(&self) -> Result<(), JournalError> {
+        self.storage
+            .sync_directory(&self.directory)
+            .map_err(failed("sync", &self.directory))
     }
 
-    fn failed(&self, action: &'static str, error: io::Error) -> JournalError {
-        JournalError::Io {
-            path: self.path.clone(),
-            action,
-            error,
-        }
-    }
-}
-
-fn free_name(directory: &Path) -> io::Result<PathBuf> {
-    let mut number = 1_u64;
-    loop {
-        let name = directory.join(format!("inputs.{number}.journal"));
-        if !name.try_exists()? {
-            return Ok(name);
-        }
-        number += 1;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_failed_write_closes_the_journal_when_it_cannot_be_taken_back() {
-        use super::*;
-        use crate::event::Timestamp;
-
-        let mut writer = Writer::on_a_full_disk();
-        let tick = Entry::Tick(Timestamp::MIN);
-        assert!(matches!(
-            writer.append(&tick),
-            Err(JournalError::Io {
-                action: "write",
-                ..
-            })
-        ));
-        assert!(matches!(
-            writer.append(&tick),
-            Err(JournalError::Closed { .. })
-        ));
-        assert_eq!(writer.len_bytes(), 0);
+    fn path(&self, number: u64) -> PathBuf {
+        self.directory.join(segment_name(number))
     }
 }

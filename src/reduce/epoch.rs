@@ -1,10 +1,12 @@
 //! What the ticks before a batch say about its samples.
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::{Span, Timestamp};
 
 /// Where a batch stands between the ticks: what is late and what is too far ahead depends on the ticks
 /// before it and on nothing else.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Epoch {
     /// How many ticks came before.
     pub number: u32,

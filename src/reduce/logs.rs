@@ -114,6 +114,20 @@ impl Templates {
         }
     }
 
+    /// The names, each with the start of the last bucket that held it.
+    pub(super) fn save(&self) -> &BTreeMap<Arc<str>, Timestamp> {
+        &self.live
+    }
+
+    /// Goes on with names that were saved.
+    pub(super) fn restore(max: usize, live: BTreeMap<Arc<str>, Timestamp>) -> Self {
+        Self {
+            live,
+            max,
+            changed: true,
+        }
+    }
+
     /// How many have a name.
     pub(super) fn len(&self) -> usize {
         self.live.len()

@@ -36,6 +36,7 @@ mod registry;
 mod selected;
 mod shard;
 mod shards;
+mod state;
 pub mod template;
 
 pub use epoch::Epoch;
@@ -45,8 +46,11 @@ pub use partial::{
 };
 pub use reducer::Reducer;
 pub use shards::{Put, PutScratch, ReducerCounters, ReducerLimits, Shards};
+pub use state::{ReducerState, UnsoundReducer};
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
 
 use crate::event::{Kind, Labels, SeriesMeta, Severity, Timestamp};
 
@@ -99,7 +103,7 @@ pub trait Directory {
 pub struct StreamClasses(pub Arc<[u32]>);
 
 /// How a newly bound series is reduced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
     /// What the series is; never [`Kind::Unknown`].
     pub kind: Kind,

@@ -22,20 +22,20 @@ use super::{
 /// come, and the order within, does not change the partial of any series.
 #[derive(Debug)]
 pub struct Reducer {
-    shards: Arc<Shards>,
+    pub(super) shards: Arc<Shards>,
     resolution: Span,
-    epoch: Epoch,
+    pub(super) epoch: Epoch,
     /// The start of the next bucket to close.
-    next: Option<Timestamp>,
+    pub(super) next: Option<Timestamp>,
     /// Buckets that were taken from the shards and are not closed yet.
     taken: BTreeMap<Timestamp, TakenBucket>,
-    registry: Registry,
-    selected: Vec<Selected>,
-    streams: Registry,
+    pub(super) registry: Registry,
+    pub(super) selected: Vec<Selected>,
+    pub(super) streams: Registry,
     /// By shard and slot the id of the series, and that of the stream.
-    ids: Vec<Ids>,
-    templates: Templates,
-    losses: BTreeMap<(LossSource, LossReason), u64>,
+    pub(super) ids: Vec<Ids>,
+    pub(super) templates: Templates,
+    pub(super) losses: BTreeMap<(LossSource, LossReason), u64>,
     resets: u64,
     late_losses: BTreeMap<LossReason, u64>,
     duplicates: u64,
@@ -53,7 +53,7 @@ struct TakenBucket {
 
 /// Slots of one shard → ids.
 #[derive(Clone, Debug, Default)]
-struct Ids {
+pub(super) struct Ids {
     series: Vec<Option<NonMaxId>>,
     streams: Vec<Option<NonMaxId>>,
 }
@@ -66,9 +66,14 @@ impl Reducer {
     ///
     /// # Panics
     /// The resolution is not positive.
-    pub fn new(resolution: Span, limits: ReducerLimits, select: Arc<dyn Select>) -> Self {
+    pub fn new(
+        resolution: Span,
+        limits: ReducerLimits,
+        keys: KeyHash,
+        select: Arc<dyn Select>,
+    ) -> Self {
         assert!(Span::ZERO < resolution, "a bucket has a width");
-        let shards = Arc::new(Shards::new(resolution, limits, select));
+        let shards = Arc::new(Shards::new(resolution, limits, keys, select));
         Self {
             resolution,
             epoch: Epoch::default(),
@@ -84,7 +89,7 @@ impl Reducer {
             late_losses: BTreeMap::new(),
             duplicates: 0,
             spare: Vec::new(),
-            raw: RawBatch::new(KeyHash::new(0), canonical::read),
+            raw: RawBatch::new(keys, canonical::read),
             scratch: PutScratch::default(),
             shards,
         }
@@ -305,7 +310,7 @@ impl Reducer {
             directory.refuse_series(labels, meta, kind);
             return None;
         };
-        self.selected.push(Selected::new(registration));
+        self.selected.push(Selected::new(meta, registration));
         Some(self.registry.insert(labels))
     }
 
@@ -393,7 +398,7 @@ impl Ids {
         Some(id.get() - 1)
     }
 
-    fn name_series(&mut self, slot: u32, id: u32) {
+    pub(super) fn name_series(&mut self, slot: u32, id: u32) {
         name(&mut self.series, slot, id);
     }
 

@@ -62,6 +62,17 @@ impl Registry {
         id
     }
 
+    /// All canonical bytes, and the length of those of each id.
+    pub(super) fn save(&self) -> (&[u8], Vec<u32>) {
+        let mut start = 0;
+        let lengths = self.entries.iter().map(|entry| {
+            let len = entry.end - start;
+            start = entry.end;
+            len as u32
+        });
+        (&self.bytes, lengths.collect())
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

@@ -1,6 +1,8 @@
 //! One selected series: its points in a bucket → its partial.
 
-use crate::event::{Histogram, Kind, Span};
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Histogram, Kind, SeriesMeta, Span};
 
 use super::{
     GaugePartial, Partial, Registration,
@@ -11,8 +13,10 @@ use super::{
 };
 
 /// A series that some check selects, with what is remembered of it between buckets.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Selected {
+    /// What the protocol told when the series was bound.
+    pub(super) meta: SeriesMeta,
     pub(super) registration: Registration,
     counter: Counter,
     /// Only for series that ever sent a distribution.
@@ -20,8 +24,9 @@ pub(super) struct Selected {
 }
 
 impl Selected {
-    pub(super) fn new(registration: Registration) -> Self {
+    pub(super) fn new(meta: SeriesMeta, registration: Registration) -> Self {
         Self {
+            meta,
             registration,
             counter: Counter::default(),
             distribution: None,

@@ -28,6 +28,8 @@ pub(super) struct Context<'a> {
     pub(super) resolution: Span,
     /// Latest time that is not too far ahead of the clock.
     pub(super) latest: Timestamp,
+    /// Set while a batch is put again: what is earlier has been seen, and no loss counts twice.
+    pub(super) unseen_from: Option<Timestamp>,
 }
 
 /// The keys whose hashes fall to one shard.
@@ -245,11 +247,17 @@ impl Shard {
             } else {
                 put.histograms += 1;
             }
-            if let Err(reason) = self.put_point(context, slot, series.meta, point, is_number) {
+            let result = self.put_point(context, slot, series.meta, point, is_number);
+            if context.unseen_from.is_some() {
+                continue;
+            }
+            if let Err(reason) = result {
                 put.lose(reason, is_number);
                 let epoch = context.epoch.number;
                 *self.losses(epoch).series.entry((slot, reason)).or_default() += 1;
                 *self.counters.losses.entry(reason).or_default() += 1;
+            } else {
+                put.latest = put.latest.max(Some(point.at));
             }
         }
     }
@@ -373,6 +381,9 @@ impl Shard {
         }
         put.logs = put.logs.saturating_add(log.count);
         if let Err(reason) = check_time(context, log.at) {
+            if context.unseen_from.is_some() {
+                return;
+            }
             put.lose_logs(reason, log.count);
             let losses = self.losses(context.epoch.number);
             let lost = losses.streams.entry((slot, reason)).or_default();
@@ -381,6 +392,7 @@ impl Shard {
             *lost = lost.saturating_add(log.count);
             return;
         }
+        put.latest = put.latest.max(Some(log.at));
         let body = std::str::from_utf8(context.raw.bytes(log.body)).unwrap_or("\u{fffd}");
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.key.stream = slot;
@@ -465,7 +477,9 @@ fn check_time(context: &Context<'_>, at: Timestamp) -> Result<(), LossReason> {
     if context.latest < at {
         return Err(LossReason::Future);
     }
-    if context.epoch.closed.is_some_and(|closed| at < closed) {
+    if context.unseen_from.is_some_and(|unseen| at < unseen)
+        || context.epoch.closed.is_some_and(|closed| at < closed)
+    {
         return Err(LossReason::Late);
     }
     Ok(())

@@ -8,11 +8,11 @@ use std::{
     },
 };
 
-use crate::event::{Labels, Raw, Rejects, Span, Timestamp};
+use crate::event::{KeyHash, Labels, Raw, Rejects, Span, Timestamp};
 
 use super::{
     Epoch, LossReason, Select,
-    shard::{Context, NOTHING_BEFORE, Shard},
+    shard::{Context, NOTHING_BEFORE, Shard, Standing},
 };
 
 /// Into how many shards keys fall by their hashes. Nothing that anybody sees depends on it.
@@ -109,6 +109,8 @@ pub struct Put {
     pub lost_logs: BTreeMap<LossReason, u64>,
     /// What was refused: labels that cannot be used, series beyond a limit.
     pub rejects: Rejects,
+    /// The latest time of what was put into a bucket.
+    pub latest: Option<Timestamp>,
 }
 
 /// Memory that a thread uses for one batch after the other.
@@ -128,6 +130,7 @@ struct Routes {
 pub struct Shards {
     shards: Box<[Mutex<Shard>]>,
     select: Arc<dyn Select>,
+    keys: KeyHash,
     resolution: Span,
     room: Room,
 }
@@ -144,10 +147,16 @@ pub(super) struct Room {
 }
 
 impl Shards {
-    pub(super) fn new(resolution: Span, limits: ReducerLimits, select: Arc<dyn Select>) -> Self {
+    pub(super) fn new(
+        resolution: Span,
+        limits: ReducerLimits,
+        keys: KeyHash,
+        select: Arc<dyn Select>,
+    ) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::new(Shard::new())).collect(),
             select,
+            keys,
             resolution,
             room: Room {
                 limits,
@@ -162,6 +171,28 @@ impl Shards {
     /// into their open buckets, or are counted as lost. Any number of threads may do so at once; of one
     /// shard at a time each holds the lock.
     pub fn put(&self, raw: Raw<'_>, epoch: Epoch, scratch: &mut PutScratch) -> Put {
+        self.put_as(raw, epoch, None, scratch)
+    }
+
+    /// Puts a batch again that a snapshot has seen in part: only what belongs into buckets that start
+    /// at or after `unseen_from`; nothing is counted as lost.
+    pub fn put_again(
+        &self,
+        raw: Raw<'_>,
+        epoch: Epoch,
+        unseen_from: Timestamp,
+        scratch: &mut PutScratch,
+    ) -> Put {
+        self.put_as(raw, epoch, Some(unseen_from), scratch)
+    }
+
+    fn put_as(
+        &self,
+        raw: Raw<'_>,
+        epoch: Epoch,
+        unseen_from: Option<Timestamp>,
+        scratch: &mut PutScratch,
+    ) -> Put {
         let latest = epoch
             .now
             .map_or(Timestamp::MAX, |now| now + self.room.limits.future);
@@ -172,6 +203,7 @@ impl Shards {
             room: &self.room,
             resolution: self.resolution,
             latest,
+            unseen_from,
         };
         let mut put = Put::default();
         let batch = raw.batch;
@@ -196,6 +228,23 @@ impl Shards {
             }
         });
         put
+    }
+
+    /// How the keys of batches that are put here must be hashed.
+    pub fn keys(&self) -> KeyHash {
+        self.keys
+    }
+
+    /// Gives a key that stands for the id of a series its slot, before anything was put.
+    pub(super) fn adopt(&self, canonical: &[u8]) -> Option<(usize, u32)> {
+        let hash = self.keys.single(canonical);
+        let shard = shard_of(hash);
+        if !self.room.take_key() {
+            return None;
+        }
+        let key = [canonical, &[], &[]];
+        let slot = self.lock(shard).series.insert(hash, key, Standing::Bound)?;
+        Some((shard, slot))
     }
 
     /// Calls `each` with every shard that gets a part of the batch, and with which.

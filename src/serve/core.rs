@@ -14,7 +14,7 @@ use super::published::{Deployment, Published, Stats};
 use crate::{
     engine::{Engine, Input, Output, Refusal},
     event::{Batch, DeploymentEvent, Timestamp},
-    journal::{Body, Entry, JournalError, Writer, recorded},
+    journal::{Body, Entry, Writer, recorded},
     plan::Plan,
     reduce::{LossReason, ReducerCounters},
 };
@@ -299,11 +299,6 @@ impl Worker {
                 Command::Panic => panic!("the engine was told to fail"),
             }
         }
-        if let Some(journal) = &mut self.journal
-            && let Err(error) = journal.flush()
-        {
-            error!(%error, "the journal could not be flushed");
-        }
     }
 
     fn batch(&mut self, batch: &Batch, body: Body) -> Result<Dropped, Unavailable> {
@@ -358,7 +353,7 @@ impl Worker {
             open_gates: self.engine.open_gates(),
             engine: self.engine.counters().clone(),
             reducer: self.engine.reducer_counters(),
-            journal_bytes: self.journal.as_ref().map(Writer::len_bytes),
+            journal_bytes: self.journal.as_ref().map(Writer::bytes),
             journal_errors: self.journal_errors,
         });
     }
@@ -391,12 +386,11 @@ impl Worker {
         let Some(journal) = &mut self.journal else {
             return Ok(());
         };
-        journal.append(entry).map_err(|error| {
+        let recorded = journal.commit(std::slice::from_ref(entry));
+        recorded.map(drop).map_err(|error| {
             self.journal_errors += 1;
-            if self.journal_errors == 1 || !matches!(error, JournalError::Closed { .. }) {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                error!(%error, cause, "an input was not taken: it could not be recorded");
-            }
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            error!(%error, cause, "an input was not taken: it could not be recorded");
             Unavailable::NotRecorded
         })
     }

@@ -37,7 +37,7 @@ use super::{
 };
 use crate::{
     gate::Verdict,
-    journal::{JournalError, Writer},
+    journal::{DataDir, JournalError, Limits, Writer},
     plan::Plan,
 };
 
@@ -128,7 +128,7 @@ impl Server {
         };
         let journal = data_dir
             .as_deref()
-            .map(Writer::create)
+            .map(|directory| Ok(DataDir::open(directory)?.writer(Limits::default())?.0))
             .transpose()
             .map_err(StartError::Journal)?;
         warn_of_memory(journal.as_ref());
@@ -210,7 +210,7 @@ fn warn_of_memory(journal: Option<&Writer>) {
     warn!("state is kept in memory only: a restart forgets series, gates and verdicts");
     if let Some(journal) = journal {
         info!(
-            journal = %journal.path().display(),
+            journal = %journal.directory().display(),
             "inputs are recorded for replay, they are not recovered at a start"
         );
     }

@@ -179,7 +179,7 @@ pub fn read(
 
 /// Opens a file and undoes its compression on the way.
 #[expect(clippy::disallowed_methods, reason = "this is where files are read")]
-pub(super) fn open(path: &Path) -> Result<Box<dyn Read>, FileError> {
+pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, FileError> {
     let file = fs::File::open(path).map_err(|error| FileError::new(path, error))?;
     let name = path
         .file_name()

@@ -1,32 +1,33 @@
 //! The journal of a live run: its inputs, in the order in which the engine took them.
 
 use std::{
-    io::BufReader,
+    error::Error,
+    io,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use super::files::{self, FileError};
 use crate::{
     engine::{Engine, Input, Output},
-    journal::{Entry, Reader},
+    journal::{Entry, JournalError, Reader},
 };
 
 /// The journal of one live run. It is read while it is played.
 #[derive(Debug)]
 pub struct Journal {
-    path: PathBuf,
+    files: Vec<PathBuf>,
 }
 
 impl Journal {
-    /// Names the journal.
-    pub fn new(path: PathBuf) -> Self {
-        Self { path }
+    /// Names the journal: its numbered segments, or its only file.
+    pub fn new(files: Vec<PathBuf>) -> Self {
+        Self { files }
     }
 
     /// Runs every entry through the engine. `said` gets what the engine says. Unlike data files a
     /// journal has its own ticks, and ends where it ends: what came after is not known, so it is not
-    /// silence. Gives a note where the last entry was cut off, as it is when the engine was killed.
+    /// silence. Gives a note where the last entry was cut off, as it is when the engine was killed,
+    /// or where inputs are not in the journal.
     ///
     /// # Errors
     /// The journal cannot be read, or is damaged before its end.
@@ -35,40 +36,53 @@ impl Journal {
         engine: &mut Engine,
         mut said: impl FnMut(&mut Vec<Output>),
     ) -> Result<Option<String>, FileError> {
-        let path = &self.path;
-        let error = |problem| FileError::new(path, problem);
+        let open = |path: &Path| files::open(path).map_err(io::Error::other);
+        let mut reader =
+            Reader::of_files(&self.files, open).map_err(|error| self.failed(&error))?;
         let mut outputs = Vec::new();
-        let mut reader = Reader::new(BufReader::new(files::open(path)?), path).map_err(error)?;
+        let mut messages = 0;
         for entry in &mut reader {
-            play_entry(entry.map_err(error)?, path, engine, &mut outputs)?;
+            let (position, entry) = entry.map_err(|error| self.failed(&error))?;
+            match entry {
+                Entry::Batch(body) => {
+                    let limit = engine.plan().limits.decompressed_bytes;
+                    let batch = body.decode(limit).map_err(|problem| {
+                        self.fault(&format!(
+                            "the batch at {position} cannot be read: {problem}"
+                        ))
+                    })?;
+                    engine.step(Input::Batch(&batch), &mut outputs);
+                }
+                Entry::Deployment(event) => engine.step(Input::Deployment(event), &mut outputs),
+                Entry::Tick(now) => engine.step(Input::Tick(now), &mut outputs),
+                Entry::Consumed(range) | Entry::Lost(range) => {
+                    messages += range.until.saturating_sub(range.from);
+                }
+            }
             said(&mut outputs);
         }
-        Ok(reader.torn_tail().map(|tail| {
-            let offset = tail.offset;
+        let torn = reader.torn_tail().map(|tail| {
             format!(
-                "{}: the last entry is cut off at byte {offset}",
-                path.display()
+                "{}: the last entry is cut off at byte {}",
+                tail.path.display(),
+                tail.position.offset
             )
-        }))
+        });
+        let elsewhere = (messages > 0).then(|| {
+            format!("{messages} messages stayed in Kafka: this replay is without what they held")
+        });
+        let notes: Vec<String> = torn.into_iter().chain(elsewhere).collect();
+        Ok((!notes.is_empty()).then(|| notes.join("\n")))
     }
-}
 
-fn play_entry(
-    entry: Entry,
-    path: &Path,
-    engine: &mut Engine,
-    outputs: &mut Vec<Output>,
-) -> Result<(), FileError> {
-    match entry {
-        Entry::Batch(body) => {
-            let plan = Arc::clone(engine.plan());
-            let batch = body
-                .decode(plan.limits.decompressed_bytes)
-                .map_err(|problem| FileError::new(path, problem))?;
-            engine.step(Input::Batch(&batch), outputs);
-        }
-        Entry::Deployment(event) => engine.step(Input::Deployment(event), outputs),
-        Entry::Tick(now) => engine.step(Input::Tick(now), outputs),
+    fn fault(&self, problem: &str) -> FileError {
+        let path = self.files.first().cloned().unwrap_or_default();
+        FileError::new(&path, problem)
     }
-    Ok(())
+
+    /// The error names the file itself; what the system said belongs to it.
+    fn failed(&self, error: &JournalError) -> FileError {
+        let cause = error.source().map(|cause| format!(": {cause}"));
+        self.fault(&format!("{error}{}", cause.unwrap_or_default()))
+    }
 }

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     decode::format::Format,
     engine::{Engine, Output},
+    journal::segment_number,
     plan::{Faults, Plan},
 };
 
@@ -99,10 +100,12 @@ impl Recording {
         };
         let is_journal = |(_, format): &(PathBuf, Format)| *format == Format::Journal;
         if found.data.iter().any(is_journal) {
-            if found.data.len() > 1 {
+            let files: Vec<PathBuf> = found.data.into_iter().map(|(path, _)| path).collect();
+            let is_segment = |path: &PathBuf| segment_number(path).is_some();
+            if files.len() > 1 && !files.iter().all(is_segment) {
                 return Err(RecordingError::MoreThanJournal);
             }
-            let inputs = Inputs::Journal(Journal::new(first));
+            let inputs = Inputs::Journal(Journal::new(files));
             return Ok(Self {
                 plan: Arc::new(plan),
                 inputs,
@@ -211,7 +214,7 @@ impl fmt::Display for RecordingError {
             ),
             Self::MoreThanJournal => f.write_str(
                 "a journal is replayed alone: it has its own order and begins with an empty engine; name one \
-                 *.journal, without data files",
+                 *.journal, or the numbered segments of one, without data files",
             ),
         }
     }

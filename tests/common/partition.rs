@@ -1,10 +1,8 @@
 //! Writes the journal of `a_late_partition`: what a live run took in while a rack was cut off.
 
-use std::path::Path;
-
 use sluice::{
     event::{Begin, DeploymentEvent, Span, Timestamp},
-    journal::{Body, Encoding, Entry, Format, Writer},
+    journal::{self, Body, Encoding, Entry, Format},
 };
 
 use crate::noise::Noise;
@@ -14,18 +12,9 @@ const HOSTS: [&str; 6] = ["h1", "h2", "h3", "h4", "h5", "h6"];
 /// The host that is cut off, and the minutes from which on it is and is no more.
 const CUT_OFF: (&str, i64, i64) = ("h2", 10, 20);
 
-/// The bytes of the journal. It is written below `scratch`.
-pub(crate) fn journal(scratch: &Path) -> Vec<u8> {
-    let mut writer = Writer::create(scratch).expect("the journal can be made");
-    for entry in entries() {
-        writer.append(&entry).expect("the journal can be written");
-    }
-    read(writer.path())
-}
-
-#[expect(clippy::disallowed_methods, reason = "a test that reads what it wrote")]
-fn read(path: &Path) -> Vec<u8> {
-    std::fs::read(path).expect("the journal can be read")
+/// The bytes of the journal.
+pub(crate) fn journal() -> Vec<u8> {
+    journal::one_file(&entries()).expect("the journal can be written")
 }
 
 fn entries() -> Vec<Entry> {

@@ -183,7 +183,7 @@ fn a_terminated_engine_flushes_its_journal_and_exits_with_zero() {
     let stderr = String::from_utf8(stderr).unwrap();
     assert_eq!(status.code(), Some(0), "{stderr}");
     assert!(stderr.contains("state is kept in memory only"), "{stderr}");
-    let mut journal = Reader::open(&directory.path().join("data/inputs.journal")).unwrap();
-    assert!(matches!(journal.next(), Some(Ok(Entry::Tick(_)))));
+    let mut journal = Reader::open(&directory.path().join("data/journal")).unwrap();
+    assert!(matches!(journal.next(), Some(Ok((_, Entry::Tick(_))))));
     assert!(journal.all(|entry| entry.is_ok()));
 }

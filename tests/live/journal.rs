@@ -28,12 +28,13 @@ fn replay(journal: &std::path::Path) -> (Vec<String>, Vec<String>) {
     let mut outputs = Vec::new();
     let mut reader = Reader::open(journal).unwrap();
     for entry in reader.by_ref() {
-        match entry.unwrap() {
+        match entry.unwrap().1 {
             Entry::Batch(body) => {
                 engine.step(Input::Batch(&body.decode(limit).unwrap()), &mut outputs);
             }
             Entry::Deployment(event) => engine.step(Input::Deployment(event), &mut outputs),
             Entry::Tick(now) => engine.step(Input::Tick(now), &mut outputs),
+            Entry::Consumed(_) | Entry::Lost(_) => panic!("nothing came from Kafka"),
         }
     }
     assert_eq!(reader.torn_tail(), None);
@@ -136,7 +137,7 @@ async fn a_replay_of_the_journal_says_what_the_live_run_said() {
     }
     assert_eq!(rig.stop().await, Ending::Asked);
 
-    let journal = directory.path().join("inputs.journal");
+    let journal = directory.path().join("journal");
     let (changes, finals) = replay(&journal);
     assert_eq!(changes, live);
     let untyped = |line: &String| {
