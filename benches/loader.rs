@@ -24,7 +24,10 @@
 #[allow(dead_code, reason = "each bench uses its part of what they share")]
 mod common;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::Parser;
 use common::{
@@ -42,7 +45,7 @@ use common::{
 #[command(name = "loader")]
 struct Arguments {
     /// Where to send to, such as <http://127.0.0.1:7071/api/v1/write>
-    #[arg(long, required_unless_present_any = ["check", "table"])]
+    #[arg(long)]
     url: Option<String>,
     /// The receiver's process, to read its CPU time and memory
     #[arg(long)]
@@ -125,7 +128,12 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         println!("{}", report::table(&records(file)?)?);
         return Ok(());
     }
-    let url: Url = arguments.url.as_deref().unwrap_or_default().parse()?;
+    let Some(url) = &arguments.url else {
+        return Err(Failure::new(
+            "--url is missing: where to send to, or --check, or --table FILE",
+        ));
+    };
+    let url: Url = url.parse()?;
     let record = measure(arguments, &url)?;
     if arguments.json {
         let line =
@@ -157,7 +165,7 @@ fn measure(arguments: &Arguments, url: &Url) -> Result<Record, Failure> {
     } else {
         Pace::FlatOut
     };
-    let measured = drive(url, &payloads, arguments.pid, pace, || {})?;
+    let measured = drive(url, &payloads, arguments.pid, pace, |_| {})?;
     let wanted = match arguments.expect_selected.as_deref() {
         Some("all") => Some(measured.series),
         Some(_) => Some(0),
@@ -208,14 +216,14 @@ fn milliseconds(text: &str) -> Result<i64, Failure> {
     parsed.ok_or_else(|| Failure::new(format!("{text:?} is no span: write 500ms, 15s, 10m or 1h")))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a bench reads its own results")]
-fn records(file: &PathBuf) -> Result<Vec<Record>, Failure> {
-    let bad = |error: &dyn std::fmt::Display| {
-        Failure::new(format!("{} holds no runs: {error}", file.display()))
-    };
-    let text = std::fs::read_to_string(file).map_err(|error| bad(&error))?;
-    text.lines()
-        .map(|line| serde_json::from_str(line).map_err(|error| bad(&error)))
+/// The runs in a file, a line each.
+fn records(file: &Path) -> Result<Vec<Record>, Failure> {
+    common::process::read_text(file)?
+        .lines()
+        .map(|line| {
+            serde_json::from_str(line)
+                .map_err(|error| Failure::new(format!("{} holds no runs: {error}", file.display())))
+        })
         .collect()
 }
 

@@ -98,7 +98,8 @@ struct Tally {
     fault: std::sync::Mutex<Option<Failure>>,
 }
 
-/// Sends everything: round 0, then the rest. `on_steady` is called between the two.
+/// Sends everything: round 0, then the rest. `on_moment` is told "steady" between the two, and "sent"
+/// after the last answer.
 ///
 /// # Errors
 /// A connection broke, an answer was not 2xx, or the receiver did not take all samples.
@@ -107,7 +108,7 @@ pub(crate) fn drive(
     payloads: &Payloads,
     pid: Option<u32>,
     pace: Pace,
-    on_steady: impl FnOnce(),
+    mut on_moment: impl FnMut(&str),
 ) -> Result<Measured, Failure> {
     let receiver = Receiver::ask(&url.authority);
     let before = receiver.counts()?;
@@ -147,12 +148,14 @@ pub(crate) fn drive(
         barrier.wait();
         walls[0] = phase_started.elapsed().as_secs_f64();
         let middle = read();
-        on_steady();
+        on_moment("steady");
         phase_started = clock::now();
         barrier.wait();
         barrier.wait();
         walls[1] = phase_started.elapsed().as_secs_f64();
-        Ok::<_, Failure>([start, middle?, read()?])
+        let end = read();
+        on_moment("sent");
+        Ok::<_, Failure>([start, middle?, end?])
     })?;
     let cpu = |from: usize| Some(usages[from + 1]?.cpu_s - usages[from]?.cpu_s);
     let cold = cold.phase(walls[0], cpu(0))?;

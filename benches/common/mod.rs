@@ -12,6 +12,7 @@ pub(crate) mod fleet;
 pub(crate) mod golden;
 pub(crate) mod http;
 pub(crate) mod payloads;
+pub(crate) mod probe;
 pub(crate) mod process;
 pub(crate) mod receiver;
 pub(crate) mod report;

@@ -1,6 +1,6 @@
 //! What a process has used, as `/proc` tells it.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use super::Failure;
 
@@ -65,13 +65,22 @@ impl Meter {
     }
 }
 
-/// Reads a small file of the kernel.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a bench reads what the kernel measured"
-)]
+/// Reads a file of the kernel.
+///
+/// # Errors
+/// There is none of that name.
 pub(crate) fn read_proc(path: &str) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|error| Failure::new(format!("{path}: {error}")))
+    read_text(Path::new(path))
+}
+
+/// Reads a file.
+///
+/// # Errors
+/// It cannot be read as text.
+#[expect(clippy::disallowed_methods, reason = "a bench is no part of the core")]
+pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path)
+        .map_err(|error| Failure::new(format!("{}: {error}", path.display())))
 }
 
 /// The machine that a figure is from.

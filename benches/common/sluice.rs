@@ -5,7 +5,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use super::{Failure, http::Url};
+use super::{Failure, http::Url, process::read_text};
 
 /// Which series a check selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(crate) enum Selection {
 pub(crate) struct Sluice {
     child: Child,
     /// Held while the engine writes there.
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
     /// Where remote write goes.
     pub(crate) url: Url,
     /// Where gates are asked.
@@ -88,19 +88,22 @@ impl Sluice {
             .arg("--data-dir")
             .arg(home.path().join("data"))
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(std::fs::File::create_new(home.path().join("stderr"))?)
             .spawn()?;
         let addresses = addresses(&mut child);
         let mut started = Self {
             child,
-            _home: home,
+            home,
             url: Url {
                 authority: String::new(),
                 path: "/api/v1/write".to_owned(),
             },
             grpc: String::new(),
         };
-        let line = addresses?;
+        let line = addresses.map_err(|failure| {
+            let said = read_text(&started.home.path().join("stderr"));
+            Failure::new(format!("{failure}: {}", said.unwrap_or_default().trim()))
+        })?;
         for word in line.split_ascii_whitespace() {
             match word.split_once('=') {
                 Some(("http", address)) => address.clone_into(&mut started.url.authority),
