@@ -186,7 +186,7 @@ fn measure(arguments: &Arguments, url: &Url) -> Result<Record, Failure> {
     };
     Ok(Record {
         name,
-        load: report::describe(&load, &payloads),
+        load: report::describe(&load),
         measured,
     })
 }

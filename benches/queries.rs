@@ -313,7 +313,7 @@ fn send(url: &str, pid: &str, size: &[String]) -> Result<(), Failure> {
     })?;
     let record = Record {
         name: "sluice".to_owned(),
-        load: report::describe(&load, &payloads),
+        load: report::describe(&load),
         measured,
     };
     let line = serde_json::to_string(&record).map_err(|error| Failure::new(error.to_string()))?;

@@ -8,7 +8,7 @@ use super::{
     Failure,
     drive::{Measured, Phase},
     median,
-    payloads::{Load, Payloads},
+    payloads::Load,
 };
 
 /// One run, as a line of JSON.
@@ -21,24 +21,30 @@ pub(crate) struct Record {
     pub(crate) measured: Measured,
 }
 
-/// Says what is sent, in a line.
-pub(crate) fn describe(load: &Load, payloads: &Payloads) -> String {
+/// Says what is sent, in a line: the same for every receiver.
+pub(crate) fn describe(load: &Load) -> String {
     format!(
-        "{} series x {} rounds, {:.1} s of event time apart; {} labels, {:.0} B of label names and \
-         values; remote write {}, {} series a request, {:.0} B/sample raw, {:.1} B/sample snappy; \
-         {} connections, order {}, churn {:.1} %",
-        load.series,
+        "{} series of {} labels x {} rounds, {:.1} s of event time apart; remote write {}, {} series \
+         a request, {} connections, order {}, churn {:.1} %",
+        whole(load.series as f64),
+        super::fleet::LABELS,
         load.rounds,
         load.step_ms as f64 / 1e3,
-        super::fleet::LABELS,
-        payloads.text_bytes_mean,
         load.protocol,
         load.batch,
-        payloads.raw_bytes as f64 / payloads.samples as f64,
-        payloads.wire_bytes as f64 / payloads.samples as f64,
         load.connections,
         load.order,
         load.churn * 100.0,
+    )
+}
+
+/// Says how large a sample is.
+fn sizes(measured: &Measured) -> String {
+    format!(
+        "{:.0} B a sample raw, {:.0} B on the wire, {:.0} B of label names and values a series",
+        measured.raw_bytes_per_sample,
+        measured.wire_bytes_per_sample,
+        measured.label_bytes_per_series
     )
 }
 
@@ -46,9 +52,10 @@ pub(crate) fn describe(load: &Load, payloads: &Payloads) -> String {
 pub(crate) fn human(record: &Record) -> String {
     let measured = &record.measured;
     let mut text = format!(
-        "receiver  {}\nload      {}\n\n{:<8} {:>11} {:>9} {:>12} {:>8} {:>15} {:>14} {:>8}\n",
+        "receiver  {}\nload      {};\n          {}\n\n{:<8} {:>11} {:>9} {:>12} {:>8} {:>15} {:>14} {:>8}\n",
         measured.receiver,
         record.load,
+        sizes(measured),
         "phase",
         "samples",
         "wall s",
@@ -131,8 +138,9 @@ pub(crate) fn table(records: &[Record]) -> Result<String, Failure> {
         .filter(|name| !name.starts_with("sluice"))
         .collect();
     let mut text = format!(
-        "{}\n\n| receiver | samples per CPU-second, steady | ns CPU/sample, steady | samples per CPU-second, cold | RSS B/series |",
-        first.load
+        "{};\n{}.\n\n| receiver | samples per CPU-second, steady | ns CPU/sample, steady | samples per CPU-second, cold | RSS B/series |",
+        first.load,
+        sizes(&first.measured)
     );
     for peer in &peers {
         put(&mut text, format_args!(" steady rate against {peer} |"));
