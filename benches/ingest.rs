@@ -2,13 +2,13 @@
 //! only what nobody can leave out; how the cost grows with the number of series; what a series
 //! weighs.
 //!
-//! `cargo bench --bench ingest` measures (about 8 minutes, 4 GB of memory for the prepared requests);
+//! `cargo bench --bench ingest` measures (about 10 minutes, 2 GB of memory for the prepared requests);
 //! `-- --series 100000` measures one size, `-- --flat` leaves out the paced part; `-- --check` runs
 //! everything small, and looks only at the counts.
 //!
 //! The server is a child process with its journal on disk, and its CPU time is read from `/proc`;
 //! the probe is timed within the same run, over the same requests. Flat out, event time runs ahead
-//! of the clock, so buckets stay open; the paced part sends a round every 10 s, so buckets close as
+//! of the clock, so buckets stay open; the paced part sends a round every 15 s, so buckets close as
 //! in production: its cost contains the closing, and memory is measured there.
 
 #![expect(
@@ -26,7 +26,7 @@ use common::{
     Failure,
     drive::{Measured, Pace, drive},
     golden, median,
-    payloads::{Load, Order, Payloads, Protocol},
+    payloads::{Load, Order, Protocol},
     probe, process,
     report::{kept, mebibytes, metered, whole},
     sluice::{Buckets, Selection, Sluice, configuration},
@@ -70,6 +70,8 @@ struct Scale {
     batch: usize,
     /// Event time, and wall time, between two paced rounds.
     pace_ms: i64,
+    /// Buckets of the paced part.
+    buckets: Buckets,
     is_check: bool,
 }
 
@@ -128,6 +130,10 @@ fn scale(arguments: &[String]) -> Result<Scale, Failure> {
             paced: vec![small],
             batch: 300,
             pace_ms: 200,
+            buckets: Buckets {
+                resolution_ms: 200,
+                lateness_ms: 2_000,
+            },
             is_check: true,
         });
     }
@@ -149,15 +155,16 @@ fn scale(arguments: &[String]) -> Result<Scale, Failure> {
         paced: vec![
             Size {
                 series: 100_000,
-                rounds: 7,
+                rounds: 6,
             },
             Size {
                 series: 1_000_000,
-                rounds: 7,
+                rounds: 6,
             },
         ],
         batch: 2_000,
-        pace_ms: 10_000,
+        pace_ms: 15_000,
+        buckets: Buckets::default(),
         is_check: false,
     };
     if let Some(at) = arguments.iter().position(|argument| argument == "--series") {
@@ -193,30 +200,40 @@ fn flat_out(size: Size, selection: Selection, scale: &Scale) -> Result<Run, Fail
     for _ in 0..PROBES {
         probes.push(probe::measure(&payloads)?);
     }
-    if !scale.is_check {
-        announce(size, selection, &payloads);
+    let probe_ns = median(&probes);
+    if scale.is_check {
+        return Ok(Run {
+            size,
+            selection,
+            measured,
+            cost_ns: 0.0,
+            probe_ns,
+        });
     }
-    let cost_ns = if scale.is_check {
-        0.0
-    } else {
-        metered(&measured.steady)?
-    };
+    let cost_ns = metered(&measured.steady)?;
+    println!(
+        "{} {} series: {} samples, {:.0} B raw and {:.0} B on the wire each, {:.0} B of label names and \
+         values ({:.0} B encoded) a series; {cost_ns:.0} ns against {probe_ns:.0} ns",
+        whole(size.series as f64),
+        word(selection),
+        payloads.samples,
+        measured.raw_bytes_per_sample,
+        measured.wire_bytes_per_sample,
+        payloads.text_bytes_mean,
+        payloads.region_bytes_mean,
+    );
     Ok(Run {
         size,
         selection,
         measured,
         cost_ns,
-        probe_ns: median(&probes),
+        probe_ns,
     })
 }
 
 /// Sends a round whenever its time has come.
 fn paced(size: Size, selection: Selection, scale: &Scale) -> Result<Measured, Failure> {
-    let buckets = Buckets {
-        resolution_ms: scale.pace_ms,
-        lateness_ms: scale.pace_ms.max(2_000),
-    };
-    let sluice = Sluice::start(&configuration(selection, buckets))?;
+    let sluice = Sluice::start(&configuration(selection, scale.buckets))?;
     let payloads = load(size, scale.batch, scale.pace_ms).prepare(&sluice.url)?;
     let measured = drive(
         &sluice.url,
@@ -257,20 +274,6 @@ fn check(measured: &Measured, selection: Selection) -> Result<(), Failure> {
         "{} of {} series are selected by a check, not {expected}",
         measured.selected, measured.series
     )))
-}
-
-fn announce(size: Size, selection: Selection, payloads: &Payloads) {
-    println!(
-        "{} series, {}: {} samples, {:.0} B raw and {:.1} B snappy each, {:.0} B of label names and \
-         values ({:.0} B encoded) a series",
-        size.series,
-        word(selection),
-        payloads.samples,
-        payloads.raw_bytes as f64 / payloads.samples as f64,
-        payloads.wire_bytes as f64 / payloads.samples as f64,
-        payloads.text_bytes_mean,
-        payloads.region_bytes_mean,
-    );
 }
 
 fn word(selection: Selection) -> &'static str {
@@ -331,7 +334,8 @@ fn print_paced(runs: &[(Size, Selection, Measured)]) -> Result<(), Failure> {
         return Ok(());
     }
     println!(
-        "\nAt the pace of the clock, one sample a series every 10 s, buckets close\n\n\
+        "\nAt the pace of the clock, one sample a series every 15 s, buckets of 10 s close 20 s \
+         after their end\n\n\
          | series | | server, steady, ns/sample | RSS before, MiB | RSS after, MiB | RSS B/series |\n\
          | ---: | --- | ---: | ---: | ---: | ---: |"
     );
