@@ -271,7 +271,10 @@ fn check() -> Result<(), Failure> {
         }
     }
     for (temper, word) in [
-        (fake::Temper::Refusing, "503"),
+        (
+            fake::Temper::Refusing,
+            "cold: 1 of 15 requests were not answered with 2xx (503 x 1)",
+        ),
         (fake::Temper::Losing, "lost"),
     ] {
         let fake = fake::Receiver::start(temper)?;
@@ -308,6 +311,7 @@ fn check_table() -> Result<(), Failure> {
                 steady: phase,
                 series: 1_000,
                 selected: 0,
+                verified: true,
                 rss_start_bytes: Some(0),
                 rss_end_bytes: Some(400_000),
                 raw_bytes_per_sample: 0.0,

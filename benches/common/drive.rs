@@ -41,6 +41,8 @@ pub(crate) struct Measured {
     pub(crate) series: u64,
     /// Series that the receiver says a check selects; 0 for receivers without checks.
     pub(crate) selected: u64,
+    /// Whether the receiver's own metrics were asked, too.
+    pub(crate) verified: bool,
     /// Resident memory before the first request, if a process was metered.
     pub(crate) rss_start_bytes: Option<u64>,
     /// Resident memory after the last answer.
@@ -59,8 +61,6 @@ pub(crate) struct Phase {
     pub(crate) wall_s: f64,
     /// CPU time of the receiver, if a process was metered.
     pub(crate) cpu_s: Option<f64>,
-    /// Answers that were not 2xx, by status.
-    pub(crate) refused: BTreeMap<u16, u64>,
 }
 
 impl Phase {
@@ -94,7 +94,9 @@ struct Tally {
     samples: AtomicU64,
     requests: AtomicU64,
     refused: std::sync::Mutex<BTreeMap<u16, u64>>,
-    /// The first thing that went wrong.
+    /// The first refusal, as the receiver told it.
+    refusal: std::sync::Mutex<Option<String>>,
+    /// The first thing that went wrong with a connection or a count.
     fault: std::sync::Mutex<Option<Failure>>,
 }
 
@@ -124,20 +126,22 @@ pub(crate) fn drive(
     let mut walls = [0.0; 2];
     let start = read()?;
     let usages: [Option<Usage>; 3] = thread::scope(|scope| {
-        for (connection, rounds) in connections.into_iter().zip(&payloads.connections) {
+        for (mut connection, rounds) in connections.into_iter().zip(&payloads.connections) {
             let (barrier, cold, steady) = (&barrier, &cold, &steady);
             scope.spawn(move || {
-                let mut connection = connection;
+                let due_ms = |round| match pace {
+                    Pace::FlatOut => payloads.send_at_ms,
+                    Pace::Clock => payloads.send_at_ms + payloads.step_ms * round as i64,
+                };
                 barrier.wait();
                 for (round, requests) in rounds.iter().enumerate() {
-                    let tally = if round == 0 { cold } else { steady };
-                    if pace == Pace::Clock {
-                        clock::rest_until(payloads.send_at_ms + payloads.step_ms * round as i64);
-                    }
-                    tally.send(&mut connection, requests);
+                    clock::rest_until(due_ms(round));
                     if round == 0 {
+                        cold.send(&mut connection, requests);
                         barrier.wait();
                         barrier.wait();
+                    } else {
+                        steady.send(&mut connection, requests);
                     }
                 }
                 barrier.wait();
@@ -158,22 +162,20 @@ pub(crate) fn drive(
         Ok::<_, Failure>([start, middle?, end?])
     })?;
     let cpu = |from: usize| Some(usages[from + 1]?.cpu_s - usages[from]?.cpu_s);
+    let refusals = refusals(&cold, &steady);
     let cold = cold.phase(walls[0], cpu(0))?;
     let steady = steady.phase(walls[1], cpu(1))?;
+    refusals?;
     let sent = cold.samples + steady.samples;
+    assert_eq!(sent, payloads.samples, "what was not refused was sent");
     let taken = receiver.verify(before, sent)?;
-    if sent != payloads.samples {
-        return Err(Failure::new(format!(
-            "{sent} of {} samples were answered with 2xx",
-            payloads.samples
-        )));
-    }
     Ok(Measured {
         receiver: receiver.name,
         cold,
         steady,
         series: payloads.series,
         selected: taken.selected,
+        verified: before.is_some(),
         rss_start_bytes: usages[0].map(|usage| usage.rss_bytes),
         rss_end_bytes: usages[2].map(|usage| usage.rss_bytes),
         raw_bytes_per_sample: payloads.raw_bytes as f64 / payloads.samples as f64,
@@ -182,8 +184,24 @@ pub(crate) fn drive(
     })
 }
 
+/// Fails if a request of either phase was not answered with 2xx.
+fn refusals(cold: &Tally, steady: &Tally) -> Result<(), Failure> {
+    let refusals: Vec<String> = [("cold", cold), ("steady", steady)]
+        .into_iter()
+        .filter_map(|(name, tally)| tally.refusals(name))
+        .collect();
+    if refusals.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "what was measured is void: {}",
+        refusals.join("; ")
+    )))
+}
+
 impl Tally {
-    /// Sends requests one after the other. Once one connection has failed, none goes on.
+    /// Sends requests one after the other. A refusal is counted; once one connection has failed, none
+    /// goes on.
     fn send(&self, connection: &mut Connection, requests: &[Payload]) {
         for payload in requests {
             if lock(&self.fault).is_some() {
@@ -200,11 +218,9 @@ impl Tally {
         self.requests.fetch_add(1, Ordering::Relaxed);
         if !(200..300).contains(&answer.status) {
             *lock(&self.refused).entry(answer.status).or_insert(0) += 1;
-            return Err(Failure::new(format!(
-                "a request was answered with {}: {}",
-                answer.status,
-                String::from_utf8_lossy(&answer.body).trim()
-            )));
+            let told = || String::from_utf8_lossy(&answer.body).trim().to_owned();
+            lock(&self.refusal).get_or_insert_with(told);
+            return Ok(());
         }
         if let Some(written) = answer.written
             && written != payload.samples
@@ -218,6 +234,24 @@ impl Tally {
         Ok(())
     }
 
+    /// Says how many requests were not answered with 2xx; `None` if all were.
+    fn refusals(&self, name: &str) -> Option<String> {
+        let refused = lock(&self.refused);
+        let count: u64 = refused.values().sum();
+        let statuses: Vec<String> = refused
+            .iter()
+            .map(|(status, count)| format!("{status} x {count}"))
+            .collect();
+        (0 < count).then(|| {
+            format!(
+                "{name}: {count} of {} requests were not answered with 2xx ({}), the first with {:?}",
+                self.requests.load(Ordering::Relaxed),
+                statuses.join(", "),
+                lock(&self.refusal).as_deref().unwrap_or_default()
+            )
+        })
+    }
+
     fn phase(self, wall_s: f64, cpu_s: Option<f64>) -> Result<Phase, Failure> {
         if let Some(failure) = lock(&self.fault).take() {
             return Err(failure);
@@ -227,7 +261,6 @@ impl Tally {
             requests: self.requests.into_inner(),
             wall_s,
             cpu_s,
-            refused: lock(&self.refused).clone(),
         })
     }
 }

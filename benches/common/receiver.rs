@@ -138,8 +138,8 @@ impl Receiver {
         loop {
             let now = self.counts()?.unwrap_or_default();
             let gained = Counts {
-                taken: now.taken - before.taken,
-                lost: now.lost - before.lost,
+                taken: now.taken.saturating_sub(before.taken),
+                lost: now.lost.saturating_sub(before.lost),
                 selected: now.selected,
             };
             let is_late = PATIENCE < started.elapsed();

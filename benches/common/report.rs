@@ -52,7 +52,7 @@ fn sizes(measured: &Measured) -> String {
 pub(crate) fn human(record: &Record) -> String {
     let measured = &record.measured;
     let mut text = format!(
-        "receiver  {}\nload      {};\n          {}\n\n{:<8} {:>11} {:>9} {:>12} {:>8} {:>15} {:>14} {:>8}\n",
+        "receiver  {}\nload      {};\n          {}\n\n{:<8} {:>11} {:>9} {:>12} {:>8} {:>15} {:>14}\n",
         measured.receiver,
         record.load,
         sizes(measured),
@@ -62,8 +62,7 @@ pub(crate) fn human(record: &Record) -> String {
         "samples/s",
         "CPU s",
         "ns CPU/sample",
-        "samples/CPU-s",
-        "non-2xx"
+        "samples/CPU-s"
     );
     for (name, phase) in [("cold", &measured.cold), ("steady", &measured.steady)] {
         if phase.samples == 0 {
@@ -75,23 +74,28 @@ pub(crate) fn human(record: &Record) -> String {
         put(
             &mut text,
             format_args!(
-                "{name:<8} {:>11} {:>9.3} {:>12.0} {:>8} {:>15} {:>14} {:>8}\n",
+                "{name:<8} {:>11} {:>9.3} {:>12.0} {:>8} {:>15} {:>14}\n",
                 phase.samples,
                 phase.wall_s,
                 phase.per_second(),
                 told(phase.cpu_s, 2),
                 told(phase.cpu_ns(), 0),
                 told(phase.per_cpu_second(), 0),
-                phase.refused.values().sum::<u64>(),
             ),
         );
     }
     put(
         &mut text,
         format_args!(
-            "\naccepted  {} of {} samples, none lost, as the receiver's own metrics say\n",
+            "\naccepted  {} of {} samples in {} requests: all answered with 2xx, none lost by {}\n",
             measured.cold.samples + measured.steady.samples,
             measured.cold.samples + measured.steady.samples,
+            measured.cold.requests + measured.steady.requests,
+            if measured.verified {
+                "the receiver's own metrics"
+            } else {
+                "its answers, which is all that this receiver tells"
+            }
         ),
     );
     if let (Some(rss), Some(start), Some(end)) = (
