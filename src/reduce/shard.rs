@@ -248,10 +248,10 @@ impl Shard {
                 put.histograms += 1;
             }
             let result = self.put_point(context, slot, series.meta, point, is_number);
-            if context.unseen_from.is_some() {
-                continue;
-            }
             if let Err(reason) = result {
+                if context.unseen_from.is_some() {
+                    continue;
+                }
                 put.lose(reason, is_number);
                 let epoch = context.epoch.number;
                 *self.losses(epoch).series.entry((slot, reason)).or_default() += 1;
