@@ -39,7 +39,8 @@ mod snapshot;
 mod storage;
 mod writer;
 
-pub use body::{Body, Encoding, Format};
+pub use crate::decode::{Encoding, Format};
+pub use body::{Body, decode_limits};
 pub use data_dir::DataDir;
 pub use entry::{ENTRY_BYTES_MAX, Entry, OffsetRange, recorded};
 pub use error::JournalError;

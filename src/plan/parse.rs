@@ -14,7 +14,7 @@ use super::{
 };
 use crate::event::Span;
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "listen",
     "resolution",
     "lateness",

@@ -40,7 +40,6 @@ pub(super) struct Core {
     sequence: Arc<Sequence>,
     budget: Arc<Semaphore>,
     published: Arc<Published>,
-    recording: Arc<Recording>,
     shards: Arc<OnceLock<Arc<Shards>>>,
     keys: KeyHash,
     /// Ids given to deployments that came without one.
@@ -145,7 +144,6 @@ impl Core {
             sequence: Arc::clone(&sequence),
             budget: Arc::new(Semaphore::new(Room::BYTES_MAX / PERMIT_BYTES)),
             published: Arc::clone(&published),
-            recording: Arc::clone(&recording),
             shards: Arc::clone(&shards),
             keys,
             ids: Arc::default(),
@@ -213,11 +211,6 @@ impl Core {
         &self.published
     }
 
-    /// What is counted of the journal; `None`: nothing is recorded.
-    pub(super) fn recording(&self) -> &Recording {
-        &self.recording
-    }
-
     /// How keys of batches are hashed.
     pub(super) fn keys(&self) -> KeyHash {
         self.keys
@@ -277,7 +270,10 @@ impl Core {
     /// # Panics
     /// The core is not ready, so that no batch can have a place.
     pub(super) fn put(&self, raw: Raw<'_>, epoch: Epoch, scratch: &mut PutScratch) -> Put {
-        let shards = self.shards.get().expect("a batch has a place once the core is ready");
+        let shards = self
+            .shards
+            .get()
+            .expect("a batch has a place once the core is ready");
         shards.put(raw, epoch, scratch)
     }
 

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     decode::{DecodeError, DecodeLimits, Decoder},
     event::Rejects,
-    journal::{Body, Encoding},
+    journal::{Body, Encoding, decode_limits},
     plan::Plan,
     reduce::{Put, PutScratch},
 };
@@ -84,7 +84,7 @@ impl Intake {
         Self {
             core,
             metrics,
-            limits: DecodeLimits::of(&plan.limits),
+            limits: decode_limits(&plan.limits),
             stream_labels: Arc::new(stream_labels),
             working: Arc::new(Semaphore::new(threads)),
             idle: Arc::default(),
@@ -300,7 +300,9 @@ impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Busy => "the engine is busy: send it again in a second",
-            Self::Recovering => "the engine reads its journal after a restart: send it again in a second",
+            Self::Recovering => {
+                "the engine reads its journal after a restart: send it again in a second"
+            }
             Self::NotRecorded => "the input could not be recorded: send it again later",
             Self::Stopped => "the engine stopped",
         })

@@ -16,9 +16,6 @@ use crate::{
     journal::{JournalError, Position, Writer},
 };
 
-/// How long an input waits for others to be made durable with.
-pub(super) const COMMIT_DELAY_DEFAULT: Duration = Duration::from_millis(2);
-
 /// What the recorder has counted, and what it is asked for.
 #[derive(Debug, Default)]
 pub(super) struct Recording {

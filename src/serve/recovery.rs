@@ -16,7 +16,7 @@ use crate::{
     event::{KeyHash, Span},
     gate::Gate,
     journal::{
-        Body, DataDir, Entry, JournalError, Limits, Position, Snapshots, Writer,
+        Body, DataDir, Entry, JournalError, Limits, Position, Snapshots, Writer, decode_limits,
     },
     plan::Plan,
     reduce::{Epoch, PutScratch, Select},
@@ -24,13 +24,13 @@ use crate::{
 
 /// How a journal is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct JournalSettings {
+pub(super) struct JournalSettings {
     /// How much room it takes.
-    pub limits: Limits,
+    pub(super) limits: Limits,
     /// How often the state is saved.
-    pub snapshot_every: Span,
+    pub(super) snapshot_every: Span,
     /// How long an input waits for others to be made durable with.
-    pub commit_delay: Duration,
+    pub(super) commit_delay: Duration,
 }
 
 /// Why a data directory cannot be gone on with.
@@ -231,7 +231,7 @@ impl Replay {
             epoch: recovery.epoch,
             decoder: Decoder::new(engine.shards().keys(), Arc::new(stream_labels)),
             scratch: PutScratch::default(),
-            limits: DecodeLimits::of(&engine.plan().limits),
+            limits: decode_limits(&engine.plan().limits),
         }
     }
 
@@ -259,9 +259,7 @@ impl Replay {
                 let shards = engine.shards();
                 shards.put_again(raw, epoch, closed, &mut self.scratch)
             }
-            Some(_) | None => engine
-                .shards()
-                .put(raw, engine.epoch(), &mut self.scratch),
+            Some(_) | None => engine.shards().put(raw, engine.epoch(), &mut self.scratch),
         };
         if let Some(latest) = put.latest {
             sequence.note_put(self.epoch, position, latest);

@@ -148,12 +148,7 @@ pub(super) fn decode(state: &[u8]) -> Result<(Epoch, &[u8]), postcard::Error> {
     postcard::take_from_bytes(state)
 }
 
-fn write(
-    mut snapshots: Snapshots,
-    inbox: &Receiver<Job>,
-    recording: &Recording,
-    shared: &Shared,
-) {
+fn write(mut snapshots: Snapshots, inbox: &Receiver<Job>, recording: &Recording, shared: &Shared) {
     while let Ok(Job { head, state, now }) = inbox.recv() {
         match snapshots.write(&head, &state) {
             Ok(bytes) => {

@@ -198,8 +198,9 @@ impl Sequence {
             });
             self.filled.notify_one();
         } else {
-            // Nobody can have gone yet: the receiver is in our hands.
-            drop(reply.send(Ok(Position::START)));
+            reply
+                .send(Ok(Position::START))
+                .expect("the receiver is still in our hands");
         }
         drop(state);
         Ok(Ticket {
@@ -245,7 +246,7 @@ impl Sequence {
             self.filled.notify_one();
             return Ok(());
         }
-        match then.into_order(Position::START, Position::START) {
+        match then.into_order(Position::START) {
             Some(order) => self.orders.try_send(order).map_err(|_| Unavailable::Busy),
             None => Ok(()),
         }
@@ -253,14 +254,10 @@ impl Sequence {
 
     /// Waits for entries, then at most `delay` longer for more, and takes them out. `None`: no more come.
     pub(super) fn next_group(&self, delay: Duration) -> Option<Vec<Waiting>> {
-        let is_empty = |state: &mut State| {
-            state.waiting.is_empty() && state.standing != Standing::Closed
-        };
+        let is_empty =
+            |state: &mut State| state.waiting.is_empty() && state.standing != Standing::Closed;
         let state = self.lock();
-        let mut state = self
-            .filled
-            .wait_while(state, is_empty)
-            .expect(POISONED);
+        let mut state = self.filled.wait_while(state, is_empty).expect(POISONED);
         let is_small = |state: &mut State| {
             state.waiting_bytes < GROUP_BYTES_MAX && state.standing != Standing::Closed
         };
@@ -289,7 +286,7 @@ impl Sequence {
                 // Whoever brought it may have panicked; the recovery of this entry is not lost by it.
                 Then::Put(reply) => drop(reply.send(Ok(*start))),
                 then @ (Then::Tick(..) | Then::Event(..)) => {
-                    let order = then.into_order(*start, end);
+                    let order = then.into_order(end);
                     if let Some(order) = order
                         && self.orders.blocking_send(order).is_err()
                     {
@@ -385,7 +382,7 @@ impl Waiting {
 }
 
 impl Then {
-    fn into_order(self, start: Position, end: Position) -> Option<Order> {
+    fn into_order(self, end: Position) -> Option<Order> {
         match self {
             Self::Put(_) => None,
             Self::Tick(now, after, reply) => Some(Order::Tick {
@@ -394,11 +391,7 @@ impl Then {
                 end,
                 reply,
             }),
-            Self::Event(event, reply) => Some(Order::Event {
-                event,
-                at: start,
-                reply,
-            }),
+            Self::Event(event, reply) => Some(Order::Event { event, reply }),
         }
     }
 

@@ -45,12 +45,7 @@ use super::{
     shared::Shared,
 };
 use crate::{
-    engine::Selector,
-    event::KeyHash,
-    gate::Verdict,
-    journal::{DataDir, JournalError, Limits, Writer},
-    plan::Plan,
-    reduce::Select,
+    engine::Selector, event::KeyHash, gate::Verdict, journal::Limits, plan::Plan, reduce::Select,
 };
 
 /// The protocol files, for reflection.
@@ -361,7 +356,8 @@ async fn tick_by_the_clock(shared: Arc<Shared>) {
         latest = latest.max(shared.clock.now());
         match shared.core.tick(latest).await {
             // Time stands still while a tick cannot be recorded, and goes on with the next that can.
-            Ok(()) | Err(Unavailable::Busy | Unavailable::NotRecorded | Unavailable::Recovering) => {}
+            Ok(())
+            | Err(Unavailable::Busy | Unavailable::NotRecorded | Unavailable::Recovering) => {}
             Err(Unavailable::Stopped) => return,
         }
     }

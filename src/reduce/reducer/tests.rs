@@ -88,7 +88,12 @@ fn by_name() -> ByName {
 impl World {
     fn new(limits: ReducerLimits) -> Self {
         Self {
-            reducer: Reducer::new(Span::from_seconds(10), limits, Arc::new(by_name())),
+            reducer: Reducer::new(
+                Span::from_seconds(10),
+                limits,
+                KeyHash::new(0),
+                Arc::new(by_name()),
+            ),
             asked: Asked::default(),
             now: None,
         }
@@ -459,7 +464,7 @@ fn a_series_with_several_keys_is_one() {
     };
     for (seconds, order) in [(1.0, [METRIC_NAME, "a"]), (2.0, ["a", METRIC_NAME])] {
         let mut raw = RawBatch::new(KeyHash::new(0), canonical::read);
-        let (key, ()) = raw.write(|out| out.extend(labels(order)));
+        let (key, ()) = raw.write(|out| out.extend(&labels(order)));
         let hash = raw.keys().single(raw.bytes(&[], key));
         let none = crate::event::Piece::default();
         raw.start_series(hash, [key, none, none], SeriesMeta::default());
