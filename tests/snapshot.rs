@@ -496,13 +496,14 @@ impl Run {
 
 fn journal(path: &Path, plan: &Plan) -> Vec<Happening> {
     let reader = Reader::open(path).expect("the journal can be read");
-    let entries = reader.map(|entry| match entry.expect("the journal is whole") {
+    let entries = reader.map(|entry| match entry.expect("the journal is whole").1 {
         Entry::Batch(body) => {
             let batch = body.decode(plan.limits.decompressed_bytes);
             Happening::Batch(batch.expect("the journal holds what was accepted"))
         }
         Entry::Deployment(event) => Happening::Deployment(event),
         Entry::Tick(now) => Happening::Tick(now),
+        Entry::Consumed(_) | Entry::Lost(_) => panic!("the recording has nothing of Kafka"),
     });
     entries.collect()
 }
