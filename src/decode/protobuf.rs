@@ -118,6 +118,19 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// The fields from here up to where another reader of the same message stands.
+    pub(super) fn until(self, other: Self) -> Self {
+        Self {
+            bytes: &self.bytes[..other.position],
+            ..self
+        }
+    }
+
+    /// How many bytes the message has.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Where the next field starts, in bytes from the start of the request.
     pub(super) fn offset(&self) -> usize {
         self.place.base + self.position

@@ -3,7 +3,7 @@
 //! The key of a series is its labels as they stand in the request.
 
 use super::{
-    DecodeError, Fault, Refusal, batches, native_histogram,
+    DecodeError, Fault, Refusal, batches, check, check_label_sizes, excerpt, native_histogram,
     native_histogram::GAP_BUCKETS_MAX,
     protobuf::{Field, Reader},
 };
@@ -35,7 +35,8 @@ pub fn walk(bytes: &[u8], out: &mut RawBatch) -> Result<(), DecodeError> {
             return Ok(());
         }
         series(bytes, field.message()?, out, &mut gap_budget)
-    })
+    })?;
+    check(out)
 }
 
 /// Decodes a request into values of its own.
@@ -161,7 +162,7 @@ fn series(
         match read {
             Err(Fault::Whole(error)) => return Err(error),
             Err(Fault::Part(refusal)) => {
-                refuse(out, out.bytes(bytes, labels).to_vec(), &refusal);
+                refuse(out, bytes, labels, &refusal);
             }
             Ok((at, start, value)) => {
                 if started != Some(kind) {
@@ -193,8 +194,8 @@ fn label_piece(
         Some(_) => is_broken = true,
     })?;
     if is_broken {
-        let (piece, written) = out
-            .write(|out| each_label(message, |from, to| out.extend_from_slice(&bytes[from..to])));
+        let (piece, written) =
+            out.write(|out| each_label(message, |from, to| out.extend(&bytes[from..to])));
         written?;
         return Ok(piece);
     }
@@ -217,14 +218,16 @@ fn each_label(
 }
 
 /// Counts a refused sample of the series with these labels.
-pub(super) fn refuse(out: &mut RawBatch, labels: Vec<u8>, refusal: &Refusal) {
-    out.rejects.sample(refusal.reason, || {
-        let name = match read_labels([&labels, &[], &[]]) {
+pub(super) fn refuse(out: &mut RawBatch, bytes: &[u8], labels: Piece, refusal: &Refusal) {
+    let mut rejects = std::mem::take(&mut out.rejects);
+    rejects.sample(refusal.reason, || {
+        let name = match read_labels([out.bytes(bytes, labels), &[], &[]]) {
             Ok(labels) => labels.to_string(),
             Err(bad) => bad.detail,
         };
-        format!("{name}: {}", refusal.detail)
+        format!("{}: {}", excerpt(&name), refusal.detail)
     });
+    out.rejects = rejects;
 }
 
 fn sample(field: &Field<'_>) -> Result<(Timestamp, Option<Timestamp>, Value), Fault> {
@@ -251,6 +254,7 @@ pub(super) fn read_labels([key, ..]: [&[u8]; 3]) -> Result<Labels, BadLabels> {
 
 fn labels(message: Reader<'_>) -> Result<Labels, Fault> {
     let mut pairs: Vec<(&str, &str)> = Vec::new();
+    check_label_sizes(0, message.len())?;
     message.for_each(|field| {
         if field.number != 1 {
             return Ok(());
@@ -265,6 +269,7 @@ fn labels(message: Reader<'_>) -> Result<Labels, Fault> {
             Ok::<_, Fault>(())
         })?;
         pairs.push((name, value));
+        check_label_sizes(pairs.len(), 0)?;
         Ok::<_, Fault>(())
     })?;
     check_labels(&pairs)?;
@@ -273,7 +278,10 @@ fn labels(message: Reader<'_>) -> Result<Labels, Fault> {
 
 /// Demands that labels name a metric and that no name is empty or repeats.
 pub(super) fn check_labels(pairs: &[(&str, &str)]) -> Result<(), Refusal> {
-    let told = |what: &str| format!("{what} in {}", Labels::new(pairs.iter().copied()));
+    let told = |what: &str| {
+        let labels = Labels::new(pairs.iter().copied()).to_string();
+        format!("{what} in {}", excerpt(&labels))
+    };
     if pairs.iter().any(|(name, _)| name.is_empty()) {
         return Err(Refusal::new(
             RejectReason::BadLabels,
@@ -283,7 +291,7 @@ pub(super) fn check_labels(pairs: &[(&str, &str)]) -> Result<(), Refusal> {
     let mut names: Vec<&str> = pairs.iter().map(|(name, _)| *name).collect();
     names.sort_unstable();
     if let Some([name, _]) = names.array_windows().find(|[one, next]| one == next) {
-        let what = format!("label {name:?} stands twice");
+        let what = format!("label {:?} stands twice", excerpt(name));
         return Err(Refusal::new(RejectReason::BadLabels, told(&what)));
     }
     if !pairs

@@ -11,20 +11,52 @@
 use std::ops::Range;
 
 use super::{
-    DecodeError, Fault, Refusal, batches, native_histogram,
+    DecodeError, Fault, Refusal, batches, check, native_histogram,
     native_histogram::GAP_BUCKETS_MAX,
     protobuf::{Field, Reader},
     remote_write::{read_labels, refuse},
 };
 use crate::event::{
-    Batch, KeyHash, Kind, METRIC_NAME, Piece, Raw, RawBatch, RejectReason, SeriesMeta, Timestamp,
-    Unit, Value, canonical,
+    BODY_BYTES_MAX, Batch, KeyHash, Kind, METRIC_NAME, Piece, Raw, RawBatch, RejectReason,
+    SeriesMeta, Spare, Timestamp, Unit, Value,
 };
 
 const FORMAT: &str = "remote write 2.0";
 
-/// Symbols of one request: where each stands in its bytes.
-pub type Symbols = Vec<Range<usize>>;
+/// The table of symbols of one request; memory that one request after the other uses.
+#[derive(Clone, Debug, Default)]
+pub struct Symbols {
+    /// Where each starts and ends in the request.
+    places: Vec<(u32, u32)>,
+    spare: Spare,
+}
+
+impl Symbols {
+    /// Bytes of memory that it holds on to.
+    pub fn memory_bytes(&self) -> usize {
+        self.places.capacity() * size_of::<(u32, u32)>()
+    }
+
+    /// Takes a symbol that stands here; says whether there was room.
+    fn push(&mut self, range: Range<usize>, out: &mut RawBatch) -> bool {
+        // Counted twice: the vector may have room for as many again.
+        let fits = out.charge(2 * size_of::<(u32, u32)>());
+        if fits {
+            self.places.push((range.start as u32, range.end as u32));
+        }
+        fits
+    }
+
+    #[inline]
+    fn place(&self, number: u64) -> Option<Range<usize>> {
+        let (start, end) = *self.places.get(usize::try_from(number).ok()?)?;
+        Some(start as usize..end as usize)
+    }
+
+    fn text<'a>(&self, bytes: &'a [u8], number: u64) -> Option<&'a str> {
+        std::str::from_utf8(&bytes[self.place(number)?]).ok()
+    }
+}
 
 /// What a series says beside its samples.
 #[derive(Default)]
@@ -51,19 +83,25 @@ const STATE_SET: u64 = 7;
 /// # Errors
 /// The bytes are no protobuf, or cut off; the table of symbols does not begin with the empty one.
 pub fn walk(bytes: &[u8], symbols: &mut Symbols, out: &mut RawBatch) -> Result<(), DecodeError> {
+    assert!(
+        bytes.len() <= BODY_BYTES_MAX,
+        "a request has at most 2 GiB of bytes"
+    );
     out.reuse(read_labels);
-    symbols.clear();
+    symbols.spare.clear(&mut symbols.places);
     // Symbols may stand behind the series, so they are found first.
     Reader::new(FORMAT, bytes).for_each(|field| {
-        if field.number == 4 {
-            symbols.push(field.range()?);
+        if field.number == 4 && !symbols.push(field.range()?, out) {
+            return check(out);
         }
-        Ok::<_, DecodeError>(())
+        Ok(())
     })?;
-    if symbols.first().is_some_and(|first| !first.is_empty()) {
+    if let Some(first) = symbols.place(0)
+        && !first.is_empty()
+    {
         return Err(DecodeError::Malformed {
             format: FORMAT,
-            offset: symbols[0].start,
+            offset: first.start,
             detail: "the first symbol must be empty".to_owned(),
         });
     }
@@ -71,7 +109,8 @@ pub fn walk(bytes: &[u8], symbols: &mut Symbols, out: &mut RawBatch) -> Result<(
     Reader::new(FORMAT, bytes).for_each(|field| match field.number {
         5 => series(bytes, symbols, field.message()?, out, &mut gap_budget),
         _ => Ok(()),
-    })
+    })?;
+    check(out)
 }
 
 /// Decodes a request into values of its own.
@@ -80,7 +119,7 @@ pub fn walk(bytes: &[u8], symbols: &mut Symbols, out: &mut RawBatch) -> Result<(
 /// As [`walk`].
 pub fn decode(bytes: &[u8]) -> Result<Batch, DecodeError> {
     let mut out = RawBatch::new(KeyHash::new(0), read_labels);
-    walk(bytes, &mut Symbols::new(), &mut out)?;
+    walk(bytes, &mut Symbols::default(), &mut out)?;
     Ok(batches::owned(Raw::new(bytes, &out)))
 }
 
@@ -101,7 +140,9 @@ fn series(
         .flatten();
     let key = [labels, Piece::default(), Piece::default()];
     let hash = out.keys().single(out.bytes(bytes, labels));
-    let unit = symbol(bytes, symbols, head.unit).map_or(Unit::Unknown, Unit::from_name);
+    let unit = symbols
+        .text(bytes, head.unit)
+        .map_or(Unit::Unknown, Unit::from_name);
     let of_numbers = SeriesMeta {
         kind: kind(head.metric_type, &bytes[head.metric.clone()]),
         unit,
@@ -127,7 +168,7 @@ fn series(
         };
         match read {
             Err(Fault::Whole(error)) => return Err(error),
-            Err(Fault::Part(refusal)) => refuse(out, out.bytes(bytes, labels).to_vec(), &refusal),
+            Err(Fault::Part(refusal)) => refuse(out, bytes, labels, &refusal),
             Ok((at, start, value)) => {
                 if started != Some(meta.kind) {
                     started = Some(meta.kind);
@@ -158,10 +199,11 @@ fn head(
                         name = Some(number);
                         return;
                     };
-                    match (place(symbols, label), place(symbols, number)) {
-                        (Some(_), Some(value)) if value.is_empty() => {}
+                    match (symbols.place(label), symbols.place(number)) {
+                        // A label without a value is none.
+                        (Some(name), Some(value)) if value.is_empty() && !name.is_empty() => {}
                         (Some(name), Some(value)) => {
-                            canonical::write_pair(&bytes[name.clone()], &bytes[value.clone()], out);
+                            out.pair(&bytes[name.clone()], &bytes[value.clone()]);
                             if bytes[name] == *METRIC_NAME.as_bytes() {
                                 head.metric = value;
                             }
@@ -198,18 +240,10 @@ fn metadata(field: &Field<'_>, head: &mut Head) -> Result<(), DecodeError> {
     })
 }
 
-fn place(symbols: &Symbols, number: u64) -> Option<Range<usize>> {
-    symbols.get(usize::try_from(number).ok()?).cloned()
-}
-
-fn symbol<'a>(bytes: &'a [u8], symbols: &Symbols, number: u64) -> Option<&'a str> {
-    std::str::from_utf8(&bytes[place(symbols, number)?]).ok()
-}
-
 fn out_of_range(name: u64, value: u64, symbols: &Symbols) -> Refusal {
     bad_labels(&format!(
         "labels_refs names the symbols {name} and {value}, but there are {}",
-        symbols.len()
+        symbols.places.len()
     ))
 }
 

@@ -17,10 +17,22 @@ pub fn write(labels: &Labels, out: &mut Vec<u8>) {
     }
 }
 
+/// How many bytes a pair takes.
+#[inline]
+pub fn pair_len(name: &[u8], value: &[u8]) -> usize {
+    let inner = inner_len(name, value);
+    1 + varint_len(inner) + inner
+}
+
+#[inline]
+fn inner_len(name: &[u8], value: &[u8]) -> usize {
+    2 + varint_len(name.len()) + varint_len(value.len()) + name.len() + value.len()
+}
+
 /// Appends one pair.
 #[inline]
 pub fn write_pair(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
-    let inner = 2 + varint_len(name.len()) + varint_len(value.len()) + name.len() + value.len();
+    let inner = inner_len(name, value);
     out.push(FIRST);
     write_varint(inner, out);
     out.push(FIRST);
@@ -109,6 +121,11 @@ mod tests {
             let labels = Labels::new(pairs);
             let mut bytes = Vec::new();
             write(&labels, &mut bytes);
+            let told: usize = labels
+                .iter()
+                .map(|(name, value)| pair_len(name.as_bytes(), value.as_bytes()))
+                .sum();
+            prop_assert_eq!(bytes.len(), told);
             prop_assert_eq!(read([&bytes, &[], &[]]), Ok(labels));
         }
 

@@ -58,6 +58,17 @@ impl Histogram {
         }
     }
 
+    /// Bytes of memory that it takes.
+    pub fn memory_bytes(&self) -> usize {
+        let numbers = match self {
+            Self::Explicit { bounds, counts, .. } => bounds.capacity() + counts.capacity(),
+            Self::Exponential {
+                positive, negative, ..
+            } => positive.counts.capacity() + negative.counts.capacity(),
+        };
+        size_of::<Self>() + numbers * size_of::<f64>()
+    }
+
     /// The sum of its values, where the sender tells.
     pub fn sum(&self) -> Option<f64> {
         match self {

@@ -12,6 +12,7 @@ mod log;
 mod raw;
 mod sample;
 mod time;
+mod written;
 
 pub use batch::{Batch, Reject, RejectReason, Rejects, SeriesBlock};
 pub use deployment::{Begin, Bypass, DeploymentEvent, End, Hotfix, Step, StepOutcome};
@@ -24,3 +25,4 @@ pub use raw::{
 };
 pub use sample::{Kind, Point, SeriesMeta, Temporality, Unit, Value};
 pub use time::{Interval, Span, Timestamp, TimestampError};
+pub use written::{Overflow, Spare, Written};

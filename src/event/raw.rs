@@ -17,8 +17,8 @@ use std::{
 use foldhash::fast::FixedState;
 
 use super::{
-    Batch, Histogram, Labels, LogRecord, Point, RejectReason, Rejects, SeriesMeta, Severity,
-    Timestamp, Value, canonical,
+    Batch, Histogram, Labels, LogRecord, Overflow, Point, RejectReason, Rejects, SeriesMeta,
+    Severity, Spare, Timestamp, Value, Written, canonical,
 };
 
 /// Bytes of a request, or bytes that the decoder wrote beside it.
@@ -101,9 +101,12 @@ pub struct RawBatch {
     pub rejects: Rejects,
     /// Exemplars that were passed over.
     pub exemplars: u64,
-    written: Vec<u8>,
+    written: Written,
     keys: KeyHash,
     read_labels: ReadLabels,
+    items_max: usize,
+    is_crowded: bool,
+    spare: [Spare; 4],
 }
 
 /// A request and what was found in it.
@@ -123,6 +126,9 @@ pub struct KeyHash {
 
 /// The longest request that pieces can point into, in bytes: 2 GiB.
 pub const BODY_BYTES_MAX: usize = (1 << 31) - 1;
+
+/// Most series, samples or log records that any limit allows: they are numbered in 32 bits.
+const ITEMS_MAX: usize = (1 << 31) - 1;
 
 const WRITTEN: u32 = 1 << 31;
 
@@ -193,21 +199,45 @@ impl RawBatch {
             logs: Vec::new(),
             rejects: Rejects::default(),
             exemplars: 0,
-            written: Vec::new(),
+            written: Written::default(),
             keys,
             read_labels,
+            items_max: ITEMS_MAX,
+            is_crowded: false,
+            spare: [Spare::default(); 4],
         }
     }
 
-    /// Forgets what it holds but not its memory.
+    /// Bounds what it takes from the next request on: `items_max` series, samples and log records
+    /// each, and `written_bytes_max` for what is not among the bytes of the request (labels written
+    /// out, buckets of histograms).
+    pub fn limit(&mut self, items_max: usize, written_bytes_max: usize) {
+        self.items_max = items_max.min(ITEMS_MAX);
+        self.written.limit(written_bytes_max);
+    }
+
+    /// Whether something was left out because of [`RawBatch::limit`]; then the request cannot be
+    /// taken.
+    pub fn overflow(&self) -> Option<Overflow> {
+        if self.is_crowded {
+            return Some(Overflow::Items {
+                limit: self.items_max,
+            });
+        }
+        self.written.overflow()
+    }
+
+    /// Forgets what it holds but not its memory, unless that is far more than was needed of late.
     pub fn reuse(&mut self, read_labels: ReadLabels) {
-        self.series.clear();
-        self.points.clear();
-        self.histograms.clear();
-        self.logs.clear();
+        let [series, points, histograms, logs] = &mut self.spare;
+        series.clear(&mut self.series);
+        points.clear(&mut self.points);
+        histograms.clear(&mut self.histograms);
+        logs.clear(&mut self.logs);
         self.rejects = Rejects::default();
         self.exemplars = 0;
         self.written.clear();
+        self.is_crowded = false;
         self.read_labels = read_labels;
     }
 
@@ -217,7 +247,7 @@ impl RawBatch {
             + self.points.capacity() * size_of::<RawPoint>()
             + self.histograms.capacity() * size_of::<Histogram>()
             + self.logs.capacity() * size_of::<RawLog>()
-            + self.written.capacity()
+            + self.written.memory_bytes()
     }
 
     /// How its keys are hashed.
@@ -244,19 +274,19 @@ impl RawBatch {
     }
 
     /// Writes a piece beside the request's bytes. The second result is what `write` gave.
-    pub fn write<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> (Piece, T) {
-        let start = self.written.len();
+    pub fn write<T>(&mut self, write: impl FnOnce(&mut Written) -> T) -> (Piece, T) {
+        let start = self.written.bytes().len();
         let result = write(&mut self.written);
-        let end = self.written.len();
-        assert!(
-            end <= BODY_BYTES_MAX,
-            "what is written beside a request stays below 2 GiB"
-        );
         let piece = Piece {
             start: start as u32 | WRITTEN,
-            len: (end - start) as u32,
+            len: (self.written.bytes().len() - start) as u32,
         };
         (piece, result)
+    }
+
+    /// Charges memory that a decoder needs beside this batch against the same bound.
+    pub fn charge(&mut self, bytes: usize) -> bool {
+        self.written.charge(bytes)
     }
 
     /// The bytes of a piece of a request with this body.
@@ -265,7 +295,7 @@ impl RawBatch {
         let from = if piece.start & WRITTEN == 0 {
             body
         } else {
-            &self.written
+            self.written.bytes()
         };
         let start = (piece.start & !WRITTEN) as usize;
         &from[start..start + piece.len as usize]
@@ -274,6 +304,10 @@ impl RawBatch {
     /// Appends a series without points; [`RawBatch::point`] gives it some.
     #[inline]
     pub fn start_series(&mut self, hash: u64, key: [Piece; 3], meta: SeriesMeta) {
+        if self.series.len() == self.items_max {
+            self.is_crowded = true;
+            return;
+        }
         self.series.push(RawSeries {
             hash,
             key,
@@ -286,15 +320,12 @@ impl RawBatch {
     /// Appends a number to the series that was started last.
     #[inline]
     pub fn point(&mut self, at: Timestamp, start: Timestamp, value: f64) {
-        self.points.push(RawPoint {
+        self.push_point(RawPoint {
             at,
             start,
             value,
             histogram: 0,
         });
-        if let Some(series) = self.series.last_mut() {
-            series.count += 1;
-        }
     }
 
     /// Appends a value to the series that was started last.
@@ -304,12 +335,42 @@ impl RawBatch {
             Value::Number(value) => self.point(at, start, value),
             Value::Stale => self.point(at, start, f64::from_bits(Value::STALE_BITS)),
             Value::Histogram(histogram) => {
-                self.histograms.push(*histogram);
-                self.point(at, start, 0.0);
-                if let Some(point) = self.points.last_mut() {
-                    point.histogram = self.histograms.len() as u32;
+                // Counted twice: the vector may have room for as many again.
+                if !self.charge(histogram.memory_bytes() + size_of::<Histogram>()) {
+                    return;
                 }
+                self.histograms.push(*histogram);
+                let histogram = self.histograms.len() as u32;
+                let value = 0.0;
+                self.push_point(RawPoint {
+                    at,
+                    start,
+                    value,
+                    histogram,
+                });
             }
+        }
+    }
+
+    /// Appends a log record.
+    #[inline]
+    pub fn log(&mut self, log: RawLog) {
+        if self.logs.len() == self.items_max {
+            self.is_crowded = true;
+        } else {
+            self.logs.push(log);
+        }
+    }
+
+    #[inline]
+    fn push_point(&mut self, point: RawPoint) {
+        if self.points.len() == self.items_max {
+            self.is_crowded = true;
+            return;
+        }
+        self.points.push(point);
+        if let Some(series) = self.series.last_mut() {
+            series.count += 1;
         }
     }
 
@@ -319,7 +380,11 @@ impl RawBatch {
         self.reuse(canonical::read);
         self.rejects = batch.rejects.clone();
         for block in &batch.series {
-            let (key, ()) = self.write(|out| canonical::write(&block.labels, out));
+            let (key, ()) = self.write(|out| {
+                for (name, value) in block.labels.iter() {
+                    out.pair(name.as_bytes(), value.as_bytes());
+                }
+            });
             let hash = self.keys.single(self.bytes(&[], key));
             self.start_series(hash, [key, Piece::default(), Piece::default()], block.meta);
             for point in &block.points {
@@ -336,15 +401,16 @@ impl RawBatch {
         let told = attributes.filter(|(name, _)| stream_labels.contains(*name));
         let (stream, ()) = self.write(|out| {
             for (name, value) in told {
-                canonical::write_pair(name.as_bytes(), value.as_bytes(), out);
+                out.pair(name.as_bytes(), value.as_bytes());
             }
         });
-        let (body, ()) = self.write(|out| out.extend_from_slice(record.body.as_bytes()));
-        self.logs.push(RawLog {
+        let (body, ()) = self.write(|out| out.extend(record.body.as_bytes()));
+        let hash = self.keys.single(self.bytes(&[], stream));
+        self.log(RawLog {
             at: record.at,
             severity: record.severity,
             body,
-            hash: self.keys.single(self.bytes(&[], stream)),
+            hash,
             stream,
             count: record.count,
         });

@@ -21,7 +21,8 @@ mod error;
 mod reader;
 mod writer;
 
-pub use body::{Body, Encoding, Format};
+pub use crate::decode::{Encoding, Format};
+pub use body::Body;
 pub use entry::{ENTRY_BYTES_MAX, Entry, recorded};
 pub use error::JournalError;
 pub use reader::{Reader, TornTail};

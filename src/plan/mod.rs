@@ -373,6 +373,9 @@ pub struct Limits {
     pub request_bytes: usize,
     /// Bytes of a request after decompression. Default 64 MiB.
     pub decompressed_bytes: usize,
+    /// Series, samples and log records of a request, of each. Default 1,000,000. Whoever lowers
+    /// `decompressed_bytes` on a small machine lowers this too.
+    pub samples_per_request: usize,
     /// Labels of a series. Default 64.
     pub labels: usize,
     /// Bytes of all names and values of a series' labels. Default 16 KiB.
@@ -396,6 +399,7 @@ impl Default for Limits {
         Self {
             request_bytes: 32 << 20,
             decompressed_bytes: 64 << 20,
+            samples_per_request: 1_000_000,
             labels: 64,
             label_bytes: 16 << 10,
             series_per_service: 1_000_000,

@@ -222,6 +222,7 @@ pub(super) fn limits(place: &Place<'_>) -> Limits {
     let known = [
         "request_bytes",
         "decompressed_bytes",
+        "samples_per_request",
         "labels",
         "label_bytes",
         "series_per_service",
@@ -242,6 +243,7 @@ pub(super) fn limits(place: &Place<'_>) -> Limits {
         *slot = keys.read(key, units::byte_count).unwrap_or(*slot);
     }
     for (key, slot) in [
+        ("samples_per_request", &mut limits.samples_per_request),
         ("labels", &mut limits.labels),
         ("series_per_service", &mut limits.series_per_service),
         ("series", &mut limits.series),

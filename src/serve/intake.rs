@@ -203,7 +203,7 @@ impl Turned {
         match self {
             Self::Decode(error) => match error {
                 DecodeError::Compression { .. } => "compression",
-                DecodeError::TooLarge { .. } => "too_large",
+                DecodeError::TooLarge { .. } | DecodeError::TooMany { .. } => "too_large",
                 DecodeError::UnsupportedEncoding { .. } => "unsupported",
                 DecodeError::Malformed { .. }
                 | DecodeError::MissingColumn { .. }

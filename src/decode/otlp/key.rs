@@ -1,15 +1,17 @@
 //! Keys of OTLP series: what the metric says, the attributes of the resource, those of the point.
 
+use std::borrow::Cow;
+
 use super::{
     super::{
-        Fault,
+        Fault, check_label_sizes, excerpt,
         protobuf::{Field, Reader},
     },
     METRICS,
     points::{Attributes, check_attributes, labels},
-    value,
+    value::WirePair,
 };
-use crate::event::{BadLabels, Labels, RejectReason, SeriesMeta};
+use crate::event::{BadLabels, Labels, RejectReason, SeriesMeta, Written};
 
 /// First byte of what a metric says: no other key begins with it.
 const MARK: u8 = 0xff;
@@ -28,19 +30,20 @@ pub(super) struct Head<'a> {
 impl Head<'_> {
     /// Writes the head. The length of the resource's attributes is in it, so that where they end
     /// belongs to the key.
-    pub(super) fn write(&self, resource_len: usize, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, resource_len: usize, out: &mut Written) {
         let SeriesMeta {
             kind,
             temporality,
             unit,
         } = self.meta;
-        out.extend([MARK, kind as u8, temporality as u8, unit as u8]);
-        out.extend((resource_len as u32).to_le_bytes());
-        out.extend(((self.name.len() + self.suffix.len()) as u32).to_le_bytes());
-        out.extend_from_slice(self.name.as_bytes());
-        out.extend_from_slice(self.suffix.as_bytes());
+        let name_len = self.name.len() + self.suffix.len();
+        out.extend(&[MARK, kind as u8, temporality as u8, unit as u8]);
+        out.extend(&(resource_len as u32).to_le_bytes());
+        out.extend(&(name_len as u32).to_le_bytes());
+        out.extend(self.name.as_bytes());
+        out.extend(self.suffix.as_bytes());
         if let Some(quantile) = self.quantile {
-            out.extend(quantile.to_bits().to_le_bytes());
+            out.extend(&quantile.to_bits().to_le_bytes());
         }
     }
 }
@@ -49,7 +52,7 @@ impl Head<'_> {
 pub(super) fn read_labels(key: [&[u8]; 3]) -> Result<Labels, BadLabels> {
     read_unnamed(key).map_err(|bad| BadLabels {
         detail: match read_head(key[0]) {
-            Some((name, _)) => format!("metric {name:?}: {}", bad.detail),
+            Some((name, _)) => format!("metric {:?}: {}", excerpt(name), bad.detail),
             None => bad.detail,
         },
         ..bad
@@ -76,10 +79,20 @@ fn read(name: &str, quantile: Option<f64>, resource: &[u8], point: &[u8]) -> Res
 
 /// Reads attributes whose fields stand one behind the other, whatever their number.
 fn attributes(bytes: &[u8]) -> Result<Attributes<'_>, Fault> {
+    check_label_sizes(0, bytes.len())?;
     let mut attributes = Vec::new();
     Reader::new(METRICS, bytes).for_each(|field: Field<'_>| {
-        let (key, value) = value::key_value(field.message()?)?;
-        attributes.push((key, value.into_text()));
+        check_label_sizes(attributes.len() + 1, 0)?;
+        let pair = WirePair::read(field.message()?)?;
+        let value = match pair.value.plain_text()? {
+            Some(text) => Cow::Borrowed(text.text()?),
+            None => {
+                let mut text = String::new();
+                pair.value.write_text(&mut text)?;
+                Cow::Owned(text)
+            }
+        };
+        attributes.push((Cow::Borrowed(pair.key()?), value));
         Ok::<_, Fault>(())
     })?;
     Ok(attributes)

@@ -2,15 +2,15 @@
 
 use super::{
     super::{
-        Fault, Refusal,
+        Fault, Refusal, excerpt,
         protobuf::{Field, Reader},
     },
     DecodeError, ResourcePiece, Run,
     key::{self, Head},
     part,
     points::{
-        Buckets, Data, ExplicitPoint, ExponentialPoint, Metric, NO_RECORDED_VALUE, SummaryPoint,
-        timestamp,
+        BUCKETS_MAX, Buckets, Data, ExplicitPoint, ExponentialPoint, Metric, NO_RECORDED_VALUE,
+        SummaryPoint, timestamp,
     },
     write_fields,
 };
@@ -27,6 +27,17 @@ struct Walk<'a, 'b> {
     /// What the metric says of its series, and what that and the resource give to their hashes.
     head: (Piece, u64),
     out: &'b mut RawBatch,
+}
+
+/// The data of a metric. It may stand in several fields, which are one in pieces; a kind of data that
+/// comes later takes the place of an earlier one.
+#[derive(Clone, Copy)]
+struct DataRun<'a> {
+    number: u32,
+    /// Where the first of its fields starts.
+    first: usize,
+    /// The metric.
+    message: Reader<'a>,
 }
 
 /// What a point has whatever it holds.
@@ -56,19 +67,26 @@ pub(super) fn walk(
     resource: ResourcePiece,
     out: &mut RawBatch,
 ) -> Result<(), DecodeError> {
-    let (mut name, mut unit, mut data) = (Ok(""), Ok(""), None);
-    message.for_each(|field| {
+    let (mut name, mut unit, mut data) = (Ok(""), Ok(""), None::<DataRun>);
+    let mut rest = message;
+    loop {
+        let from = rest.offset();
+        let Some(field) = rest.next()? else { break };
         match field.number {
             1 => name = part(field.text())?,
             3 => unit = part(field.text())?,
-            5 | 7 | 9 | 10 | 11 => data = Some(field),
+            number @ (5 | 7 | 9 | 10 | 11) if data.is_none_or(|data| data.number != number) => {
+                data = Some(DataRun {
+                    number,
+                    first: from,
+                    message,
+                });
+            }
             _ => {}
         }
-        Ok::<_, DecodeError>(())
-    })?;
-    let Some(field) = data else { return Ok(()) };
-    let message = field.message()?;
-    let data = metric_data(field.number, message)?;
+    }
+    let Some(run) = data else { return Ok(()) };
+    let data = metric_data(run)?;
     // A unit that is not UTF-8 is a unit that is not known.
     let unit = unit.unwrap_or("");
     let told = name.clone().unwrap_or("\u{fffd}");
@@ -82,7 +100,7 @@ pub(super) fn walk(
     let meta = match meta {
         Ok(meta) => meta,
         Err(refusal) => {
-            return message.for_each(|field| {
+            return run.each_field(|field| {
                 if field.number == 1 {
                     refuse(out, told, &refusal);
                 }
@@ -108,23 +126,43 @@ pub(super) fn walk(
         head,
         out,
     };
-    message.for_each(|field| match field.number {
+    run.each_field(|field| match field.number {
         1 => walk.point(data, &field),
         _ => Ok(()),
     })
 }
 
+impl<'a> DataRun<'a> {
+    fn each_field(
+        self,
+        mut each: impl FnMut(Field<'a>) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        let mut message = self.message;
+        loop {
+            let from = message.offset();
+            match message.next()? {
+                Some(field) if field.number == self.number && self.first <= from => {
+                    field.message()?.for_each(&mut each)?;
+                }
+                Some(_) => {}
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
 /// Reads temporality and monotony, which may stand behind the points.
-fn metric_data(number: u32, message: Reader<'_>) -> Result<Data, DecodeError> {
+fn metric_data(run: DataRun<'_>) -> Result<Data, DecodeError> {
+    let number = run.number;
     let (mut temporality, mut monotonic) = (0, false);
     if let 7 | 9 | 10 = number {
-        message.for_each(|field| {
+        run.each_field(|field| {
             match field.number {
                 2 => temporality = field.int64()?,
                 3 if number == 7 => monotonic = field.boolean()?,
                 _ => {}
             }
-            Ok::<_, DecodeError>(())
+            Ok(())
         })?;
     }
     Ok(match number {
@@ -147,7 +185,7 @@ fn write_head(head: Head<'_>, resource: ResourcePiece, out: &mut RawBatch) -> (P
 
 fn refuse(out: &mut RawBatch, name: &str, refusal: &Refusal) {
     out.rejects.sample(refusal.reason, || {
-        format!("metric {name:?}: {}", refusal.detail)
+        format!("metric {:?}: {}", excerpt(name), excerpt(&refusal.detail))
     });
 }
 
@@ -209,8 +247,8 @@ impl Walk<'_, '_> {
                 3 => head.at_nanos = field.fixed64()?,
                 4 => point.count = field.fixed64()?,
                 5 => point.sum = Some(field.double()?),
-                6 => field.each_fixed64(|count| point.counts.push(count))?,
-                7 => field.each_fixed64(|bits| point.bounds.push(f64::from_bits(bits)))?,
+                6 => field.each_fixed64(|count| keep(&mut point.counts, count))?,
+                7 => field.each_fixed64(|bits| keep(&mut point.bounds, f64::from_bits(bits)))?,
                 9 => head.attributes.add(from, message.offset()),
                 10 => head.flags = field.varint()?,
                 _ => {}
@@ -277,13 +315,17 @@ impl Walk<'_, '_> {
                 3 => head.at_nanos = field.fixed64()?,
                 4 => point.count = field.fixed64()?,
                 5 => point.sum = field.double()?,
-                6 => point.quantiles.push(quantile(field.message()?)?),
+                6 => keep(&mut point.quantiles, quantile(field.message()?)?),
                 7 => head.attributes.add(from, message.offset()),
                 8 => head.flags = field.varint()?,
                 _ => {}
             }
         }
         let when = head.when()?;
+        if BUCKETS_MAX < point.quantiles.len() {
+            let detail = format!("over {BUCKETS_MAX} quantiles: send fewer");
+            return Err(Refusal::new(RejectReason::OverLimit, detail).into());
+        }
         let attributes = self.attributes(head, whole, 7)?;
         // One point becomes several series; if its labels cannot be used it is refused once.
         let pieces = [self.head.0, self.resource.piece, attributes];
@@ -377,13 +419,20 @@ impl PointHead {
     }
 }
 
+/// Keeps an item of a list, but no more than show that there are too many.
+fn keep<T>(list: &mut Vec<T>, item: T) {
+    if list.len() <= BUCKETS_MAX {
+        list.push(item);
+    }
+}
+
 fn buckets(message: Reader<'_>, buckets: &mut Buckets) -> Result<(), DecodeError> {
     message.for_each(|field| match field.number {
         1 => {
             buckets.offset = field.sint32()?;
             Ok(())
         }
-        2 => field.each_varint(|count| buckets.counts.push(count)),
+        2 => field.each_varint(|count| keep(&mut buckets.counts, count)),
         _ => Ok(()),
     })
 }

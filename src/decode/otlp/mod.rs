@@ -11,21 +11,17 @@
 //! The key of a series is what its metric says of it, the attributes of its resource and those of its
 //! point, the latter two as they stand in the request.
 
-use std::collections::BTreeSet;
-
 use super::{
-    DecodeError, Fault, Refusal, batches,
+    DecodeError, Fault, Refusal, Scratch, StreamLabels, batches, check,
     protobuf::{Field, Reader},
 };
-use crate::event::{Batch, KeyHash, Piece, Raw, RawBatch};
+use crate::event::{Batch, KeyHash, Piece, Raw, RawBatch, Written};
 
 mod key;
 mod logs;
 mod metrics;
 pub(super) mod points;
 pub(super) mod value;
-
-pub use logs::{Scratch, StreamLabels};
 
 const METRICS: &str = "otlp metrics";
 const LOGS: &str = "otlp logs";
@@ -41,7 +37,8 @@ pub fn walk_metrics(bytes: &[u8], out: &mut RawBatch) -> Result<(), DecodeError>
         each_in_scopes(message, |field| {
             metrics::walk(bytes, field.message()?, resource, out)
         })
-    })
+    })?;
+    check(out)
 }
 
 /// Walks an `ExportLogsServiceRequest`. `scratch` is memory that is used again.
@@ -56,10 +53,10 @@ pub fn walk_logs(
 ) -> Result<(), DecodeError> {
     out.reuse(key::read_labels);
     each_resource(LOGS, bytes, |message| {
-        let resource = resource_piece(bytes, message, out)?;
-        let mut walk = logs::Walk::new(bytes, stream_labels, &resource, scratch, out)?;
+        let mut walk = logs::Walk::new(bytes, stream_labels, message, scratch, out)?;
         each_in_scopes(message, |field| walk.record(field.message()?))
-    })
+    })?;
+    check(out)
 }
 
 /// Decodes an `ExportMetricsServiceRequest` into values of its own.
@@ -80,12 +77,6 @@ pub fn logs(bytes: &[u8]) -> Result<Batch, DecodeError> {
     let mut out = RawBatch::new(KeyHash::new(0), key::read_labels);
     walk_logs(bytes, StreamLabels::All, &mut Scratch::default(), &mut out)?;
     Ok(batches::owned(Raw::new(bytes, &out)))
-}
-
-impl<'a> From<&'a BTreeSet<String>> for StreamLabels<'a> {
-    fn from(names: &'a BTreeSet<String>) -> Self {
-        Self::Named(names)
-    }
 }
 
 /// Calls `each` with what belongs to one resource. Both requests nest alike: resource (1), then scopes
@@ -187,7 +178,7 @@ impl Run {
     fn piece(
         self,
         out: &mut RawBatch,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<(), DecodeError>,
+        write: impl FnOnce(&mut Written) -> Result<(), DecodeError>,
     ) -> Result<Piece, DecodeError> {
         if !self.is_broken {
             return Ok(Piece::of_body(self.start..self.end));
@@ -202,13 +193,13 @@ fn write_fields(
     bytes: &[u8],
     mut message: Reader<'_>,
     number: u32,
-    out: &mut Vec<u8>,
+    out: &mut Written,
 ) -> Result<(), DecodeError> {
     loop {
         let from = message.offset();
         match message.next()? {
             Some(field) if field.number == number => {
-                out.extend_from_slice(&bytes[from..message.offset()]);
+                out.extend(&bytes[from..message.offset()]);
             }
             Some(_) => {}
             None => return Ok(()),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{
-    super::{Refusal, batches},
+    super::{Refusal, batches, excerpt},
     value::AnyValue,
 };
 use crate::event::{
@@ -14,8 +14,8 @@ use crate::event::{
 /// Bit of `flags` that says that a point has no value, on purpose.
 pub(super) const NO_RECORDED_VALUE: u64 = 1;
 
-/// Most buckets that one side of an exponential histogram may have.
-const BUCKETS_MAX: usize = 8192;
+/// Most buckets that a histogram, or one side of an exponential one, may have.
+pub(super) const BUCKETS_MAX: usize = 8192;
 
 /// Attributes as text, in the order of the sender.
 pub(in crate::decode) type Attributes<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
@@ -140,32 +140,34 @@ impl Metric<'_> {
         } else {
             timestamp(head.start_nanos).ok()
         };
+        let stale = head.flags & NO_RECORDED_VALUE != 0;
+        // The value is checked before the labels, as where labels are read only when they are new.
+        let value = match data {
+            PointData::Summary(point) => Err(point),
+            PointData::Number(Some(value)) => Ok(Value::Number(value)),
+            PointData::Number(None) | PointData::Explicit(_) | PointData::Exponential(_)
+                if stale =>
+            {
+                Ok(Value::Stale)
+            }
+            PointData::Number(None) => {
+                let detail = format!("the point at {at} has no value");
+                return Err(Refusal::new(RejectReason::NoValue, detail));
+            }
+            PointData::Explicit(point) => Ok(Value::Histogram(Box::new(point.check()?))),
+            PointData::Exponential(point) => Ok(Value::Histogram(Box::new(point.check()?))),
+        };
         check_attributes(&head.attributes)?;
         check_attributes(resource)?;
-        let stale = head.flags & NO_RECORDED_VALUE != 0;
         let mut emit = |suffix: &str, quantile: Option<&str>, meta, value| {
             let name = format!("{}{suffix}", self.name);
             let labels = labels(&name, quantile, &head.attributes, resource);
             let value = if stale { Value::Stale } else { value };
             batches::append(batch, labels, meta, Point { at, start, value });
         };
-        match data {
-            PointData::Number(Some(value)) => emit("", None, meta, Value::Number(value)),
-            PointData::Number(None) if stale => emit("", None, meta, Value::Stale),
-            PointData::Number(None) => {
-                let detail = format!("the point at {at} has no value");
-                return Err(Refusal::new(RejectReason::NoValue, detail));
-            }
-            PointData::Explicit(point) if !stale => {
-                emit("", None, meta, Value::Histogram(Box::new(point.check()?)));
-            }
-            PointData::Exponential(point) if !stale => {
-                emit("", None, meta, Value::Histogram(Box::new(point.check()?)));
-            }
-            PointData::Explicit(_) | PointData::Exponential(_) => {
-                emit("", None, meta, Value::Stale);
-            }
-            PointData::Summary(point) => {
+        match value {
+            Ok(value) => emit("", None, meta, value),
+            Err(point) => {
                 let counter = SeriesMeta {
                     kind: Kind::Counter,
                     ..meta
@@ -225,6 +227,10 @@ impl ExplicitPoint {
             counts,
             bounds,
         } = self;
+        if BUCKETS_MAX < counts.len().max(bounds.len()) {
+            let detail = format!("over {BUCKETS_MAX} buckets: send fewer");
+            return Err(Refusal::new(RejectReason::OverLimit, detail));
+        }
         if !bounds.iter().all(|bound| bound.is_finite()) || !bounds.is_sorted_by(|a, b| a < b) {
             return Err(bad("explicit bounds are not finite and ascending"));
         }
@@ -261,14 +267,15 @@ impl ExponentialPoint {
         if !(self.zero_threshold >= 0.0 && self.zero_threshold.is_finite()) {
             return Err(bad(format!("zero threshold {}", self.zero_threshold)));
         }
+        let (positive, negative) = (self.positive.check()?, self.negative.check()?);
         let sides = [&self.positive.counts[..], &self.negative.counts[..]];
         check_total(self.count, &sides, self.zero_count)?;
         Ok(Histogram::Exponential {
             scale: self.scale,
             zero_count: self.zero_count as f64,
             zero_threshold: self.zero_threshold,
-            positive: self.positive.check()?,
-            negative: self.negative.check()?,
+            positive,
+            negative,
             sum: finite(self.sum),
         })
     }
@@ -278,7 +285,7 @@ impl Buckets {
     fn check(&self) -> Result<ExponentialBuckets, Refusal> {
         let len = self.counts.len();
         if len > BUCKETS_MAX {
-            let detail = format!("{len} buckets, over the limit of {BUCKETS_MAX}: lower the scale");
+            let detail = format!("over {BUCKETS_MAX} buckets: lower the scale");
             return Err(Refusal::new(RejectReason::OverLimit, detail));
         }
         if i32::try_from(i64::from(self.offset) + len as i64).is_err() {
@@ -356,6 +363,7 @@ pub(in crate::decode) fn refuse_record(batch: &mut Batch, refusal: &Refusal) {
 pub(super) fn check_attributes(attributes: &Attributes<'_>) -> Result<(), Refusal> {
     let bad = |detail: String| Err(Refusal::new(RejectReason::BadLabels, detail));
     if let Some((_, value)) = attributes.iter().find(|(key, _)| key.is_empty()) {
+        let value = excerpt(value);
         return bad(format!("an attribute with value {value:?} has no key"));
     }
     let mut sorted: Vec<_> = attributes.iter().collect();
@@ -366,7 +374,7 @@ pub(super) fn check_attributes(attributes: &Attributes<'_>) -> Result<(), Refusa
     {
         Some(two) => bad(format!(
             "attribute {:?} stands twice with different values",
-            two[0].0
+            excerpt(&two[0].0)
         )),
         None => Ok(()),
     }
