@@ -113,7 +113,7 @@ impl Track {
             past.push(depth, cell.value as f32, exposure);
         }
         self.last_seen = bucket.end;
-        self.covered += 1;
+        self.covered = self.covered.saturating_add(1);
         self.latest = cell;
         cell.events > 0.0
             || cell.exposure.is_some_and(|exposure| exposure > 0.0)
