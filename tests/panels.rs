@@ -84,7 +84,8 @@ impl World {
             ..SeriesMeta::default()
         };
         let id = SeriesId(self.bound.series.len() as u32);
-        let kind = directory.selector().series(&labels, meta).unwrap();
+        let kind = directory.selector().series(&labels, meta);
+        let kind = kind.expect("a check selects every series");
         directory.bind_series(id, &labels, meta, kind);
         self.bound.series.push((labels, meta, kind));
         id
@@ -98,7 +99,8 @@ impl World {
             return (StreamId(index), classes.clone());
         }
         let id = StreamId(self.bound.streams.len() as u32);
-        let classes = directory.selector().stream(&labels).unwrap();
+        let classes = directory.selector().stream(&labels);
+        let classes = classes.expect("the service owns its logs");
         directory.bind_stream(id, &labels);
         self.bound.streams.push((labels, classes.clone()));
         (id, classes)
@@ -201,18 +203,18 @@ impl World {
 }
 
 fn plan() -> Arc<Plan> {
-    Arc::new(Plan::parse(CONFIGURATION).unwrap())
+    Arc::new(Plan::parse(CONFIGURATION).expect("the plan is valid"))
 }
 
 fn bytes(directory: &Directory) -> Vec<u8> {
-    postcard::to_allocvec(&directory.snapshot()).unwrap()
+    postcard::to_allocvec(&directory.snapshot()).expect("a state can be written")
 }
 
 /// Takes apart and puts together again; the series and streams are bound as they were.
 fn restart(directory: &Directory, bound: &Bound) -> Directory {
     let bytes = bytes(directory);
-    let state: DirectoryState<'_> = postcard::from_bytes(&bytes).unwrap();
-    let mut restored = Directory::restore(plan(), state).unwrap();
+    let state: DirectoryState<'_> = postcard::from_bytes(&bytes).expect("and read");
+    let mut restored = Directory::restore(plan(), state).expect("what was saved is sound");
     for ((labels, meta, kind), id) in bound.series.iter().zip(0..) {
         restored.bind_series(SeriesId(id), labels, *meta, *kind);
     }
