@@ -183,6 +183,11 @@ impl Track {
         Ok(())
     }
 
+    /// Frees its past. Data that comes later begins a new one.
+    pub(super) fn forget(&mut self) {
+        self.past = None;
+    }
+
     fn past(&self) -> &Past {
         self.past.as_deref().unwrap_or(&NO_PAST)
     }
