@@ -37,6 +37,7 @@ impl Directory {
         for service in &mut self.services {
             for entry in &mut service.panels {
                 entry.panel.clear_templates();
+                entry.panel.forget(bucket.interval);
             }
         }
         self.watermark = self.watermark.max(bucket.interval.end);
