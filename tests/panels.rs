@@ -8,13 +8,13 @@ use std::sync::Arc;
 use noise::Noise;
 use sluice::{
     detect::Unsound,
-    engine::{Directory, DirectoryState, StreamClasses},
+    engine::{Directory, DirectoryState},
     event::{Begin, Histogram, Interval, Kind, Labels, SeriesMeta, Severity, Span, Timestamp},
     gate::Gate,
     plan::Plan,
     reduce::{
         ClosedBucket, GaugePartial, HistogramPartial, IncreasePartial, LogCount, LossMark,
-        LossReason, LossSource, Partial, SeriesId, SeriesPartial, StreamId,
+        LossReason, LossSource, Partial, Select, SeriesId, SeriesPartial, StreamClasses, StreamId,
     },
 };
 

@@ -53,6 +53,7 @@ struct Heard {
 
 /// What a coverage keeps over a restart.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename = "CoverageState")]
 pub(super) struct State {
     heard: BTreeMap<HostId, Heard>,
     buckets: u64,
