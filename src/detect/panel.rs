@@ -50,6 +50,10 @@ pub struct Panel {
     by_key: BTreeMap<GroupKey, usize>,
     /// Message templates of the selected log records, by text.
     pub templates: BTreeMap<Arc<str>, TemplateTrack>,
+    /// Selected series that a limit refuses: what they would show is not seen.
+    refused_series: u64,
+    /// End of the latest bucket in which data was lost of which nobody knows whose it was.
+    hole: Option<Timestamp>,
 }
 
 /// One metric over all hosts.
@@ -104,7 +108,29 @@ impl Panel {
             groups: Vec::new(),
             by_key: BTreeMap::new(),
             templates: BTreeMap::new(),
+            refused_series: 0,
+            hole: None,
         }
+    }
+
+    /// Notes that a selected series is refused by a limit.
+    pub fn refuse(&mut self) {
+        self.refused_series += 1;
+    }
+
+    /// Selected series that a limit refuses.
+    pub fn refused_series(&self) -> u64 {
+        self.refused_series
+    }
+
+    /// Notes that data was lost in the bucket, of which nobody knows whose it was.
+    pub fn tear(&mut self, bucket: Interval) {
+        self.hole = Some(bucket.end);
+    }
+
+    /// End of the latest bucket in which data was lost of which nobody knows whose it was.
+    pub fn hole(&self) -> Option<Timestamp> {
+        self.hole
     }
 
     /// Completes a panel that was saved: its width and depth come from the plan, `hosts` says how
