@@ -33,10 +33,16 @@ mod data_dir;
 mod entry;
 mod error;
 mod frame;
+#[cfg(test)]
+mod model;
 mod position;
+#[cfg(test)]
+mod power_loss_tests;
 mod reader;
 mod snapshot;
 mod storage;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use body::{Body, Encoding, Format};
