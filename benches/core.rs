@@ -8,6 +8,7 @@
 #![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
 
 use std::{
+    collections::BTreeSet,
     hint::black_box,
     sync::Arc,
     time::{Duration, Instant},
@@ -17,12 +18,15 @@ use hashbrown::HashMap;
 use sluice::{
     engine::{Engine, Input, Output},
     event::{
-        Batch, Begin, DeploymentEvent, Kind, Labels, Point, SeriesBlock, SeriesMeta, Span,
-        Timestamp, Value,
+        Batch, Begin, DeploymentEvent, KeyHash, Kind, Labels, Point, Raw, RawBatch, SeriesBlock,
+        SeriesMeta, Severity, Span, Timestamp, Value, canonical,
     },
     gate::VerdictState,
     plan::Plan,
-    reduce::{Directory, Partial, Reducer, ReducerLimits, Registration, SeriesId, StreamId},
+    reduce::{
+        Directory, Partial, Reducer, ReducerLimits, Registration, Select, SeriesId, StreamClasses,
+        StreamId,
+    },
 };
 
 const RESOLUTION: Span = Span::from_seconds(10);
@@ -187,27 +191,46 @@ fn run_probe(batches: &[(Timestamp, Batch)], samples: u64) -> Duration {
 }
 
 /// Selects everything, as what its name says.
-struct Everything;
+#[derive(Debug, Default)]
+struct Everything(BTreeSet<String>);
 
-impl Directory for Everything {
-    fn series(&mut self, _: SeriesId, labels: &Labels, _: SeriesMeta) -> Option<Registration> {
-        let kind = if labels.metric().ends_with("_total") {
+impl Select for Everything {
+    fn series(&self, labels: &Labels, _: SeriesMeta) -> Option<Kind> {
+        Some(if labels.metric().ends_with("_total") {
             Kind::Counter
         } else {
             Kind::Gauge
-        };
+        })
+    }
+
+    fn stream_labels(&self) -> &BTreeSet<String> {
+        &self.0
+    }
+
+    fn stream(&self, _: &Labels) -> Option<StreamClasses> {
+        None
+    }
+
+    fn classify(&self, _: &StreamClasses, _: Severity, _: &str, _: &mut Vec<u32>) {}
+}
+
+impl Directory for Everything {
+    fn bind_series(
+        &mut self,
+        _: SeriesId,
+        _: &Labels,
+        _: SeriesMeta,
+        kind: Kind,
+    ) -> Option<Registration> {
         Some(Registration {
             kind,
             host_known_since: None,
         })
     }
-    fn stream_identity(&self, attributes: &Labels) -> Labels {
-        attributes.clone()
-    }
-    fn stream(&mut self, _: StreamId, _: &Labels) -> bool {
-        false
-    }
-    fn classify(&mut self, _: StreamId, _: &sluice::event::LogRecord, _: &mut Vec<u32>) {}
+
+    fn refuse_series(&mut self, _: &Labels, _: SeriesMeta, _: Kind) {}
+
+    fn bind_stream(&mut self, _: StreamId, _: &Labels) {}
 }
 
 fn run_reduce(batches: &[(Timestamp, Batch)], samples: u64) -> Duration {
@@ -219,14 +242,29 @@ fn run_reduce(batches: &[(Timestamp, Batch)], samples: u64) -> Duration {
         labels: 64,
         label_bytes: 16 << 10,
     };
-    let mut reducer = Reducer::new(RESOLUTION, limits);
+    let select = Everything::default();
+    let keys = KeyHash::new(7);
+    let mut reducer = Reducer::new(RESOLUTION, limits, keys, Arc::new(Everything::default()));
+    // Requests come as bytes; here their labels are written out before the clock starts.
+    let raw: Vec<(Timestamp, RawBatch)> = batches
+        .iter()
+        .map(|(at, batch)| {
+            let mut raw = RawBatch::new(keys, canonical::read);
+            raw.take(batch, select.stream_labels());
+            (*at, raw)
+        })
+        .collect();
+    let mut directory = Everything::default();
     let mut increase = 0.0;
     let mut partials = 0u64;
     let start = now();
-    for (at, batch) in batches {
-        reducer.set_now(*at);
-        reducer.ingest(batch, &mut Everything);
-        while let Some(bucket) = reducer.close_next(*at + RESOLUTION) {
+    for (at, raw) in &raw {
+        reducer.put_raw(Raw::new(&[], raw));
+        let epoch = reducer
+            .epoch()
+            .after(*at + RESOLUTION, Span::ZERO, RESOLUTION);
+        reducer.advance(epoch, &mut directory);
+        while let Some(bucket) = reducer.close_next() {
             for series in &bucket.series {
                 partials += 1;
                 if let Partial::Increase(gained) = &series.partial {

@@ -3,7 +3,9 @@
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use crate::event::{Batch, Labels, Point, SeriesBlock, SeriesMeta};
+use crate::event::{
+    Batch, Labels, LogRecord, Point, Raw, RejectReason, SeriesBlock, SeriesMeta, canonical,
+};
 
 /// How many series a table remembers before it starts over. A recording with more series is still
 /// read right, only slower.
@@ -19,6 +21,45 @@ pub(super) fn append(batch: &mut Batch, labels: Labels, meta: SeriesMeta, point:
             points: vec![point],
         }),
     }
+}
+
+/// Gives the data of a request as values of its own. Of the attributes of log records only those that
+/// tell the stream are left.
+pub(super) fn owned(raw: Raw<'_>) -> Batch {
+    let mut batch = Batch {
+        rejects: raw.batch.rejects.clone(),
+        ..Batch::default()
+    };
+    for series in &raw.batch.series {
+        match raw.labels(series) {
+            Ok(labels) => {
+                for point in raw.points(series) {
+                    append(&mut batch, labels.clone(), series.meta, raw.point(point));
+                }
+            }
+            Err(bad) => {
+                for _ in raw.points(series) {
+                    batch.rejects.sample(bad.reason, || bad.detail.clone());
+                }
+            }
+        }
+    }
+    for log in &raw.batch.logs {
+        let attributes = canonical::read([raw.bytes(log.stream), &[], &[]]);
+        match (attributes, std::str::from_utf8(raw.bytes(log.body))) {
+            (Ok(attributes), Ok(body)) => batch.logs.push(LogRecord {
+                at: log.at,
+                severity: log.severity,
+                body: body.to_owned(),
+                attributes,
+                count: log.count,
+            }),
+            (Err(_), _) | (_, Err(_)) => batch.rejects.log(RejectReason::NotUtf8, || {
+                "a log record that is not utf-8".to_owned()
+            }),
+        }
+    }
+    batch
 }
 
 /// The series of a file by the bytes that name them there, so that equal names are read once and

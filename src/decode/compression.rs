@@ -1,10 +1,12 @@
 //! Bounded decompression: what a body claims or becomes is held against a limit first.
 
-use std::{borrow::Cow, io::Read};
+use std::{borrow::Cow, fmt, io::Read};
 
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::MultiGzDecoder;
+use zstd::stream::raw::{DParameter, InBuffer, Operation, OutBuffer};
 
-use super::{DecodeError, Size};
+use super::{DecodeError, Encoding, Size};
+use crate::event::Spare;
 
 /// A snappy element of 3 bytes copies at most 64 bytes, so no block grows by more than this factor.
 const SNAPPY_GROWTH_MAX: u64 = 22;
@@ -14,6 +16,94 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 /// Base-2 logarithm of the zstd window that decoders must support (RFC 8878, section 3.1.1.1.2).
 const ZSTD_WINDOW_LOG_MIN: u32 = 23;
+
+/// What a buffer for a body of unknown size starts with, in bytes.
+const FIRST_BYTES: usize = 64 << 10;
+
+/// Decompresses one body after the other into memory that it keeps.
+pub struct Decompressor {
+    /// The bytes of the last body at the front, and those of longer ones before it: they are
+    /// overwritten, so that nothing has to be filled with zeros first.
+    buffer: Vec<u8>,
+    len: usize,
+    spare: Spare,
+    zstd: Option<zstd::stream::raw::Decoder<'static>>,
+}
+
+impl Decompressor {
+    /// Holds no memory yet.
+    pub fn new() -> Self {
+        Self {
+            buffer: Vec::new(),
+            len: 0,
+            spare: Spare::default(),
+            zstd: None,
+        }
+    }
+
+    /// Decompresses a body to at most `limit` bytes; [`Decompressor::bytes`] has them. A body that is
+    /// not compressed is copied.
+    ///
+    /// # Errors
+    /// A damaged body, or one over the limit.
+    pub fn read(
+        &mut self,
+        encoding: Encoding,
+        bytes: &[u8],
+        limit: usize,
+    ) -> Result<(), DecodeError> {
+        self.clear();
+        self.len = match encoding {
+            Encoding::Identity => {
+                if bytes.len() > limit {
+                    return Err(too_large(Size::Raw, limit, Some(bytes.len() as u64)));
+                }
+                grow(&mut self.buffer, bytes.len());
+                self.buffer[..bytes.len()].copy_from_slice(bytes);
+                bytes.len()
+            }
+            Encoding::Gzip => gzip_into(bytes, limit, &mut self.buffer)?,
+            Encoding::Zstd => zstd_into(&mut self.zstd, bytes, limit, &mut self.buffer)?,
+            Encoding::Snappy => snappy_into(bytes, limit, &mut self.buffer)?,
+        };
+        Ok(())
+    }
+
+    /// Forgets the last body; gives memory back if it is far more than was needed of late.
+    pub fn clear(&mut self) {
+        if let Some(kept) = self.spare.capacity(self.len, self.buffer.capacity(), 1) {
+            self.buffer.truncate(kept);
+            self.buffer.shrink_to(kept);
+        }
+        self.len = 0;
+    }
+
+    /// The last body.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer[..self.len]
+    }
+
+    /// Bytes of memory that it holds on to, but for what the decompressor of zstd has for itself.
+    pub fn memory_bytes(&self) -> usize {
+        self.buffer.capacity()
+    }
+}
+
+impl Default for Decompressor {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Decompressor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decompressor")
+            .field("len", &self.len)
+            .field("memory_bytes", &self.memory_bytes())
+            .finish_non_exhaustive()
+    }
+}
 
 /// Decompresses a body by the name of its content encoding; the empty name and `identity` leave it
 /// as it is. The limit is in bytes and holds for the decompressed body.
@@ -32,11 +122,11 @@ pub fn content_encoding<'a>(
         }
         return Ok(Cow::Borrowed(bytes));
     }
-    let decompress = match () {
-        () if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") => gzip,
-        () if name.eq_ignore_ascii_case("zstd") => zstd,
-        () if name.eq_ignore_ascii_case("snappy") => snappy,
-        () => {
+    let decompress = match Encoding::from_name(name) {
+        Some(Encoding::Gzip) => gzip,
+        Some(Encoding::Zstd) => zstd,
+        Some(Encoding::Snappy) => snappy,
+        Some(Encoding::Identity) | None => {
             return Err(DecodeError::UnsupportedEncoding {
                 given: name.to_owned(),
             });
@@ -50,26 +140,7 @@ pub fn content_encoding<'a>(
 /// # Errors
 /// A damaged body, or one that claims more than the limit or than its bytes can hold.
 pub fn snappy(bytes: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
-    let damaged = |detail: String| DecodeError::Compression {
-        encoding: "snappy",
-        detail,
-    };
-    let claimed = snap::raw::decompress_len(bytes).map_err(|error| damaged(error.to_string()))?;
-    if claimed > limit {
-        return Err(too_large(Size::Decompressed, limit, Some(claimed as u64)));
-    }
-    if claimed as u64 > (bytes.len() as u64).saturating_mul(SNAPPY_GROWTH_MAX) {
-        return Err(damaged(format!(
-            "{} bytes cannot hold the {claimed} claimed",
-            bytes.len()
-        )));
-    }
-    let mut out = vec![0; claimed];
-    let written = snap::raw::Decoder::new()
-        .decompress(bytes, &mut out)
-        .map_err(|error| damaged(error.to_string()))?;
-    out.truncate(written);
-    Ok(out)
+    owned(|out| snappy_into(bytes, limit, out))
 }
 
 /// Decompresses gzip, of one member or several, to at most `limit` bytes.
@@ -77,7 +148,7 @@ pub fn snappy(bytes: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
 /// # Errors
 /// A damaged or truncated body, or one over the limit.
 pub fn gzip(bytes: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
-    bounded("gzip", MultiGzDecoder::new(bytes), limit)
+    owned(|out| gzip_into(bytes, limit, out))
 }
 
 /// Decompresses zstd, of one frame or several, to at most `limit` bytes.
@@ -86,40 +157,129 @@ pub fn gzip(bytes: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
 /// A damaged or truncated body, one over the limit, or one whose frame wants a window far beyond
 /// the limit.
 pub fn zstd(bytes: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
-    let damaged = |detail: String| DecodeError::Compression {
-        encoding: "zstd",
-        detail,
-    };
-    if bytes.is_empty() {
-        return Err(damaged("the body is empty".to_owned()));
-    }
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes)
-        .map_err(|error| damaged(error.to_string()))?;
-    let window_log =
-        (usize::BITS - limit.leading_zeros()).clamp(ZSTD_WINDOW_LOG_MIN, ZSTD_WINDOW_LOG_MAX);
-    decoder
-        .window_log_max(window_log)
-        .map_err(|error| damaged(error.to_string()))?;
-    bounded("zstd", decoder, limit)
+    owned(|out| zstd_into(&mut None, bytes, limit, out))
 }
 
-fn bounded(
-    encoding: &'static str,
-    reader: impl Read,
-    limit: usize,
+fn owned(
+    decompress: impl FnOnce(&mut Vec<u8>) -> Result<usize, DecodeError>,
 ) -> Result<Vec<u8>, DecodeError> {
     let mut out = Vec::new();
-    reader
-        .take((limit as u64).saturating_add(1))
-        .read_to_end(&mut out)
-        .map_err(|error| DecodeError::Compression {
-            encoding,
-            detail: error.to_string(),
-        })?;
-    if out.len() > limit {
+    let len = decompress(&mut out)?;
+    out.truncate(len);
+    Ok(out)
+}
+
+/// Writes over the front of `out`, whose length only grows; gives how many bytes were written. So do
+/// the two that follow.
+fn snappy_into(bytes: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<usize, DecodeError> {
+    let claimed =
+        snap::raw::decompress_len(bytes).map_err(|error| damaged("snappy", error.to_string()))?;
+    if claimed > limit {
+        return Err(too_large(Size::Decompressed, limit, Some(claimed as u64)));
+    }
+    if claimed as u64 > (bytes.len() as u64).saturating_mul(SNAPPY_GROWTH_MAX) {
+        let detail = format!("{} bytes cannot hold the {claimed} claimed", bytes.len());
+        return Err(damaged("snappy", detail));
+    }
+    grow(out, claimed);
+    snap::raw::Decoder::new()
+        .decompress(bytes, &mut out[..claimed])
+        .map_err(|error| damaged("snappy", error.to_string()))
+}
+
+fn gzip_into(bytes: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<usize, DecodeError> {
+    let mut decoder = MultiGzDecoder::new(bytes);
+    let mut len = 0;
+    loop {
+        let room = room(out, len, limit)?;
+        match decoder.read(&mut out[len..room]) {
+            Ok(0) => return Ok(len),
+            Ok(read) => len += read,
+            Err(error) => return Err(damaged("gzip", error.to_string())),
+        }
+    }
+}
+
+fn zstd_into(
+    decoder: &mut Option<zstd::stream::raw::Decoder<'static>>,
+    bytes: &[u8],
+    limit: usize,
+    out: &mut Vec<u8>,
+) -> Result<usize, DecodeError> {
+    // After an error the decoder is in the middle of a frame, so it comes back only when all is well.
+    let mut taken = match decoder.take() {
+        Some(decoder) => decoder,
+        None => zstd::stream::raw::Decoder::new().map_err(zstd_damaged)?,
+    };
+    let len = zstd_frames(&mut taken, bytes, limit, out)?;
+    *decoder = Some(taken);
+    Ok(len)
+}
+
+fn zstd_frames(
+    decoder: &mut zstd::stream::raw::Decoder<'static>,
+    bytes: &[u8],
+    limit: usize,
+    out: &mut Vec<u8>,
+) -> Result<usize, DecodeError> {
+    let log = usize::BITS - limit.saturating_sub(1).leading_zeros();
+    let log = log.clamp(ZSTD_WINDOW_LOG_MIN, ZSTD_WINDOW_LOG_MAX);
+    let window = DParameter::WindowLogMax(log);
+    decoder.set_parameter(window).map_err(zstd_damaged)?;
+    if bytes.is_empty() {
+        return Err(damaged("zstd", "the body is empty".to_owned()));
+    }
+    let mut input = InBuffer::around(bytes);
+    let mut len = 0;
+    loop {
+        let room = room(out, len, limit)?;
+        let mut output = OutBuffer::around_pos(&mut out[..room], len);
+        let hint = decoder.run(&mut input, &mut output).map_err(zstd_damaged)?;
+        len = output.pos();
+        let is_read = input.pos() == bytes.len();
+        if hint == 0 {
+            decoder.reinit().map_err(zstd_damaged)?;
+            if is_read {
+                break;
+            }
+        } else if is_read && len < room {
+            return Err(damaged("zstd", "the last frame is cut off".to_owned()));
+        }
+    }
+    if limit < len {
         return Err(too_large(Size::Decompressed, limit, None));
     }
-    Ok(out)
+    Ok(len)
+}
+
+/// Gives how far `out` may be written, which is beyond `len`: at most one byte over the limit, so
+/// that a body over it is told from one that has just as many bytes.
+fn room(out: &mut Vec<u8>, len: usize, limit: usize) -> Result<usize, DecodeError> {
+    if limit < len {
+        return Err(too_large(Size::Decompressed, limit, None));
+    }
+    let most = limit.saturating_add(1);
+    if len == out.len() {
+        grow(out, len.saturating_mul(2).max(FIRST_BYTES).min(most));
+    }
+    Ok(out.len().min(most))
+}
+
+fn grow(out: &mut Vec<u8>, len: usize) {
+    if out.len() < len {
+        if out.capacity() < len {
+            out.reserve_exact(len - out.len());
+        }
+        out.resize(len, 0);
+    }
+}
+
+fn zstd_damaged(error: std::io::Error) -> DecodeError {
+    damaged("zstd", error.to_string())
+}
+
+fn damaged(encoding: &'static str, detail: String) -> DecodeError {
+    DecodeError::Compression { encoding, detail }
 }
 
 fn too_large(which: Size, limit: usize, actual_bytes: Option<u64>) -> DecodeError {
@@ -176,6 +336,52 @@ mod tests {
                 "{name}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn bodies_follow_each_other_through_one_memory() {
+        let mut decompressor = Decompressor::new();
+        let long = b"0123456789".repeat(50_000);
+        let bodies: [&[u8]; 5] = [b"first", &long, b"", b"a", &long[..300_001]];
+        for (name, encoding) in [
+            ("gzip", Encoding::Gzip),
+            ("zstd", Encoding::Zstd),
+            ("snappy", Encoding::Snappy),
+        ] {
+            for body in bodies {
+                let packed = compress(name, body);
+                decompressor.read(encoding, &packed, 500_000).unwrap();
+                assert_eq!(decompressor.bytes(), body, "{name}");
+                let cut = &packed[..packed.len() - 1];
+                assert!(decompressor.read(encoding, cut, 500_000).is_err());
+                assert_eq!(decompressor.bytes(), b"");
+                if !body.is_empty() {
+                    let error = decompressor.read(encoding, &packed, body.len() - 1);
+                    assert!(matches!(error, Err(DecodeError::TooLarge { .. })), "{name}");
+                }
+            }
+        }
+        decompressor.read(Encoding::Identity, b"xy", 2).unwrap();
+        assert_eq!(decompressor.bytes(), b"xy");
+        assert!(decompressor.read(Encoding::Identity, b"xyz", 2).is_err());
+    }
+
+    #[test]
+    fn memory_for_one_large_body_is_given_back() {
+        let mut decompressor = Decompressor::new();
+        let zeros = compress("snappy", &vec![0; 40 << 20]);
+        decompressor
+            .read(Encoding::Snappy, &zeros, 64 << 20)
+            .unwrap();
+        assert!(40 << 20 <= decompressor.memory_bytes());
+        let small = compress("snappy", b"small");
+        for _ in 0..100 {
+            decompressor
+                .read(Encoding::Snappy, &small, 64 << 20)
+                .unwrap();
+        }
+        assert_eq!(decompressor.bytes(), b"small");
+        assert!(decompressor.memory_bytes() <= 4 << 20);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //!
 //! | whole requests | files, read line by line |
 //! | --- | --- |
-//! | [`remote_write`], [`otlp`], [`otlp_json`] | [`csv`], [`openmetrics`], [`log_lines`], [`plain_lines`] |
+//! | [`remote_write`], [`remote_write_2`], [`otlp`], [`otlp_json`], [`loki`] | [`csv`], [`openmetrics`], [`log_lines`], [`plain_lines`] |
 //!
 //! A [`DecodeError`] refuses the whole: the sender has to change or resend it. That is kept for
 //! damage after which nothing can be trusted (a truncated protobuf message, a CSV file without a
@@ -16,12 +16,15 @@
 use std::fmt;
 
 mod batches;
+mod body;
 pub mod compression;
 pub mod csv;
+mod decoder;
 pub mod deployments;
 pub mod format;
 pub mod lines;
 pub mod log_lines;
+pub mod loki;
 mod native_histogram;
 pub mod openmetrics;
 pub mod otlp;
@@ -29,8 +32,14 @@ pub mod otlp_json;
 pub mod plain_lines;
 pub mod protobuf;
 pub mod remote_write;
+pub mod remote_write_2;
+mod streams;
 
-use crate::event::RejectReason;
+pub use body::{Encoding, Format};
+pub use decoder::{DecodeLimits, Decoder};
+pub use streams::{Scratch, StreamLabels};
+
+use crate::event::{BadLabels, Overflow, RawBatch, RejectReason};
 
 /// Why a whole request or file is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +59,11 @@ pub enum DecodeError {
         limit_bytes: u64,
         /// The size in bytes, where it is known without reading everything.
         actual_bytes: Option<u64>,
+    },
+    /// More series, samples or log records than one request may hold.
+    TooMany {
+        /// How many there may be of each.
+        limit: usize,
     },
     /// The bytes are not in the format.
     Malformed {
@@ -102,6 +116,20 @@ pub enum Size {
     Raw,
     /// After decompression.
     Decompressed,
+    /// What has to be written out of it: labels that are numbers in the request, buckets.
+    Unfolded,
+}
+
+/// Demands that nothing was left out because of a limit.
+fn check(out: &RawBatch) -> Result<(), DecodeError> {
+    out.overflow()
+        .map_or(Ok(()), |overflow| Err(overflow.into()))
+}
+
+/// The beginning of a text, for messages: senders choose how long it is.
+fn excerpt(text: &str) -> &str {
+    const BYTES_MAX: usize = 200;
+    &text[..text.floor_char_boundary(BYTES_MAX)]
 }
 
 /// What goes wrong inside a request: the whole is damaged, or a part of it is refused.
@@ -133,6 +161,52 @@ impl From<DecodeError> for Fault {
     }
 }
 
+/// Most labels that a series may bring. The configuration has a limit of its own, which is lower; this
+/// one keeps a request of nothing but labels from taking many times its own size.
+const LABELS_MAX: usize = 4096;
+
+/// Most bytes that the labels of a series may have in a request, for the same reason.
+const LABEL_BYTES_MAX: usize = 1 << 20;
+
+/// Refuses labels that no limit of the configuration would let through.
+fn check_label_sizes(count: usize, bytes: usize) -> Result<(), Refusal> {
+    if LABELS_MAX < count {
+        let detail = format!("over {LABELS_MAX} labels: send fewer");
+        return Err(Refusal::new(RejectReason::OverLimit, detail));
+    }
+    if LABEL_BYTES_MAX < bytes {
+        let detail = format!("labels of {bytes} bytes, over {LABEL_BYTES_MAX}: send shorter ones");
+        return Err(Refusal::new(RejectReason::OverLimit, detail));
+    }
+    Ok(())
+}
+
+/// A key that cannot be read refuses only its series, damage too.
+impl From<Fault> for BadLabels {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Part(Refusal { reason, detail }) => Self { reason, detail },
+            Fault::Whole(error) => Self {
+                reason: RejectReason::Malformed,
+                detail: format!("the labels cannot be read: {error}"),
+            },
+        }
+    }
+}
+
+impl From<Overflow> for DecodeError {
+    fn from(overflow: Overflow) -> Self {
+        match overflow {
+            Overflow::Items { limit } => Self::TooMany { limit },
+            Overflow::Bytes { limit } => Self::TooLarge {
+                which: Size::Unfolded,
+                limit_bytes: limit as u64,
+                actual_bytes: None,
+            },
+        }
+    }
+}
+
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
         Self::Part(refusal)
@@ -144,6 +218,7 @@ impl fmt::Display for Size {
         f.write_str(match self {
             Self::Raw => "raw",
             Self::Decompressed => "decompressed",
+            Self::Unfolded => "unfolded",
         })
     }
 }
@@ -170,6 +245,10 @@ impl fmt::Display for DecodeError {
             } => write!(
                 f,
                 "the {which} body is over the limit of {limit_bytes} bytes: send smaller batches"
+            ),
+            Self::TooMany { limit } => write!(
+                f,
+                "over {limit} samples or log records in one request: send smaller batches, or raise samples_per_request"
             ),
             Self::Malformed {
                 format,
@@ -230,6 +309,7 @@ mod tests {
                 limit_bytes: 1,
                 actual_bytes: None,
             },
+            DecodeError::TooMany { limit: 1 },
             DecodeError::Malformed {
                 format: "otlp",
                 offset: 3,

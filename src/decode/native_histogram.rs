@@ -32,6 +32,8 @@ struct Wire {
     positive: Side,
     reset_hint: u64,
     at_millis: i64,
+    /// Since when it counts; 0: not told.
+    start_millis: i64,
     custom_bounds: Vec<f64>,
 }
 
@@ -50,15 +52,19 @@ struct Run {
     len: u32,
 }
 
-/// Reads one `prometheus.Histogram`. `gap_budget` is what is left of [`GAP_BUCKETS_MAX`].
+/// Reads one `prometheus.Histogram`: when it was taken, since when it counts where that is told, and
+/// its value. `gap_budget` is what is left of [`GAP_BUCKETS_MAX`].
 pub(super) fn decode(
     message: Reader<'_>,
     gap_budget: &mut usize,
-) -> Result<(Timestamp, Value), Fault> {
+) -> Result<(Timestamp, Option<Timestamp>, Value), Fault> {
     let wire = read(message)?;
     let at = millis(wire.at_millis)?;
+    let start = (wire.start_millis != 0)
+        .then(|| millis(wire.start_millis).ok())
+        .flatten();
     if wire.sum.to_bits() == Value::STALE_BITS {
-        return Ok((at, Value::Stale));
+        return Ok((at, start, Value::Stale));
     }
     if wire.reset_hint == GAUGE {
         return Err(Refusal::new(
@@ -67,6 +73,14 @@ pub(super) fn decode(
         )
         .into());
     }
+    let lists = [&wire.negative, &wire.positive].map(Side::longest);
+    if lists
+        .into_iter()
+        .any(|len| BUCKETS_MAX < len.max(wire.custom_bounds.len()))
+    {
+        let detail = format!("over {BUCKETS_MAX} buckets: use a lower schema");
+        return Err(over_limit(&detail).into());
+    }
     let histogram = match wire.schema {
         -4..=8 => exponential(wire, gap_budget)?,
         CUSTOM_SCHEMA => explicit(wire, gap_budget)?,
@@ -74,7 +88,7 @@ pub(super) fn decode(
             return Err(bad(format!("schema {other} is not known: use -4 to 8, or -53")).into());
         }
     };
-    Ok((at, Value::Histogram(Box::new(histogram))))
+    Ok((at, start, Value::Histogram(Box::new(histogram))))
 }
 
 /// Takes milliseconds since the epoch as Prometheus sends them.
@@ -106,20 +120,32 @@ fn read(message: Reader<'_>) -> Result<Wire, DecodeError> {
                 wire.zero_count = wire.zero_count_int as f64;
             }
             7 => wire.zero_count = field.double()?,
-            8 => wire.negative.spans.push(span(&field)?),
-            9 => field.each_varint(|delta| wire.negative.deltas.push(zigzag(delta)))?,
-            10 => field.each_fixed64(|bits| wire.negative.counts.push(f64::from_bits(bits)))?,
-            11 => wire.positive.spans.push(span(&field)?),
-            12 => field.each_varint(|delta| wire.positive.deltas.push(zigzag(delta)))?,
-            13 => field.each_fixed64(|bits| wire.positive.counts.push(f64::from_bits(bits)))?,
+            8 => keep(&mut wire.negative.spans, span(&field)?),
+            9 => field.each_varint(|delta| keep(&mut wire.negative.deltas, zigzag(delta)))?,
+            10 => field.each_fixed64(|bits| keep(&mut wire.negative.counts, float(bits)))?,
+            11 => keep(&mut wire.positive.spans, span(&field)?),
+            12 => field.each_varint(|delta| keep(&mut wire.positive.deltas, zigzag(delta)))?,
+            13 => field.each_fixed64(|bits| keep(&mut wire.positive.counts, float(bits)))?,
             14 => wire.reset_hint = field.varint()?,
             15 => wire.at_millis = field.int64()?,
-            16 => field.each_fixed64(|bits| wire.custom_bounds.push(f64::from_bits(bits)))?,
+            17 => wire.start_millis = field.int64()?,
+            16 => field.each_fixed64(|bits| keep(&mut wire.custom_bounds, float(bits)))?,
             _ => {}
         }
         Ok::<_, DecodeError>(())
     })?;
     Ok(wire)
+}
+
+/// Keeps an item of a list, but no more than show that there are too many.
+fn keep<T>(list: &mut Vec<T>, item: T) {
+    if list.len() <= BUCKETS_MAX {
+        list.push(item);
+    }
+}
+
+fn float(bits: u64) -> f64 {
+    f64::from_bits(bits)
 }
 
 fn span(field: &Field<'_>) -> Result<Run, DecodeError> {
@@ -193,6 +219,13 @@ fn explicit(wire: Wire, gap_budget: &mut usize) -> Result<Histogram, Refusal> {
 }
 
 impl Side {
+    fn longest(&self) -> usize {
+        self.spans
+            .len()
+            .max(self.deltas.len())
+            .max(self.counts.len())
+    }
+
     /// The buckets without gaps, numbered as OTLP does (one less than Prometheus), and the total of
     /// integer counts.
     fn buckets(self, gap_budget: &mut usize) -> Result<(ExponentialBuckets, i128), Refusal> {

@@ -1,5 +1,7 @@
 //! A reader of protobuf fields that borrows from the message and trusts no length.
 
+use std::ops::Range;
+
 use super::{DecodeError, Fault, Refusal};
 use crate::event::RejectReason;
 
@@ -116,7 +118,36 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// The fields from here up to where another reader of the same message stands.
+    pub(super) fn until(self, other: Self) -> Self {
+        Self {
+            bytes: &self.bytes[..other.position],
+            ..self
+        }
+    }
+
+    /// How many bytes the message has.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Where the next field starts, in bytes from the start of the request.
+    pub(super) fn offset(&self) -> usize {
+        self.place.base + self.position
+    }
+
     fn varint(&mut self) -> Result<u64, DecodeError> {
+        // Most are keys and lengths of one byte.
+        if let Some(&byte) = self.bytes.get(self.position)
+            && byte < 0x80
+        {
+            self.position += 1;
+            return Ok(u64::from(byte));
+        }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Result<u64, DecodeError> {
         let mut value = 0u64;
         for shift in (0..70).step_by(7) {
             let Some(&byte) = self.bytes.get(self.position) else {
@@ -195,6 +226,12 @@ impl<'a> Field<'a> {
             position: 0,
             place,
         })
+    }
+
+    /// Where the content stands, in bytes from the start of the request.
+    pub(super) fn range(&self) -> Result<Range<usize>, DecodeError> {
+        let start = self.place.base;
+        Ok(start..start + self.bytes()?.len())
     }
 
     /// The content as bytes.

@@ -1,86 +1,236 @@
 //! Prometheus remote write 1.0: `prometheus.WriteRequest`, already decompressed.
+//!
+//! The key of a series is its labels as they stand in the request.
 
 use super::{
-    DecodeError, Fault, Refusal, batches,
-    native_histogram::{self, GAP_BUCKETS_MAX},
+    DecodeError, Fault, Refusal, batches, check, check_label_sizes, excerpt, native_histogram,
+    native_histogram::GAP_BUCKETS_MAX,
     protobuf::{Field, Reader},
 };
 use crate::event::{
-    Batch, Kind, Labels, METRIC_NAME, Point, RejectReason, SeriesMeta, Timestamp, Value,
+    BadLabels, Batch, KeyHash, Kind, Labels, METRIC_NAME, Piece, Raw, RawBatch, RejectReason,
+    SeriesMeta, Timestamp, Value,
 };
 
 const FORMAT: &str = "remote write 1.0";
 
-/// Decodes a request. Exemplars and metadata are passed over: Prometheus sends both unasked, and a
+/// Key of a label in a series.
+const LABEL: u8 = 0x0a;
+/// Key of a sample in a series.
+const SAMPLE: u8 = 0x12;
+
+/// Walks a request. Exemplars and metadata are passed over: Prometheus sends both unasked, and a
 /// request of nothing but metadata is an empty batch.
 ///
 /// # Errors
 /// The bytes are no protobuf, or cut off.
-pub fn decode(bytes: &[u8]) -> Result<Batch, DecodeError> {
-    let mut batch = Batch::default();
+pub fn walk(bytes: &[u8], out: &mut RawBatch) -> Result<(), DecodeError> {
+    out.reuse(read_labels);
     let mut gap_budget = GAP_BUCKETS_MAX;
-    Reader::new(FORMAT, bytes).for_each(|field| match field.number {
-        1 => series(field.message()?, &mut batch, &mut gap_budget),
-        _ => Ok(()),
+    Reader::new(FORMAT, bytes).for_each(|field| {
+        if field.number != 1 {
+            return Ok(());
+        }
+        if quick_series(bytes, &field, out)? {
+            return Ok(());
+        }
+        series(bytes, field.message()?, out, &mut gap_budget)
     })?;
-    Ok(batch)
+    check(out)
 }
 
+/// Decodes a request into values of its own.
+///
+/// # Errors
+/// The bytes are no protobuf, or cut off.
+pub fn decode(bytes: &[u8]) -> Result<Batch, DecodeError> {
+    let mut out = RawBatch::new(KeyHash::new(0), read_labels);
+    walk(bytes, &mut out)?;
+    Ok(batches::owned(Raw::new(bytes, &out)))
+}
+
+/// Walks a series that is as Prometheus writes it: first all labels, then all samples, and nothing
+/// else. Says whether it was.
+fn quick_series(bytes: &[u8], field: &Field<'_>, out: &mut RawBatch) -> Result<bool, DecodeError> {
+    let range = field.range()?;
+    let (mut position, end) = (range.start, range.end);
+    while position < end && bytes[position] == LABEL {
+        let Some((start, len)) = short_length(bytes, position + 1, end) else {
+            return Ok(false);
+        };
+        position = start + len;
+    }
+    let labels = range.start..position;
+    if labels.is_empty() || position == end || bytes[position] != SAMPLE {
+        return Ok(false);
+    }
+    let (series_before, points_before) = (out.series.len(), out.points.len());
+    let hash = out.keys().single(&bytes[labels.clone()]);
+    let key = [Piece::of_body(labels), Piece::default(), Piece::default()];
+    out.start_series(hash, key, SeriesMeta::default());
+    while position < end {
+        let sample = (bytes[position] == SAMPLE)
+            .then(|| short_length(bytes, position + 1, end))
+            .flatten();
+        let read = sample.and_then(|(start, len)| quick_sample(&bytes[start..start + len]));
+        let (Some((start, len)), Some((at, value))) = (sample, read) else {
+            out.series.truncate(series_before);
+            out.points.truncate(points_before);
+            return Ok(false);
+        };
+        out.point(at, Timestamp::MIN, value);
+        position = start + len;
+    }
+    Ok(true)
+}
+
+/// Reads a length of at most two bytes; gives where its content starts and how long it is, if that
+/// ends by `end`.
+#[inline]
+fn short_length(bytes: &[u8], position: usize, end: usize) -> Option<(usize, usize)> {
+    let first = *bytes.get(position)?;
+    let (len, start) = if first < 0x80 {
+        (usize::from(first), position + 1)
+    } else {
+        let second = *bytes.get(position + 1)?;
+        if second >= 0x80 {
+            return None;
+        }
+        let len = usize::from(first & 0x7f) | usize::from(second) << 7;
+        (len, position + 2)
+    };
+    (start + len <= end).then_some((start, len))
+}
+
+/// Reads a sample whose value stands before its time, as all known senders have it; a field that is
+/// zero is not sent.
+#[inline]
+fn quick_sample(mut bytes: &[u8]) -> Option<(Timestamp, f64)> {
+    let mut value = 0.0;
+    if let [0x09, rest @ ..] = bytes {
+        let (number, after) = rest.split_first_chunk::<8>()?;
+        value = f64::from_le_bytes(*number);
+        bytes = after;
+    }
+    let mut millis = 0u64;
+    if let [0x10, rest @ ..] = bytes {
+        let mut shift = 0;
+        for (index, &byte) in rest.iter().enumerate() {
+            millis |= u64::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte < 0x80 {
+                bytes = &rest[index + 1..];
+                break;
+            }
+            if shift == 63 {
+                return None;
+            }
+        }
+    }
+    if !bytes.is_empty() {
+        return None;
+    }
+    let nanos = millis.cast_signed().checked_mul(1_000_000)?;
+    Some((Timestamp::from_nanos(nanos), value))
+}
+
+/// Walks any series.
 fn series(
+    bytes: &[u8],
     message: Reader<'_>,
-    batch: &mut Batch,
+    out: &mut RawBatch,
     gap_budget: &mut usize,
 ) -> Result<(), DecodeError> {
-    // Labels may stand behind the samples, so they are read first.
-    let labels = match labels(message) {
-        Ok(labels) => Ok(labels),
-        Err(Fault::Part(refusal)) => Err(refusal),
-        Err(Fault::Whole(error)) => return Err(error),
-    };
+    // Labels may stand behind the samples, so they are found first.
+    let labels = label_piece(bytes, message, out)?;
+    let key = [labels, Piece::default(), Piece::default()];
+    let hash = out.keys().single(out.bytes(bytes, labels));
+    let mut started = None;
     message.for_each(|field| {
         let (kind, read) = match field.number {
             2 => (Kind::Unknown, sample(&field)),
+            3 => {
+                out.exemplars += 1;
+                return Ok(());
+            }
             4 => (
                 Kind::Histogram,
                 native_histogram::decode(field.message()?, gap_budget),
             ),
             _ => return Ok(()),
         };
-        let (labels, at, value) = match (&labels, read) {
-            (_, Err(Fault::Whole(error))) => return Err(error),
-            (Err(refusal), _) => {
-                batch
-                    .rejects
-                    .sample(refusal.reason, || refusal.detail.clone());
-                return Ok(());
+        match read {
+            Err(Fault::Whole(error)) => return Err(error),
+            Err(Fault::Part(refusal)) => {
+                refuse(out, bytes, labels, &refusal);
             }
-            (Ok(labels), Err(Fault::Part(refusal))) => {
-                batch
-                    .rejects
-                    .sample(refusal.reason, || format!("{labels}: {}", refusal.detail));
-                return Ok(());
+            Ok((at, start, value)) => {
+                if started != Some(kind) {
+                    started = Some(kind);
+                    let meta = SeriesMeta {
+                        kind,
+                        ..SeriesMeta::default()
+                    };
+                    out.start_series(hash, key, meta);
+                }
+                out.value(at, start, value);
             }
-            (Ok(labels), Ok((at, value))) => (labels.clone(), at, value),
-        };
-        let meta = SeriesMeta {
-            kind,
-            ..SeriesMeta::default()
-        };
-        batches::append(
-            batch,
-            labels,
-            meta,
-            Point {
-                at,
-                start: None,
-                value,
-            },
-        );
+        }
         Ok(())
     })
 }
 
-fn sample(field: &Field<'_>) -> Result<(Timestamp, Value), Fault> {
+/// Where the labels of a series stand. If something stands between them they are written anew.
+fn label_piece(
+    bytes: &[u8],
+    message: Reader<'_>,
+    out: &mut RawBatch,
+) -> Result<Piece, DecodeError> {
+    let mut run = None;
+    let mut is_broken = false;
+    each_label(message, |from, to| match &mut run {
+        None => run = Some((from, to)),
+        Some((_, end)) if *end == from => *end = to,
+        Some(_) => is_broken = true,
+    })?;
+    if is_broken {
+        let (piece, written) =
+            out.write(|out| each_label(message, |from, to| out.extend(&bytes[from..to])));
+        written?;
+        return Ok(piece);
+    }
+    Ok(run.map_or_else(Piece::default, |(start, end)| Piece::of_body(start..end)))
+}
+
+/// Calls `each` with where every label starts and ends, its key included.
+fn each_label(
+    mut message: Reader<'_>,
+    mut each: impl FnMut(usize, usize),
+) -> Result<(), DecodeError> {
+    loop {
+        let from = message.offset();
+        match message.next()? {
+            Some(field) if field.number == 1 => each(from, message.offset()),
+            Some(_) => {}
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Counts a refused sample of the series with these labels.
+pub(super) fn refuse(out: &mut RawBatch, bytes: &[u8], labels: Piece, refusal: &Refusal) {
+    let mut rejects = std::mem::take(&mut out.rejects);
+    rejects.sample(refusal.reason, || {
+        let name = match read_labels([out.bytes(bytes, labels), &[], &[]]) {
+            Ok(labels) => labels.to_string(),
+            Err(bad) => bad.detail,
+        };
+        format!("{}: {}", excerpt(&name), refusal.detail)
+    });
+    out.rejects = rejects;
+}
+
+fn sample(field: &Field<'_>) -> Result<(Timestamp, Option<Timestamp>, Value), Fault> {
     let (mut value, mut millis) = (0.0, 0);
     field.message()?.for_each(|field| {
         match field.number {
@@ -92,12 +242,19 @@ fn sample(field: &Field<'_>) -> Result<(Timestamp, Value), Fault> {
     })?;
     Ok((
         native_histogram::millis(millis)?,
+        None,
         Value::from_prometheus(value),
     ))
 }
 
+/// Reads the labels of a key.
+pub(super) fn read_labels([key, ..]: [&[u8]; 3]) -> Result<Labels, BadLabels> {
+    labels(Reader::new(FORMAT, key)).map_err(BadLabels::from)
+}
+
 fn labels(message: Reader<'_>) -> Result<Labels, Fault> {
     let mut pairs: Vec<(&str, &str)> = Vec::new();
+    check_label_sizes(0, message.len())?;
     message.for_each(|field| {
         if field.number != 1 {
             return Ok(());
@@ -112,6 +269,7 @@ fn labels(message: Reader<'_>) -> Result<Labels, Fault> {
             Ok::<_, Fault>(())
         })?;
         pairs.push((name, value));
+        check_label_sizes(pairs.len(), 0)?;
         Ok::<_, Fault>(())
     })?;
     check_labels(&pairs)?;
@@ -120,7 +278,10 @@ fn labels(message: Reader<'_>) -> Result<Labels, Fault> {
 
 /// Demands that labels name a metric and that no name is empty or repeats.
 pub(super) fn check_labels(pairs: &[(&str, &str)]) -> Result<(), Refusal> {
-    let told = |what: &str| format!("{what} in {}", Labels::new(pairs.iter().copied()));
+    let told = |what: &str| {
+        let labels = Labels::new(pairs.iter().copied()).to_string();
+        format!("{what} in {}", excerpt(&labels))
+    };
     if pairs.iter().any(|(name, _)| name.is_empty()) {
         return Err(Refusal::new(
             RejectReason::BadLabels,
@@ -130,7 +291,7 @@ pub(super) fn check_labels(pairs: &[(&str, &str)]) -> Result<(), Refusal> {
     let mut names: Vec<&str> = pairs.iter().map(|(name, _)| *name).collect();
     names.sort_unstable();
     if let Some([name, _]) = names.array_windows().find(|[one, next]| one == next) {
-        let what = format!("label {name:?} stands twice");
+        let what = format!("label {:?} stands twice", excerpt(name));
         return Err(Refusal::new(RejectReason::BadLabels, told(&what)));
     }
     if !pairs

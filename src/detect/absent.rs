@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
-    Basis, CheckState, Evidence, Finding, HostId, NoDataCause, Setup, View,
+    Basis, CheckState, Evidence, Extent, Finding, HostId, NoDataCause, Setup, Unsound, View,
     coverage::base_patience,
     wording::{blind, host_list, selection_name},
 };
@@ -30,6 +32,12 @@ pub struct Absent {
     grace_until: Timestamp,
     /// End of the latest bucket with anything selected, by host, since the past that the panel
     /// remembers.
+    last: BTreeMap<HostId, Option<Timestamp>>,
+}
+
+/// What was learned.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct State {
     last: BTreeMap<HostId, Option<Timestamp>>,
 }
 
@@ -86,6 +94,27 @@ impl Absent {
         self.weigh(view, &presences)
     }
 
+    /// What was learned: whoever adds a field decides here whether it is kept.
+    pub(super) fn save(&self) -> State {
+        let Self {
+            selection: _,
+            is_log: _,
+            after: _,
+            began_at: _,
+            grace_until: _,
+            last,
+        } = self;
+        State { last: last.clone() }
+    }
+
+    /// Takes what [`Absent::save`] gave.
+    pub(super) fn restore(&mut self, state: State, extent: Extent) -> Result<(), Unsound> {
+        let State { last } = state;
+        extent.hosts(last.keys())?;
+        self.last = last;
+        Ok(())
+    }
+
     /// Takes what came of a host in the bucket; its remembered past when it is seen first.
     fn hear(&mut self, view: &View<'_>, host: HostId) {
         let heard = if let Some(last) = self.last.get(&host) {
@@ -95,9 +124,11 @@ impl Absent {
                     .filter_map(|(_, group)| group.track(host))
             };
             let is_here = if self.is_log {
-                tracks().any(|track| track.cell.is_some_and(|cell| 0.0 < cell.events))
+                tracks()
+                    .filter_map(|track| track.cell(view.bucket))
+                    .any(|cell| 0.0 < cell.events)
             } else {
-                tracks().any(|track| track.cell.is_some())
+                tracks().any(|track| track.cell(view.bucket).is_some())
             };
             if is_here {
                 Some(view.bucket.end)

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
-    Basis, Cell, CheckState, Coverage, Evidence, Finding, HostId, NoDataCause, Setup, View,
-    coverage::{base_patience, patience},
+    Basis, Cell, CheckState, Coverage, Evidence, Extent, Finding, HostId, NoDataCause, Setup,
+    Unsound, View,
+    coverage::{self, base_patience, patience},
     wording::{blind, host_list, metric_name, number, selection_name, uncovered},
 };
 use crate::{
@@ -40,15 +43,23 @@ pub struct Bounds {
 }
 
 /// A stretch out of range.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Run {
     start: Timestamp,
     end: Timestamp,
     worst: Reading,
 }
 
+/// What was learned and latched.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct State {
+    coverage: coverage::State,
+    runs: BTreeMap<(usize, HostId), Run>,
+    judged: Vec<Option<Timestamp>>,
+}
+
 /// A value against its limit.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Reading {
     observed: f64,
     limit: f64,
@@ -122,12 +133,51 @@ impl Bounds {
         Finding::new(CheckState::Ok, evidence.into_iter().collect())
     }
 
+    /// What was learned and latched: whoever adds a field decides here whether it is kept.
+    pub(super) fn save(&self) -> State {
+        let Self {
+            coverage,
+            check: _,
+            selection: _,
+            min: _,
+            max: _,
+            for_at_least: _,
+            began_at: _,
+            grace_until: _,
+            runs,
+            judged,
+        } = self;
+        State {
+            coverage: coverage.save(),
+            runs: runs.clone(),
+            judged: judged.clone(),
+        }
+    }
+
+    /// Takes what [`Bounds::save`] gave.
+    pub(super) fn restore(&mut self, state: State, extent: Extent) -> Result<(), Unsound> {
+        let State {
+            coverage,
+            runs,
+            judged,
+        } = state;
+        for (group, host) in runs.keys() {
+            extent.group(*group)?;
+            extent.hosts([host])?;
+        }
+        extent.hosts_len(judged.len())?;
+        self.coverage.restore(coverage, extent)?;
+        self.runs = runs;
+        self.judged = judged;
+        Ok(())
+    }
+
     /// Takes the cells; gives the reading that is closest to its limit.
     fn read(&mut self, view: &View<'_>) -> Option<(Reading, usize, HostId)> {
         let mut closest: Option<(Reading, usize, HostId)> = None;
         for (index, group) in view.panel.groups() {
             for &host in view.one_box {
-                let Some(cell) = group.track(host).and_then(|track| track.cell) else {
+                let Some(cell) = group.track(host).and_then(|track| track.cell(view.bucket)) else {
                     continue;
                 };
                 let Some(reading) = self.reading(&cell) else {

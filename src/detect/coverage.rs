@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{HostId, NoDataCause, Setup, Track, View};
+use serde::{Deserialize, Serialize};
+
+use super::{Extent, HostId, NoDataCause, Setup, Track, Unsound, View, state::counted};
 use crate::{
     event::{Span, Timestamp},
     plan::Selection,
@@ -36,7 +38,7 @@ pub struct Coverage {
 }
 
 /// Buckets since the grace in which a host was heard.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Heard {
     /// With data, or in gaps that were ordinary.
     buckets: u64,
@@ -47,6 +49,13 @@ struct Heard {
     cadence: Option<Span>,
     /// Why data of it was lost last since the deployment began.
     loss: Option<LossReason>,
+}
+
+/// What a coverage keeps over a restart.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct State {
+    heard: BTreeMap<HostId, Heard>,
+    buckets: u64,
 }
 
 /// What was heard of a host.
@@ -119,6 +128,35 @@ impl Coverage {
             return Covered::Waiting(format!("the first data of {names}"));
         }
         self.share(view)
+    }
+
+    /// What was learned: whoever adds a field decides here whether it is kept.
+    pub(super) fn save(&self) -> State {
+        let Self {
+            is_log: _,
+            began_at: _,
+            grace_until: _,
+            heard,
+            buckets,
+        } = self;
+        State {
+            heard: heard.clone(),
+            buckets: *buckets,
+        }
+    }
+
+    /// Takes what [`Coverage::save`] gave.
+    pub(super) fn restore(&mut self, state: State, extent: Extent) -> Result<(), Unsound> {
+        let State { heard, buckets } = state;
+        extent.hosts(heard.keys())?;
+        counted("number of buckets", buckets)?;
+        for host in heard.values() {
+            counted("number of buckets", host.buckets)?;
+            counted("number of buckets", host.pending)?;
+        }
+        self.heard = heard;
+        self.buckets = buckets;
+        Ok(())
     }
 
     fn sign(&self, view: &View<'_>, host: HostId) -> Sign {

@@ -1,8 +1,11 @@
 //! Load: a load test reached the peak of another stage, per host.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
-    Basis, CheckState, Coverage, Evidence, Finding, HostId, NoDataCause, Panel, Setup, View,
-    coverage::base_patience,
+    Basis, CheckState, Coverage, Evidence, Extent, Finding, HostId, NoDataCause, Panel, Setup,
+    Unsound, View,
+    coverage::{self, base_patience},
     wording::{blind, number, percent, selection_name, uncovered},
 };
 use crate::{
@@ -35,6 +38,17 @@ pub struct Load {
     /// The other stage's peak per host, per second.
     peak: Option<f64>,
     /// The judged hosts' highest rate per host, and when its minute ended.
+    reached: Option<(f64, Timestamp)>,
+    is_proven: bool,
+    is_failed: bool,
+}
+
+/// What was learned and latched.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct State {
+    coverage: coverage::State,
+    fleet: Vec<HostId>,
+    peak: Option<f64>,
     reached: Option<(f64, Timestamp)>,
     is_proven: bool,
     is_failed: bool,
@@ -117,6 +131,52 @@ impl Load {
                 finding
             }
         }
+    }
+
+    /// What was learned and latched: whoever adds a field decides here whether it is kept.
+    pub(super) fn save(&self) -> State {
+        let Self {
+            coverage,
+            selection: _,
+            factor: _,
+            of: _,
+            began_at: _,
+            grace_until: _,
+            bake_until: _,
+            fleet,
+            peak,
+            reached,
+            is_proven,
+            is_failed,
+        } = self;
+        State {
+            coverage: coverage.save(),
+            fleet: fleet.clone(),
+            peak: *peak,
+            reached: *reached,
+            is_proven: *is_proven,
+            is_failed: *is_failed,
+        }
+    }
+
+    /// Takes what [`Load::save`] gave.
+    pub(super) fn restore(&mut self, state: State, extent: Extent) -> Result<(), Unsound> {
+        let State {
+            coverage,
+            fleet,
+            peak,
+            reached,
+            is_proven,
+            is_failed,
+        } = state;
+        extent.hosts(&fleet)?;
+        self.coverage.restore(coverage, extent)?;
+        self.fleet = fleet;
+        self.peak = peak;
+        self.reached = reached;
+        self.is_proven = is_proven;
+        self.is_failed = is_failed;
+        Ok(())
     }
 
     /// What must be reached: `None` where the other stage served nothing.

@@ -23,14 +23,18 @@ mod new_template;
 mod panel;
 mod robust;
 mod sigma;
+mod state;
 mod stats;
 #[cfg(test)]
 mod test_support;
+mod track;
 mod view;
 mod wording;
 
 pub use coverage::{Coverage, Covered};
 pub use detector::Detector;
 pub use finding::{Basis, CheckState, Evidence, Finding, NoDataCause};
-pub use panel::{Cell, Group, GroupKey, Panel, Stat, TemplateTrack, Track};
+pub use panel::{Group, GroupKey, Panel, Place, Stat, TemplateTrack};
+pub use state::{DetectorState, Extent, Unsound};
+pub use track::{Cell, Track};
 pub use view::{Host, HostBook, HostId, Setup, View};

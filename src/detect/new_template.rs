@@ -5,8 +5,12 @@ use std::{
     sync::Arc,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
-    Basis, CheckState, Coverage, Evidence, Finding, HostId, Setup, TemplateTrack, View,
+    Basis, CheckState, Coverage, Evidence, Extent, Finding, HostId, Setup, TemplateTrack, Unsound,
+    View, coverage,
+    state::{counted, possible},
     wording::{host_list, number, quote, selection_name, uncovered},
 };
 use crate::{
@@ -61,7 +65,7 @@ pub struct NewTemplate {
 }
 
 /// A template that was never seen before the deployment.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Found {
     /// Its place among the new templates that a judged host wrote, from 1; 0: none did yet.
     place: u32,
@@ -73,6 +77,15 @@ struct Found {
     first: Option<Timestamp>,
     /// Whether a host of the fleet wrote it since the deployment began.
     is_on_fleet: bool,
+}
+
+/// What was learned.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct State {
+    coverage: coverage::State,
+    has_past: Option<bool>,
+    places: u32,
+    found: BTreeMap<Arc<str>, Found>,
 }
 
 /// How a template looks against chance.
@@ -152,6 +165,50 @@ impl NewTemplate {
             "nothing more: without a past, what is new cannot be told from what is old".to_owned()
         });
         finding
+    }
+
+    /// What was learned: whoever adds a field decides here whether it is kept.
+    pub(super) fn save(&self) -> State {
+        let Self {
+            coverage,
+            selection: _,
+            severity: _,
+            alpha: _,
+            weight: _,
+            began_at: _,
+            grace_until: _,
+            cell: _,
+            has_past,
+            places,
+            found,
+        } = self;
+        State {
+            coverage: coverage.save(),
+            has_past: *has_past,
+            places: *places,
+            found: found.clone(),
+        }
+    }
+
+    /// Takes what [`NewTemplate::save`] gave.
+    pub(super) fn restore(&mut self, state: State, extent: Extent) -> Result<(), Unsound> {
+        let State {
+            coverage,
+            has_past,
+            places,
+            found,
+        } = state;
+        counted("number of templates", u64::from(places))?;
+        for found in found.values() {
+            extent.hosts(&found.hosts)?;
+            extent.hosts(found.cells.iter().map(|(host, _)| host))?;
+            possible("place of a template", found.place <= places)?;
+        }
+        self.coverage.restore(coverage, extent)?;
+        self.has_past = has_past;
+        self.places = places;
+        self.found = found;
+        Ok(())
     }
 
     /// Takes the templates of the bucket.

@@ -1,18 +1,19 @@
 //! The recent past of everything that a check looks at, bucket by bucket.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use super::HostId;
+use serde::{Deserialize, Serialize};
+
+use super::{Cell, HostId, Track, Unsound, track::Feeders};
 use crate::{
     event::{Interval, Kind, Labels, Severity, Span, Timestamp, Unit},
     reduce::LossReason,
 };
 
 /// Which number of a metric a group holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub enum Stat {
     /// The value itself: mean of a gauge, rate of a counter, rate of log records.
     #[default]
@@ -22,7 +23,7 @@ pub enum Stat {
 }
 
 /// What makes two series of different hosts comparable: equal labels but for the roles.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GroupKey {
     /// Metric name and labels without host, service, region and version.
     pub labels: Labels,
@@ -31,20 +32,25 @@ pub struct GroupKey {
 }
 
 /// What a check sees of its service.
-#[derive(Clone, Debug)]
+///
+/// What comes from the plan is not saved with it, and is to be told again by [`Panel::settle`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Panel {
+    #[serde(skip)]
     resolution: Span,
+    #[serde(skip)]
     depth: usize,
     /// Grown, never reordered: bindings and detectors refer to groups by index.
     groups: Vec<Group>,
     /// Every index of `groups` once.
+    #[serde(skip)]
     by_key: BTreeMap<GroupKey, usize>,
     /// Message templates of the selected log records, by text.
     pub templates: BTreeMap<Arc<str>, TemplateTrack>,
 }
 
 /// One metric over all hosts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Group {
     /// What it is.
     pub key: GroupKey,
@@ -52,51 +58,22 @@ pub struct Group {
     pub kind: Kind,
     /// Their unit, from the configuration, the protocol, or unknown.
     pub unit: Unit,
-    /// By host.
-    tracks: Vec<Option<Box<Track>>>,
+    /// Grown, never reordered: bindings refer to tracks by index. One for each host.
+    tracks: Vec<Track>,
+    /// Every index of `tracks` once, ascending by host.
+    #[serde(skip)]
+    order: Vec<u32>,
 }
 
-/// One metric of one host: the recent past, newest last.
-#[derive(Clone, Debug)]
-pub struct Track {
-    /// Number of the bucket after the newest, counted from the epoch.
-    next: i64,
-    depth: usize,
-    values: VecDeque<f32>,
-    /// As long as `values`, or empty where the metric has no exposure.
-    exposures: VecDeque<f32>,
-    /// The bucket that has just closed, if it has data.
-    pub cell: Option<Cell>,
-    /// Start of the first bucket with data.
-    pub first_seen: Timestamp,
-    /// End of the latest bucket with data.
-    pub last_seen: Timestamp,
-    /// How many buckets had data.
-    pub covered: u64,
-    /// Longest stretch between two buckets with data, from end to start.
-    pub gap_longest: Span,
-    /// The latest loss and the end of the bucket that told it.
-    pub loss: Option<(LossReason, Timestamp)>,
-}
-
-/// One bucket of one metric of one host.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Cell {
-    /// Mean of a gauge, rate per second of a counter or of log records, a quantile. With an
-    /// exposure: the rate of the numerator.
-    pub value: f64,
-    /// Lowest sample in the bucket.
-    pub min: f64,
-    /// Highest sample in the bucket.
-    pub max: f64,
-    /// How many events: the increase of a counter, the number of log records; 0 for gauges.
-    pub events: f64,
-    /// Rate per second of what the value is divided by (`per`); `None`: nothing.
-    pub exposure: Option<f64>,
+/// Where a series feeds a panel: a track of a group. It is good only for the panel that gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    group: u32,
+    slot: u32,
 }
 
 /// A message template that the check selects.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TemplateTrack {
     /// Start of the first bucket that had it, on any host.
     pub first_seen: Timestamp,
@@ -109,14 +86,40 @@ pub struct TemplateTrack {
 }
 
 impl Panel {
-    /// An empty panel that remembers `depth` buckets of the given width.
+    /// An empty panel that remembers `depth` buckets of the given width; 0: of each track only what
+    /// its latest bucket held.
     pub fn new(resolution: Span, depth: usize) -> Self {
         Self {
             resolution,
-            depth: depth.max(1),
+            depth,
             groups: Vec::new(),
             by_key: BTreeMap::new(),
             templates: BTreeMap::new(),
+        }
+    }
+
+    /// Completes a panel that was saved: its width and depth come from the plan, `hosts` says how
+    /// many hosts there are.
+    ///
+    /// # Errors
+    /// What was saved contradicts itself, or refers to hosts that do not exist. Then it is not to be
+    /// used.
+    pub fn settle(&mut self, resolution: Span, depth: usize, hosts: usize) -> Result<(), Unsound> {
+        (self.resolution, self.depth) = (resolution, depth);
+        self.by_key.clear();
+        for (index, group) in self.groups.iter_mut().enumerate() {
+            if self.by_key.insert(group.key.clone(), index).is_some() {
+                return Err(Unsound::Impossible {
+                    what: "two groups of one metric",
+                });
+            }
+            group.settle(depth, hosts)?;
+        }
+        let noted = self.templates.values().flat_map(|template| &template.now);
+        let mut noted = noted.map(|(host, _)| host.0 as usize);
+        match noted.find(|index| hosts <= *index) {
+            Some(index) => Err(Unsound::Host { index }),
+            None => Ok(()),
         }
     }
 
@@ -132,9 +135,26 @@ impl Panel {
             kind,
             unit,
             tracks: Vec::new(),
+            order: Vec::new(),
         });
         self.by_key.insert(key.clone(), index);
         index
+    }
+
+    /// Makes room for a series of the host in the group, and gives the place that it feeds.
+    pub fn bind(&mut self, group: usize, host: HostId) -> Place {
+        let place = self.place(group, host);
+        let track = self.track_mut(place);
+        track.feeders = match track.feeders {
+            Feeders::None => Feeders::One,
+            Feeders::One | Feeders::Many => Feeders::Many,
+        };
+        place
+    }
+
+    /// Whether a single series feeds the place: then what it says is the whole cell.
+    pub fn has_one_feeder(&self, place: Place) -> bool {
+        self.groups[place.group as usize].tracks[place.slot as usize].feeders == Feeders::One
     }
 
     /// The groups with their indices, in the order of their keys.
@@ -167,18 +187,15 @@ impl Panel {
     /// Adds the bucket that has just closed to a track, which is made if it is new. Says whether
     /// the metric moved: a value other than the one before, or any event.
     pub fn record(&mut self, group: usize, host: HostId, bucket: Interval, cell: Cell) -> bool {
+        let place = self.place(group, host);
+        self.record_at(place, bucket, cell)
+    }
+
+    /// Like [`Panel::record`], at a place that [`Panel::bind`] gave.
+    pub fn record_at(&mut self, place: Place, bucket: Interval, cell: Cell) -> bool {
         let (resolution, depth) = (self.resolution, self.depth);
-        let track = self.groups[group].track_mut(host, depth, bucket.start);
-        let before = track
-            .values
-            .back()
-            .copied()
-            .filter(|value| value.is_finite());
-        track.record(resolution, bucket, cell);
-        cell.events > 0.0
-            || cell.exposure.is_some_and(|exposure| exposure > 0.0)
-            || cell.min < cell.max
-            || before.is_some_and(|before| before != cell.value as f32)
+        self.track_mut(place)
+            .record(resolution, depth, bucket, cell)
     }
 
     /// Notes that data of a track was lost in the bucket that has just closed. Of several reasons in
@@ -190,138 +207,101 @@ impl Panel {
         bucket: Interval,
         reason: LossReason,
     ) {
-        let depth = self.depth;
-        let track = self.groups[group].track_mut(host, depth, bucket.start);
+        let place = self.place(group, host);
+        self.record_loss_at(place, bucket, reason);
+    }
+
+    /// Like [`Panel::record_loss`], at a place that [`Panel::bind`] gave.
+    pub fn record_loss_at(&mut self, place: Place, bucket: Interval, reason: LossReason) {
+        let track = self.track_mut(place);
+        if !track.is_known() {
+            track.first_seen = bucket.start;
+        }
         let known = track.loss.filter(|(_, at)| *at == bucket.end);
         let reason = known.map_or(reason, |(known, _)| known.max(reason));
         track.loss = Some((reason, bucket.end));
     }
 
-    /// Forgets the cells of the bucket that closed before; called before a bucket is recorded.
-    pub fn clear_cells(&mut self) {
-        for group in &mut self.groups {
-            for track in group.tracks.iter_mut().flatten() {
-                track.cell = None;
-            }
-        }
+    /// Forgets which templates the bucket that closed before had; called before a bucket is
+    /// recorded. Cells need no forgetting: they know their bucket.
+    pub fn clear_templates(&mut self) {
         for template in self.templates.values_mut() {
             template.now.clear();
         }
+    }
+
+    fn place(&mut self, group: usize, host: HostId) -> Place {
+        let slot = self.groups[group].slot_or_new(host);
+        let group = u32::try_from(group).expect("groups are bounded by the series");
+        Place { group, slot }
+    }
+
+    fn track_mut(&mut self, place: Place) -> &mut Track {
+        &mut self.groups[place.group as usize].tracks[place.slot as usize]
     }
 }
 
 impl Group {
     /// The track of a host, if it ever had data (or losses).
     pub fn track(&self, host: HostId) -> Option<&Track> {
-        self.tracks.get(host.0 as usize)?.as_deref()
+        let slot = self.find(host).ok()?;
+        Some(&self.tracks[slot as usize]).filter(|track| track.is_known())
     }
 
-    fn track_mut(&mut self, host: HostId, depth: usize, at: Timestamp) -> &mut Track {
-        let index = host.0 as usize;
-        if self.tracks.len() <= index {
-            self.tracks.resize_with(index + 1, || None);
+    fn settle(&mut self, depth: usize, hosts: usize) -> Result<(), Unsound> {
+        let mut order: Vec<(HostId, u32)> = Vec::with_capacity(self.tracks.len());
+        for (track, slot) in self.tracks.iter_mut().zip(0..) {
+            let index = track.host.0 as usize;
+            if hosts <= index {
+                return Err(Unsound::Host { index });
+            }
+            track.settle(depth)?;
+            order.push((track.host, slot));
         }
-        self.tracks[index].get_or_insert_with(|| Box::new(Track::new(depth, at)))
+        order.sort_unstable();
+        if order.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            return Err(Unsound::Impossible {
+                what: "two tracks of one host",
+            });
+        }
+        self.order = order.into_iter().map(|(_, slot)| slot).collect();
+        Ok(())
+    }
+
+    /// The slot of a host, or its place in `order`.
+    fn find(&self, host: HostId) -> Result<u32, usize> {
+        let host_of = |slot: u32| self.tracks[slot as usize].host;
+        // Most groups have a track for every host.
+        if let Some(slot) = self.order.get(host.0 as usize)
+            && host_of(*slot) == host
+        {
+            return Ok(*slot);
+        }
+        self.order
+            .binary_search_by_key(&host, |slot| host_of(*slot))
+            .map(|index| self.order[index])
+    }
+
+    fn slot_or_new(&mut self, host: HostId) -> u32 {
+        match self.find(host) {
+            Ok(slot) => slot,
+            Err(index) => {
+                let slot = u32::try_from(self.tracks.len()).expect("hosts are numbered in 32 bits");
+                reserve_for_one(&mut self.tracks);
+                self.tracks.push(Track::new(host));
+                reserve_for_one(&mut self.order);
+                self.order.insert(index, slot);
+                slot
+            }
+        }
     }
 }
 
-impl Track {
-    fn new(depth: usize, at: Timestamp) -> Self {
-        Self {
-            next: i64::MIN,
-            depth,
-            values: VecDeque::new(),
-            exposures: VecDeque::new(),
-            cell: None,
-            first_seen: at,
-            last_seen: Timestamp::MIN,
-            covered: 0,
-            gap_longest: Span::ZERO,
-            loss: None,
-        }
-    }
-
-    fn record(&mut self, resolution: Span, bucket: Interval, cell: Cell) {
-        let number = bucket.start.nanos().div_euclid(resolution.nanos());
-        if self.covered == 0 {
-            self.first_seen = bucket.start;
-        } else {
-            self.gap_longest = self.gap_longest.max(bucket.start - self.last_seen);
-            let missing = usize::try_from(number - self.next)
-                .unwrap_or(0)
-                .min(self.depth);
-            for _ in 0..missing {
-                self.push(f32::NAN, cell.exposure.map(|_| f32::NAN));
-            }
-        }
-        self.push(
-            cell.value as f32,
-            cell.exposure.map(|exposure| exposure as f32),
-        );
-        self.next = number + 1;
-        self.last_seen = bucket.end;
-        self.covered += 1;
-        self.cell = Some(cell);
-    }
-
-    fn push(&mut self, value: f32, exposure: Option<f32>) {
-        if self.values.len() == self.depth {
-            self.values.pop_front();
-            self.exposures.pop_front();
-        }
-        self.values.push_back(value);
-        if let Some(exposure) = exposure {
-            self.exposures.push_back(exposure);
-        }
-    }
-
-    /// Whether it ever had a usable value.
-    pub fn has_data(&self) -> bool {
-        self.covered > 0
-    }
-
-    /// The values of the buckets in `[from, to)`, oldest first, one for each bucket that is still
-    /// remembered; NaN where there was no data. Buckets after the newest are not listed.
-    pub fn values(
-        &self,
-        resolution: Span,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> impl ExactSizeIterator<Item = f32> + DoubleEndedIterator {
-        self.values.range(self.range(resolution, from, to)).copied()
-    }
-
-    /// Like [`Track::values`], each with its exposure; 1 where the metric has none.
-    pub fn weighted(
-        &self,
-        resolution: Span,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> impl ExactSizeIterator<Item = (f32, f32)> {
-        self.range(resolution, from, to).map(|index| {
-            (
-                self.values[index],
-                self.exposures.get(index).copied().unwrap_or(1.0),
-            )
-        })
-    }
-
-    fn range(&self, resolution: Span, from: Timestamp, to: Timestamp) -> std::ops::Range<usize> {
-        if self.covered == 0 {
-            return 0..0;
-        }
-        let oldest = self.next - self.values.len() as i64;
-        let index = |at: Timestamp, round_up: bool| {
-            let width = resolution.nanos();
-            let number = at.nanos().div_euclid(width)
-                + i64::from(round_up && at.nanos().rem_euclid(width) != 0);
-            usize::try_from(number.saturating_sub(oldest))
-                .unwrap_or(0)
-                .min(self.values.len())
-        };
-        // A bucket belongs to [from, to) when it lies in it as a whole.
-        let (start, end) = (index(from, true), index(to, false));
-        start.min(end)..end
+/// Grows by an eighth where there is no room: most groups get a track for each host once, and
+/// doubling would waste as much as they hold.
+fn reserve_for_one<T>(items: &mut Vec<T>) {
+    if items.len() == items.capacity() {
+        items.reserve_exact((items.len() / 8).max(1));
     }
 }
 
@@ -357,7 +337,6 @@ mod tests {
         };
         let group = panel.group_index(&key, Kind::Gauge, Unit::Unknown);
         for (number, value) in cells {
-            panel.clear_cells();
             panel.record(group, HostId(1), bucket(*number), cell(*value));
         }
         panel
@@ -395,6 +374,47 @@ mod tests {
         assert_eq!(values(&panel, 15, 39), [2.0]);
         assert!(values(&panel, 40, 90).is_empty());
         assert!(values(&panel, 90, 40).is_empty());
+    }
+
+    #[test]
+    fn a_cell_is_of_its_bucket_only() {
+        let panel = panel(100, &[(1, 1.0), (2, 2.0)]);
+        let track = panel.group(0).track(HostId(1)).unwrap();
+        assert_eq!(track.cell(bucket(1)), None);
+        assert_eq!(track.cell(bucket(2)), Some(cell(2.0)));
+        assert_eq!(track.cell(bucket(3)), None);
+    }
+
+    #[test]
+    fn without_depth_only_the_latest_bucket_is_remembered() {
+        let panel = panel(0, &[(1, 1.0), (2, 2.0), (5, 5.0)]);
+        assert!(values(&panel, 0, 1_000).is_empty());
+        let track = panel.group(0).track(HostId(1)).unwrap();
+        assert_eq!(track.cell(bucket(5)), Some(cell(5.0)));
+        assert_eq!(
+            (track.covered, track.gap_longest),
+            (3, Span::from_seconds(20))
+        );
+    }
+
+    #[test]
+    fn hosts_are_found_whatever_the_order_in_which_they_were_bound() {
+        let mut panel = Panel::new(WIDTH, 0);
+        let group = panel.group_index(&GroupKey::default(), Kind::Gauge, Unit::Unknown);
+        for host in [7, 2, 9, 0, 4] {
+            let place = panel.bind(group, HostId(host));
+            assert!(panel.has_one_feeder(place));
+            assert!(panel.group(group).track(HostId(host)).is_none(), "no data");
+            panel.record_at(place, bucket(1), cell(f64::from(host)));
+        }
+        let again = panel.bind(group, HostId(4));
+        assert!(!panel.has_one_feeder(again));
+        for host in 0..12 {
+            let track = panel.group(group).track(HostId(host));
+            let value = track.and_then(|track| track.cell(bucket(1)));
+            let known = [7, 2, 9, 0, 4].contains(&host);
+            assert_eq!(value, known.then(|| cell(f64::from(host))), "{host}");
+        }
     }
 
     #[test]

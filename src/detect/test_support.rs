@@ -156,7 +156,7 @@ impl Bench {
         let mut findings = Vec::new();
         while self.next < until {
             let number = self.next;
-            self.panel.clear_cells();
+            self.panel.clear_templates();
             for metric in self.metrics.clone() {
                 for host in self.hosts.ids() {
                     let name = Arc::clone(&self.hosts.get(host).name);
@@ -179,7 +179,7 @@ impl Bench {
         let mut findings = Vec::new();
         while self.next < until {
             let bucket = self.interval(self.next);
-            self.panel.clear_cells();
+            self.panel.clear_templates();
             for host in self.hosts.ids() {
                 self.hosts.heard_log(host, bucket);
                 let name = Arc::clone(&self.hosts.get(host).name);

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{NoDataCause, Panel};
 use crate::{
     event::{Interval, Span, Timestamp},
@@ -10,11 +12,11 @@ use crate::{
 
 /// A host of a service in one run. Ids follow the order of arrival: nothing a person sees may
 /// depend on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct HostId(pub u32);
 
 /// The hosts of a service and their signs of life.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct HostBook {
     hosts: Vec<Host>,
     log_gap_usual: Span,
@@ -24,7 +26,7 @@ pub struct HostBook {
 const LOG_PATIENCE_MIN: Span = Span::from_minutes(2);
 
 /// One host and its signs of life.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Host {
     /// Its name; empty for series without a host label.
     pub name: Arc<str>,

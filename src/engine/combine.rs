@@ -1,7 +1,7 @@
 //! Many series of one host → one cell: sums and means that do not depend on the order of arrival.
 
 use crate::{
-    detect::{Cell, HostId},
+    detect::{Cell, HostId, Place},
     reduce::Partial,
 };
 
@@ -26,8 +26,9 @@ pub(super) struct Contribution {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct CellKey {
     pub(super) service: usize,
-    pub(super) panel: usize,
-    pub(super) group: usize,
+    pub(super) panel: u32,
+    pub(super) place: Place,
+    /// The host that the place is of.
     pub(super) host: HostId,
 }
 
@@ -71,14 +72,34 @@ impl Contribution {
     }
 }
 
+/// The cell that a series makes alone: the same as [`cells`] would make of it.
+pub(super) fn sole(partial: &Partial) -> Option<Cell> {
+    let value = partial.level();
+    let (min, max, events) = match partial {
+        Partial::Gauge(gauge) => (
+            f64::INFINITY.min(gauge.min),
+            f64::NEG_INFINITY.max(gauge.max),
+            0.0,
+        ),
+        Partial::Increase(increase) => (value, value, increase.increase),
+        Partial::Histogram(added) => (value, value, added.histogram.count()),
+    };
+    value.is_finite().then_some(Cell {
+        value,
+        min,
+        max,
+        events,
+        exposure: None,
+    })
+}
+
 /// Adds contributions up to cells, ascending by key. A ratio without exposure gives no cell: what is
 /// divided by nothing says nothing.
-pub(super) fn cells(contributions: &mut [Contribution]) -> Vec<(CellKey, Cell)> {
+pub(super) fn cells(contributions: &mut [Contribution]) -> impl Iterator<Item = (CellKey, Cell)> {
     contributions.sort_unstable_by_key(Contribution::order);
     contributions
         .chunk_by(|a, b| a.cell == b.cell)
         .filter_map(|parts| Some((parts.first()?.cell, cell(parts)?)))
-        .collect()
 }
 
 fn cell(parts: &[Contribution]) -> Option<Cell> {
@@ -131,14 +152,28 @@ fn cell(parts: &[Contribution]) -> Option<Cell> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        detect::{GroupKey, Panel},
+        event::{Kind, Span, Unit},
+        reduce::{GaugePartial, IncreasePartial},
+    };
 
-    fn contribution(host: u32, share: Share, value: f64) -> Contribution {
-        let cell = CellKey {
-            service: 0,
-            panel: 0,
-            group: 0,
-            host: HostId(host),
-        };
+    /// Cells of as many hosts as asked for.
+    fn keys<const COUNT: usize>() -> [CellKey; COUNT] {
+        let mut panel = Panel::new(Span::from_seconds(10), 1);
+        let group = panel.group_index(&GroupKey::default(), Kind::Gauge, Unit::Unknown);
+        std::array::from_fn(|index| {
+            let host = HostId(index as u32);
+            CellKey {
+                service: 0,
+                panel: 0,
+                place: panel.bind(group, host),
+                host,
+            }
+        })
+    }
+
+    fn contribution(cell: CellKey, share: Share, value: f64) -> Contribution {
         Contribution {
             cell,
             share,
@@ -149,34 +184,71 @@ mod tests {
         }
     }
 
+    fn sums(contributions: &mut [Contribution]) -> Vec<Cell> {
+        cells(contributions).map(|(_, cell)| cell).collect()
+    }
+
     #[test]
     fn gauges_are_averaged_and_counters_summed() {
-        let cells = cells(&mut [
-            contribution(1, Share::Mean, 2.0),
-            contribution(2, Share::Sum, 5.0),
-            contribution(1, Share::Mean, 4.0),
-            contribution(2, Share::Sum, 7.0),
+        let [gauge, counter] = keys();
+        let cells = sums(&mut [
+            contribution(gauge, Share::Mean, 2.0),
+            contribution(counter, Share::Sum, 5.0),
+            contribution(gauge, Share::Mean, 4.0),
+            contribution(counter, Share::Sum, 7.0),
         ]);
-        let of = |index: usize| (cells[index].1.value, cells[index].1.min, cells[index].1.max);
+        let of = |index: usize| (cells[index].value, cells[index].min, cells[index].max);
         assert_eq!(of(0), (3.0, 1.0, 5.0));
         assert_eq!(of(1), (12.0, 12.0, 12.0));
     }
 
     #[test]
     fn a_ratio_needs_an_exposure_but_no_numerator() {
-        assert!(cells(&mut [contribution(1, Share::Numerator, 3.0)]).is_empty());
-        let zero = cells(&mut [contribution(1, Share::Exposure, 10.0)]);
-        assert_eq!((zero[0].1.value, zero[0].1.exposure), (0.0, Some(10.0)));
+        let [key] = keys();
+        assert!(sums(&mut [contribution(key, Share::Numerator, 3.0)]).is_empty());
+        let zero = sums(&mut [contribution(key, Share::Exposure, 10.0)]);
+        assert_eq!((zero[0].value, zero[0].exposure), (0.0, Some(10.0)));
     }
 
     #[test]
     fn sums_do_not_depend_on_the_order_of_arrival() {
+        let [key] = keys();
         let values = [0.1, 0.2, 0.3, 1e16, -1e16, 0.7];
         let mut forward: Vec<_> = values
-            .map(|value| contribution(1, Share::Sum, value))
+            .map(|value| contribution(key, Share::Sum, value))
             .into();
         let mut backward: Vec<_> = forward.iter().rev().copied().collect();
-        let (forward, backward) = (cells(&mut forward), cells(&mut backward));
-        assert_eq!(forward[0].1.value.to_bits(), backward[0].1.value.to_bits());
+        let (forward, backward) = (sums(&mut forward), sums(&mut backward));
+        assert_eq!(forward[0].value.to_bits(), backward[0].value.to_bits());
+    }
+
+    #[test]
+    fn a_series_alone_makes_the_cell_that_it_makes_among_one() {
+        let [key] = keys();
+        let mut checked = 0;
+        for value in [0.0, -0.0, 0.1, -3.5, 1e300, f64::MAX, f64::MIN_POSITIVE] {
+            for count in [1, 3] {
+                let gauge = Partial::Gauge(GaugePartial {
+                    count,
+                    sum: value,
+                    min: value,
+                    max: value,
+                    last: value,
+                });
+                let counter = Partial::Increase(IncreasePartial {
+                    increase: value.abs(),
+                    seconds: f64::from(count) / 10.0,
+                    resets: 0,
+                });
+                for partial in [gauge, counter] {
+                    let among_one = sums(&mut [Contribution::new(key, &partial, None)]);
+                    let alone: Vec<Cell> = sole(&partial).into_iter().collect();
+                    // Also the sign of a zero.
+                    assert_eq!(format!("{alone:?}"), format!("{among_one:?}"));
+                    checked += alone.len();
+                }
+            }
+        }
+        assert!(20 < checked, "{checked}");
     }
 }

@@ -3,11 +3,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
+    binding::{Distribution, Part},
     combine::{self, CellKey, Contribution, Share},
-    directory::{Directory, LOG_UNIT, Part, log_group, wants_templates},
+    directory::{Directory, LOG_UNIT, log_group, wants_templates},
+    selection::Class,
 };
 use crate::{
-    detect::{Cell, HostId, TemplateTrack},
+    detect::{Cell, HostId, Place, TemplateTrack},
     event::{Interval, Kind},
     plan::Selection,
     reduce::{
@@ -20,7 +22,7 @@ use crate::{
 struct Piece<'a> {
     /// The cell of the first quantile; it stands for all of them.
     cell: CellKey,
-    groups: &'a [(f64, usize)],
+    quantiles: &'a [(f64, Place)],
     what: PieceKind<'a>,
 }
 
@@ -31,24 +33,15 @@ enum PieceKind<'a> {
 
 impl Directory {
     /// Spreads the bucket that has just closed over the panels.
-    pub(super) fn spread(&mut self, bucket: &ClosedBucket) {
+    pub fn spread(&mut self, bucket: &ClosedBucket) {
         for service in &mut self.services {
             for entry in &mut service.panels {
-                entry.panel.clear_cells();
+                entry.panel.clear_templates();
             }
         }
         self.watermark = self.watermark.max(bucket.interval.end);
-        self.note_hosts(bucket);
-        let mut contributions = Vec::new();
-        let mut pieces = Vec::new();
-        for partial in &bucket.series {
-            self.contribute(partial, &mut contributions, &mut pieces);
-        }
-        let mut cells = combine::cells(&mut contributions);
-        cells.append(&mut quantile_cells(&mut pieces));
-        for (key, cell) in cells {
-            self.record(key, bucket.interval, cell);
-        }
+        self.spread_series(&bucket.series, bucket.interval);
+        self.hear_logs(&bucket.logs, bucket.interval);
         for service in &mut self.services {
             service.hosts.learn_log_gaps();
         }
@@ -58,81 +51,65 @@ impl Directory {
         }
     }
 
-    fn note_hosts(&mut self, bucket: &ClosedBucket) {
-        let Interval { start, end } = bucket.interval;
-        for partial in &bucket.series {
-            for bound in &self.series[partial.series.0 as usize] {
-                self.services[bound.service].heard(bound.host, bound.version.as_ref(), start, end);
+    /// Takes the partials of series. A series that makes its cell alone, as most do, is written
+    /// where it belongs at once; what several make is collected and summed up.
+    fn spread_series(&mut self, series: &[SeriesPartial], bucket: Interval) {
+        let Self {
+            services,
+            bindings,
+            scratch: contributions,
+            ..
+        } = self;
+        let mut pieces = Vec::new();
+        contributions.clear();
+        for SeriesPartial { series, partial } in series {
+            for feed in bindings.routes.of(*series) {
+                let source = &mut bindings.sources[feed.source as usize];
+                let service = &mut services[source.origin.service];
+                source.hear(service, bucket);
+                let panel = &mut service.panels[feed.panel as usize].panel;
+                let cell = |place: Place| CellKey {
+                    service: source.origin.service,
+                    panel: feed.panel,
+                    place,
+                    host: source.origin.host,
+                };
+                let (place, share) = match feed.part {
+                    Part::Value(place) if panel.has_one_feeder(place) => {
+                        let cell = combine::sole(partial);
+                        if cell.is_some_and(|cell| panel.record_at(place, bucket, cell)) {
+                            source.moves(service, bucket);
+                        }
+                        continue;
+                    }
+                    Part::Value(place) => (place, None),
+                    Part::Numerator(place) => (place, Some(Share::Numerator)),
+                    Part::Exposure(place) => (place, Some(Share::Exposure)),
+                    Part::Quantiles(index) => {
+                        let distribution = &bindings.distributions[index as usize];
+                        pieces.extend(Piece::new(distribution, partial, cell));
+                        continue;
+                    }
+                };
+                contributions.push(Contribution::new(cell(place), partial, share));
             }
         }
-        for count in &bucket.logs {
+        for (key, cell) in combine::cells(contributions).chain(quantile_cells(&mut pieces)) {
+            let service = &mut services[key.service];
+            let panel = &mut service.panels[key.panel as usize].panel;
+            if panel.record_at(key.place, bucket, cell) {
+                service.hosts.moved(key.host, bucket);
+            }
+        }
+    }
+
+    fn hear_logs(&mut self, logs: &[LogCount], bucket: Interval) {
+        for count in logs {
             for bound in &self.streams[count.stream.0 as usize] {
                 let service = &mut self.services[bound.service];
-                service.heard(bound.host, bound.version.as_ref(), start, end);
-                service.hosts.heard_log(bound.host, bucket.interval);
+                service.heard(bound.host, bound.version.as_ref(), bucket.start, bucket.end);
+                service.hosts.heard_log(bound.host, bucket);
             }
-        }
-    }
-
-    fn contribute<'a>(
-        &'a self,
-        series: &'a SeriesPartial,
-        contributions: &mut Vec<Contribution>,
-        pieces: &mut Vec<Piece<'a>>,
-    ) {
-        let partial = &series.partial;
-        for bound in &self.series[series.series.0 as usize] {
-            for target in &bound.targets {
-                let cell = |group: usize| CellKey {
-                    service: bound.service,
-                    panel: target.panel,
-                    group,
-                    host: bound.host,
-                };
-                match &target.part {
-                    Part::Value { group } => {
-                        contributions.push(Contribution::new(cell(*group), partial, None));
-                    }
-                    Part::Numerator { group } => contributions.push(Contribution::new(
-                        cell(*group),
-                        partial,
-                        Some(Share::Numerator),
-                    )),
-                    Part::Exposure { group } => contributions.push(Contribution::new(
-                        cell(*group),
-                        partial,
-                        Some(Share::Exposure),
-                    )),
-                    Part::Quantiles { groups, le } => {
-                        let Some((_, first)) = groups.first() else {
-                            continue;
-                        };
-                        let what = match (partial, le) {
-                            (Partial::Histogram(added), _) => PieceKind::Whole(added),
-                            (Partial::Increase(increase), Some(le)) => PieceKind::Classic {
-                                le: *le,
-                                increase: increase.increase,
-                            },
-                            (Partial::Increase(_), None) | (Partial::Gauge(_), _) => continue,
-                        };
-                        pieces.push(Piece {
-                            cell: cell(*first),
-                            groups,
-                            what,
-                        });
-                    }
-                }
-            }
-        }
-    }
-
-    fn record(&mut self, key: CellKey, bucket: Interval, cell: Cell) {
-        let service = &mut self.services[key.service];
-        if service.panels[key.panel]
-            .panel
-            .record(key.group, key.host, bucket, cell)
-        {
-            service.hosts.moved(key.host, bucket);
         }
     }
 
@@ -142,7 +119,7 @@ impl Directory {
         let mut counts: BTreeMap<(usize, usize, HostId), u64> = BTreeMap::new();
         for count in logs {
             for class in &count.classes {
-                let (service, panel) = self.classes[*class as usize];
+                let Class { service, panel, .. } = self.selector().classes()[*class as usize];
                 let bound = self.streams[count.stream.0 as usize]
                     .iter()
                     .find(|bound| bound.service == service)
@@ -156,7 +133,8 @@ impl Directory {
             }
         }
         let seconds = bucket.span().seconds_f64();
-        for (service, panel) in self.classes.clone() {
+        let selector = Arc::clone(self.selector());
+        for &Class { service, panel, .. } in selector.classes() {
             let entry = &mut self.services[service];
             let Selection::Logs(selection) = &entry.panels[panel].check.selection else {
                 continue;
@@ -187,25 +165,44 @@ impl Directory {
         let LossSource::Series(series) = loss.source else {
             return;
         };
-        for bound in &self.series[series.0 as usize] {
-            let service = &mut self.services[bound.service];
-            for target in &bound.targets {
-                let groups: Vec<usize> = match &target.part {
-                    Part::Value { group }
-                    | Part::Numerator { group }
-                    | Part::Exposure { group } => {
-                        vec![*group]
+        for feed in self.bindings.routes.of(series) {
+            let source = &self.bindings.sources[feed.source as usize];
+            let service = &mut self.services[source.origin.service];
+            let panel = &mut service.panels[feed.panel as usize].panel;
+            match feed.part {
+                Part::Value(place) | Part::Numerator(place) | Part::Exposure(place) => {
+                    panel.record_loss_at(place, bucket, loss.reason);
+                }
+                Part::Quantiles(index) => {
+                    for (_, place) in &self.bindings.distributions[index as usize].quantiles {
+                        panel.record_loss_at(*place, bucket, loss.reason);
                     }
-                    Part::Quantiles { groups, .. } => {
-                        groups.iter().map(|(_, group)| *group).collect()
-                    }
-                };
-                let panel = &mut service.panels[target.panel].panel;
-                for group in groups {
-                    panel.record_loss(group, bound.host, bucket, loss.reason);
                 }
             }
         }
+    }
+}
+
+impl<'a> Piece<'a> {
+    fn new(
+        distribution: &'a Distribution,
+        partial: &'a Partial,
+        cell: impl Fn(Place) -> CellKey,
+    ) -> Option<Self> {
+        let what = match (partial, distribution.le) {
+            (Partial::Histogram(added), _) => PieceKind::Whole(added),
+            (Partial::Increase(increase), Some(le)) => PieceKind::Classic {
+                le,
+                increase: increase.increase,
+            },
+            (Partial::Increase(_), None) | (Partial::Gauge(_), _) => return None,
+        };
+        let (_, first) = distribution.quantiles.first()?;
+        Some(Self {
+            cell: cell(*first),
+            quantiles: &distribution.quantiles,
+            what,
+        })
     }
 }
 
@@ -218,11 +215,11 @@ fn quantile_cells(pieces: &mut [Piece<'_>]) -> Vec<(CellKey, Cell)> {
         let Some(first) = same.first() else { continue };
         let Some(merged) = merge(same) else { continue };
         let events = merged.count();
-        for (quantile, group) in first.groups {
+        for (quantile, place) in first.quantiles {
             let value = histogram::quantile(&merged, *quantile).filter(|value| value.is_finite());
             if let Some(value) = value {
                 let key = CellKey {
-                    group: *group,
+                    place: *place,
                     ..first.cell
                 };
                 cells.push((

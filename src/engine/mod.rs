@@ -8,24 +8,34 @@
 //! passes are closed by `reduce`, spread over the panels of the checks, and shown to the detectors
 //! of every open gate.
 
+mod binding;
 mod combine;
 mod directory;
 mod judge;
 mod refusal;
 mod roles;
+mod saved;
+mod selection;
 mod service;
+mod snapshot;
+mod state;
 
+pub use directory::Directory;
 pub use refusal::Refusal;
+pub use saved::GatesError;
+pub use selection::Selector;
+pub use snapshot::DirectoryState;
+pub use state::StateError;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use directory::Directory;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{Batch, Begin, DeploymentEvent, Span, Timestamp},
+    event::{Batch, Begin, DeploymentEvent, KeyHash, Raw, Span, Timestamp},
     gate::{Gate, Verdict, VerdictState},
     plan::Plan,
-    reduce::{Reducer, ReducerCounters, ReducerLimits},
+    reduce::{Epoch, Reducer, ReducerCounters, ReducerLimits, Shards},
 };
 
 /// Everything that can happen to the core.
@@ -37,6 +47,8 @@ use crate::{
 pub enum Input<'a> {
     /// Samples and log records of one request or file chunk.
     Batch(&'a Batch),
+    /// The same, as pieces of the request's own bytes.
+    Raw(Raw<'a>),
     /// What a deployer tells.
     Deployment(DeploymentEvent),
     /// The clock has come this far: buckets whose end plus the lateness has passed are closed.
@@ -65,7 +77,7 @@ pub struct Engine {
 }
 
 /// What the core has counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineCounters {
     /// Buckets closed.
     pub buckets: u64,
@@ -80,17 +92,18 @@ pub struct EngineCounters {
 impl Engine {
     /// A core that has seen nothing.
     pub fn new(plan: Arc<Plan>) -> Self {
-        let limits = ReducerLimits {
-            series: plan.limits.series,
-            samples_per_bucket: plan.limits.samples_per_bucket,
-            templates: plan.limits.templates,
-            future: plan.limits.future,
-            labels: plan.limits.labels,
-            label_bytes: plan.limits.label_bytes,
-        };
+        Self::with_keys(plan, KeyHash::new(0))
+    }
+
+    /// A core that has seen nothing, whose keys are hashed with a seed that senders cannot know. Nothing
+    /// that it says depends on the seed.
+    pub fn with_keys(plan: Arc<Plan>, keys: KeyHash) -> Self {
+        let limits = Self::reducer_limits(&plan);
+        let directory = Directory::new(Arc::clone(&plan));
+        let select = Arc::<Selector>::clone(directory.selector());
         Self {
-            reducer: Reducer::new(plan.resolution, limits),
-            directory: Directory::new(Arc::clone(&plan)),
+            reducer: Reducer::new(plan.resolution, limits, keys, select),
+            directory,
             gates: BTreeMap::new(),
             watermark: Timestamp::MIN,
             counters: EngineCounters::default(),
@@ -98,10 +111,27 @@ impl Engine {
         }
     }
 
+    fn reducer_limits(plan: &Plan) -> ReducerLimits {
+        ReducerLimits {
+            series: plan.limits.series,
+            samples_per_bucket: plan.limits.samples_per_bucket,
+            templates: plan.limits.templates,
+            future: plan.limits.future,
+            labels: plan.limits.labels,
+            label_bytes: plan.limits.label_bytes,
+        }
+    }
+
     /// Takes one input and appends what it causes to `outputs`.
     pub fn step(&mut self, input: Input<'_>, outputs: &mut Vec<Output>) {
         match input {
-            Input::Batch(batch) => self.reducer.ingest(batch, &mut self.directory),
+            Input::Batch(batch) => {
+                let selector = Arc::clone(self.directory.selector());
+                self.reducer.put(batch, &*selector);
+            }
+            Input::Raw(raw) => {
+                self.reducer.put_raw(raw);
+            }
             Input::Deployment(event) => self.deployment(event, outputs),
             Input::Tick(now) => self.tick(now, outputs),
         }
@@ -132,8 +162,29 @@ impl Engine {
         &self.counters
     }
 
+    /// The side of the reduce half that many threads may write to.
+    pub fn shards(&self) -> &Arc<Shards> {
+        self.reducer.shards()
+    }
+
+    /// What the plan selects; any number of threads may ask it.
+    pub fn selector(&self) -> &Arc<Selector> {
+        self.directory.selector()
+    }
+
+    /// Where a batch stands that comes before the next tick.
+    pub fn epoch(&self) -> Epoch {
+        self.reducer.epoch()
+    }
+
+    /// Where a batch stands that comes after a tick at `now`.
+    pub fn epoch_after(&self, now: Timestamp) -> Epoch {
+        let plan = &self.plan;
+        self.epoch().after(now, plan.lateness, plan.resolution)
+    }
+
     /// What the reduce half has counted.
-    pub fn reducer_counters(&self) -> &ReducerCounters {
+    pub fn reducer_counters(&self) -> ReducerCounters {
         self.reducer.counters()
     }
 
@@ -161,13 +212,14 @@ impl Engine {
     }
 
     fn tick(&mut self, now: Timestamp, outputs: &mut Vec<Output>) {
-        self.reducer.set_now(now);
+        let epoch = self.epoch_after(now);
+        self.reducer.advance(epoch, &mut self.directory);
         let watermark = now - self.plan.lateness;
         loop {
             if self.is_idle() {
                 self.reducer.skip_idle(watermark - self.plan.resolution);
             }
-            let Some(bucket) = self.reducer.close_next(watermark) else {
+            let Some(bucket) = self.reducer.close_next() else {
                 break;
             };
             self.counters.buckets += 1;
@@ -274,9 +326,6 @@ impl Engine {
         outputs.push(Output::Verdict(Box::new(gate.verdict())));
     }
 }
-
-/// How many buckets of the past a panel remembers: 6 hours at the default resolution.
-const PANEL_DEPTH: usize = 2_160;
 
 /// How long after the end of its bake a gate is shown empty buckets.
 const SILENCE_NOTICED: Span = Span::from_hours(24);

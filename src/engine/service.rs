@@ -2,11 +2,15 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::PANEL_DEPTH;
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashSet};
+use serde::{Deserialize, Serialize};
+
+use super::selection::{checks, matches_all};
 use crate::{
     detect::{HostBook, HostId, Panel},
-    event::{Labels, Timestamp},
-    plan::{Check, LabelMatcher, Plan, ServicePlan},
+    event::{Labels, METRIC_NAME, Span, Timestamp},
+    plan::{Check, DetectorPlan, LabelRoles, Plan, Selection, ServicePlan},
 };
 
 /// What the core knows of one service.
@@ -18,8 +22,14 @@ pub(super) struct Service {
     pub(super) hosts: HostBook,
     /// Every host of `hosts` once.
     pub(super) by_name: BTreeMap<Arc<str>, HostId>,
+    /// The same as `by_name`, for the look-up of each new series.
+    ids: HashMap<Arc<str>, HostId, FixedState>,
     /// By host.
     pub(super) facts: Vec<HostFacts>,
+    /// Labels that are no part of the identity of a series.
+    left_out: HashSet<String, FixedState>,
+    /// The identity found last: series come in the order of their labels, host after host.
+    identity: Labels,
 }
 
 /// A check and what it sees.
@@ -30,7 +40,7 @@ pub(super) struct CheckPanel {
 }
 
 /// What labels and samples tell about a host.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct HostFacts {
     /// Its region; the smallest where its series disagree.
     pub(super) region: Option<Arc<str>>,
@@ -44,22 +54,28 @@ pub(super) struct HostFacts {
     pub(super) last_data: Option<Timestamp>,
 }
 
+/// Labels that tell hosts apart whatever the configuration takes for the host: left in the identity
+/// of a series, each host would have metrics of its own, and nothing could be compared.
+const PLACE_LABELS: [&str; 8] = [
+    "container.id",
+    "host",
+    "host.id",
+    "host.name",
+    "instance",
+    "k8s.pod.uid",
+    "pod",
+    "service.instance.id",
+];
+
+/// How many buckets of the past a check sees: 6 hours at the default resolution.
+const PANEL_DEPTH: usize = 2_160;
+
 impl Service {
     pub(super) fn new(plan: &Plan, service: &ServicePlan) -> Self {
-        let mut names: Vec<&str> = service
-            .stages
-            .iter()
-            .flat_map(|stage| &stage.checks)
-            .map(|used| used.check.as_str())
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        let panels = names
-            .into_iter()
-            .filter_map(|name| plan.checks.get(name))
+        let panels = checks(plan, service)
             .map(|check| CheckPanel {
                 check: check.clone(),
-                panel: Panel::new(plan.resolution, PANEL_DEPTH),
+                panel: Panel::new(plan.resolution, depth(check, plan.resolution)),
             })
             .collect();
         Self {
@@ -67,32 +83,54 @@ impl Service {
             panels,
             hosts: HostBook::default(),
             by_name: BTreeMap::new(),
+            ids: HashMap::with_hasher(FixedState::default()),
             facts: Vec::new(),
-        }
-    }
-
-    /// Whether series and records with these labels belong to the service; `told` is what the
-    /// service label says.
-    pub(super) fn owns(&self, labels: &Labels, told: Option<&str>) -> bool {
-        match &self.plan.matchers {
-            Some(matchers) => matches_all(matchers, labels),
-            None => told == Some(self.plan.name.as_str()),
+            left_out: left_out(&plan.labels, service),
+            identity: Labels::default(),
         }
     }
 
     /// The id of a host, which is added if it is new.
     pub(super) fn host(&mut self, name: &str, now: Timestamp) -> HostId {
-        if let Some(id) = self.by_name.get(name) {
+        if let Some(id) = self.ids.get(name) {
             return *id;
         }
         let name: Arc<str> = name.into();
         let id = self.hosts.add(Arc::clone(&name), now);
+        self.ids.insert(Arc::clone(&name), id);
         self.by_name.insert(name, id);
         self.facts.push(HostFacts {
             stages: vec![false; self.plan.stages.len()],
             ..HostFacts::default()
         });
         id
+    }
+
+    /// Takes hosts that were remembered in the place of those that it has. `None`: two of them have
+    /// one name.
+    pub(super) fn adopt_hosts(&mut self, hosts: HostBook, facts: Vec<HostFacts>) -> Option<()> {
+        (self.hosts, self.facts) = (hosts, facts);
+        self.by_name.clear();
+        self.ids.clear();
+        for host in self.hosts.ids() {
+            let name = Arc::clone(&self.hosts.get(host).name);
+            self.ids.insert(Arc::clone(&name), host);
+            if self.by_name.insert(name, host).is_some() {
+                return None;
+            }
+        }
+        Some(())
+    }
+
+    /// Labels that make series of different hosts comparable: all but the roles, and but those that
+    /// tell the stages of the service apart: a one-box that is marked as such is still compared.
+    pub(super) fn identity(&mut self, labels: &Labels) -> Labels {
+        let keep = |name: &str| !self.left_out.contains(name);
+        let kept = labels.iter().filter(|(name, _)| keep(name));
+        if !self.identity.iter().eq(kept) {
+            self.identity = labels.retain(keep);
+        }
+        self.identity.clone()
     }
 
     /// Learns what the labels of a series tell about its host.
@@ -141,6 +179,37 @@ impl HostFacts {
     }
 }
 
-pub(super) fn matches_all(matchers: &[LabelMatcher], labels: &Labels) -> bool {
-    matchers.iter().all(|matcher| matcher.matches(labels))
+/// How many buckets of the past the detector of a check reads. Each costs 4 bytes for each metric
+/// and host, and as many again where the check divides.
+pub(super) fn depth(check: &Check, resolution: Span) -> usize {
+    match (&check.detector, &check.selection) {
+        // They look at the bucket that has just closed, and remember themselves what came before.
+        (DetectorPlan::Bounds { .. } | DetectorPlan::NewTemplate, _)
+        | (DetectorPlan::Absent { .. }, Selection::Series(_)) => 0,
+        // When its records came last is told by their counts alone: a count of zero is data.
+        (DetectorPlan::Absent { .. }, Selection::Logs(_))
+        // The past up to the deployment is what they judge by.
+        | (
+            DetectorPlan::Sigma { .. } | DetectorPlan::Compare { .. } | DetectorPlan::Load { .. },
+            _,
+        ) => PANEL_DEPTH,
+        // Also a window that is longer than the usual past must be seen as a whole.
+        (DetectorPlan::Derivative { over, .. }, _) => PANEL_DEPTH.max(over.div_ceil(resolution)),
+    }
+}
+
+fn left_out(roles: &LabelRoles, service: &ServicePlan) -> HashSet<String, FixedState> {
+    let LabelRoles {
+        host,
+        service: name,
+        region,
+        version,
+    } = roles;
+    let roles = [host, name, region, version].into_iter().flatten();
+    let stages = service.stages.iter().flat_map(|stage| &stage.matchers);
+    let staged = stages
+        .map(|matcher| &matcher.label)
+        .filter(|name| *name != METRIC_NAME);
+    let places = PLACE_LABELS.into_iter().map(str::to_owned);
+    places.chain(roles.chain(staged).cloned()).collect()
 }

@@ -1,8 +1,10 @@
 //! Distributions as protocols send them: explicit bounds, or exponential buckets.
 
+use serde::{Deserialize, Serialize};
+
 /// A distribution of values. Counts are doubles because Prometheus has float histograms; integer
 /// counts up to 2^53 stay exact.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Histogram {
     /// Buckets with given upper bounds, as OTLP and Prometheus' classic histograms have them.
     Explicit {
@@ -32,7 +34,7 @@ pub enum Histogram {
 
 /// Consecutive exponential buckets: the one at `offset + i` holds values in
 /// `(base^(offset+i), base^(offset+i+1)]`, as OTLP numbers them.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ExponentialBuckets {
     /// Index of the first bucket.
     pub offset: i32,
@@ -56,6 +58,17 @@ impl Histogram {
                     + negative.counts.iter().sum::<f64>()
             }
         }
+    }
+
+    /// Bytes of memory that it takes.
+    pub fn memory_bytes(&self) -> usize {
+        let numbers = match self {
+            Self::Explicit { bounds, counts, .. } => bounds.capacity() + counts.capacity(),
+            Self::Exponential {
+                positive, negative, ..
+            } => positive.counts.capacity() + negative.counts.capacity(),
+        };
+        size_of::<Self>() + numbers * size_of::<f64>()
     }
 
     /// The sum of its values, where the sender tells.

@@ -4,17 +4,25 @@
 //! [`DeploymentEvent`] is what a deployer tells us. Both are inputs of the engine.
 
 mod batch;
+pub mod canonical;
 mod deployment;
 mod histogram;
 mod labels;
 mod log;
+mod raw;
 mod sample;
 mod time;
+mod written;
 
 pub use batch::{Batch, Reject, RejectReason, Rejects, SeriesBlock};
 pub use deployment::{Begin, Bypass, DeploymentEvent, End, Hotfix, Step, StepOutcome};
 pub use histogram::{ExponentialBuckets, Histogram};
 pub use labels::{Labels, METRIC_NAME};
 pub use log::{LogRecord, Severity};
+pub use raw::{
+    BODY_BYTES_MAX, BadLabels, KeyHash, Piece, Raw, RawBatch, RawLog, RawPoint, RawSeries,
+    ReadLabels,
+};
 pub use sample::{Kind, Point, SeriesMeta, Temporality, Unit, Value};
 pub use time::{Interval, Span, Timestamp, TimestampError};
+pub use written::{Overflow, Spare, Written};

@@ -1,5 +1,7 @@
 //! The rule that weighs findings, steps and bake; PASS exists only as a proof.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Gate, VerdictState, reasons};
 use crate::{
     detect::CheckState,
@@ -8,7 +10,7 @@ use crate::{
 };
 
 /// What the rule says, and why.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     /// The answer.
     pub state: VerdictState,

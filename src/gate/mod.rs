@@ -8,9 +8,11 @@
 
 mod decision;
 mod reasons;
+mod saved;
 mod state;
 mod verdict;
 
 pub use decision::{Decision, Proof};
+pub use saved::{GateState, RestoreError, STATE_VERSION};
 pub use state::{Gate, GateCheck, GateError};
 pub use verdict::{CheckReport, Line, LineKind, Verdict, VerdictState};

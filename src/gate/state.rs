@@ -2,9 +2,12 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::{CheckReport, Decision, Verdict, VerdictState};
+use super::{
+    CheckReport, Decision, GateState, RestoreError, Verdict, VerdictState,
+    saved::{GateCheckState, Kept},
+};
 use crate::{
-    detect::{CheckState, Detector, Finding, Setup, View},
+    detect::{CheckState, Detector, Extent, Finding, Setup, View},
     event::{Begin, Bypass, Span, Step, StepOutcome, Timestamp},
     plan::{Check, Mode, ServicePlan, StagePlan},
 };
@@ -124,6 +127,105 @@ impl Gate {
         };
         gate.decision = Decision::weigh(&gate, gate.at);
         gate
+    }
+
+    /// What it has learned and latched: whoever adds a field decides here whether it is kept.
+    pub fn save(&self) -> GateState {
+        let Self {
+            begin,
+            stage: _,
+            config_digest,
+            grace_until: _,
+            bake_min_until: _,
+            bake_until: _,
+            steps,
+            checks,
+            bypass,
+            decision,
+            at,
+            since,
+            watermark,
+            ended,
+        } = self;
+        GateState {
+            begin: begin.clone(),
+            config_digest: config_digest.clone(),
+            steps: steps.clone(),
+            checks: checks.iter().map(GateCheck::save).collect(),
+            bypass: bypass.clone(),
+            decision: decision.clone(),
+            at: *at,
+            since: *since,
+            watermark: *watermark,
+            ended: *ended,
+        }
+    }
+
+    /// The gate as it was when it was saved. The plan's parts are those that [`Gate::open`] took;
+    /// `extent` says how many metrics and hosts the check at an index is shown.
+    ///
+    /// # Errors
+    /// The state was saved under another configuration or with other checks, contradicts itself, or
+    /// refers to metrics or hosts that there are not.
+    pub fn restore<'a>(
+        state: GateState,
+        service: &ServicePlan,
+        stage: &StagePlan,
+        resolution: Span,
+        config_digest: &str,
+        checks: impl Fn(&str) -> &'a Check,
+        extent: impl Fn(usize) -> Extent,
+    ) -> Result<Self, RestoreError> {
+        let GateState {
+            begin,
+            config_digest: saved_under,
+            steps,
+            checks: saved,
+            bypass,
+            decision,
+            at,
+            since,
+            watermark,
+            ended,
+        } = state;
+        if saved_under != config_digest {
+            return Err(RestoreError::OtherConfiguration {
+                deployment: begin.deployment,
+                saved: saved_under,
+                given: config_digest.to_owned(),
+            });
+        }
+        let mut gate = Self::open(begin, service, stage, resolution, config_digest, checks);
+        let given = gate.checks.iter().map(|check| &check.name);
+        if !saved.iter().map(|check| &check.name).eq(given.clone()) {
+            return Err(RestoreError::OtherChecks {
+                deployment: gate.begin.deployment.clone(),
+                saved: saved.into_iter().map(|check| check.name).collect(),
+                given: given.cloned().collect(),
+            });
+        }
+        for (index, (check, saved)) in gate.checks.iter_mut().zip(saved).enumerate() {
+            let GateCheckState {
+                name: _,
+                finding,
+                detector,
+            } = saved;
+            let restored = check.detector.restore(detector, extent(index));
+            restored.map_err(|problem| RestoreError::Unsound {
+                deployment: gate.begin.deployment.clone(),
+                check: check.name.clone(),
+                problem,
+            })?;
+            check.finding = finding.map(|kept| kept.0);
+        }
+        gate.steps = steps;
+        gate.bypass = bypass;
+        gate.decision = decision;
+        gate.at = at;
+        gate.since = since;
+        gate.watermark = watermark;
+        gate.ended = ended;
+        Ok(gate)
     }
 
     /// Judges the bucket that has just closed. `views` gives what the check at an index is shown.
@@ -255,6 +357,21 @@ impl Gate {
 }
 
 impl GateCheck {
+    fn save(&self) -> GateCheckState {
+        let Self {
+            name,
+            kind: _,
+            mode: _,
+            finding,
+            detector,
+        } = self;
+        GateCheckState {
+            name: name.clone(),
+            finding: finding.clone().map(Kept),
+            detector: detector.save(),
+        }
+    }
+
     fn reports(&self) -> Vec<CheckReport> {
         let bare = |state, note| {
             vec![CheckReport::bare(

@@ -119,4 +119,12 @@ impl DataDir {
     pub fn read(&self, from: Position) -> Result<Reader, JournalError> {
         Reader::from(&self.storage, &self.journal(), Some(from))
     }
+
+    /// Reads all that is there of the journal, history too.
+    ///
+    /// # Errors
+    /// As [`Reader::from`].
+    pub fn read_all(&self) -> Result<Reader, JournalError> {
+        Reader::from(&self.storage, &self.journal(), None)
+    }
 }

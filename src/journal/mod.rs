@@ -45,7 +45,8 @@ mod storage;
 mod tests;
 mod writer;
 
-pub use body::{Body, Encoding, Format};
+pub use crate::decode::{Encoding, Format};
+pub use body::{Body, decode_limits};
 pub use data_dir::DataDir;
 pub use entry::{ENTRY_BYTES_MAX, Entry, OffsetRange, recorded};
 pub use error::JournalError;

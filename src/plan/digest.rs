@@ -48,6 +48,7 @@ impl Plan {
             [
                 limits.request_bytes,
                 limits.decompressed_bytes,
+                limits.samples_per_request,
                 limits.labels,
                 limits.label_bytes,
                 limits.series_per_service,

@@ -54,6 +54,8 @@ pub struct Plan {
     pub sinks: Vec<SinkPlan>,
     /// What the engine accepts at most.
     pub limits: Limits,
+    /// How the journal is kept.
+    pub journal: JournalPlan,
     /// Hex digest of the configuration's meaning: equal for texts that differ only in layout,
     /// comments or the order of keys.
     pub digest: String,
@@ -373,6 +375,9 @@ pub struct Limits {
     pub request_bytes: usize,
     /// Bytes of a request after decompression. Default 64 MiB.
     pub decompressed_bytes: usize,
+    /// Series, samples and log records of a request, of each. Default 1,000,000. Whoever lowers
+    /// `decompressed_bytes` on a small machine lowers this too.
+    pub samples_per_request: usize,
     /// Labels of a series. Default 64.
     pub labels: usize,
     /// Bytes of all names and values of a series' labels. Default 16 KiB.
@@ -389,6 +394,36 @@ pub struct Limits {
     pub open_gates: usize,
     /// How far ahead of the clock a sample may be. Default 5 min.
     pub future: Span,
+    /// Bytes of the journal on disk. Default 64 GiB. When what a recovery needs fills it, inputs are
+    /// refused until a state is saved.
+    pub journal_bytes: usize,
+    /// Requests with data that are worked on at a time; more are asked to come again. Default 1,024.
+    pub open_requests: usize,
+    /// Connections of each listener; more wait to be accepted. Default 1,024.
+    pub connections: usize,
+}
+
+/// How the journal is kept, where there is a data directory. Changes no verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalPlan {
+    /// How long what is not needed for a recovery any more is kept, for recordings. Default 24 h; 0:
+    /// it is deleted at once.
+    pub keep: Span,
+    /// How often the state is saved. Default 5 min; a start reads that much of the journal at most, and
+    /// what was put into open buckets before.
+    pub snapshot_every: Span,
+    /// How long an input waits for others to be made durable with; at most 20 ms. Default 2 ms.
+    pub commit_delay: Span,
+}
+
+impl Default for JournalPlan {
+    fn default() -> Self {
+        Self {
+            keep: Span::from_hours(24),
+            snapshot_every: Span::from_minutes(5),
+            commit_delay: Span::from_nanos(2_000_000),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -396,6 +431,7 @@ impl Default for Limits {
         Self {
             request_bytes: 32 << 20,
             decompressed_bytes: 64 << 20,
+            samples_per_request: 1_000_000,
             labels: 64,
             label_bytes: 16 << 10,
             series_per_service: 1_000_000,
@@ -404,6 +440,9 @@ impl Default for Limits {
             templates: 4_096,
             open_gates: 1_000,
             future: Span::from_minutes(5),
+            journal_bytes: 64 << 30,
+            open_requests: 1_024,
+            connections: 1_024,
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::event::Span;
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "listen",
     "resolution",
     "lateness",
@@ -24,6 +24,7 @@ const KEYS: [&str; 9] = [
     "log_patterns",
     "sinks",
     "limits",
+    "journal",
 ];
 
 /// Configuration of an engine that is started without one.
@@ -105,6 +106,10 @@ fn plan(keys: &Entries<'_>) -> Plan {
             .map_or_else(log_patterns::built_in, log_patterns::log_patterns),
         sinks: keys.get("sinks").map(settings::sinks).unwrap_or_default(),
         limits: keys.get("limits").map(settings::limits).unwrap_or_default(),
+        journal: keys
+            .get("journal")
+            .map(settings::journal)
+            .unwrap_or_default(),
         digest: String::new(),
         checks,
     }

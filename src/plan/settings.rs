@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::{
-    LabelRoles, Limits, Listen, SinkPlan,
+    JournalPlan, LabelRoles, Limits, Listen, SinkPlan,
     tree::{Tree, quoted},
     units::{self, Complaint},
     walk::{Entries, Place, suggestion},
@@ -222,6 +222,7 @@ pub(super) fn limits(place: &Place<'_>) -> Limits {
     let known = [
         "request_bytes",
         "decompressed_bytes",
+        "samples_per_request",
         "labels",
         "label_bytes",
         "series_per_service",
@@ -230,6 +231,9 @@ pub(super) fn limits(place: &Place<'_>) -> Limits {
         "templates",
         "open_gates",
         "future",
+        "journal_bytes",
+        "open_requests",
+        "connections",
     ];
     let Some(keys) = place.map(&known) else {
         return limits;
@@ -238,16 +242,20 @@ pub(super) fn limits(place: &Place<'_>) -> Limits {
         ("request_bytes", &mut limits.request_bytes),
         ("decompressed_bytes", &mut limits.decompressed_bytes),
         ("label_bytes", &mut limits.label_bytes),
+        ("journal_bytes", &mut limits.journal_bytes),
     ] {
         *slot = keys.read(key, units::byte_count).unwrap_or(*slot);
     }
     for (key, slot) in [
+        ("samples_per_request", &mut limits.samples_per_request),
         ("labels", &mut limits.labels),
         ("series_per_service", &mut limits.series_per_service),
         ("series", &mut limits.series),
         ("samples_per_bucket", &mut limits.samples_per_bucket),
         ("templates", &mut limits.templates),
         ("open_gates", &mut limits.open_gates),
+        ("open_requests", &mut limits.open_requests),
+        ("connections", &mut limits.connections),
     ] {
         *slot = keys.read(key, units::count).unwrap_or(*slot);
     }
@@ -260,4 +268,37 @@ pub(super) fn limits(place: &Place<'_>) -> Limits {
     });
     limits.future = future.unwrap_or(limits.future);
     limits
+}
+
+/// Longest that an input may wait for others to be made durable with.
+const COMMIT_DELAY_MAX: Span = Span::from_nanos(20_000_000);
+
+/// Reads `journal`; what is not given keeps its default.
+pub(super) fn journal(place: &Place<'_>) -> JournalPlan {
+    let mut journal = JournalPlan::default();
+    let Some(keys) = place.map(&["keep", "snapshot_every", "commit_delay"]) else {
+        return journal;
+    };
+    let at_least = |min: Span| {
+        move |value: &_| match units::span(value)? {
+            span if min <= span => Ok(span),
+            span => Err(Complaint::new(
+                format!("{span} is too short"),
+                format!("write {min} or more"),
+            )),
+        }
+    };
+    let keep = keys.read("keep", at_least(Span::ZERO));
+    journal.keep = keep.unwrap_or(journal.keep);
+    let every = keys.read("snapshot_every", at_least(Span::from_seconds(1)));
+    journal.snapshot_every = every.unwrap_or(journal.snapshot_every);
+    let delay = keys.read("commit_delay", |value| match units::span(value)? {
+        span if Span::ZERO <= span && span <= COMMIT_DELAY_MAX => Ok(span),
+        span => Err(Complaint::new(
+            format!("{span} is out of range"),
+            "write 0s to 20ms: senders wait for it",
+        )),
+    });
+    journal.commit_delay = delay.unwrap_or(journal.commit_delay);
+    journal
 }

@@ -6,48 +6,84 @@ use crate::event::{ExponentialBuckets, Histogram, Temporality, Timestamp};
 
 use super::LossReason;
 
-/// So many samples, and so many for each selected series, may lie in a bucket before it is looked
-/// through for those over the limit.
-const UNCHECKED: usize = 65_536;
+/// So many samples, and so many for each selected series, may lie in a bucket of one shard before it is
+/// looked through for those over the limit.
+const UNCHECKED: usize = 8_192;
 const UNCHECKED_PER_SERIES: usize = 16;
 
 /// One sample of a selected series.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
-    /// Which of the selected series.
-    pub(super) slot: u32,
-    pub(super) temporality: Temporality,
+    /// Which of the selected series: a slot in its shard, or its id.
+    pub(super) series: u32,
+    /// Twice one more than the index of its distribution, 0 for a number; and one for delta temporality.
+    tail: u32,
     pub(super) at: Timestamp,
-    pub(super) start: Option<Timestamp>,
-    pub(super) datum: Datum,
-}
-
-/// A value that counts as data.
-#[derive(Clone, Debug)]
-pub(super) enum Datum {
+    /// [`Timestamp::MIN`] where it is not told.
+    start: Timestamp,
     /// Finite.
-    Number(f64),
-    /// Consistent and normalized.
-    Histogram(Box<Histogram>),
+    pub(super) value: f64,
 }
 
 /// Samples of one open bucket.
 ///
 /// Bounded without depending on the order of arrival: when too many have piled up, what
-/// [`Samples::settle`] would drop in the end is dropped early. Of a series the earliest times stay,
-/// and a time that is not among the earliest so far never will be.
+/// [`settle`] would drop in the end is dropped early. Of a series the earliest times stay, and a time
+/// that is not among the earliest so far never will be.
 #[derive(Clone, Debug)]
 pub(super) struct Samples {
-    buffer: Vec<Sample>,
+    pub(super) samples: Vec<Sample>,
+    /// Consistent and normalized.
+    pub(super) histograms: Vec<Histogram>,
     per_series_max: usize,
     settle_at: usize,
 }
 
-/// Samples that were dropped, by slot and reason, and how many were delivered twice.
+/// Samples that were dropped, by series and reason, and how many were delivered twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Dropped {
     pub(super) losses: BTreeMap<(u32, LossReason), u64>,
     pub(super) duplicates: u64,
+}
+
+impl Sample {
+    #[inline]
+    pub(super) fn new(
+        series: u32,
+        temporality: Temporality,
+        at: Timestamp,
+        start: Timestamp,
+        value: f64,
+    ) -> Self {
+        Self {
+            series,
+            tail: u32::from(temporality == Temporality::Delta),
+            at,
+            start,
+            value,
+        }
+    }
+
+    pub(super) fn temporality(&self) -> Temporality {
+        if self.tail & 1 == 1 {
+            Temporality::Delta
+        } else {
+            Temporality::Cumulative
+        }
+    }
+
+    pub(super) fn start(&self) -> Option<Timestamp> {
+        (self.start != Timestamp::MIN).then_some(self.start)
+    }
+
+    /// Where its distribution stands, if it is one.
+    pub(super) fn histogram(&self) -> Option<usize> {
+        (self.tail as usize >> 1).checked_sub(1)
+    }
+
+    fn set_histogram(&mut self, index: usize) {
+        self.tail = (index as u32 + 1) << 1 | self.tail & 1;
+    }
 }
 
 impl Samples {
@@ -55,81 +91,151 @@ impl Samples {
     pub(super) fn new(mut spare: Vec<Sample>, per_series_max: usize, selected: usize) -> Self {
         spare.clear();
         Self {
-            buffer: spare,
+            samples: spare,
+            histograms: Vec::new(),
             per_series_max: per_series_max.max(1),
             settle_at: UNCHECKED.saturating_add(UNCHECKED_PER_SERIES.saturating_mul(selected)),
         }
     }
 
+    /// Appends a number.
+    #[inline]
     pub(super) fn push(&mut self, sample: Sample, dropped: &mut Dropped) {
-        self.buffer.push(sample);
-        if self.settle_at <= self.buffer.len() {
+        self.samples.push(sample);
+        if self.settle_at <= self.samples.len() {
             self.settle(dropped);
-            // Twice what is rightly here: sorting stays a constant factor, memory does too.
-            self.settle_at = self.settle_at.max(self.buffer.len().saturating_mul(2));
         }
+    }
+
+    /// Appends a distribution.
+    pub(super) fn push_histogram(
+        &mut self,
+        mut sample: Sample,
+        histogram: Histogram,
+        dropped: &mut Dropped,
+    ) {
+        sample.set_histogram(self.histograms.len());
+        self.histograms.push(histogram);
+        self.push(sample, dropped);
+    }
+
+    /// Takes in the samples of another shard, with their series named anew; those without a name are
+    /// left out.
+    pub(super) fn absorb(&mut self, other: Self, name: impl Fn(u32) -> Option<u32>) -> Vec<Sample> {
+        let histograms = self.histograms.len();
+        let mut samples = other.samples;
+        self.samples.reserve(samples.len());
+        for sample in samples.drain(..) {
+            let Some(series) = name(sample.series) else {
+                continue;
+            };
+            let mut named = Sample { series, ..sample };
+            if let Some(index) = sample.histogram() {
+                named.set_histogram(index + histograms);
+            }
+            self.samples.push(named);
+        }
+        self.histograms.extend(other.histograms);
+        samples
     }
 
     /// Sorts by series and time, and leaves one sample for each time and at most the limit for each
     /// series.
     fn settle(&mut self, dropped: &mut Dropped) {
-        self.buffer.sort_unstable_by(total_order);
-        self.buffer.dedup_by(|later, kept| {
-            let same_time = (later.slot, later.at) == (kept.slot, kept.at);
-            if same_time {
-                if compare_data(&later.datum, &kept.datum).is_eq() {
-                    dropped.duplicates += 1;
-                } else {
-                    dropped.count(kept.slot, LossReason::Duplicate);
-                }
-                // The larger stays, and it comes later.
-                std::mem::swap(later, kept);
+        self.samples.sort_unstable_by_key(|sample| sample.series);
+        let mut kept = Vec::with_capacity(self.samples.len());
+        for run in self.samples.chunk_by_mut(|a, b| a.series == b.series) {
+            let len = settle_run(run, &self.histograms, self.per_series_max, dropped);
+            kept.extend_from_slice(&run[..len]);
+        }
+        self.samples = kept;
+        let histograms = std::mem::take(&mut self.histograms);
+        let mut histograms: Vec<Option<Histogram>> = histograms.into_iter().map(Some).collect();
+        for sample in &mut self.samples {
+            let histogram = sample
+                .histogram()
+                .and_then(|index| histograms[index].take());
+            if let Some(histogram) = histogram {
+                sample.set_histogram(self.histograms.len());
+                self.histograms.push(histogram);
             }
-            same_time
-        });
-        let (mut slot, mut seen) = (None, 0);
-        self.buffer.retain(|sample| {
-            if slot != Some(sample.slot) {
-                (slot, seen) = (Some(sample.slot), 0);
-            }
-            seen += 1;
-            let keep = seen <= self.per_series_max;
-            if !keep {
-                dropped.count(sample.slot, LossReason::OverLimit);
-            }
-            keep
-        });
+        }
+        // Twice what is rightly here: sorting stays a constant factor, memory does too.
+        self.settle_at = self.settle_at.max(self.samples.len().saturating_mul(2));
     }
 
-    /// Closes the bucket: its samples, ascending by series and time, each time once.
-    pub(super) fn close(mut self, dropped: &mut Dropped) -> Vec<Sample> {
-        self.settle(dropped);
-        self.buffer
+    /// Sorts the samples of one series by time, leaves one for each time and at most the limit; gives how
+    /// many are left at the front.
+    pub(super) fn settle_series(
+        run: &mut [Sample],
+        histograms: &[Histogram],
+        per_series_max: usize,
+        dropped: &mut Dropped,
+    ) -> usize {
+        settle_run(run, histograms, per_series_max.max(1), dropped)
     }
+}
+
+fn settle_run(
+    run: &mut [Sample],
+    histograms: &[Histogram],
+    per_series_max: usize,
+    dropped: &mut Dropped,
+) -> usize {
+    if let [_] = run {
+        return 1;
+    }
+    run.sort_unstable_by(|a, b| total_order(a, b, histograms));
+    let mut len = 0;
+    for index in 0..run.len() {
+        let sample = run[index];
+        match run[..len].last() {
+            Some(kept) if kept.at == sample.at => {
+                if compare_data(kept, &sample, histograms).is_eq() {
+                    dropped.duplicates += 1;
+                } else {
+                    dropped.count(sample.series, LossReason::Duplicate);
+                }
+                // The larger stays, and it comes later.
+                run[len - 1] = sample;
+            }
+            Some(_) | None => {
+                run[len] = sample;
+                len += 1;
+            }
+        }
+    }
+    let kept = len.min(per_series_max);
+    for sample in &run[kept..len] {
+        dropped.count(sample.series, LossReason::OverLimit);
+    }
+    kept
 }
 
 impl Dropped {
-    fn count(&mut self, slot: u32, reason: LossReason) {
-        *self.losses.entry((slot, reason)).or_default() += 1;
+    fn count(&mut self, series: u32, reason: LossReason) {
+        *self.losses.entry((series, reason)).or_default() += 1;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.losses.is_empty() && self.duplicates == 0
     }
 }
 
-fn total_order(a: &Sample, b: &Sample) -> Ordering {
-    a.slot
-        .cmp(&b.slot)
-        .then(a.at.cmp(&b.at))
-        .then_with(|| compare_data(&a.datum, &b.datum))
+fn total_order(a: &Sample, b: &Sample, histograms: &[Histogram]) -> Ordering {
+    a.at.cmp(&b.at)
+        .then_with(|| compare_data(a, b, histograms))
         .then_with(|| a.start.cmp(&b.start))
-        .then_with(|| a.temporality.cmp(&b.temporality))
+        .then_with(|| a.temporality().cmp(&b.temporality()))
 }
 
 /// A total order in which only equal data are equal: numbers first, then distributions by count.
-fn compare_data(a: &Datum, b: &Datum) -> Ordering {
-    match (a, b) {
-        (Datum::Number(a), Datum::Number(b)) => a.total_cmp(b),
-        (Datum::Number(_), Datum::Histogram(_)) => Ordering::Less,
-        (Datum::Histogram(_), Datum::Number(_)) => Ordering::Greater,
-        (Datum::Histogram(a), Datum::Histogram(b)) => compare_histograms(a, b),
+fn compare_data(a: &Sample, b: &Sample, histograms: &[Histogram]) -> Ordering {
+    match (a.histogram(), b.histogram()) {
+        (None, None) => a.value.total_cmp(&b.value),
+        (None, Some(_)) => Ordering::Less,
+        (Some(_), None) => Ordering::Greater,
+        (Some(a), Some(b)) => compare_histograms(&histograms[a], &histograms[b]),
     }
 }
 

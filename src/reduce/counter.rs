@@ -1,5 +1,7 @@
 //! Points of a counter → what it gained.
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::Temporality;
 
 use super::{
@@ -8,14 +10,14 @@ use super::{
 };
 
 /// What is remembered of a counter between buckets.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Counter {
     last: Option<Last>,
-    /// A gain in too short a time, waiting for the next bucket.
-    held: Option<IncreasePartial>,
+    /// A gain in too short a time, waiting for the next bucket; rare.
+    held: Option<Box<IncreasePartial>>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Last {
     stamp: Stamp,
     /// The total; `None` after a delta point.
@@ -38,7 +40,7 @@ impl Counter {
         points: impl Iterator<Item = CounterPoint>,
         context: Context,
     ) -> (Option<IncreasePartial>, u64) {
-        let mut sum = self.held.take();
+        let mut sum = self.held.take().map(|held| *held);
         let mut unusable = 0;
         for point in points {
             let gained = match point.temporality {
@@ -56,7 +58,7 @@ impl Counter {
             }
         }
         if sum.is_some_and(|sum| sum.seconds < context.seconds_min()) {
-            self.held = sum.take();
+            self.held = sum.take().map(Box::new);
         }
         (sum, unusable)
     }

@@ -1,5 +1,7 @@
 //! Points of a distribution → the values that were added to it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::{Histogram, Temporality};
 
 use super::{
@@ -9,14 +11,14 @@ use super::{
 };
 
 /// What is remembered of a distribution between buckets.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Distribution {
     last: Option<Last>,
     /// What was added in too short a time, waiting for the next bucket.
     held: Option<HistogramPartial>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Last {
     stamp: Stamp,
     /// All values so far; `None` after a delta point.

@@ -19,6 +19,8 @@
 //! than [`START_JITTER`] without leaving the point before behind is a sender that computes it anew
 //! each time from its uptime. After a restart, all that the point tells was gained since.
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::{Span, Timestamp};
 
 /// A start or a host this close to the point is part of what we watch.
@@ -35,7 +37,7 @@ pub(super) struct Context {
 }
 
 /// When a point was taken, and since when it counts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Stamp {
     pub(super) at: Timestamp,
     pub(super) start: Option<Timestamp>,

@@ -1,6 +1,9 @@
 //! Log records of a bucket → counts by stream, severity and template.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::event::{Severity, Span, Timestamp};
 
@@ -19,7 +22,12 @@ const IDLE: Span = Span::from_hours(24);
 pub(super) struct Templates {
     live: BTreeMap<Arc<str>, Timestamp>,
     max: usize,
+    /// Whether the names have changed since they were last given out.
+    changed: bool,
 }
+
+/// The names that templates had at a tick, as the shards see them.
+pub(super) type LiveTemplates = Arc<BTreeSet<Arc<str>>>;
 
 /// The records of one open bucket.
 #[derive(Clone, Debug, Default)]
@@ -33,20 +41,90 @@ pub(super) struct OpenLogs {
 }
 
 /// What tells records of one template apart.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LogKey {
-    pub(super) stream: StreamId,
+    /// A slot in its shard, or the id of the stream.
+    pub(super) stream: u32,
     pub(super) severity: Severity,
     pub(super) classes: Vec<u32>,
 }
 
 type Counts = BTreeMap<LogKey, u64>;
 
+impl OpenLogs {
+    /// Counts records of a template. Of templates without a name at most `max` are kept.
+    pub(super) fn count(
+        &mut self,
+        live: &LiveTemplates,
+        max: usize,
+        template: &str,
+        key: &LogKey,
+        count: u64,
+    ) {
+        if let Some(counts) = self.known.get_mut(template) {
+            return add(counts, key, count);
+        }
+        if let Some(template) = live.get(template) {
+            let counts = self.known.entry(Arc::clone(template)).or_default();
+            return add(counts, key, count);
+        }
+        if let Some(counts) = self.fresh.get_mut(template) {
+            return add(counts, key, count);
+        }
+        add(self.fresh.entry(template.into()).or_default(), key, count);
+        self.evict(max);
+    }
+
+    /// Takes in the records of another shard, with their streams named anew; those without a name are
+    /// left out.
+    pub(super) fn absorb(&mut self, other: Self, max: usize, name: impl Fn(u32) -> Option<u32>) {
+        let sides = [
+            (&mut self.known, other.known),
+            (&mut self.fresh, other.fresh),
+        ];
+        for (mine, theirs) in sides {
+            for (template, counts) in theirs {
+                let counts = named(counts, &name);
+                if !counts.is_empty() {
+                    add_all(mine.entry(template).or_default(), counts);
+                }
+            }
+        }
+        add_all(&mut self.other, named(other.other, &name));
+        while max < self.fresh.len() {
+            self.evict(max);
+        }
+    }
+
+    fn evict(&mut self, max: usize) {
+        if max < self.fresh.len()
+            && let Some((_, evicted)) = self.fresh.pop_last()
+        {
+            add_all(&mut self.other, evicted);
+        }
+    }
+}
+
 impl Templates {
     pub(super) fn new(max: usize) -> Self {
         Self {
             live: BTreeMap::new(),
             max,
+            changed: false,
+        }
+    }
+
+    /// The names, each with the start of the last bucket that held it.
+    pub(super) fn save(&self) -> &BTreeMap<Arc<str>, Timestamp> {
+        &self.live
+    }
+
+    /// Goes on with names that were saved.
+    pub(super) fn restore(max: usize, live: BTreeMap<Arc<str>, Timestamp>) -> Self {
+        Self {
+            live,
+            max,
+            changed: true,
         }
     }
 
@@ -55,24 +133,9 @@ impl Templates {
         self.live.len()
     }
 
-    /// Counts records of a template.
-    pub(super) fn count(&self, logs: &mut OpenLogs, template: &str, key: LogKey, count: u64) {
-        if let Some(counts) = logs.known.get_mut(template) {
-            return add(counts, key, count);
-        }
-        if let Some((template, _)) = self.live.get_key_value(template) {
-            let counts = logs.known.entry(Arc::clone(template)).or_default();
-            return add(counts, key, count);
-        }
-        if let Some(counts) = logs.fresh.get_mut(template) {
-            return add(counts, key, count);
-        }
-        add(logs.fresh.entry(template.into()).or_default(), key, count);
-        if self.max < logs.fresh.len()
-            && let Some((_, evicted)) = logs.fresh.pop_last()
-        {
-            add_all(&mut logs.other, evicted);
-        }
+    /// The names, if they have changed since this was last asked.
+    pub(super) fn changes(&mut self) -> Option<LiveTemplates> {
+        std::mem::take(&mut self.changed).then(|| Arc::new(self.live.keys().cloned().collect()))
     }
 
     /// Closes a bucket: names its new templates, in order of their text as long as there is room,
@@ -97,6 +160,7 @@ impl Templates {
             if !self.live.contains_key(&template) {
                 if self.max <= self.live.len() && !expired {
                     self.live.retain(|_, seen| start - *seen < IDLE);
+                    self.changed = true;
                     expired = true;
                 }
                 if self.max <= self.live.len() {
@@ -104,6 +168,7 @@ impl Templates {
                     continue;
                 }
                 self.live.insert(Arc::clone(&template), start);
+                self.changed = true;
             }
             list(&mut result, &template, counts);
         }
@@ -124,7 +189,7 @@ impl Templates {
 
 fn list(result: &mut Vec<LogCount>, template: &Arc<str>, counts: Counts) {
     result.extend(counts.into_iter().map(|(key, count)| LogCount {
-        stream: key.stream,
+        stream: StreamId(key.stream),
         severity: key.severity,
         template: Arc::clone(template),
         classes: key.classes,
@@ -132,13 +197,26 @@ fn list(result: &mut Vec<LogCount>, template: &Arc<str>, counts: Counts) {
     }));
 }
 
-fn add(counts: &mut Counts, key: LogKey, count: u64) {
-    let sum = counts.entry(key).or_default();
-    *sum = sum.saturating_add(count);
+fn named(counts: Counts, name: &impl Fn(u32) -> Option<u32>) -> Counts {
+    let mut renamed = Counts::new();
+    for (key, count) in counts {
+        if let Some(stream) = name(key.stream) {
+            add(&mut renamed, &LogKey { stream, ..key }, count);
+        }
+    }
+    renamed
+}
+
+fn add(counts: &mut Counts, key: &LogKey, count: u64) {
+    if let Some(sum) = counts.get_mut(key) {
+        *sum = sum.saturating_add(count);
+    } else {
+        counts.insert(key.clone(), count);
+    }
 }
 
 fn add_all(counts: &mut Counts, others: Counts) {
     for (key, count) in others {
-        add(counts, key, count);
+        add(counts, &key, count);
     }
 }

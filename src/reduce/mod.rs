@@ -1,55 +1,109 @@
 //! Raw samples and log records → partials of closed buckets.
 //!
 //! The first half of the core. It sees every sample, and does little with it: one look-up by the
-//! identity of the series, one append to the open bucket. When the watermark passes, the bucket is
-//! sorted and reduced, so that the order in which batches came between two ticks cannot matter:
-//! counters become increases, gauges become count/sum/min/max/last, histograms become what was
-//! added, log records are counted by stream, severity and template.
+//! key of the series, one append to the open bucket. When the watermark passes, the bucket is sorted
+//! and reduced, so that the order in which batches came between two ticks cannot matter: counters
+//! become increases, gauges become count/sum/min/max/last, histograms become what was added, log
+//! records are counted by stream, severity and template.
 //!
-//! Which series are of interest is not known here: a [`Directory`] decides when a series is first
-//! seen, and the answer is remembered.
+//! # Two sides
+//! [`Shards`] is the side that many threads write to. A series belongs to a shard by the hash of its
+//! key; a thread holds the lock of one shard only as long as it takes to put the samples of one batch
+//! that belong there. The other side is the [`Reducer`]: at each tick it takes what the shards have
+//! gathered, names the series that are new, and closes buckets.
+//!
+//! What a thread may put depends on the ticks only through an [`Epoch`], which the caller fixes when
+//! the order of inputs is fixed. So a batch that stands behind a tick may be put before that tick is
+//! taken; one that stands before it has to be put before.
+//!
+//! # Who is new
+//! Series get their [`SeriesId`] at a tick, in the order of their labels: whatever the order of arrival
+//! between two ticks, the ids are the same. Which series are of interest is not known here: [`Select`]
+//! tells when a key is first seen, from the configuration alone, and the answer is remembered; for keys
+//! that nobody selects, as 16 bytes.
 
 mod bucket;
 mod counter;
 mod distribution;
+mod epoch;
 mod growth;
 pub mod histogram;
+mod key_table;
 mod logs;
 mod partial;
 mod reducer;
+mod registry;
 mod selected;
-mod table;
+mod shard;
+mod shards;
+mod state;
 pub mod template;
 
+pub use epoch::Epoch;
 pub use partial::{
     ClosedBucket, GaugePartial, HistogramPartial, IncreasePartial, LogCount, LossMark, LossReason,
     LossSource, Partial, SeriesId, SeriesPartial, StreamId,
 };
-pub use reducer::{Reducer, ReducerCounters, ReducerLimits};
+pub use reducer::Reducer;
+pub use shards::{Put, PutScratch, ReducerCounters, ReducerLimits, Shards};
+pub use state::{ReducerState, UnsoundReducer};
 
-use crate::event::{Kind, Labels, LogRecord, SeriesMeta, Timestamp};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
-/// Decides what is of interest; asked once for each new series and log stream.
-pub trait Directory {
-    /// Registers a series that was never seen before. `None`: no check selects it, so that its
-    /// samples are dropped by one look-up from now on.
-    fn series(&mut self, id: SeriesId, labels: &Labels, meta: SeriesMeta) -> Option<Registration>;
+use serde::{Deserialize, Serialize};
 
-    /// The attributes of a record that tell its stream. Records also carry what differs from one to
-    /// the next (trace ids, user ids): those would make every record a stream of its own.
-    fn stream_identity(&self, attributes: &Labels) -> Labels;
+use crate::event::{Kind, Labels, SeriesMeta, Severity, Timestamp};
 
-    /// Registers a log stream (a set of attributes) that was never seen before. `false`: it belongs
-    /// to no service.
-    fn stream(&mut self, id: StreamId, attributes: &Labels) -> bool;
+/// Tells what is of interest, from the configuration alone; asked by many threads.
+pub trait Select: Send + Sync + fmt::Debug {
+    /// What a series that was never seen before is; `None`: nobody selects it, so that its samples are
+    /// dropped by one look-up from now on.
+    fn series(&self, labels: &Labels, meta: SeriesMeta) -> Option<Kind>;
 
-    /// The log checks that select the record, as ascending indices that only the directory
-    /// understands. Called for each record of a registered stream.
-    fn classify(&mut self, stream: StreamId, record: &LogRecord, classes: &mut Vec<u32>);
+    /// The names of the attributes that tell the stream of a log record. Records also carry what
+    /// differs from one to the next (trace ids, user ids): those would make every record a stream of
+    /// its own.
+    fn stream_labels(&self) -> &BTreeSet<String>;
+
+    /// The classes that records of a log stream may have; `None`: it belongs to no service.
+    fn stream(&self, attributes: &Labels) -> Option<StreamClasses>;
+
+    /// Adds the classes of a record to `classes`, ascending: those of its stream whose conditions on
+    /// the record itself it fulfils.
+    fn classify(
+        &self,
+        candidates: &StreamClasses,
+        severity: Severity,
+        body: &str,
+        classes: &mut Vec<u32>,
+    );
 }
 
-/// How a newly registered series is reduced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Remembers who is of interest; asked at ticks, in the order of labels.
+pub trait Directory {
+    /// Takes in a series that is selected. `None`: a limit refuses it.
+    fn bind_series(
+        &mut self,
+        id: SeriesId,
+        labels: &Labels,
+        meta: SeriesMeta,
+        kind: Kind,
+    ) -> Option<Registration>;
+
+    /// Is told of a series that is selected but that a limit refuses: who looks at it is blind.
+    fn refuse_series(&mut self, labels: &Labels, meta: SeriesMeta, kind: Kind);
+
+    /// Takes in a log stream that belongs to a service.
+    fn bind_stream(&mut self, id: StreamId, attributes: &Labels);
+}
+
+/// The log checks that may select the records of a stream, as indices that only the configuration
+/// understands, ascending.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamClasses(pub Arc<[u32]>);
+
+/// How a newly bound series is reduced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
     /// What the series is; never [`Kind::Unknown`].
     pub kind: Kind,

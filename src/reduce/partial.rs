@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::{Histogram, Interval, Severity};
 
-/// A series in the table of one run. Ids follow the order of arrival: nothing a person sees may
-/// depend on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A series in the table of one run. Ids are given at ticks, in the order of labels: nothing a person
+/// sees may depend on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SeriesId(pub u32);
 
 /// A log stream (a set of attributes) in the table of one run; like [`SeriesId`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct StreamId(pub u32);
 
 /// Everything that happened in one bucket of time.
@@ -63,7 +65,7 @@ pub struct GaugePartial {
 }
 
 /// What a counter gained.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IncreasePartial {
     /// Gain since the sample before; never negative.
     pub increase: f64,
@@ -75,7 +77,7 @@ pub struct IncreasePartial {
 }
 
 /// What was added to a distribution.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HistogramPartial {
     /// The values that were added.
     pub histogram: Histogram,
@@ -112,7 +114,7 @@ pub struct LossMark {
 }
 
 /// Whose data could not be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum LossSource {
     /// A series.
     Series(SeriesId),
@@ -121,7 +123,7 @@ pub enum LossSource {
 }
 
 /// Why data could not be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum LossReason {
     /// Their bucket was closed already.
     Late,
@@ -161,6 +163,17 @@ impl Partial {
 }
 
 impl LossReason {
+    /// Whether the value itself is no measurement. Senders do nothing wrong with such: Prometheus sends
+    /// stale markers and NaN unasked.
+    pub const fn is_of_the_value(self) -> bool {
+        match self {
+            Self::NotFinite | Self::Stale => true,
+            Self::Late | Self::Future | Self::Duplicate | Self::OverLimit | Self::Incompatible => {
+                false
+            }
+        }
+    }
+
     /// The name that metrics and verdicts carry.
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,180 +1,195 @@
-//! The reducer: batches in, closed buckets out.
+//! The side of the reduction that ticks: what the shards have gathered → closed buckets.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::event::{
-    Batch, Interval, Kind, Labels, LogRecord, Point, SeriesBlock, Span, Temporality, Timestamp,
-    Value,
+    Batch, Interval, KeyHash, Kind, Labels, Raw, RawBatch, SeriesMeta, Span, Timestamp, canonical,
 };
 
 use super::{
-    ClosedBucket, Directory, LossMark, LossReason, LossSource, SeriesId, SeriesPartial, StreamId,
-    bucket::{Datum, Dropped, Sample, Samples},
-    histogram::{Flaw, inspect, normalized},
-    logs::{LogKey, OpenLogs, Templates},
+    ClosedBucket, Directory, Epoch, LossMark, LossReason, LossSource, Put, PutScratch,
+    ReducerCounters, ReducerLimits, Select, SeriesId, SeriesPartial, Shards, StreamId,
+    bucket::{Dropped, Sample, Samples},
+    logs::{OpenLogs, Templates},
+    registry::Registry,
     selected::Selected,
-    table::LabelTable,
-    template::mask,
+    shard::{NewSeries, NewStream, Standing},
 };
-
-/// What the reducer accepts at most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReducerLimits {
-    /// Series in all, selected or not; the same number bounds log streams. What comes beyond is
-    /// refused, those that are known go on. Which of several new ones is beyond depends on the
-    /// order of arrival.
-    pub series: usize,
-    /// Samples of one series in one bucket; the earliest stay. At least 1.
-    pub samples_per_bucket: usize,
-    /// Message templates with a name of their own; further ones are counted as `<other>`.
-    pub templates: usize,
-    /// How far ahead of the clock a sample may be.
-    pub future: Span,
-    /// Labels of a series, or attributes of a log stream.
-    pub labels: usize,
-    /// Bytes of all names and values of these.
-    pub label_bytes: usize,
-}
-
-/// What the reducer has seen since it was made.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ReducerCounters {
-    /// Samples of selected series that were put into a bucket.
-    pub samples_accepted: u64,
-    /// Samples of series that no check selects.
-    pub samples_unselected: u64,
-    /// Samples of series that were refused by a limit.
-    pub samples_refused: u64,
-    /// Samples that were delivered again with the same value, and ignored.
-    pub samples_duplicate: u64,
-    /// Log records that were counted in a bucket.
-    pub logs_accepted: u64,
-    /// Log records of streams that belong to no service.
-    pub logs_unselected: u64,
-    /// Log records of streams that were refused by a limit.
-    pub logs_refused: u64,
-    /// Samples and log records that could not be used, by reason.
-    pub losses: BTreeMap<LossReason, u64>,
-    /// Series in the table, selected or not.
-    pub series: u64,
-    /// Series that a check selects.
-    pub selected_series: u64,
-    /// How often a new series came that a limit refuses; one that comes again counts again.
-    pub refused_series: u64,
-    /// Log streams in the table.
-    pub streams: u64,
-    /// How often a new log stream came that a limit refuses.
-    pub refused_streams: u64,
-    /// Message templates with a name of their own.
-    pub templates: u64,
-    /// Restarts of counters and distributions.
-    pub resets: u64,
-}
 
 /// Turns samples and log records into partials of closed buckets.
 ///
-/// Time comes only from the data and from [`Reducer::set_now`]. Between two closings the order in
-/// which batches come, and the order within, does not change the partial of any series.
-#[derive(Clone, Debug)]
+/// Time comes only from the data and from the [`Epoch`]s. Between two ticks the order in which batches
+/// come, and the order within, does not change the partial of any series.
+#[derive(Debug)]
 pub struct Reducer {
+    pub(super) shards: Arc<Shards>,
     resolution: Span,
-    limits: ReducerLimits,
-    now: Option<Timestamp>,
-    /// The start of the next bucket to close. Until the first is closed nothing is late.
-    next: Option<Timestamp>,
-    open: BTreeMap<Timestamp, OpenBucket>,
-    table: LabelTable,
-    /// For each series in the table its place in `selected`.
-    slots: Vec<Option<u32>>,
-    selected: Vec<Selected>,
-    streams: LabelTable,
-    /// For each stream in the table whether it belongs to a service.
-    stream_selected: Vec<bool>,
-    templates: Templates,
-    losses: BTreeMap<(LossSource, LossReason), u64>,
-    counters: ReducerCounters,
-    spare: Vec<Sample>,
+    pub(super) epoch: Epoch,
+    /// The start of the next bucket to close.
+    pub(super) next: Option<Timestamp>,
+    /// Buckets that were taken from the shards and are not closed yet.
+    taken: BTreeMap<Timestamp, TakenBucket>,
+    pub(super) registry: Registry,
+    pub(super) selected: Vec<Selected>,
+    pub(super) streams: Registry,
+    /// By shard and slot the id of the series, and that of the stream.
+    pub(super) ids: Vec<Ids>,
+    pub(super) templates: Templates,
+    pub(super) losses: BTreeMap<(LossSource, LossReason), u64>,
+    resets: u64,
+    late_losses: BTreeMap<LossReason, u64>,
+    duplicates: u64,
+    spare: Vec<Vec<Sample>>,
+    /// For batches that come as values of their own.
+    raw: RawBatch,
+    scratch: PutScratch,
 }
 
-#[derive(Clone, Debug)]
-struct OpenBucket {
+#[derive(Debug)]
+struct TakenBucket {
     samples: Samples,
     logs: OpenLogs,
 }
 
-/// Where a block of samples, or a record, belongs.
-enum Place {
-    Selected(u32),
-    Unselected,
-    Refused,
+/// Slots of one shard → ids.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ids {
+    series: Vec<Option<NonMaxId>>,
+    streams: Vec<Option<NonMaxId>>,
 }
+
+/// An id in 4 bytes, absent or not.
+type NonMaxId = std::num::NonZeroU32;
 
 impl Reducer {
     /// Makes an empty reducer for buckets of the given width.
     ///
     /// # Panics
     /// The resolution is not positive.
-    pub fn new(resolution: Span, limits: ReducerLimits) -> Self {
+    pub fn new(
+        resolution: Span,
+        limits: ReducerLimits,
+        keys: KeyHash,
+        select: Arc<dyn Select>,
+    ) -> Self {
         assert!(Span::ZERO < resolution, "a bucket has a width");
+        let shards = Arc::new(Shards::new(resolution, limits, keys, select));
         Self {
             resolution,
-            limits,
-            now: None,
+            epoch: Epoch::default(),
             next: None,
-            open: BTreeMap::new(),
-            table: LabelTable::new(),
-            slots: Vec::new(),
+            taken: BTreeMap::new(),
+            registry: Registry::new(),
             selected: Vec::new(),
-            streams: LabelTable::new(),
-            stream_selected: Vec::new(),
+            streams: Registry::new(),
+            ids: vec![Ids::default(); shards.len()],
             templates: Templates::new(limits.templates),
             losses: BTreeMap::new(),
-            counters: ReducerCounters::default(),
+            resets: 0,
+            late_losses: BTreeMap::new(),
+            duplicates: 0,
             spare: Vec::new(),
+            raw: RawBatch::new(keys, canonical::read),
+            scratch: PutScratch::default(),
+            shards,
         }
     }
 
-    /// Tells the clock, as the last tick has it: what is further ahead of it than the limit is
-    /// refused from now on. Before the first call nothing is.
-    pub fn set_now(&mut self, now: Timestamp) {
-        self.now = Some(now);
+    /// The side that many threads write to.
+    pub fn shards(&self) -> &Arc<Shards> {
+        &self.shards
     }
 
-    /// Takes a batch: samples of selected series and records of known streams are put into their
-    /// open buckets, or counted as lost.
-    pub fn ingest<D: Directory>(&mut self, batch: &Batch, directory: &mut D) {
-        for block in &batch.series {
-            let samples = block.points.len() as u64;
-            match self.place_series(block, directory) {
-                Place::Selected(slot) => self.ingest_series(slot, block),
-                Place::Unselected => self.counters.samples_unselected += samples,
-                Place::Refused => self.counters.samples_refused += samples,
+    /// Where a batch stands that comes now.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Puts a batch of values of its own.
+    pub fn put(&mut self, batch: &Batch, select: &dyn Select) -> Put {
+        self.raw.take(batch, select.stream_labels());
+        let raw = Raw::new(&[], &self.raw);
+        self.shards.put(raw, self.epoch, &mut self.scratch)
+    }
+
+    /// Puts a batch that borrows from a request.
+    pub fn put_raw(&mut self, raw: Raw<'_>) -> Put {
+        self.shards.put(raw, self.epoch, &mut self.scratch)
+    }
+
+    /// Takes a tick: names what is new and takes the buckets that are over. All batches that stand
+    /// before the tick have been put. [`Reducer::close_next`] then closes the buckets one by one.
+    pub fn advance<D: Directory>(&mut self, epoch: Epoch, directory: &mut D) {
+        let before = self.epoch.number;
+        self.epoch = epoch;
+        let (mut series, mut streams) = (Vec::new(), Vec::new());
+        let mut buckets = Vec::new();
+        let mut losses = Vec::new();
+        let live = self.templates.changes();
+        for index in 0..self.shards.len() {
+            let mut shard = self.shards.lock(index);
+            let (new_series, new_streams) = shard.take_new(before);
+            series.extend(new_series.into_iter().map(|new| (index, new)));
+            streams.extend(new_streams.into_iter().map(|new| (index, new)));
+            if let Some(closed) = epoch.closed {
+                buckets.extend(
+                    shard
+                        .take_buckets(closed)
+                        .into_iter()
+                        .map(|bucket| (index, bucket)),
+                );
+            }
+            losses.extend(
+                shard
+                    .take_losses(before)
+                    .into_iter()
+                    .map(|losses| (index, losses)),
+            );
+            if let Some(live) = &live {
+                shard.live = Arc::clone(live);
+            }
+            if shard.spare.capacity() == 0
+                && let Some(spare) = self.spare.pop()
+            {
+                shard.spare = spare;
             }
         }
-        for record in &batch.logs {
-            match self.place_stream(&record.attributes, directory) {
-                Place::Selected(stream) => {
-                    self.ingest_record(StreamId(stream), record, directory);
+        self.name_series(series, directory);
+        self.name_streams(streams, directory);
+        for (shard, bucket) in buckets {
+            self.take(shard, bucket.start, bucket.samples, bucket.logs);
+        }
+        for (shard, losses) in losses {
+            let ids = &self.ids[shard];
+            for ((slot, reason), count) in losses.series {
+                if let Some(id) = ids.series(slot) {
+                    let source = LossSource::Series(SeriesId(id));
+                    add(self.losses.entry((source, reason)).or_default(), count);
                 }
-                Place::Unselected => add(&mut self.counters.logs_unselected, record.count),
-                Place::Refused => add(&mut self.counters.logs_refused, record.count),
+            }
+            for ((slot, reason), count) in losses.streams {
+                if let Some(id) = ids.stream(slot) {
+                    let source = LossSource::Stream(StreamId(id));
+                    add(self.losses.entry((source, reason)).or_default(), count);
+                }
             }
         }
     }
 
-    /// Closes the next bucket whose end is at most the watermark, in order of time, empty ones too;
-    /// `None` when all are closed.
+    /// Closes the next bucket that is over, in order of time, empty ones too; `None` when all are
+    /// closed.
     ///
-    /// The first bucket is the one that holds the earliest data, or the watermark if there is no
-    /// data at the first call.
-    pub fn close_next(&mut self, watermark: Timestamp) -> Option<ClosedBucket> {
+    /// The first bucket is the one that holds the earliest data, or the first that is not over if there
+    /// is no data at the first tick.
+    pub fn close_next(&mut self) -> Option<ClosedBucket> {
+        let closed_until = self.epoch.closed?;
         let Some(start) = self.next_bucket() else {
-            self.next = Some(watermark.floor(self.resolution));
+            self.next = Some(closed_until);
             return None;
         };
         let end = self.after(start);
         // At the end of time buckets have no width; nothing can be said of those.
-        if end <= start || watermark < end {
+        if end <= start || closed_until < end {
             return None;
         }
         self.next = Some(end);
@@ -182,10 +197,9 @@ impl Reducer {
             interval: Interval { start, end },
             ..ClosedBucket::default()
         };
-        if let Some(bucket) = self.open.remove(&start) {
+        if let Some(bucket) = self.taken.remove(&start) {
             closed.series = self.reduce(bucket.samples);
             closed.logs = self.templates.close(bucket.logs, start);
-            self.counters.templates = self.templates.len() as u64;
         }
         closed.losses = std::mem::take(&mut self.losses)
             .into_iter()
@@ -204,7 +218,7 @@ impl Reducer {
     pub fn skip_idle(&mut self, at: Timestamp) {
         let floor = at.floor(self.resolution);
         let target = if floor < at { self.after(floor) } else { floor };
-        let earliest = self.open.keys().next().copied();
+        let earliest = self.taken.keys().next().copied();
         if earliest.is_some_and(|earliest| earliest < target) && self.next.is_none() {
             return;
         }
@@ -214,27 +228,37 @@ impl Reducer {
 
     /// The start of the next bucket to close; `None` before there is data or a first closing.
     pub fn next_bucket(&self) -> Option<Timestamp> {
-        self.next.or_else(|| self.open.keys().next().copied())
+        self.next.or_else(|| self.taken.keys().next().copied())
     }
 
     /// What was seen since the reducer was made.
-    pub fn counters(&self) -> &ReducerCounters {
-        &self.counters
+    pub fn counters(&self) -> ReducerCounters {
+        let mut counters = ReducerCounters {
+            series: self.registry.len() as u64,
+            selected_series: self.registry.len() as u64,
+            templates: self.templates.len() as u64,
+            resets: self.resets,
+            losses: self.late_losses.clone(),
+            samples_duplicate: self.duplicates,
+            ..ReducerCounters::default()
+        };
+        self.shards.count(&mut counters);
+        counters
     }
 
     /// The labels of a series.
     ///
     /// # Panics
     /// The id is not of this reducer.
-    pub fn labels(&self, id: SeriesId) -> &Labels {
-        self.table.labels(id.0)
+    pub fn labels(&self, id: SeriesId) -> Labels {
+        self.registry.labels(id.0)
     }
 
     /// The attributes of a log stream.
     ///
     /// # Panics
     /// The id is not of this reducer.
-    pub fn stream(&self, id: StreamId) -> &Labels {
+    pub fn stream(&self, id: StreamId) -> Labels {
         self.streams.labels(id.0)
     }
 
@@ -243,226 +267,157 @@ impl Reducer {
         (start + self.resolution).floor(self.resolution)
     }
 
-    fn place_series<D: Directory>(&mut self, block: &SeriesBlock, directory: &mut D) -> Place {
-        let index = match self.table.find(&block.labels) {
-            Ok(index) => index,
-            Err(_) if !self.fits(&self.table, &block.labels) => {
-                self.counters.refused_series += 1;
-                return Place::Refused;
-            }
-            Err(hash) => {
-                let index = self.table.insert(block.labels.clone(), hash);
-                self.counters.series += 1;
-                let id = SeriesId(index);
-                let registration = directory.series(id, &block.labels, block.meta);
-                self.slots.push(registration.map(|registration| {
-                    self.counters.selected_series += 1;
-                    self.selected.push(Selected::new(id, registration));
-                    // Not more than there are series, whose indices fit 32 bits.
-                    (self.selected.len() - 1) as u32
-                }));
-                index
-            }
-        };
-        self.slots[index as usize].map_or(Place::Unselected, Place::Selected)
-    }
-
-    fn place_stream<D: Directory>(&mut self, attributes: &Labels, directory: &mut D) -> Place {
-        let attributes = &directory.stream_identity(attributes);
-        let index = match self.streams.find(attributes) {
-            Ok(index) => index,
-            Err(_) if !self.fits(&self.streams, attributes) => {
-                self.counters.refused_streams += 1;
-                return Place::Refused;
-            }
-            Err(hash) => {
-                let index = self.streams.insert(attributes.clone(), hash);
-                self.counters.streams += 1;
-                let selected = directory.stream(StreamId(index), attributes);
-                self.stream_selected.push(selected);
-                index
-            }
-        };
-        if self.stream_selected[index as usize] {
-            Place::Selected(index)
-        } else {
-            Place::Unselected
-        }
-    }
-
-    /// Whether the limits leave room for a new label set.
-    fn fits(&self, table: &LabelTable, labels: &Labels) -> bool {
-        let bytes: usize = labels
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum();
-        table.len() < self.limits.series.min(u32::MAX as usize)
-            && labels.len() <= self.limits.labels
-            && bytes <= self.limits.label_bytes
-    }
-
-    fn ingest_series(&mut self, slot: u32, block: &SeriesBlock) {
-        let kind = self.selected[slot as usize].registration.kind;
-        let source = LossSource::Series(self.selected[slot as usize].series);
-        for point in &block.points {
-            let datum = self
-                .check_time(point.at)
-                .and_then(|()| check_value(&point.value, kind));
-            match datum {
-                Ok(datum) => self.buffer(slot, block.meta.temporality, point, datum),
-                Err(reason) => self.lose(source, reason, 1),
+    /// Gives ids to the series that are new, in the order of their labels. Several keys may mean one
+    /// series; of what they tell about it the greatest counts.
+    fn name_series<D: Directory>(&mut self, new: Vec<(usize, NewSeries)>, directory: &mut D) {
+        let mut new = new;
+        new.sort_by(|(_, a), (_, b)| a.labels.cmp(&b.labels).then_with(|| b.meta.cmp(&a.meta)));
+        for same in new.chunk_by(|(_, a), (_, b)| a.labels == b.labels) {
+            let (_, first) = &same[0];
+            let id = match self.registry.find(&first.labels) {
+                Some(id) => Some(id),
+                None => self.bind(&first.labels, first.meta, first.kind, directory),
+            };
+            let surplus = same.len() - usize::from(id.is_some());
+            self.shards.give_back(surplus);
+            for (shard, new) in same {
+                let standing = match id {
+                    Some(id) => {
+                        self.ids[*shard].name_series(new.slot, id);
+                        Standing::Bound
+                    }
+                    None => Standing::Refused,
+                };
+                *self.shards.lock(*shard).series.value_mut(new.slot) = standing;
             }
         }
     }
 
-    fn buffer(&mut self, slot: u32, temporality: Temporality, point: &Point, datum: Datum) {
-        let sample = Sample {
-            slot,
-            temporality,
-            at: point.at,
-            start: point.start,
-            datum,
-        };
-        self.counters.samples_accepted += 1;
-        let mut dropped = Dropped::default();
-        self.bucket(point.at).samples.push(sample, &mut dropped);
-        self.drop_samples(dropped);
-    }
-
-    fn ingest_record<D: Directory>(
+    fn bind<D: Directory>(
         &mut self,
-        stream: StreamId,
-        record: &LogRecord,
+        labels: &Labels,
+        meta: SeriesMeta,
+        kind: Kind,
         directory: &mut D,
-    ) {
-        if let Err(reason) = self.check_time(record.at) {
-            return self.lose(LossSource::Stream(stream), reason, record.count);
-        }
-        let mut classes = Vec::new();
-        directory.classify(stream, record, &mut classes);
-        let key = LogKey {
-            stream,
-            severity: record.severity,
-            classes,
+    ) -> Option<u32> {
+        let id = SeriesId(self.registry.len() as u32);
+        let registration = if self.registry.len() < self.shards.limits().series {
+            directory.bind_series(id, labels, meta, kind)
+        } else {
+            None
         };
-        add(&mut self.counters.logs_accepted, record.count);
-        self.bucket(record.at);
-        if let Some(bucket) = self.open.get_mut(&record.at.floor(self.resolution)) {
-            self.templates
-                .count(&mut bucket.logs, &mask(&record.body), key, record.count);
+        let Some(registration) = registration else {
+            directory.refuse_series(labels, meta, kind);
+            return None;
+        };
+        self.selected.push(Selected::new(meta, registration));
+        Some(self.registry.insert(labels))
+    }
+
+    fn name_streams<D: Directory>(&mut self, new: Vec<(usize, NewStream)>, directory: &mut D) {
+        let mut new = new;
+        new.sort_by(|(_, a), (_, b)| a.attributes.cmp(&b.attributes));
+        for (shard, stream) in new {
+            let id = match self.streams.find(&stream.attributes) {
+                Some(id) => id,
+                None => {
+                    let id = StreamId(self.streams.len() as u32);
+                    directory.bind_stream(id, &stream.attributes);
+                    self.streams.insert(&stream.attributes)
+                }
+            };
+            self.ids[shard].name_stream(stream.slot, id);
+            self.shards.lock(shard).streams.value_mut(stream.slot).new = None;
         }
     }
 
-    fn check_time(&self, at: Timestamp) -> Result<(), LossReason> {
-        if self.now.is_some_and(|now| now + self.limits.future < at) {
-            return Err(LossReason::Future);
+    /// Takes what a shard has gathered for a bucket, with slots turned into ids.
+    fn take(&mut self, shard: usize, start: Timestamp, samples: Samples, logs: OpenLogs) {
+        let max = self.shards.limits().samples_per_bucket;
+        let templates = self.shards.limits().templates;
+        let bucket = self.taken.entry(start).or_insert_with(|| TakenBucket {
+            samples: Samples::new(Vec::new(), max, usize::MAX),
+            logs: OpenLogs::default(),
+        });
+        let ids = &self.ids[shard];
+        let spare = bucket.samples.absorb(samples, |slot| ids.series(slot));
+        bucket.logs.absorb(logs, templates, |slot| ids.stream(slot));
+        if self.spare.len() < self.shards.len() {
+            self.spare.push(spare);
         }
-        if self
-            .next
-            .is_some_and(|next| at.floor(self.resolution) < next)
-        {
-            return Err(LossReason::Late);
-        }
-        Ok(())
-    }
-
-    fn bucket(&mut self, at: Timestamp) -> &mut OpenBucket {
-        self.open
-            .entry(at.floor(self.resolution))
-            .or_insert_with(|| OpenBucket {
-                samples: Samples::new(
-                    std::mem::take(&mut self.spare),
-                    self.limits.samples_per_bucket,
-                    self.selected.len(),
-                ),
-                logs: OpenLogs::default(),
-            })
     }
 
     /// Reduces the samples of a bucket, series by series.
-    fn reduce(&mut self, samples: Samples) -> Vec<SeriesPartial> {
+    fn reduce(&mut self, bucket: Samples) -> Vec<SeriesPartial> {
+        let Samples {
+            mut samples,
+            mut histograms,
+            ..
+        } = bucket;
+        samples.sort_unstable_by_key(|sample| sample.series);
+        let per_series_max = self.shards.limits().samples_per_bucket;
         let mut dropped = Dropped::default();
-        let mut samples = samples.close(&mut dropped);
-        self.drop_samples(dropped);
         let mut partials = Vec::new();
-        let mut run: Vec<Sample> = Vec::new();
-        let mut rest = samples.drain(..).peekable();
-        while let Some(sample) = rest.next() {
-            let slot = sample.slot;
-            run.push(sample);
-            if rest.peek().is_some_and(|next| next.slot == slot) {
-                continue;
-            }
-            let selected = &mut self.selected[slot as usize];
-            let series = selected.series;
-            let (partial, incompatible) = selected.reduce(&mut run, self.resolution);
+        for run in samples.chunk_by_mut(|a, b| a.series == b.series) {
+            let len = Samples::settle_series(run, &histograms, per_series_max, &mut dropped);
+            let id = run[0].series;
+            let selected = &mut self.selected[id as usize];
+            let (partial, incompatible) =
+                selected.reduce(&run[..len], &mut histograms, self.resolution);
+            let series = SeriesId(id);
             if let Some(partial) = partial {
-                self.counters.resets += u64::from(partial.resets());
+                self.resets += u64::from(partial.resets());
                 partials.push(SeriesPartial { series, partial });
             }
             if 0 < incompatible {
-                let source = LossSource::Series(series);
-                count_loss(
-                    &mut self.losses,
-                    &mut self.counters,
-                    (source, LossReason::Incompatible),
-                    incompatible,
-                );
+                let loss = (LossSource::Series(series), LossReason::Incompatible);
+                self.lose(loss, incompatible);
             }
         }
-        drop(rest);
-        self.spare = samples;
+        self.duplicates += dropped.duplicates;
+        for ((id, reason), count) in dropped.losses {
+            self.lose((LossSource::Series(SeriesId(id)), reason), count);
+        }
         partials
     }
 
-    fn drop_samples(&mut self, dropped: Dropped) {
-        self.counters.samples_duplicate += dropped.duplicates;
-        for ((slot, reason), count) in dropped.losses {
-            let source = LossSource::Series(self.selected[slot as usize].series);
-            self.lose(source, reason, count);
-        }
-    }
-
-    fn lose(&mut self, source: LossSource, reason: LossReason, count: u64) {
-        count_loss(
-            &mut self.losses,
-            &mut self.counters,
-            (source, reason),
-            count,
-        );
+    fn lose(&mut self, loss: (LossSource, LossReason), count: u64) {
+        add(self.losses.entry(loss).or_default(), count);
+        add(self.late_losses.entry(loss.1).or_default(), count);
     }
 }
 
-fn count_loss(
-    losses: &mut BTreeMap<(LossSource, LossReason), u64>,
-    counters: &mut ReducerCounters,
-    loss: (LossSource, LossReason),
-    count: u64,
-) {
-    add(losses.entry(loss).or_default(), count);
-    add(counters.losses.entry(loss.1).or_default(), count);
+impl Ids {
+    fn series(&self, slot: u32) -> Option<u32> {
+        let id = self.series.get(slot as usize).copied().flatten()?;
+        Some(id.get() - 1)
+    }
+
+    fn stream(&self, slot: u32) -> Option<u32> {
+        let id = self.streams.get(slot as usize).copied().flatten()?;
+        Some(id.get() - 1)
+    }
+
+    pub(super) fn name_series(&mut self, slot: u32, id: u32) {
+        name(&mut self.series, slot, id);
+    }
+
+    fn name_stream(&mut self, slot: u32, id: u32) {
+        name(&mut self.streams, slot, id);
+    }
+}
+
+fn name(names: &mut Vec<Option<NonMaxId>>, slot: u32, id: u32) {
+    let slot = slot as usize;
+    if names.len() <= slot {
+        names.resize(slot + 1, None);
+    }
+    names[slot] = NonMaxId::new(id.wrapping_add(1));
 }
 
 /// Adds a count that a sender told, and that may be anything.
 fn add(sum: &mut u64, count: u64) {
     *sum = sum.saturating_add(count);
-}
-
-/// Takes a value that counts as data for a series of the given kind.
-fn check_value(value: &Value, kind: Kind) -> Result<Datum, LossReason> {
-    match value {
-        Value::Stale => Err(LossReason::Stale),
-        Value::Number(number) if !number.is_finite() => Err(LossReason::NotFinite),
-        Value::Number(_) if kind == Kind::Histogram => Err(LossReason::Incompatible),
-        Value::Number(number) => Ok(Datum::Number(*number)),
-        Value::Histogram(histogram) => match inspect(histogram) {
-            Ok(()) => Ok(Datum::Histogram(Box::new(normalized(
-                (**histogram).clone(),
-            )))),
-            Err(Flaw::NotFinite) => Err(LossReason::NotFinite),
-            Err(Flaw::Inconsistent) => Err(LossReason::Incompatible),
-        },
-    }
 }
 
 #[cfg(test)]

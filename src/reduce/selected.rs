@@ -1,19 +1,22 @@
 //! One selected series: its points in a bucket → its partial.
 
-use crate::event::{Kind, Span};
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Histogram, Kind, SeriesMeta, Span};
 
 use super::{
-    GaugePartial, Partial, Registration, SeriesId,
-    bucket::{Datum, Sample},
+    GaugePartial, Partial, Registration,
+    bucket::Sample,
     counter::{Counter, CounterPoint},
     distribution::{Distribution, DistributionPoint},
     growth::{Context, Stamp},
 };
 
 /// A series that some check selects, with what is remembered of it between buckets.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Selected {
-    pub(super) series: SeriesId,
+    /// What the protocol told when the series was bound.
+    pub(super) meta: SeriesMeta,
     pub(super) registration: Registration,
     counter: Counter,
     /// Only for series that ever sent a distribution.
@@ -21,9 +24,9 @@ pub(super) struct Selected {
 }
 
 impl Selected {
-    pub(super) fn new(series: SeriesId, registration: Registration) -> Self {
+    pub(super) fn new(meta: SeriesMeta, registration: Registration) -> Self {
         Self {
-            series,
+            meta,
             registration,
             counter: Counter::default(),
             distribution: None,
@@ -35,71 +38,69 @@ impl Selected {
     /// numbers beside it are not.
     pub(super) fn reduce(
         &mut self,
-        samples: &mut Vec<Sample>,
+        samples: &[Sample],
+        histograms: &mut [Histogram],
         resolution: Span,
     ) -> (Option<Partial>, u64) {
         let context = Context {
             resolution,
             host_known_since: self.registration.host_known_since,
         };
-        let total = samples.len() as u64;
-        let numbers = samples.iter().filter_map(number).count() as u64;
-        if numbers < total {
+        let numbers = samples.iter().filter(|sample| sample.histogram().is_none());
+        let numbers = numbers.count();
+        if numbers < samples.len() {
+            let points = samples
+                .iter()
+                .filter_map(|sample| distribution_point(sample, histograms));
             let (partial, unusable) = self
                 .distribution
                 .get_or_insert_default()
-                .reduce(samples.drain(..).filter_map(distribution_point), context);
-            return (partial.map(Partial::Histogram), numbers + unusable);
+                .reduce(points, context);
+            return (partial.map(Partial::Histogram), numbers as u64 + unusable);
         }
         match self.registration.kind {
             Kind::Counter => {
-                let points = samples
-                    .drain(..)
-                    .filter_map(|sample| counter_point(&sample));
-                let (partial, unusable) = self.counter.reduce(points, context);
+                let (partial, unusable) = self
+                    .counter
+                    .reduce(samples.iter().map(counter_point), context);
                 (partial.map(Partial::Increase), unusable)
             }
             Kind::Gauge | Kind::Summary | Kind::Unknown => {
-                let partial = gauge(samples.drain(..).filter_map(|sample| number(&sample)));
+                let partial = gauge(samples.iter().map(|sample| sample.value));
                 (partial.map(Partial::Gauge), 0)
             }
-            Kind::Histogram => {
-                samples.clear();
-                (None, numbers)
-            }
+            Kind::Histogram => (None, numbers as u64),
         }
     }
 }
 
-fn number(sample: &Sample) -> Option<f64> {
-    match sample.datum {
-        Datum::Number(value) => Some(value),
-        Datum::Histogram(_) => None,
+fn counter_point(sample: &Sample) -> CounterPoint {
+    CounterPoint {
+        stamp: stamp(sample),
+        temporality: sample.temporality(),
+        value: sample.value,
     }
 }
 
-fn counter_point(sample: &Sample) -> Option<CounterPoint> {
-    Some(CounterPoint {
-        stamp: Stamp {
-            at: sample.at,
-            start: sample.start,
-        },
-        temporality: sample.temporality,
-        value: number(sample)?,
+/// Takes the distribution of a sample; each is taken once.
+fn distribution_point(sample: &Sample, histograms: &mut [Histogram]) -> Option<DistributionPoint> {
+    let taken = Histogram::Explicit {
+        bounds: Vec::new(),
+        counts: Vec::new(),
+        sum: None,
+    };
+    let histogram = std::mem::replace(&mut histograms[sample.histogram()?], taken);
+    Some(DistributionPoint {
+        stamp: stamp(sample),
+        temporality: sample.temporality(),
+        histogram,
     })
 }
 
-fn distribution_point(sample: Sample) -> Option<DistributionPoint> {
-    match sample.datum {
-        Datum::Number(_) => None,
-        Datum::Histogram(histogram) => Some(DistributionPoint {
-            stamp: Stamp {
-                at: sample.at,
-                start: sample.start,
-            },
-            temporality: sample.temporality,
-            histogram: *histogram,
-        }),
+fn stamp(sample: &Sample) -> Stamp {
+    Stamp {
+        at: sample.at,
+        start: sample.start(),
     }
 }
 

@@ -58,10 +58,21 @@ const TOP_DOMAINS: [&str; 12] = [
 /// around a word; neighbouring variable parts become one. The result has at most 256 bytes and 32
 /// words; what is cut off shows as `…`.
 pub fn mask(body: &str) -> String {
+    let mut text = String::new();
+    mask_into(body, &mut text);
+    text
+}
+
+/// As [`mask`], into memory that is used again.
+pub fn mask_into(body: &str, text: &mut String) {
     let line = body.trim_start().lines().next().unwrap_or("").trim_end();
-    let mut template = Template::default();
+    text.clear();
+    let mut template = Template {
+        text: std::mem::take(text),
+        ..Template::default()
+    };
     template.mask(&line[..line.floor_char_boundary(LINE_BYTES_MAX)], 0);
-    template.text
+    *text = template.text;
 }
 
 /// A template as it is written.

@@ -18,7 +18,7 @@ use super::{
     exposition, fields,
     http_request::{HttpRefusal, ask_to_retry, read_body},
     page,
-    published::{Deployment, Stopped},
+    published::{Deployment, Withheld},
     remote_write,
     requests::{FieldError, RefusalKind, check_begin, check_name, refused_field},
     shared::Shared,
@@ -47,7 +47,6 @@ enum ApiError {
     Http(HttpRefusal),
     Event(EventError),
     NotFound(String),
-    Stopped,
 }
 
 /// The routes.
@@ -69,7 +68,7 @@ pub(super) fn routes(shared: Arc<Shared>) -> Router {
 async fn index(State(shared): State<Arc<Shared>>) -> Response {
     match shared.published().board() {
         Ok(board) => Html(page::render(&board, shared.clock.now())).into_response(),
-        Err(Stopped) => (
+        Err(Withheld(_)) => (
             StatusCode::SERVICE_UNAVAILABLE,
             Html(page::stopped().to_owned()),
         )
@@ -97,7 +96,7 @@ async fn list(State(shared): State<Arc<Shared>>) -> Result<Response, ApiError> {
     let board = shared
         .published()
         .board()
-        .map_err(|Stopped| ApiError::Stopped)?;
+        .map_err(|Withheld(reason)| ApiError::Event(EventError::Unavailable(reason)))?;
     let deployments: Vec<Document<'_>> = board
         .newest_first()
         .into_iter()
@@ -113,7 +112,7 @@ async fn verdict(
     match shared.published().deployment(&id) {
         Ok(Some(deployment)) => Ok(Json(Document::of(&deployment)).into_response()),
         Ok(None) => Err(ApiError::NotFound(id)),
-        Err(Stopped) => Ok(withheld(&id)),
+        Err(Withheld(reason)) => Ok(withheld(&id, reason)),
     }
 }
 
@@ -162,9 +161,9 @@ async fn tell(shared: &Shared, event: DeploymentEvent) -> Result<Response, ApiEr
     Ok(Json(Document::of(&deployment)).into_response())
 }
 
-/// What is said of every deployment when the engine has stopped: never an old PASS.
-fn withheld(id: &str) -> Response {
-    let reason = Unavailable::Stopped.to_string();
+/// What is said of a deployment when the engine has stopped or does not know yet: never an old PASS.
+fn withheld(id: &str, reason: Unavailable) -> Response {
+    let reason = reason.to_string();
     let document = json!({
         "deployment": id,
         "verdict": "NO_DATA",
@@ -220,11 +219,6 @@ impl IntoResponse for ApiError {
                     refusal.to_string(),
                 )
             }
-            Self::Stopped | Self::Event(EventError::Unavailable(Unavailable::Stopped)) => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                None,
-                Unavailable::Stopped.to_string(),
-            ),
             Self::Event(EventError::Unavailable(reason)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, None, reason.to_string())
             }

@@ -1,37 +1,50 @@
-//! The thread that owns the engine: it takes inputs in order, records them, publishes what follows.
+//! The way to the engine: inputs in, what it published out.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::Duration,
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tracing::{debug, error, info, warn};
+use tracing::error;
 
-use super::published::{Deployment, Published, Stats};
+use super::{
+    published::{Deployment, Published, Stats},
+    recorder::{self, Recording},
+    recovery::Recovery,
+    sequence::{Sequence, Ticket},
+    worker::Worker,
+};
 use crate::{
-    engine::{Engine, Input, Output, Refusal},
-    event::{Batch, DeploymentEvent, Timestamp},
-    journal::{Body, Entry, Writer, recorded},
+    engine::{Engine, Refusal},
+    event::{Begin, DeploymentEvent, KeyHash, Raw, Timestamp},
+    journal::{Body, recorded},
     plan::Plan,
-    reduce::{LossReason, ReducerCounters},
+    reduce::{Epoch, Put, PutScratch, Shards},
 };
 
-/// Most commands that wait for the core.
-pub(super) const QUEUE_COMMANDS_MAX: usize = 1_024;
+/// Most ticks and deployment events that wait for the core.
+pub(super) const QUEUE_ORDERS_MAX: usize = 1_024;
 /// A permit of the byte budget stands for this many bytes.
 const PERMIT_BYTES: usize = 1 << 10;
-/// How long a deployment event waits for a place in the queue.
-const EVENT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The way to the core; cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Core {
-    commands: mpsc::Sender<Command>,
+    orders: mpsc::Sender<Order>,
+    sequence: Arc<Sequence>,
     budget: Arc<Semaphore>,
     published: Arc<Published>,
+    shards: Arc<OnceLock<Arc<Shards>>>,
+    keys: KeyHash,
+    /// Ids given to deployments that came without one.
+    ids: Arc<AtomicU64>,
+    ready: watch::Receiver<bool>,
     ended: watch::Receiver<Option<Ending>>,
 }
 
@@ -40,15 +53,17 @@ pub(super) struct Core {
 pub enum Ending {
     /// It was told to.
     Asked,
-    /// It panicked.
+    /// It panicked, or could not recover.
     Died,
 }
 
 /// Why the core did not take an input.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unavailable {
     /// The queue is full: try again in a second.
     Busy,
+    /// The engine reads its journal: try again later.
+    Recovering,
     /// The input could not be written to the journal.
     NotRecorded,
     /// The engine has stopped.
@@ -64,78 +79,131 @@ pub(super) enum EventError {
     Unavailable(Unavailable),
 }
 
+/// Who waits for the answer to a deployment event.
+#[derive(Debug)]
+pub(super) struct EventReply(oneshot::Sender<Result<Arc<Deployment>, EventError>>);
+
 /// Bytes of the queue's budget, given back when dropped.
 #[derive(Debug)]
 pub(super) struct Room(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
 
 impl Room {
-    /// Most bytes of bodies, after decompression, that are decoded or wait for the core.
+    /// Most bytes of bodies, after decompression, that are decoded or wait to be recorded.
     pub(super) const BYTES_MAX: usize = 256 << 20;
 }
 
+/// What the core does, in order.
 #[derive(Debug)]
-enum Command {
-    Batch {
-        batch: Box<Batch>,
-        body: Body,
-        room: Room,
-        reply: oneshot::Sender<Result<Dropped, Unavailable>>,
-    },
-    Event {
-        event: DeploymentEvent,
-        reply: oneshot::Sender<Result<Arc<Deployment>, EventError>>,
-    },
+pub(super) enum Order {
+    /// Moves time, once every batch before it is put.
     Tick {
         now: Timestamp,
-        reply: oneshot::Sender<()>,
+        /// Where batches stand behind it.
+        after: Epoch,
+        /// Where the entry behind it stands in the journal.
+        end: crate::journal::Position,
+        reply: oneshot::Sender<Result<(), Unavailable>>,
     },
-    /// Ends the thread once everything before is taken.
+    /// Takes what a deployer told.
+    Event {
+        event: DeploymentEvent,
+        reply: EventReply,
+    },
+    /// Ends the thread once everything before is done.
     Stop,
     /// Fails as a defect would.
     #[cfg(test)]
     Panic,
 }
 
-/// Samples of a batch that the core dropped, by reason; what the decoder refused is not in here.
-pub(super) type Dropped = Vec<(&'static str, u64)>;
-
 impl Core {
-    /// Starts the thread.
+    /// Starts the threads. With a recovery the core takes inputs once that is through; without, at
+    /// once.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(super) fn start(plan: Arc<Plan>, journal: Option<Writer>) -> std::io::Result<Self> {
-        let (commands, inbox) = mpsc::channel(QUEUE_COMMANDS_MAX);
+    pub(super) fn start(
+        plan: &Arc<Plan>,
+        keys: KeyHash,
+        recovery: Option<Recovery>,
+    ) -> std::io::Result<Self> {
+        let (orders, inbox) = mpsc::channel(QUEUE_ORDERS_MAX);
         let (ending, ended) = watch::channel(None);
+        let (readiness, ready) = watch::channel(false);
         let published = Arc::new(Published::new(Stats::none()));
-        let worker = Worker {
-            engine: Engine::new(plan),
-            journal,
-            journal_errors: 0,
+        let recording = Arc::new(Recording::default());
+        let shards = Arc::new(OnceLock::new());
+        let sequence = Arc::new(Sequence::new(
+            orders.clone(),
+            recovery.is_some(),
+            plan.lateness,
+            plan.resolution,
+        ));
+        let core = Self {
+            orders,
+            sequence: Arc::clone(&sequence),
+            budget: Arc::new(Semaphore::new(Room::BYTES_MAX / PERMIT_BYTES)),
             published: Arc::clone(&published),
-            outputs: Vec::new(),
-            ids: 0,
-        };
-        let board = Arc::clone(&published);
-        thread::Builder::new()
-            .name("core".to_owned())
-            .spawn(move || {
-                let end = if let Ok(()) = catch_unwind(AssertUnwindSafe(|| worker.run(inbox))) {
-                    Ending::Asked
-                } else {
-                    error!("the engine stopped: every verdict is withheld, restart it");
-                    Ending::Died
-                };
-                board.stop();
-                ending.send_replace(Some(end));
-            })?;
-        let budget = Arc::new(Semaphore::new(Room::BYTES_MAX / PERMIT_BYTES));
-        Ok(Self {
-            commands,
-            budget,
-            published,
+            shards: Arc::clone(&shards),
+            keys,
+            ids: Arc::default(),
+            ready,
             ended,
-        })
+        };
+        let open = {
+            let sequence = Arc::clone(&sequence);
+            move |engine: &Engine| {
+                drop(shards.set(Arc::clone(engine.shards())));
+                sequence.open(engine.epoch());
+                readiness.send_replace(true);
+            }
+        };
+        let Some(recovery) = recovery else {
+            let engine = Engine::with_keys(Arc::clone(plan), keys);
+            open(&engine);
+            let worker = Worker::new(engine, sequence, published, recording, None);
+            spawn(worker, inbox, ending)?;
+            return Ok(core);
+        };
+        published.recover(recovery.gates());
+        let delay = recovery.commit_delay();
+        let name = || "core".to_owned();
+        thread::Builder::new().name(name()).spawn(move || {
+            let recovered = catch_unwind(AssertUnwindSafe(|| {
+                recovery.replay(&sequence, &published, &recording)
+            }));
+            let recovered = match recovered {
+                Ok(Ok(recovered)) => recovered,
+                Ok(Err(problem)) => {
+                    let cause = std::error::Error::source(&problem).map(ToString::to_string);
+                    error!(error = %problem, cause, "the engine cannot recover");
+                    return end(&published, &sequence, &ending, Ending::Died);
+                }
+                Err(_) => return end(&published, &sequence, &ending, Ending::Died),
+            };
+            let (writer, recorder_sequence) = (recovered.writer, Arc::clone(&sequence));
+            recording.bytes.store(writer.bytes(), Ordering::Relaxed);
+            let of_recorder = Arc::clone(&recording);
+            let recorder = thread::Builder::new().name("recorder".to_owned());
+            let spawned = recorder.spawn(move || {
+                recorder::run(writer, &recorder_sequence, &of_recorder, delay);
+            });
+            if let Err(problem) = spawned {
+                error!(error = %problem, "the system gives no thread to record inputs");
+                return end(&published, &sequence, &ending, Ending::Died);
+            }
+            let worker = Worker::new(
+                recovered.engine,
+                sequence,
+                published,
+                recording,
+                Some(recovered.snapshots),
+            );
+            worker.publish_all();
+            open(worker.engine());
+            run(worker, inbox, &ending);
+        })?;
+        Ok(core)
     }
 
     /// What the core has published.
@@ -143,14 +211,32 @@ impl Core {
         &self.published
     }
 
-    /// Commands that wait.
+    /// How keys of batches are hashed.
+    pub(super) fn keys(&self) -> KeyHash {
+        self.keys
+    }
+
+    /// Inputs that wait: to be recorded, or for the core.
     pub(super) fn queue_len(&self) -> usize {
-        self.commands.max_capacity() - self.commands.capacity()
+        let orders = self.orders.max_capacity() - self.orders.capacity();
+        orders + self.sequence.waiting()
     }
 
     /// Bytes that are set aside for bodies on their way.
     pub(super) fn reserved_bytes(&self) -> usize {
         Room::BYTES_MAX - self.budget.available_permits() * PERMIT_BYTES
+    }
+
+    /// Whether the core takes inputs.
+    pub(super) fn is_ready(&self) -> bool {
+        *self.ready.borrow()
+    }
+
+    /// Waits until the core takes inputs, or has ended.
+    pub(super) async fn ready(&self) -> Result<(), Unavailable> {
+        let mut ready = self.ready.clone();
+        let opened = ready.wait_for(|ready| *ready).await;
+        opened.map(drop).map_err(|_| Unavailable::Stopped)
     }
 
     /// Sets bytes of the queue's budget aside for a body.
@@ -168,32 +254,27 @@ impl Core {
             .map_err(|_| Unavailable::Busy)
     }
 
-    /// Hands a batch to the core and waits until it is recorded and taken. Gives what the core
-    /// dropped of it.
+    /// Gives a batch its place in the order. Once it is durable it has to be put.
     ///
     /// # Errors
-    /// The queue is full, the journal cannot be written, or the engine has stopped: nothing of the
-    /// batch was taken.
-    pub(super) async fn batch(
-        &self,
-        batch: Batch,
-        body: Body,
-        room: Room,
-    ) -> Result<Dropped, Unavailable> {
-        let (reply, answer) = oneshot::channel();
-        let command = Command::Batch {
-            batch: Box::new(batch),
-            body,
-            room,
-            reply,
-        };
-        self.commands
-            .try_send(command)
-            .map_err(|refused| match refused {
-                mpsc::error::TrySendError::Full(_) => Unavailable::Busy,
-                mpsc::error::TrySendError::Closed(_) => Unavailable::Stopped,
-            })?;
-        answer.await.unwrap_or(Err(Unavailable::Stopped))
+    /// Nothing is taken at the moment.
+    pub(super) fn place(&self, body: Body) -> Result<Ticket, Unavailable> {
+        if self.ended.borrow().is_some() {
+            return Err(Unavailable::Stopped);
+        }
+        self.sequence.batch(body)
+    }
+
+    /// Puts a batch that stands in an epoch.
+    ///
+    /// # Panics
+    /// The core is not ready, so that no batch can have a place.
+    pub(super) fn put(&self, raw: Raw<'_>, epoch: Epoch, scratch: &mut PutScratch) -> Put {
+        let shards = self
+            .shards
+            .get()
+            .expect("a batch has a place once the core is ready");
+        shards.put(raw, epoch, scratch)
     }
 
     /// Tells the core of a deployment, and gives the deployment as it stands then.
@@ -204,39 +285,34 @@ impl Core {
         &self,
         event: DeploymentEvent,
     ) -> Result<Arc<Deployment>, EventError> {
+        let event = recorded(&self.with_id(event)).map_err(|problem| {
+            EventError::Refused(Box::new(Refusal::BadField {
+                field: "event",
+                problem,
+            }))
+        })?;
         let (reply, answer) = oneshot::channel();
+        self.sequence
+            .event(event, EventReply(reply))
+            .map_err(EventError::Unavailable)?;
         let stopped = EventError::Unavailable(Unavailable::Stopped);
-        match self
-            .commands
-            .send_timeout(Command::Event { event, reply }, EVENT_PATIENCE)
-            .await
-        {
-            Ok(()) => answer.await.unwrap_or(Err(stopped)),
-            Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
-                Err(EventError::Unavailable(Unavailable::Busy))
-            }
-            Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(stopped),
-        }
+        answer.await.unwrap_or(Err(stopped))
     }
 
     /// Tells the core how far the clock has come, and waits until the core has come as far.
     ///
     /// # Errors
-    /// The engine has stopped.
+    /// The engine has stopped, recovers, or cannot record the tick: then time stands still.
     pub(super) async fn tick(&self, now: Timestamp) -> Result<(), Unavailable> {
-        let (reply, answer) = oneshot::channel();
-        let stopped = |_| Unavailable::Stopped;
-        self.commands
-            .send(Command::Tick { now, reply })
-            .await
-            .map_err(|_| Unavailable::Stopped)?;
-        answer.await.map_err(stopped)
+        let answer = self.sequence.tick(now)?;
+        answer.await.unwrap_or(Err(Unavailable::Stopped))
     }
 
     /// Ends the core's thread once it has taken everything that waits.
     pub(super) async fn stop(&self) {
+        self.sequence.close();
         // A core that has ended needs no order.
-        drop(self.commands.send(Command::Stop).await);
+        drop(self.orders.send(Order::Stop).await);
     }
 
     /// Waits until the core's thread has ended.
@@ -252,190 +328,83 @@ impl Core {
         self.ended.clone()
     }
 
-    #[cfg(test)]
-    pub(super) async fn panic(&self) {
-        self.commands
-            .send(Command::Panic)
-            .await
-            .expect("the core still lives");
-    }
-}
-
-struct Worker {
-    engine: Engine,
-    journal: Option<Writer>,
-    journal_errors: u64,
-    published: Arc<Published>,
-    outputs: Vec<Output>,
-    /// Ids given to deployments that came without one.
-    ids: u64,
-}
-
-impl Worker {
-    /// Takes commands until it is told to stop.
-    fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
-        while let Some(command) = inbox.blocking_recv() {
-            match command {
-                Command::Batch {
-                    batch,
-                    body,
-                    room,
-                    reply,
-                } => {
-                    let taken = self.batch(&batch, body);
-                    drop((batch, room));
-                    // The sender may have left; what was taken is taken.
-                    drop(reply.send(taken));
-                }
-                Command::Event { event, reply } => drop(reply.send(self.event(event))),
-                Command::Tick { now, reply } => {
-                    self.tick(now);
-                    if reply.send(()).is_err() {
-                        debug!("nobody waits for this tick any more");
-                    }
-                }
-                Command::Stop => break,
-                #[cfg(test)]
-                Command::Panic => panic!("the engine was told to fail"),
-            }
-        }
-    }
-
-    fn batch(&mut self, batch: &Batch, body: Body) -> Result<Dropped, Unavailable> {
-        if batch.series.is_empty() && batch.logs.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.record(&Entry::Batch(body))?;
-        let before = self.engine.reducer_counters().clone();
-        self.engine.step(Input::Batch(batch), &mut self.outputs);
-        self.say();
-        Ok(dropped(&before, self.engine.reducer_counters()))
-    }
-
-    fn event(&mut self, event: DeploymentEvent) -> Result<Arc<Deployment>, EventError> {
-        let event = recorded(&self.with_id(event)).map_err(|problem| {
-            EventError::Refused(Box::new(Refusal::BadField {
-                field: "event",
-                problem,
-            }))
-        })?;
-        self.record(&Entry::Deployment(event.clone()))
-            .map_err(EventError::Unavailable)?;
-        let id = event.deployment().to_owned();
-        self.engine
-            .step(Input::Deployment(event), &mut self.outputs);
-        let gate = self.engine.gates().find(|gate| gate.begin.deployment == id);
-        self.published.update(gate.into_iter());
-        if let Some(refusal) = self.say() {
-            return Err(EventError::Refused(refusal));
-        }
-        match self.published.deployment(&id) {
-            Ok(Some(deployment)) => Ok(deployment),
-            Ok(None) | Err(_) => Err(EventError::Refused(Box::new(Refusal::UnknownDeployment {
-                deployment: id,
-            }))),
-        }
-    }
-
-    fn tick(&mut self, now: Timestamp) {
-        // A tick that is not recorded is not taken: time stands still, and no verdict moves.
-        if self.record(&Entry::Tick(now)).is_ok() {
-            let before = self.engine.watermark();
-            self.engine.step(Input::Tick(now), &mut self.outputs);
-            if self.engine.watermark() != before {
-                self.published.update(self.engine.gates());
-            }
-            self.say();
-        }
-        self.published.count(Stats {
-            ticked_at: now,
-            watermark: self.engine.watermark(),
-            open_gates: self.engine.open_gates(),
-            engine: self.engine.counters().clone(),
-            reducer: self.engine.reducer_counters().clone(),
-            journal_bytes: self.journal.as_ref().map(Writer::bytes),
-            journal_errors: self.journal_errors,
-        });
-    }
-
-    /// Announces what the engine said, and gives a refusal if there was one.
-    fn say(&mut self) -> Option<Box<Refusal>> {
-        let mut refused = None;
-        for output in self.outputs.drain(..) {
-            match output {
-                Output::Verdict(verdict) => {
-                    info!(
-                        deployment = %verdict.deployment,
-                        verdict = %verdict.verdict,
-                        at = %verdict.at,
-                        reason = verdict.reasons.first().map_or("", String::as_str),
-                        "verdict changed"
-                    );
-                    self.published.announce(*verdict);
-                }
-                Output::Refused(refusal) => {
-                    warn!(%refusal, "deployment event refused");
-                    refused = Some(refusal);
-                }
-            }
-        }
-        refused
-    }
-
-    fn record(&mut self, entry: &Entry) -> Result<(), Unavailable> {
-        let Some(journal) = &mut self.journal else {
-            return Ok(());
-        };
-        let recorded = journal.commit(std::slice::from_ref(entry));
-        recorded.map(drop).map_err(|error| {
-            self.journal_errors += 1;
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            error!(%error, cause, "an input was not taken: it could not be recorded");
-            Unavailable::NotRecorded
-        })
-    }
-
     /// Chooses an id for a deployment that begins without one.
-    fn with_id(&mut self, event: DeploymentEvent) -> DeploymentEvent {
+    fn with_id(&self, event: DeploymentEvent) -> DeploymentEvent {
         let DeploymentEvent::Begin(mut begin) = event else {
             return event;
         };
         while begin.deployment.is_empty() {
-            self.ids += 1;
-            let region = begin.region.as_ref();
-            let region = region.map_or_else(String::new, |region| format!("-{region}"));
-            let id = format!(
-                "{}-{}{region}-{}-{}",
-                begin.service, begin.stage, begin.version, self.ids
-            );
-            if self.engine.verdict(&id).is_none() {
+            let number = self.ids.fetch_add(1, Ordering::Relaxed) + 1;
+            let id = unnamed_id(&begin, number);
+            if let Ok(None) | Err(_) = self.published.deployment(&id) {
                 begin.deployment = id;
             }
         }
         DeploymentEvent::Begin(begin)
     }
+
+    #[cfg(test)]
+    pub(super) async fn panic(&self) {
+        self.orders
+            .send(Order::Panic)
+            .await
+            .expect("the core still lives");
+    }
 }
 
-/// What a batch lost in the core. Values that are no measurement (stale markers, NaN) are no loss
-/// to the sender: Prometheus sends them unasked.
-fn dropped(before: &ReducerCounters, after: &ReducerCounters) -> Dropped {
-    let mut dropped = Vec::new();
-    for (reason, count) in &after.losses {
-        let name = match reason {
-            LossReason::Stale | LossReason::NotFinite => continue,
-            LossReason::Late
-            | LossReason::Future
-            | LossReason::Duplicate
-            | LossReason::OverLimit
-            | LossReason::Incompatible => reason.name(),
-        };
-        dropped.push((
-            name,
-            count - before.losses.get(reason).copied().unwrap_or(0),
-        ));
-    }
-    let refused = |counters: &ReducerCounters| counters.samples_refused + counters.logs_refused;
-    dropped.push(("series_limit", refused(after) - refused(before)));
-    dropped.retain(|(_, count)| *count > 0);
-    dropped
+fn unnamed_id(begin: &Begin, number: u64) -> String {
+    let region = begin.region.as_ref();
+    let region = region.map_or_else(String::new, |region| format!("-{region}"));
+    format!(
+        "{}-{}{region}-{}-{number}",
+        begin.service, begin.stage, begin.version
+    )
 }
+
+fn spawn(
+    worker: Worker,
+    inbox: mpsc::Receiver<Order>,
+    ending: watch::Sender<Option<Ending>>,
+) -> std::io::Result<()> {
+    let thread = thread::Builder::new().name("core".to_owned());
+    thread.spawn(move || run(worker, inbox, &ending)).map(drop)
+}
+
+/// Runs the core until it is told to stop.
+fn run(worker: Worker, inbox: mpsc::Receiver<Order>, ending: &watch::Sender<Option<Ending>>) {
+    let (published, sequence) = (worker.published(), worker.sequence());
+    let how = if let Ok(()) = catch_unwind(AssertUnwindSafe(|| worker.run(inbox))) {
+        Ending::Asked
+    } else {
+        error!("the engine stopped: every verdict is withheld, restart it");
+        Ending::Died
+    };
+    end(&published, &sequence, ending, how);
+}
+
+fn end(
+    published: &Published,
+    sequence: &Sequence,
+    ending: &watch::Sender<Option<Ending>>,
+    how: Ending,
+) {
+    published.stop();
+    sequence.close();
+    ending.send_replace(Some(how));
+}
+
+impl EventReply {
+    /// Answers.
+    pub(super) fn answer(self, answer: Result<Arc<Deployment>, EventError>) {
+        // Whoever asked may have gone; what was taken is taken.
+        drop(self.0.send(answer));
+    }
+
+    /// Answers that the event was not taken.
+    pub(super) fn refuse(self, reason: Unavailable) {
+        self.answer(Err(EventError::Unavailable(reason)));
+    }
+}
+
+/// How long a start waits for a recovery before it opens its doors all the same.
+pub(super) const RECOVERY_PATIENCE: Duration = Duration::from_secs(2);

@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write as _};
 
 use super::{
-    core::{QUEUE_COMMANDS_MAX, Room},
+    core::{QUEUE_ORDERS_MAX, Room},
     metrics::{Source, SourceMetrics},
     published::Stats,
     shared::Shared,
@@ -164,7 +164,7 @@ fn core(text: &mut Text, shared: &Shared) {
         (
             "core_queue_capacity",
             "Commands that may wait.",
-            QUEUE_COMMANDS_MAX,
+            QUEUE_ORDERS_MAX,
         ),
         (
             "core_queue_bytes",
@@ -208,6 +208,28 @@ fn verdicts(text: &mut Text, stats: &Stats) {
         text.single(
             gauge("sluice_journal_bytes", "Bytes in the journal."),
             bytes,
+        );
+    }
+    if let Some(saved) = stats.snapshots {
+        for (name, help, value) in [
+            ("written", "Snapshots that were written.", saved.written),
+            (
+                "failed",
+                "Snapshots that could not be written.",
+                saved.failed,
+            ),
+        ] {
+            text.single(
+                counter(&format!("sluice_snapshots_{name}_total"), help),
+                value,
+            );
+        }
+        text.single(
+            gauge(
+                "sluice_snapshot_bytes",
+                "Bytes of the last snapshot on disk.",
+            ),
+            saved.bytes,
         );
     }
     let name = "sluice_verdict_changes_total";

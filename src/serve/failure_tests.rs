@@ -1,8 +1,11 @@
 //! What the doors say when the core is overloaded, cannot record, or dies.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -21,10 +24,11 @@ use super::{
     core::{Core, EventError, Room, Unavailable},
     otlp_grpc::services::metrics_service_client::MetricsServiceClient,
     pb,
+    recovery::{JournalSettings, Recovery},
 };
 use crate::{
-    event::{Batch, Begin, DeploymentEvent, Labels, LogRecord, Severity, Span, Timestamp},
-    journal::{Body, Encoding, Format, Writer},
+    event::{Begin, DeploymentEvent, KeyHash, Span, Timestamp},
+    journal::{Body, Encoding, Format, Limits},
     plan::Plan,
 };
 
@@ -186,32 +190,31 @@ async fn an_engine_without_ticks_is_not_ready() {
     assert_eq!(server.shared().ready(), Ok(()));
 }
 
-#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn what_cannot_be_recorded_is_not_taken() {
-    let core = Core::start(plan(), Some(Writer::on_a_full_disk())).unwrap();
-    let record = LogRecord {
-        at: now(),
-        severity: Severity::ERROR,
-        body: "x".to_owned(),
-        attributes: Labels::new([("service.name", "web")]),
-        count: 1,
+    let directory = tempfile::tempdir().unwrap();
+    let (plan, keys) = (plan(), KeyHash::new(0));
+    let settings = JournalSettings {
+        limits: Limits {
+            bytes_max: 1,
+            ..Limits::default()
+        },
+        snapshot_every: Span::from_minutes(5),
+        commit_delay: Duration::ZERO,
     };
-    let batch = Batch {
-        logs: vec![record],
-        ..Batch::default()
-    };
-    let bytes = Bytes::from_static(b"x");
+    let recovery = Recovery::open(directory.path(), &plan, keys, settings).unwrap();
+    let core = Core::start(&plan, keys, Some(recovery)).unwrap();
+    core.ready().await.unwrap();
     let body = Body {
         format: Format::OtlpLogs,
         encoding: Encoding::Identity,
-        bytes,
+        bytes: Bytes::from_static(b"x"),
     };
-    let room = core.reserve(1).unwrap();
-    assert_eq!(
-        core.batch(batch, body, room).await,
+    let ticket = core.place(body).unwrap();
+    assert!(matches!(
+        ticket.durable().await,
         Err(Unavailable::NotRecorded)
-    );
+    ));
     let begin = DeploymentEvent::Begin(Begin {
         at: now(),
         deployment: "d1".to_owned(),
@@ -228,10 +231,10 @@ async fn what_cannot_be_recorded_is_not_taken() {
         core.event(begin).await,
         Err(EventError::Unavailable(Unavailable::NotRecorded))
     );
-    core.tick(now()).await.unwrap();
-    core.tick(now() + Span::from_hours(1)).await.unwrap();
+    for now in [now(), now() + Span::from_hours(1)] {
+        assert_eq!(core.tick(now).await, Err(Unavailable::NotRecorded));
+    }
     let stats = core.published().stats();
     assert_eq!((stats.watermark, stats.open_gates), (Timestamp::MIN, 0));
-    assert_eq!(stats.journal_errors, 4);
-    assert_eq!(core.reserved_bytes(), 0);
+    assert_eq!(core.published().deployment("d1"), Ok(None));
 }

@@ -11,7 +11,7 @@ use super::{
     convert::{outcome_from_pb, timestamp_from_pb, verdict_to_pb},
     core::{EventError, Unavailable},
     pb::{self, gates_server::Gates},
-    published::{Deployment, Published, Stopped},
+    published::{Deployment, Published, Withheld},
     requests::{FieldError, RefusalKind, check_begin, check_name, refused_field},
     shared::Shared,
 };
@@ -118,7 +118,7 @@ impl Gates for GatesService {
     ) -> Result<Response<pb::ListDeploymentsResponse>, Status> {
         let wanted = request.into_inner();
         let matches = |wanted: &str, given: &str| wanted.is_empty() || wanted == given;
-        let board = self.0.published().board().map_err(stopped)?;
+        let board = self.0.published().board().map_err(withheld)?;
         let deployments = board
             .newest_first()
             .into_iter()
@@ -146,7 +146,7 @@ impl GatesService {
         self.0
             .published()
             .deployment(id)
-            .map_err(stopped)?
+            .map_err(withheld)?
             .ok_or_else(|| {
                 let refusal = Refusal::UnknownDeployment {
                     deployment: id.to_owned(),
@@ -176,10 +176,10 @@ impl Watcher {
                     }
                 }
                 Ok(None) => return None,
-                Err(error) => return Some(self.fail(stopped(error))),
+                Err(error) => return Some(self.fail(withheld(error))),
             }
             let failure = tokio::select! {
-                changed = self.boards.changed() => changed.err().map(|_| stopped(Stopped)),
+                changed = self.boards.changed() => changed.err().map(|_| withheld(Withheld(Unavailable::Stopped))),
                 _ = self.stopping.wait_for(|stopping| *stopping) => {
                     Some(unavailable("the engine is shutting down"))
                 }
@@ -203,8 +203,8 @@ pub(super) fn unavailable(message: impl Into<String>) -> Status {
     Status::with_error_details(Code::Unavailable, message, details)
 }
 
-fn stopped(_: Stopped) -> Status {
-    unavailable(Unavailable::Stopped.to_string())
+fn withheld(Withheld(reason): Withheld) -> Status {
+    unavailable(reason.to_string())
 }
 
 fn bad_field(error: FieldError) -> Status {

@@ -61,7 +61,9 @@ impl From<Turned> for HttpRefusal {
     fn from(turned: Turned) -> Self {
         let status = match &turned {
             Turned::Decode(error) => match error {
-                DecodeError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+                DecodeError::TooLarge { .. } | DecodeError::TooMany { .. } => {
+                    StatusCode::PAYLOAD_TOO_LARGE
+                }
                 DecodeError::UnsupportedEncoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 DecodeError::Compression { .. }
                 | DecodeError::Malformed { .. }

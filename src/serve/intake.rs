@@ -1,32 +1,51 @@
-//! The common path of all data: decode on the caller's side, then hand over to the core.
+//! The common path of all data: decode, record, put.
 
-use std::{fmt, sync::Arc, thread};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
 
 use tokio::{sync::Semaphore, task};
 
 use super::{
-    core::{Core, Dropped, Unavailable},
+    core::{Core, Room, Unavailable},
     metrics::{Metrics, Source},
 };
 use crate::{
-    decode::DecodeError,
-    event::{Batch, Rejects, Value},
-    journal::{Body, Encoding},
+    decode::{DecodeError, DecodeLimits, Decoder},
+    event::Rejects,
+    journal::{Body, Encoding, decode_limits},
+    plan::Plan,
+    reduce::{Put, PutScratch},
 };
 
-/// Bodies up to this size are decoded where they came in; larger ones off the network's threads.
-const INLINE_BYTES_MAX: usize = 32 << 10;
+/// Bodies up to this size, as they came, are decoded and put where they came in; larger ones off the
+/// network's threads.
+const INLINE_BYTES_MAX: usize = 16 << 10;
 /// What a compressed body is taken to become, until it is known.
 const GROWTH_GUESS: usize = 8;
+/// Decoders that wait to be used again.
+const IDLE_MAX: usize = 64;
 
 /// Takes bodies in; cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Intake {
     core: Core,
     metrics: Arc<Metrics>,
-    decompressed_bytes_max: usize,
-    /// Large bodies that are decoded at a time.
-    decoding: Arc<Semaphore>,
+    limits: DecodeLimits,
+    stream_labels: Arc<BTreeSet<String>>,
+    /// Large bodies that are worked on at a time.
+    working: Arc<Semaphore>,
+    idle: Arc<Mutex<Vec<Hands>>>,
+}
+
+/// Memory that one request after the other uses.
+#[derive(Debug)]
+struct Hands {
+    decoder: Decoder,
+    scratch: PutScratch,
 }
 
 /// What became of a request.
@@ -36,10 +55,12 @@ pub(super) struct Taken {
     pub samples: u64,
     /// Histograms that were taken.
     pub histograms: u64,
-    /// What the decoder refused.
+    /// Exemplars that were passed over.
+    pub exemplars: u64,
+    /// What was refused.
     pub rejects: Rejects,
-    /// What the core dropped, by reason.
-    pub dropped: Dropped,
+    /// What was lost, by reason: too late, too far ahead.
+    pub dropped: Vec<(&'static str, u64)>,
 }
 
 /// Why a request was turned away as a whole.
@@ -53,18 +74,25 @@ pub(super) enum Turned {
 
 impl Intake {
     /// A way in.
-    pub(super) fn new(core: Core, metrics: Arc<Metrics>, decompressed_bytes_max: usize) -> Self {
+    pub(super) fn new(
+        core: Core,
+        metrics: Arc<Metrics>,
+        plan: &Plan,
+        stream_labels: BTreeSet<String>,
+    ) -> Self {
         let threads = thread::available_parallelism().map_or(1, usize::from);
-        let decoding = Arc::new(Semaphore::new(threads));
         Self {
             core,
             metrics,
-            decompressed_bytes_max,
-            decoding,
+            limits: decode_limits(&plan.limits),
+            stream_labels: Arc::new(stream_labels),
+            working: Arc::new(Semaphore::new(threads)),
+            idle: Arc::default(),
         }
     }
 
-    /// Decodes a body and hands it to the core. Returns when the core has recorded and taken it.
+    /// Decodes a body, gives it its place, and puts it once it is durable. Returns when it counts. A
+    /// sender that leaves in between changes nothing: what has its place is put.
     ///
     /// # Errors
     /// The body cannot be read as a whole, or the core does not take it; then nothing of it counts.
@@ -75,33 +103,135 @@ impl Intake {
                 .bytes
                 .len()
                 .saturating_mul(GROWTH_GUESS)
-                .min(self.decompressed_bytes_max),
+                .min(self.limits.decompressed_bytes),
         };
         let room = self.core.reserve(guess).map_err(Turned::Unavailable)?;
-        let batch = self.decode(body.clone()).await.map_err(Turned::Decode)?;
+        let this = self.clone();
+        let work = task::spawn(async move { this.work(source, body, room).await });
+        match work.await {
+            Ok(taken) => taken,
+            // A decoder that panics fails its own request, as it would without a task of its own.
+            Err(failed) => match failed.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(Turned::Unavailable(Unavailable::Stopped)),
+            },
+        }
+    }
+
+    async fn work(&self, source: Source, body: Body, room: Room) -> Result<Taken, Turned> {
+        let is_large = body.bytes.len() > INLINE_BYTES_MAX;
+        let hands = self.hands();
+        let (limits, read) = (self.limits, body.clone());
+        let (hands, decoded) = self
+            .aside(is_large, move || {
+                let mut hands = hands;
+                let decoder = &mut hands.decoder;
+                let decoded = decoder.read(read.format, read.encoding, &read.bytes, limits);
+                (hands, decoded)
+            })
+            .await;
+        if let Err(error) = decoded {
+            self.give_back(hands);
+            return Err(Turned::Decode(error));
+        }
+        let batch = hands.decoder.raw(&body.bytes).batch;
         let mut taken = Taken {
+            exemplars: batch.exemplars,
             rejects: batch.rejects.clone(),
             ..Taken::default()
         };
-        for point in batch.series.iter().flat_map(|block| &block.points) {
-            match point.value {
-                Value::Number(_) | Value::Stale => taken.samples += 1,
-                Value::Histogram(_) => taken.histograms += 1,
+        let (samples, logs) = (batch.sample_count(), batch.log_count());
+        if samples == 0 && logs == 0 {
+            // Metadata, or nothing but what was refused: there is nothing to remember.
+            self.give_back(hands);
+            self.count(source, samples, logs, &taken);
+            return Ok(taken);
+        }
+        let put = self.put(hands, body, is_large).await;
+        drop(room);
+        taken.take(put.map_err(Turned::Unavailable)?);
+        self.count(source, samples, logs, &taken);
+        Ok(taken)
+    }
+
+    /// Gives a decoded body its place, and puts it once it is durable.
+    async fn put(&self, hands: Hands, body: Body, is_large: bool) -> Result<Put, Unavailable> {
+        let ticket = match self.core.place(body.clone()) {
+            Ok(ticket) => ticket,
+            Err(reason) => {
+                self.give_back(hands);
+                return Err(reason);
             }
+        };
+        let epoch = ticket.epoch;
+        let (position, running) = match ticket.durable().await {
+            Ok(durable) => durable,
+            Err(reason) => {
+                self.give_back(hands);
+                return Err(reason);
+            }
+        };
+        let core = self.core.clone();
+        let (hands, put) = self
+            .aside(is_large, move || {
+                let mut hands = hands;
+                let raw = hands.decoder.raw(&body.bytes);
+                let put = core.put(raw, epoch, &mut hands.scratch);
+                running.done(position, put.latest);
+                (hands, put)
+            })
+            .await;
+        self.give_back(hands);
+        Ok(put)
+    }
+
+    /// Does work at once, or off the network's threads if it is large.
+    async fn aside<T: Send + 'static>(
+        &self,
+        is_large: bool,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        if !is_large {
+            return work();
         }
-        let (samples, log_records) = (batch.sample_count(), batch.log_count());
-        let is_logs = samples == 0 && log_records > 0;
-        taken.dropped = self
-            .core
-            .batch(batch, body, room)
-            .await
-            .map_err(Turned::Unavailable)?;
-        if !is_logs {
-            taken.samples = taken.samples.saturating_sub(taken.dropped_count());
+        // The semaphore is never closed.
+        let permit = Arc::clone(&self.working).acquire_owned().await;
+        let done = task::spawn_blocking(move || {
+            let done = work();
+            drop(permit);
+            done
+        });
+        match done.await {
+            Ok(done) => done,
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
         }
+    }
+
+    fn hands(&self) -> Hands {
+        let idle = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        idle.unwrap_or_else(|| Hands {
+            decoder: Decoder::new(self.core.keys(), Arc::clone(&self.stream_labels)),
+            scratch: PutScratch::default(),
+        })
+    }
+
+    fn give_back(&self, hands: Hands) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_MAX {
+            idle.push(hands);
+        }
+    }
+
+    fn count(&self, source: Source, samples: u64, logs: u64, taken: &Taken) {
+        let is_logs = samples == 0 && logs > 0;
         self.metrics.count(source, |metrics| {
             metrics.samples += samples;
-            metrics.log_records += log_records;
+            metrics.log_records += logs;
+            metrics.exemplars += taken.exemplars;
             for (reason, reject) in &taken.rejects.samples {
                 *metrics.rejected_samples.entry(reason.name()).or_insert(0) += reject.count;
             }
@@ -120,31 +250,6 @@ impl Intake {
                 *rejected.entry(reason).or_insert(0) += count;
             }
         });
-        Ok(taken)
-    }
-
-    async fn decode(&self, body: Body) -> Result<Batch, DecodeError> {
-        let limit = self.decompressed_bytes_max;
-        if body.bytes.len() <= INLINE_BYTES_MAX && body.encoding == Encoding::Identity {
-            return body.decode(limit);
-        }
-        // The semaphore is never closed.
-        let permit = Arc::clone(&self.decoding).acquire_owned().await;
-        let decoded = task::spawn_blocking(move || {
-            let decoded = body.decode(limit);
-            drop(permit);
-            decoded
-        });
-        match decoded.await {
-            Ok(decoded) => decoded,
-            // A decoder that panics fails its own request, as it would without a thread of its own.
-            Err(failed) => match failed.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(cancelled) => Err(DecodeError::Read {
-                    detail: cancelled.to_string(),
-                }),
-            },
-        }
     }
 }
 
@@ -156,6 +261,19 @@ impl Taken {
 
     fn dropped_count(&self) -> u64 {
         self.dropped.iter().map(|(_, count)| count).sum()
+    }
+
+    /// Takes in what became of the batch.
+    fn take(&mut self, put: Put) {
+        self.samples = put.samples;
+        self.histograms = put.histograms;
+        self.rejects.absorb(put.rejects);
+        // Values that are no measurement are no loss to the sender: Prometheus sends them unasked.
+        let lost = put.lost.into_iter().chain(put.lost_logs);
+        self.dropped = lost
+            .filter(|(reason, _)| !reason.is_of_the_value())
+            .map(|(reason, count)| (reason.name(), count))
+            .collect();
     }
 }
 
@@ -182,6 +300,9 @@ impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Busy => "the engine is busy: send it again in a second",
+            Self::Recovering => {
+                "the engine reads its journal after a restart: send it again in a second"
+            }
             Self::NotRecorded => "the input could not be recorded: send it again later",
             Self::Stopped => "the engine stopped",
         })
@@ -203,7 +324,7 @@ impl Turned {
         match self {
             Self::Decode(error) => match error {
                 DecodeError::Compression { .. } => "compression",
-                DecodeError::TooLarge { .. } => "too_large",
+                DecodeError::TooLarge { .. } | DecodeError::TooMany { .. } => "too_large",
                 DecodeError::UnsupportedEncoding { .. } => "unsupported",
                 DecodeError::Malformed { .. }
                 | DecodeError::MissingColumn { .. }
@@ -212,6 +333,7 @@ impl Turned {
                 | DecodeError::Read { .. } => "malformed",
             },
             Self::Unavailable(Unavailable::Busy) => "busy",
+            Self::Unavailable(Unavailable::Recovering) => "recovering",
             Self::Unavailable(Unavailable::NotRecorded) => "not_recorded",
             Self::Unavailable(Unavailable::Stopped) => "stopped",
         }

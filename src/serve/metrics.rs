@@ -43,6 +43,8 @@ pub(super) struct SourceMetrics {
     pub samples: u64,
     /// Log records that were decoded.
     pub log_records: u64,
+    /// Exemplars that were passed over.
+    pub exemplars: u64,
     /// Requests that were refused as a whole, by reason.
     pub rejected_requests: BTreeMap<&'static str, u64>,
     /// Samples that were refused, by reason.
@@ -77,6 +79,7 @@ impl Metrics {
             bytes: 0,
             samples: 0,
             log_records: 0,
+            exemplars: 0,
             rejected_requests: BTreeMap::new(),
             rejected_samples: BTreeMap::new(),
             rejected_log_records: BTreeMap::new(),

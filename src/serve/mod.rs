@@ -1,9 +1,12 @@
 //! The network doors: OTLP, remote write, the gates' API, the engine's own metrics.
 //!
-//! [`Server`] owns one thread with the core, and four listeners. Whatever comes in is decoded where
-//! it came in ([`intake`]) and handed over a bounded queue to the core ([`core`]), which records it,
-//! takes it, and publishes what follows ([`published`]). Questions are answered from what is
-//! published, without waiting for the core. When the core dies, no verdict is given out any more.
+//! Whatever comes in is decoded where it came in ([`intake`]) and gets its place in one order of inputs
+//! ([`sequence`]). One thread makes inputs durable, a group at a time ([`recorder`]); only then do they
+//! count. Whoever brought a batch puts it into the shards; ticks and deployment events go to the thread
+//! that owns the engine ([`worker`]), which saves its state from time to time ([`saver`]) and publishes
+//! what follows ([`published`]). Questions are answered from what is published, without waiting for
+//! anything. A start goes on where the journal ends ([`recovery`]). When the core dies, no verdict is given
+//! out any more.
 
 pub mod client;
 pub mod codec;
@@ -26,13 +29,19 @@ mod otlp_grpc;
 mod otlp_http;
 mod page;
 mod published;
+mod recorder;
+mod recovery;
 mod remote_write;
 mod requests;
+mod saver;
+mod sequence;
 mod server;
 mod shared;
+mod worker;
 
 pub use clock::Clock;
 pub use core::{Ending, Unavailable};
+pub use recovery::RecoveryError;
 pub use server::{Addresses, Server, Settings, StartError};
 
 /// The types and services that `proto/` describes, as generated.

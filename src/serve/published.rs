@@ -5,12 +5,16 @@ use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, watch};
 
+use super::{core::Unavailable, saver::Saved};
 use crate::{
     engine::EngineCounters,
     event::{Begin, Timestamp},
     gate::{Gate, Verdict, VerdictState},
     reduce::ReducerCounters,
 };
+
+/// What an open gate says while the core reads its journal.
+const RECOVERING: &str = "recovering: the engine was restarted and reads its journal";
 
 /// Verdict changes that a slow subscriber may lag behind before it misses some.
 const CHANGES_MAX: usize = 1_024;
@@ -31,8 +35,20 @@ pub(super) struct Published {
 pub(super) struct Board {
     /// Deployments by id.
     pub deployments: BTreeMap<String, Arc<Deployment>>,
-    /// Whether the core lives. If it does not, no verdict may be given out.
-    pub is_alive: bool,
+    /// Whether verdicts may be given out.
+    pub standing: Standing,
+}
+
+/// Whether verdicts may be given out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The core lives.
+    Alive,
+    /// The core reads its journal: what is known already stands as PENDING.
+    Recovering,
+    /// The core has ended.
+    #[default]
+    Stopped,
 }
 
 /// A deployment as it stands.
@@ -65,18 +81,20 @@ pub(super) struct Stats {
     pub journal_bytes: Option<u64>,
     /// Inputs that could not be written to the journal, and so were not taken.
     pub journal_errors: u64,
+    /// What was saved of the state; `None`: nothing is recorded.
+    pub snapshots: Option<Saved>,
 }
 
-/// The engine has stopped: no verdict can be given.
+/// No verdict can be given, for this reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stopped;
+pub(super) struct Withheld(pub(super) Unavailable);
 
 impl Published {
     /// Nothing yet, from a core that is about to start.
     pub(super) fn new(stats: Stats) -> Self {
         Self {
             board: ArcSwap::from_pointee(Board {
-                is_alive: true,
+                standing: Standing::Alive,
                 ..Board::default()
             }),
             stats: ArcSwap::from_pointee(stats),
@@ -89,26 +107,53 @@ impl Published {
     ///
     /// # Errors
     /// The engine has stopped.
-    pub(super) fn board(&self) -> Result<Arc<Board>, Stopped> {
+    pub(super) fn board(&self) -> Result<Arc<Board>, Withheld> {
         let board = self.board.load_full();
-        if board.is_alive {
-            Ok(board)
-        } else {
-            Err(Stopped)
+        match board.standing {
+            Standing::Alive | Standing::Recovering => Ok(board),
+            Standing::Stopped => Err(Withheld(Unavailable::Stopped)),
         }
     }
 
     /// One deployment, if it is known.
     ///
     /// # Errors
-    /// The engine has stopped.
-    pub(super) fn deployment(&self, id: &str) -> Result<Option<Arc<Deployment>>, Stopped> {
+    /// The engine has stopped, or is still to read of it.
+    pub(super) fn deployment(&self, id: &str) -> Result<Option<Arc<Deployment>>, Withheld> {
         let board = self.board.load();
-        if board.is_alive {
-            Ok(board.deployments.get(id).cloned())
-        } else {
-            Err(Stopped)
+        let known = board.deployments.get(id).cloned();
+        match (board.standing, known) {
+            (Standing::Alive, known) => Ok(known),
+            (Standing::Recovering, Some(known)) => Ok(Some(known)),
+            (Standing::Recovering, None) => Err(Withheld(Unavailable::Recovering)),
+            (Standing::Stopped, _) => Err(Withheld(Unavailable::Stopped)),
         }
+    }
+
+    /// Shows what is known of gates while the core reads its journal: they wait for it.
+    pub(super) fn recover<'a>(&self, gates: impl Iterator<Item = &'a Gate>) {
+        let deployments = gates.map(|gate| {
+            let deployment = Arc::new(Deployment::recovering(gate));
+            (gate.begin.deployment.clone(), deployment)
+        });
+        self.board.store(Arc::new(Board {
+            deployments: deployments.collect(),
+            standing: Standing::Recovering,
+        }));
+        self.wake();
+    }
+
+    /// Shows all gates as they stand: the core has read its journal.
+    pub(super) fn recovered<'a>(&self, gates: impl Iterator<Item = &'a Gate>) {
+        let deployments = gates.map(|gate| {
+            let deployment = Arc::new(Deployment::of(gate));
+            (gate.begin.deployment.clone(), deployment)
+        });
+        self.board.store(Arc::new(Board {
+            deployments: deployments.collect(),
+            standing: Standing::Alive,
+        }));
+        self.wake();
     }
 
     /// What the core has counted.
@@ -179,6 +224,7 @@ impl Stats {
             reducer: ReducerCounters::default(),
             journal_bytes: None,
             journal_errors: 0,
+            snapshots: None,
         }
     }
 }
@@ -200,6 +246,18 @@ impl Deployment {
             bake_until: gate.bake_until(),
             is_ended: gate.is_ended(),
         }
+    }
+
+    /// A deployment whose gate is not caught up: whatever it said before, it says PENDING.
+    fn recovering(gate: &Gate) -> Self {
+        let mut deployment = Self::of(gate);
+        if !deployment.is_ended {
+            let verdict = &mut deployment.verdict;
+            verdict.verdict = VerdictState::Pending;
+            verdict.is_final = false;
+            verdict.reasons = vec![RECOVERING.to_owned()];
+        }
+        deployment
     }
 
     /// How far it has come, in a few words: `12m of 1h` while it bakes, else the first reason.

@@ -57,13 +57,13 @@ pub(super) async fn write(
 }
 
 async fn take(shared: &Shared, headers: &HeaderMap, body: HttpBody) -> Result<Taken, HttpRefusal> {
-    check_protocol(headers)?;
+    let format = protocol(headers)?;
     let bytes = read_body(headers, body, shared.plan.limits.request_bytes).await?;
     shared.metrics.count(Source::RemoteWrite, |metrics| {
         metrics.bytes += bytes.len() as u64;
     });
     let body = Body {
-        format: Format::RemoteWrite1,
+        format,
         encoding: Encoding::Snappy,
         bytes,
     };
@@ -71,28 +71,28 @@ async fn take(shared: &Shared, headers: &HeaderMap, body: HttpBody) -> Result<Ta
 }
 
 /// Remote write says by its content type which message it sends. A sender without one is an old
-/// sender of 1.0, and a missing content encoding means the only one that 1.0 has.
-fn check_protocol(headers: &HeaderMap) -> Result<(), HttpRefusal> {
+/// sender of 1.0, and a missing content encoding means the only one that there is.
+fn protocol(headers: &HeaderMap) -> Result<Format, HttpRefusal> {
     let given = media_type(headers);
-    let is_1_0 = match (given.essence.as_str(), given.proto.as_deref()) {
-        ("", _) => true,
-        ("application/x-protobuf", proto) => {
-            proto.is_none_or(|proto| proto == "prometheus.WriteRequest")
+    let format = match (given.essence.as_str(), given.proto.as_deref()) {
+        ("", _) | ("application/x-protobuf", None | Some("prometheus.WriteRequest")) => {
+            Format::RemoteWrite1
         }
-        _ => false,
+        ("application/x-protobuf", Some("io.prometheus.write.v2.Request")) => Format::RemoteWrite2,
+        _ => {
+            let named = header_text(headers, header::CONTENT_TYPE);
+            return Err(HttpRefusal::unsupported(format!(
+                "content type {named:?} is not read: send application/x-protobuf, with \
+                 proto=io.prometheus.write.v2.Request for remote write 2.0"
+            )));
+        }
     };
-    if !is_1_0 {
-        let named = header_text(headers, header::CONTENT_TYPE);
-        return Err(HttpRefusal::unsupported(format!(
-            "content type {named:?} is not read: send remote write 1.0 as application/x-protobuf"
-        )));
-    }
     let named = header_text(headers, header::CONTENT_ENCODING);
     if !named.is_empty() && !named.eq_ignore_ascii_case("snappy") {
         let message = format!("content encoding {named:?} is not read: send a snappy block");
         return Err(HttpRefusal::unsupported(message));
     }
-    Ok(())
+    Ok(format)
 }
 
 fn with_written(mut response: Response, taken: &Taken) -> Response {

@@ -1,6 +1,14 @@
 //! Starts the engine with all its doors, and stops it in order.
 
-use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::middleware;
 use tokio::{
@@ -19,7 +27,7 @@ use tracing::{error, info, warn};
 use super::{
     api,
     clock::Clock,
-    core::{Core, Ending, Unavailable},
+    core::{Core, Ending, RECOVERY_PATIENCE, Unavailable},
     gates::GatesService,
     health::HealthService,
     intake::Intake,
@@ -33,12 +41,11 @@ use super::{
     },
     otlp_http,
     pb::gates_server::GatesServer,
+    recovery::{JournalSettings, Recovery, RecoveryError},
     shared::Shared,
 };
 use crate::{
-    gate::Verdict,
-    journal::{DataDir, JournalError, Limits, Writer},
-    plan::Plan,
+    engine::Selector, event::KeyHash, gate::Verdict, journal::Limits, plan::Plan, reduce::Select,
 };
 
 /// The protocol files, for reflection.
@@ -56,7 +63,7 @@ const TICK_MAX: Duration = Duration::from_secs(1);
 pub struct Settings {
     /// The configuration.
     pub plan: Arc<Plan>,
-    /// Where the inputs are recorded; `None`: nowhere.
+    /// Where the journal and the saved states are; `None`: nothing outlasts the process.
     pub data_dir: Option<PathBuf>,
     /// Where time comes from.
     pub clock: Clock,
@@ -96,8 +103,8 @@ pub enum StartError {
         /// What the system said.
         error: io::Error,
     },
-    /// The inputs cannot be recorded.
-    Journal(JournalError),
+    /// The data directory cannot be gone on with.
+    Recovery(RecoveryError),
     /// The system gives no thread, or the core ended at once.
     Core(io::Error),
     /// The descriptors of the protocol cannot be read.
@@ -126,23 +133,35 @@ impl Server {
             otlp_grpc: otlp_grpc_at,
             otlp_http: otlp_http_at,
         };
-        let journal = data_dir
+        let keys = KeyHash::new(RandomState::new().hash_one(0));
+        let recovery = data_dir
             .as_deref()
-            .map(|directory| Ok(DataDir::open(directory)?.writer(Limits::default())?.0))
+            .map(|path| Recovery::open(path, &plan, keys, journal_settings(&plan)))
             .transpose()
-            .map_err(StartError::Journal)?;
-        warn_of_memory(journal.as_ref());
-
-        let core = Core::start(Arc::clone(&plan), journal).map_err(StartError::Core)?;
+            .map_err(StartError::Recovery)?;
+        if recovery.is_none() {
+            warn!("state is kept in memory only: without --data-dir a restart forgets everything");
+        }
+        let core = Core::start(&plan, keys, recovery).map_err(StartError::Core)?;
         let started_at = clock.now();
-        core.tick(started_at)
-            .await
-            .map_err(|reason| StartError::Core(io::Error::other(reason.to_string())))?;
+        // A long recovery does not hold up the doors: they say that it is under way.
+        match timeout(RECOVERY_PATIENCE, core.ready()).await {
+            Ok(Ok(())) => core
+                .tick(started_at)
+                .await
+                .map_err(|reason| StartError::Core(io::Error::other(reason.to_string())))?,
+            Ok(Err(reason)) => {
+                return Err(StartError::Core(io::Error::other(reason.to_string())));
+            }
+            Err(_) => warn!("the journal is being read: verdicts are PENDING until that is done"),
+        }
         let metrics = Arc::new(Metrics::new(started_at));
+        let selector = Selector::new(Arc::clone(&plan));
         let intake = Intake::new(
             core.clone(),
             Arc::clone(&metrics),
-            plan.limits.decompressed_bytes,
+            &plan,
+            selector.stream_labels().clone(),
         );
         let (stop, stopping) = watch::channel(false);
         let shared = Arc::new(Shared {
@@ -206,13 +225,16 @@ impl Server {
     }
 }
 
-fn warn_of_memory(journal: Option<&Writer>) {
-    warn!("state is kept in memory only: a restart forgets series, gates and verdicts");
-    if let Some(journal) = journal {
-        info!(
-            journal = %journal.directory().display(),
-            "inputs are recorded for replay, they are not recovered at a start"
-        );
+fn journal_settings(plan: &Plan) -> JournalSettings {
+    let journal = &plan.journal;
+    JournalSettings {
+        limits: Limits {
+            bytes_max: plan.limits.journal_bytes as u64,
+            keep: journal.keep,
+            ..Limits::default()
+        },
+        snapshot_every: journal.snapshot_every,
+        commit_delay: Duration::from_nanos(journal.commit_delay.nanos().max(0) as u64),
     }
 }
 
@@ -332,8 +354,11 @@ async fn tick_by_the_clock(shared: Arc<Shared>) {
         }
         // A clock that was set back must not take event time back.
         latest = latest.max(shared.clock.now());
-        if shared.core.tick(latest).await.is_err() {
-            return;
+        match shared.core.tick(latest).await {
+            // Time stands still while a tick cannot be recorded, and goes on with the next that can.
+            Ok(())
+            | Err(Unavailable::Busy | Unavailable::NotRecorded | Unavailable::Recovering) => {}
+            Err(Unavailable::Stopped) => return,
         }
     }
 }
@@ -358,7 +383,7 @@ impl fmt::Display for StartError {
                     "cannot listen at {address}: change {key}, or stop what listens there"
                 )
             }
-            Self::Journal(error) => error.fmt(f),
+            Self::Recovery(error) => error.fmt(f),
             Self::Core(_) => f.write_str("the engine's thread cannot be started"),
             Self::Reflection(_) => f.write_str("the protocol's descriptors cannot be read"),
         }
@@ -369,7 +394,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Listen { error, .. } | Self::Core(error) => Some(error),
-            Self::Journal(error) => error.source(),
+            Self::Recovery(error) => error.source(),
             Self::Reflection(error) => Some(error),
         }
     }

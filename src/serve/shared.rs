@@ -58,6 +58,9 @@ impl Shared {
         if self.published().board().is_err() {
             return Err("the engine stopped");
         }
+        if !self.core.is_ready() {
+            return Err("the engine reads its journal after a restart");
+        }
         if *self.stopping.borrow() {
             return Err("the engine is shutting down");
         }

@@ -4,12 +4,15 @@ use std::{
     error::Error,
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::files::{self, FileError};
 use crate::{
+    decode::Decoder,
     engine::{Engine, Input, Output},
-    journal::{Entry, JournalError, Reader},
+    journal::{Entry, JournalError, Reader, decode_limits},
+    reduce::Select,
 };
 
 /// The journal of one live run. It is read while it is played.
@@ -40,18 +43,22 @@ impl Journal {
         let mut reader =
             Reader::of_files(&self.files, open).map_err(|error| self.failed(&error))?;
         let mut outputs = Vec::new();
+        let stream_labels = Arc::new(engine.selector().stream_labels().clone());
+        let mut decoder = Decoder::new(engine.shards().keys(), stream_labels);
+        let limits = decode_limits(&engine.plan().limits);
         let mut messages = 0;
         for entry in &mut reader {
             let (position, entry) = entry.map_err(|error| self.failed(&error))?;
             match entry {
                 Entry::Batch(body) => {
-                    let limit = engine.plan().limits.decompressed_bytes;
-                    let batch = body.decode(limit).map_err(|problem| {
-                        self.fault(&format!(
-                            "the batch at {position} cannot be read: {problem}"
-                        ))
-                    })?;
-                    engine.step(Input::Batch(&batch), &mut outputs);
+                    decoder
+                        .read(body.format, body.encoding, &body.bytes, limits)
+                        .map_err(|problem| {
+                            self.fault(&format!(
+                                "the batch at {position} cannot be read: {problem}"
+                            ))
+                        })?;
+                    engine.step(Input::Raw(decoder.raw(&body.bytes)), &mut outputs);
                 }
                 Entry::Deployment(event) => engine.step(Input::Deployment(event), &mut outputs),
                 Entry::Tick(now) => engine.step(Input::Tick(now), &mut outputs),

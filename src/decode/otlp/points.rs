@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{
-    super::{Refusal, batches},
+    super::{Refusal, batches, excerpt},
     value::AnyValue,
 };
 use crate::event::{
@@ -12,10 +12,10 @@ use crate::event::{
 };
 
 /// Bit of `flags` that says that a point has no value, on purpose.
-const NO_RECORDED_VALUE: u64 = 1;
+pub(super) const NO_RECORDED_VALUE: u64 = 1;
 
-/// Most buckets that one side of an exponential histogram may have.
-const BUCKETS_MAX: usize = 8192;
+/// Most buckets that a histogram, or one side of an exponential one, may have.
+pub(super) const BUCKETS_MAX: usize = 8192;
 
 /// Attributes as text, in the order of the sender.
 pub(in crate::decode) type Attributes<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
@@ -143,16 +143,9 @@ impl Metric<'_> {
         check_attributes(&head.attributes)?;
         check_attributes(resource)?;
         let stale = head.flags & NO_RECORDED_VALUE != 0;
-        let mut emit = |suffix: &str, extra: Option<(&str, &str)>, meta, value| {
-            let name = (METRIC_NAME, Cow::Owned(format!("{}{suffix}", self.name)));
-            let extra = extra.map(|(name, value)| (name, Cow::Borrowed(value)));
-            let attributes = head.attributes.iter().chain(resource);
-            let labels = Labels::new(
-                [name]
-                    .into_iter()
-                    .chain(extra)
-                    .chain(attributes.map(|(key, value)| (&**key, Cow::Borrowed(&**value)))),
-            );
+        let mut emit = |suffix: &str, quantile: Option<&str>, meta, value| {
+            let name = format!("{}{suffix}", self.name);
+            let labels = labels(&name, quantile, &head.attributes, resource);
             let value = if stale { Value::Stale } else { value };
             batches::append(batch, labels, meta, Point { at, start, value });
         };
@@ -185,12 +178,7 @@ impl Metric<'_> {
                 emit("_sum", None, counter, Value::Number(point.sum));
                 for (quantile, value) in point.quantiles {
                     let quantile = quantile.to_string();
-                    emit(
-                        "",
-                        Some(("quantile", &quantile)),
-                        meta,
-                        Value::Number(value),
-                    );
+                    emit("", Some(&quantile), meta, Value::Number(value));
                 }
             }
         }
@@ -198,7 +186,7 @@ impl Metric<'_> {
     }
 
     /// Kind, temporality and unit. The kind of a summary is that of its quantiles.
-    fn meta(&self) -> Result<SeriesMeta, Refusal> {
+    pub(super) fn meta(&self) -> Result<SeriesMeta, Refusal> {
         let (kind, temporality) = match self.data {
             Data::Gauge | Data::Summary => (Kind::Gauge, Temporality::Cumulative),
             Data::Sum {
@@ -230,13 +218,17 @@ impl Metric<'_> {
 }
 
 impl ExplicitPoint {
-    fn check(self) -> Result<Histogram, Refusal> {
+    pub(super) fn check(self) -> Result<Histogram, Refusal> {
         let Self {
             count,
             sum,
             counts,
             bounds,
         } = self;
+        if BUCKETS_MAX < counts.len().max(bounds.len()) {
+            let detail = format!("over {BUCKETS_MAX} buckets: send fewer");
+            return Err(Refusal::new(RejectReason::OverLimit, detail));
+        }
         if !bounds.iter().all(|bound| bound.is_finite()) || !bounds.is_sorted_by(|a, b| a < b) {
             return Err(bad("explicit bounds are not finite and ascending"));
         }
@@ -263,7 +255,7 @@ impl ExplicitPoint {
 }
 
 impl ExponentialPoint {
-    fn check(self) -> Result<Histogram, Refusal> {
+    pub(super) fn check(self) -> Result<Histogram, Refusal> {
         if !(-10..=20).contains(&self.scale) {
             return Err(bad(format!(
                 "scale {} is not between -10 and 20",
@@ -273,14 +265,15 @@ impl ExponentialPoint {
         if !(self.zero_threshold >= 0.0 && self.zero_threshold.is_finite()) {
             return Err(bad(format!("zero threshold {}", self.zero_threshold)));
         }
+        let (positive, negative) = (self.positive.check()?, self.negative.check()?);
         let sides = [&self.positive.counts[..], &self.negative.counts[..]];
         check_total(self.count, &sides, self.zero_count)?;
         Ok(Histogram::Exponential {
             scale: self.scale,
             zero_count: self.zero_count as f64,
             zero_threshold: self.zero_threshold,
-            positive: self.positive.check()?,
-            negative: self.negative.check()?,
+            positive,
+            negative,
             sum: finite(self.sum),
         })
     }
@@ -290,7 +283,7 @@ impl Buckets {
     fn check(&self) -> Result<ExponentialBuckets, Refusal> {
         let len = self.counts.len();
         if len > BUCKETS_MAX {
-            let detail = format!("{len} buckets, over the limit of {BUCKETS_MAX}: lower the scale");
+            let detail = format!("over {BUCKETS_MAX} buckets: lower the scale");
             return Err(Refusal::new(RejectReason::OverLimit, detail));
         }
         if i32::try_from(i64::from(self.offset) + len as i64).is_err() {
@@ -341,6 +334,21 @@ impl Record<'_> {
     }
 }
 
+/// The labels of a series: what the metric says first, then the attributes of the point, then those of
+/// its resource.
+pub(in crate::decode) fn labels(
+    name: &str,
+    quantile: Option<&str>,
+    point: &Attributes<'_>,
+    resource: &Attributes<'_>,
+) -> Labels {
+    let own = [(METRIC_NAME, name)]
+        .into_iter()
+        .chain(quantile.map(|quantile| ("quantile", quantile)));
+    let attributes = point.iter().chain(resource);
+    Labels::new(own.chain(attributes.map(|(key, value)| (&**key, &**value))))
+}
+
 /// Counts a log record as a reject.
 pub(in crate::decode) fn refuse_record(batch: &mut Batch, refusal: &Refusal) {
     batch
@@ -350,9 +358,10 @@ pub(in crate::decode) fn refuse_record(batch: &mut Batch, refusal: &Refusal) {
 
 /// Demands that no key is empty, and that a key which stands twice has one value: else two series
 /// would become one.
-fn check_attributes(attributes: &Attributes<'_>) -> Result<(), Refusal> {
+pub(super) fn check_attributes(attributes: &Attributes<'_>) -> Result<(), Refusal> {
     let bad = |detail: String| Err(Refusal::new(RejectReason::BadLabels, detail));
     if let Some((_, value)) = attributes.iter().find(|(key, _)| key.is_empty()) {
+        let value = excerpt(value);
         return bad(format!("an attribute with value {value:?} has no key"));
     }
     let mut sorted: Vec<_> = attributes.iter().collect();
@@ -363,13 +372,13 @@ fn check_attributes(attributes: &Attributes<'_>) -> Result<(), Refusal> {
     {
         Some(two) => bad(format!(
             "attribute {:?} stands twice with different values",
-            two[0].0
+            excerpt(&two[0].0)
         )),
         None => Ok(()),
     }
 }
 
-fn timestamp(nanos: u64) -> Result<Timestamp, Refusal> {
+pub(super) fn timestamp(nanos: u64) -> Result<Timestamp, Refusal> {
     match i64::try_from(nanos) {
         Ok(0) => Err(Refusal::new(
             RejectReason::NoTimestamp,

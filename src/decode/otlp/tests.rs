@@ -79,11 +79,13 @@ fn pb_text(value: &PbValue) -> String {
 }
 
 fn points_text(value: f64) -> String {
-    AnyValue::Double(value).into_text().into_owned()
+    value::AnyValue::Double(value).into_text().into_owned()
 }
 
 fn base64(bytes: &[u8]) -> String {
-    AnyValue::Bytes(bytes.into()).into_text().into_owned()
+    value::AnyValue::Bytes(bytes.into())
+        .into_text()
+        .into_owned()
 }
 
 fn pairs(attributes: &[KeyValue]) -> Vec<(String, String)> {

@@ -77,7 +77,7 @@ pub fn logs(bytes: &[u8]) -> Result<Batch, DecodeError> {
     Ok(batch)
 }
 
-fn document(format: &'static str, bytes: &[u8]) -> Result<Value, DecodeError> {
+pub(super) fn document(format: &'static str, bytes: &[u8]) -> Result<Value, DecodeError> {
     let malformed = |offset, detail| DecodeError::Malformed {
         format,
         offset,

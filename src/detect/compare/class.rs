@@ -1,12 +1,14 @@
 //! What a metric measures, as far as unit, name and kind tell: it decides scale and tolerance.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     detect::Group,
     event::{Kind, Unit},
 };
 
 /// What a metric measures.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Measure {
     /// A bounded share; the value is divided by `full` (100 for percent) and compared in points.
     Share {
@@ -25,15 +27,32 @@ pub(super) enum Measure {
     Other,
 }
 
+/// Whom a metric speaks of that is not the service itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Bystander {
+    Machine,
+    Callee,
+}
+
 /// A metric's class.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Class {
     /// What it measures.
     pub(super) measure: Measure,
     /// Whom it speaks of, where that is not the service itself: such metrics inform, but under a
     /// selection of everything they do not block. A fresh host sits on another machine, and a
     /// failing neighbour is not the version's fault.
-    pub(super) speaks_of: Option<&'static str>,
+    pub(super) speaks_of: Option<Bystander>,
+}
+
+impl Bystander {
+    /// A phrase for a person.
+    pub(super) fn phrase(self) -> &'static str {
+        match self {
+            Self::Machine => "the machine, not the version",
+            Self::Callee => "what it calls, not the version",
+        }
+    }
 }
 
 impl Class {
@@ -42,9 +61,9 @@ impl Class {
         let name = group.key.labels.metric().to_ascii_lowercase();
         let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
         let speaks_of = if starts(&["node_", "node.", "system_", "system."]) {
-            Some("the machine, not the version")
+            Some(Bystander::Machine)
         } else if starts(&["out_", "out.", "client_", "client."]) {
-            Some("what it calls, not the version")
+            Some(Bystander::Callee)
         } else {
             None
         };

@@ -1,6 +1,9 @@
 //! The one-box among a few hosts: when it strays farther than it, and they, ever did.
 
+use serde::{Deserialize, Serialize};
+
 use super::follower::{Follower, OWN_PAST_WINDOWS, Window};
+use crate::detect::{Unsound, state::counted};
 
 /// How the largest of many null medians grows with their number, by length of the window, for a
 /// step and for a level: exponents of a Pareto tail, fitted to recordings.
@@ -11,7 +14,7 @@ const MARGIN_MIN: f64 = 1.25;
 const MARGIN_BORROWED: f64 = 1.5;
 
 /// The differences of the one-box to the fleet, and of each fleet host to the others.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Company {
     pub(super) own: Follower,
     others: Vec<Follower>,
@@ -22,7 +25,7 @@ pub(super) struct Company {
 }
 
 /// What the margins depend on besides the past.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Stakes {
     /// How many samples are expected to be judged.
     pub(super) planned: f64,
@@ -44,6 +47,13 @@ impl Company {
             samples: own.iter().filter(|value| value.is_finite()).count(),
             tolerance,
         }
+    }
+
+    /// Refuses a saved company that would not go on.
+    pub(super) fn check(&self) -> Result<(), Unsound> {
+        counted("number of samples", self.samples as u64)?;
+        let mut followers = [&self.own].into_iter().chain(&self.others);
+        followers.try_for_each(Follower::check)
     }
 
     /// The accepted difference.

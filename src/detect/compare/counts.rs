@@ -1,5 +1,7 @@
 //! Events (errors, log records) of the one-box against its share of all events.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     grid::{CAPS_COUNT, Counted, Grid},
     outcome::{Outcome, Scale},
@@ -7,7 +9,7 @@ use super::{
     terms::Terms,
 };
 use crate::{
-    detect::{Basis, CheckState, Group, HostId, stats::mean},
+    detect::{Basis, CheckState, Extent, Group, HostId, Unsound, state::counted, stats::mean},
     event::{Span, Timestamp},
 };
 
@@ -27,7 +29,7 @@ const CONFIRM: Span = Span::from_minutes(5);
 const CONFIRM_EVENTS_MIN: f64 = 3.0;
 
 /// The comparison of events.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct CountsTest {
     alpha: f64,
     tolerance: f64,
@@ -47,7 +49,7 @@ pub(super) struct CountsTest {
 }
 
 /// One direction of harm.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Side {
     /// 1: more is harm; -1: fewer.
     sign: f64,
@@ -56,14 +58,14 @@ struct Side {
     left_out: Vec<Evidence>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Evidence {
     grid: Grid,
     weights: [Vec<f64>; CAPS_COUNT],
 }
 
 /// Events and exposure.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Tally {
     one_box: f64,
     one_box_exposure: f64,
@@ -98,6 +100,7 @@ impl CountsTest {
         };
         let sides = terms
             .sides
+            .signs()
             .iter()
             .map(|side| {
                 let learn = |left_out: Option<usize>| {
@@ -125,6 +128,19 @@ impl CountsTest {
             first_breach: None,
             outcome: Outcome::warming(Basis::Model, Scale::Times),
         }
+    }
+
+    /// Refuses a saved test that would not go on.
+    pub(super) fn check(&self, extent: Extent) -> Result<(), Unsound> {
+        extent.hosts(&self.one_box)?;
+        extent.hosts(&self.fleet)?;
+        counted("number of buckets", self.count as u64)?;
+        for side in &self.sides {
+            for evidence in [&side.whole].into_iter().chain(&side.left_out) {
+                evidence.grid.check(&evidence.weights)?;
+            }
+        }
+        Ok(())
     }
 
     /// What it says now.

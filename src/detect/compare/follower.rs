@@ -1,6 +1,12 @@
 //! One series of differences and how far its medians ever strayed in the past.
 
-use crate::detect::stats::{RollingMedian, mean, median, quantile, robust_sigma};
+use serde::{Deserialize, Serialize};
+
+use crate::detect::{
+    Unsound,
+    state::possible,
+    stats::{RollingMedian, mean, median, quantile, robust_sigma},
+};
 
 /// Lengths of the windows, in samples.
 pub(super) const WINDOWS: [usize; 4] = [6, 12, 24, 60];
@@ -8,7 +14,7 @@ pub(super) const WINDOWS: [usize; 4] = [6, 12, 24, 60];
 pub(super) const OWN_PAST_WINDOWS: usize = 10;
 
 /// Follows one series.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Follower {
     center: f64,
     pub(super) windows: Vec<Window>,
@@ -18,7 +24,7 @@ pub(super) struct Follower {
 }
 
 /// The medians over one length of window.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Window {
     pub(super) len: usize,
     recent: RollingMedian,
@@ -75,6 +81,15 @@ impl Follower {
             window.step_max = window.step_max.max(floor);
         }
         follower
+    }
+
+    /// Refuses a saved follower that would not go on.
+    pub(super) fn check(&self) -> Result<(), Unsound> {
+        self.windows.iter().try_for_each(|window| {
+            possible("length of a window", WINDOWS.contains(&window.len))?;
+            window.recent.check()?;
+            window.before.check()
+        })
     }
 
     /// Takes the next difference; NaN: there is none.

@@ -2,16 +2,19 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     class::Class,
     outcome::Outcome,
     reading::{HostPast, Reader, Role},
     scale::Working,
-    terms::Terms,
+    terms::{Sides, Terms},
 };
 use crate::{
     detect::{
-        Basis, CheckState, Group, HostId,
+        Basis, CheckState, Extent, Group, HostId, Unsound,
+        state::{counted, possible},
         stats::{mean, median, student_quantile},
     },
     event::{Span, Timestamp},
@@ -34,7 +37,7 @@ const BETA: f64 = 0.05;
 const SINCE_MAX: usize = 2048;
 
 /// The comparison of one metric of a one-box that was never seen before.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct FreshTest {
     working: Working,
     /// Levels are means instead of medians.
@@ -42,7 +45,7 @@ pub(super) struct FreshTest {
     tolerance: f64,
     sigma_prior: f64,
     alpha: f64,
-    sides: &'static [f64],
+    sides: Sides,
     block: usize,
     /// Buckets between two looks.
     stride: usize,
@@ -63,7 +66,7 @@ pub(super) struct FreshTest {
 }
 
 /// The latest values of a host, NaN where there was none.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Recent {
     host: HostId,
     values: VecDeque<f64>,
@@ -158,6 +161,29 @@ impl FreshTest {
         }
     }
 
+    /// Refuses a saved test that would not go on.
+    pub(super) fn check(&self, extent: Extent) -> Result<(), Unsound> {
+        let everyone = || self.one_box.iter().chain(&self.fleet);
+        extent.hosts(everyone().map(|recent| &recent.host))?;
+        let counts = [
+            self.block,
+            self.stride,
+            self.since_stride,
+            self.hosts_max,
+            self.count,
+            self.streaks[0],
+            self.streaks[1],
+        ];
+        for count in counts {
+            counted("number of buckets", count as u64)?;
+        }
+        possible(
+            "number of values",
+            self.since.len() < SINCE_MAX
+                && everyone().all(|recent| recent.values.len() <= self.block),
+        )
+    }
+
     /// What it says now.
     pub(super) fn outcome(&self) -> &Outcome {
         &self.outcome
@@ -235,10 +261,10 @@ impl FreshTest {
         let variance =
             (PRIOR_FREEDOM * self.sigma_prior * self.sigma_prior + freedom * between) / nu;
         let error = (variance * (1.0 / k + 1.0 / m)).sqrt();
-        let alpha = self.alpha / self.sides.len() as f64;
+        let alpha = self.alpha / self.sides.signs().len() as f64;
         let critical = student_quantile(alpha, nu) * error;
         let margin = student_quantile(BETA, nu) * error;
-        for (streak, side) in self.streaks.iter_mut().zip(self.sides) {
+        for (streak, side) in self.streaks.iter_mut().zip(self.sides.signs()) {
             let harm = (now * side).min(whole * side);
             *streak = if harm > self.tolerance + critical {
                 *streak + 1
@@ -246,9 +272,10 @@ impl FreshTest {
                 0
             };
         }
-        let side = (0..self.sides.len()).find(|index| self.streaks[*index] >= PERSIST);
+        let side = (0..self.sides.signs().len()).find(|index| self.streaks[*index] >= PERSIST);
         let excluded = self
             .sides
+            .signs()
             .iter()
             .all(|side| (now * side).max(whole * side) + margin < self.tolerance);
         let end = reader.view.bucket.end;
@@ -272,7 +299,11 @@ impl FreshTest {
         outcome.detectable = Some(self.tolerance + critical);
         outcome.observed = Some(self.working.natural(own));
         outcome.expected = Some(self.working.natural(fleet));
-        let worst = self.sides.iter().map(|side| (now * side).min(whole * side));
+        let worst = self
+            .sides
+            .signs()
+            .iter()
+            .map(|side| (now * side).min(whole * side));
         outcome.severity = worst.fold(f64::NEG_INFINITY, f64::max) / self.tolerance;
     }
 }

@@ -5,7 +5,9 @@
 //! whatever the common rate does. A healthy one-box has a factor near 1, drawn like that of any
 //! host; a harmed one has that times at least 1.2. The ratio of the two mixtures is an e-process.
 
-use crate::detect::stats::log_sum_exp;
+use serde::{Deserialize, Serialize};
+
+use crate::detect::{Unsound, state::possible, stats::log_sum_exp};
 
 /// Distance of two points of the grid, as logarithms of the factor.
 const STEP: f64 = 0.1;
@@ -22,7 +24,7 @@ pub(super) const CAPS: [f64; CAPS_COUNT] = [1.0, 4.0, 16.0];
 pub(super) const CAPS_COUNT: usize = 3;
 
 /// The evidence of one set of one-box hosts against the fleet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Grid {
     /// 1: more is harm; -1: fewer.
     side: f64,
@@ -75,6 +77,18 @@ impl Grid {
             prior: weights.iter().map(|weight| weight - whole).collect(),
             likelihood: std::array::from_fn(|_| vec![0.0; POINTS]),
         }
+    }
+
+    /// Refuses a saved grid, with its weights from [`Grid::begin`], that would not go on.
+    pub(super) fn check(&self, weights: &[Vec<f64>; CAPS_COUNT]) -> Result<(), Unsound> {
+        let healthy = 2 * HEALTHY_POINTS + 1;
+        let of_len = |points: &[Vec<f64>], len| points.iter().all(|points| points.len() == len);
+        possible(
+            "number of points",
+            self.prior.len() == healthy
+                && of_len(weights, healthy)
+                && of_len(&self.likelihood, POINTS),
+        )
     }
 
     /// The logarithm of the factor at a point.

@@ -1,5 +1,7 @@
 //! Many hosts with a past: the change of the one-box against the same change of each fleet host.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     contrast::{Change, Contrast},
     looks::{Due, Looks, TRAILING_COUNT},
@@ -7,10 +9,12 @@ use super::{
     reading::{HostPast, Reader, Role},
     scale::Working,
     slot::{self, Number, Slot, Sums},
+    terms::Sides,
 };
 use crate::{
     detect::{
-        Basis, CheckState, Group,
+        Basis, CheckState, Extent, Group, Unsound,
+        state::possible,
         stats::{median, student_quantile},
     },
     event::{Span, Timestamp},
@@ -30,24 +34,26 @@ const SPREAD_TOLERANCE: f64 = 0.405;
 const SPREAD_SIGMA_MIN: f64 = 0.1;
 
 /// The comparison of one metric over many hosts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct HostsTest {
     working: Working,
     tolerance: f64,
     sigma_min: f64,
     clip: f64,
-    sides: &'static [f64],
+    sides: Sides,
     looks: Looks,
     /// The one-box first, then the fleet.
     slots: Vec<Slot>,
     one_box_count: usize,
     suspicion: Option<Suspicion>,
     outcome: Outcome,
+    /// Room to work in; empty between two buckets.
+    #[serde(skip)]
     scratch: Vec<f64>,
 }
 
 /// A look that found something.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Suspicion {
     side: f64,
     is_spread: bool,
@@ -73,7 +79,7 @@ impl HostsTest {
         one_box: Vec<HostPast>,
         fleet: Vec<HostPast>,
         looks: Looks,
-        sides: &'static [f64],
+        sides: Sides,
     ) -> Self {
         let one_box_count = one_box.len();
         let pasts: Vec<HostPast> = one_box.into_iter().chain(fleet).collect();
@@ -91,6 +97,13 @@ impl HostsTest {
             outcome: Outcome::warming(Basis::GaussianHosts, working.scale()),
             scratch: Vec::new(),
         }
+    }
+
+    /// Refuses a saved test that would not go on.
+    pub(super) fn check(&self, extent: Extent) -> Result<(), Unsound> {
+        extent.hosts(self.slots.iter().map(|slot| &slot.host))?;
+        possible("number of hosts", self.one_box_count <= self.slots.len())?;
+        self.looks.check()
     }
 
     /// What it says now.
@@ -113,7 +126,6 @@ impl HostsTest {
                 reader.read(group, slot.host, role)
             })
             .collect();
-        self.scratch.clear();
         for reading in readings[self.one_box_count..].iter().flatten() {
             let number = self.working.of(*reading);
             if number.is_finite() {
@@ -121,6 +133,7 @@ impl HostsTest {
             }
         }
         let middle = median(&mut self.scratch).unwrap_or(f64::NAN);
+        self.scratch.clear();
         for (index, reading) in readings.iter().enumerate() {
             let Some(reading) = reading else { continue };
             let number = Number {
@@ -227,7 +240,7 @@ impl HostsTest {
     ) {
         let critical = student_quantile(alpha, contrast.freedom) * contrast.error;
         let (tolerance, sides): (f64, &[f64]) = match channel {
-            Channel::Level => (self.tolerance, self.sides),
+            Channel::Level => (self.tolerance, self.sides.signs()),
             Channel::Spread => (SPREAD_TOLERANCE, &[1.0]),
         };
         for side in sides {
@@ -309,7 +322,7 @@ impl HostsTest {
         }
         let critical = student_quantile(self.looks.beta, contrast.freedom) * contrast.error;
         let is_excluded = |side: &f64| contrast.effect * side + critical < self.tolerance;
-        self.outcome.state = if self.sides.iter().all(is_excluded) {
+        self.outcome.state = if self.sides.signs().iter().all(is_excluded) {
             CheckState::Ok
         } else {
             CheckState::Undecided
@@ -319,7 +332,7 @@ impl HostsTest {
     }
 
     fn worst_side(&self, effect: f64) -> f64 {
-        match self.sides {
+        match self.sides.signs() {
             [side] => *side,
             _ if effect < 0.0 => -1.0,
             _ => 1.0,

@@ -1,7 +1,12 @@
 //! When the many-host comparison may look, and how much of alpha each look may spend.
 
+use serde::{Deserialize, Serialize};
+
 use super::terms::Terms;
-use crate::event::Span;
+use crate::{
+    detect::{Unsound, state::counted},
+    event::Span,
+};
 
 /// Ratio of the times of two looks at all that was seen since the grace.
 const GROWTH: f64 = 1.5;
@@ -23,7 +28,7 @@ pub(super) const TRAILING_COUNT: usize = 3;
 const SPREAD_BUCKETS_MIN: usize = 30;
 
 /// The schedule of one metric, fixed before the first look. Alpha is that of one side.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Looks {
     /// How many buckets since the grace have closed.
     count: usize,
@@ -92,6 +97,14 @@ impl Looks {
             beta: BETA / looks,
             since,
         }
+    }
+
+    /// Refuses a saved schedule that would not go on.
+    pub(super) fn check(&self) -> Result<(), Unsound> {
+        counted("number of buckets", self.count as u64)?;
+        self.halves
+            .into_iter()
+            .try_for_each(|half| counted("length of a window", half as u64))
     }
 
     /// Counts a bucket.

@@ -1,7 +1,9 @@
 //! One metric of a comparison: which test judges it, and what that says.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
-    class::Class,
+    class::{Bystander, Class},
     counts::CountsTest,
     fresh::FreshTest,
     hosts::HostsTest,
@@ -15,7 +17,7 @@ use super::{
 };
 use crate::{
     detect::{
-        CheckState, Group, HostId,
+        CheckState, Extent, Group, HostId, Unsound,
         stats::{mean, median},
     },
     event::{Kind, Span},
@@ -37,12 +39,12 @@ const PAST_BUCKETS_MAX: usize = 2_160;
 const ARRIVAL: Span = Span::from_minutes(5);
 
 /// One metric that is judged.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Metric {
     /// Its group in the panel.
     pub(super) index: usize,
     /// Set where it informs only.
-    pub(super) speaks_of: Option<&'static str>,
+    pub(super) speaks_of: Option<Bystander>,
     /// Its share of alpha.
     pub(super) alpha: f64,
     class: Class,
@@ -50,7 +52,7 @@ pub(super) struct Metric {
     test: Test,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum Test {
     /// The one-box has not reported it yet, or the fleet does not.
     Awaited,
@@ -77,6 +79,19 @@ impl Metric {
             class,
             presence: Presence::default(),
             test: Test::Awaited,
+        }
+    }
+
+    /// Refuses a saved metric that would not go on.
+    pub(super) fn check(&self, extent: Extent) -> Result<(), Unsound> {
+        extent.group(self.index)?;
+        self.presence.check(extent)?;
+        match &self.test {
+            Test::Awaited => Ok(()),
+            Test::Hosts(test) => test.check(extent),
+            Test::Counts(test) => test.check(extent),
+            Test::OwnPast(test) => test.check(extent),
+            Test::Fresh(test) => test.check(extent),
         }
     }
 
@@ -151,7 +166,7 @@ impl Metric {
             .any(|host| {
                 group
                     .track(*host)
-                    .and_then(|track| track.cell)
+                    .and_then(|track| track.cell(reader.view.bucket))
                     .is_some_and(|cell| cell.exposure.is_some())
             });
         let is_events = terms.is_log || (group.kind == Kind::Counter && !self.class.is_share());
@@ -163,7 +178,7 @@ impl Metric {
         }
         let mut values = pasts.values();
         values.extend(reader.view.fleet.iter().filter_map(|host| {
-            let cell = group.track(*host)?.cell?;
+            let cell = group.track(*host)?.cell(reader.view.bucket)?;
             Some(per_exposure(cell.value, cell.exposure.unwrap_or(1.0)))
         }));
         let working = Working::choose(&self.class, &mut values, has_exposure);
@@ -209,7 +224,7 @@ impl Metric {
             return Test::OwnPast(Box::new(test));
         }
         let tolerance = terms.tolerance(class, level, class.tolerance());
-        let looks = Looks::new(terms, alpha / terms.sides.len() as f64);
+        let looks = Looks::new(terms, alpha / terms.sides.signs().len() as f64);
         let sigma_min = class.sigma_min();
         let (sides, new) = (terms.sides, HostsTest::new);
         Test::Hosts(Box::new(new(

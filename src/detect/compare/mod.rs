@@ -25,6 +25,7 @@ mod reading;
 mod report;
 mod scale;
 mod slot;
+mod state;
 mod terms;
 
 #[cfg(test)]
@@ -37,6 +38,7 @@ use crate::event::{Span, Timestamp};
 use metric::Metric;
 use presence::{Absence, Presence};
 use reading::Reader;
+pub(super) use state::State;
 use terms::Terms;
 
 /// Share of alpha that is kept for metrics that appear after judging began.

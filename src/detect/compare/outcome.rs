@@ -1,12 +1,14 @@
 //! What a test of one metric says: the numbers on the working scale, and how to show them.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     detect::{Basis, CheckState},
     event::Timestamp,
 };
 
 /// How numbers of the working scale are shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Scale {
     /// Logarithms, shown as relative differences.
     Relative,
@@ -21,7 +23,7 @@ pub(super) enum Scale {
 }
 
 /// What a test of one metric says.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Outcome {
     /// `Ok`: a harm above the tolerance is excluded; `Undecided`; `Warming`; `Breach`.
     pub(super) state: CheckState,

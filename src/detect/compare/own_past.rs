@@ -1,15 +1,18 @@
 //! Few hosts with a past: the one-box must stray farther from the fleet than it, and they, ever did.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     class::{Class, Measure},
     company::{Company, Stakes},
     outcome::{Outcome, Scale},
     reading::{HostPast, Reader, Role, per_exposure},
-    terms::Terms,
+    terms::{Sides, Terms},
 };
 use crate::{
     detect::{
-        Basis, CheckState, Group, HostId,
+        Basis, CheckState, Extent, Group, HostId, Unsound,
+        state::counted,
         stats::{mean, median},
     },
     event::Timestamp,
@@ -27,11 +30,11 @@ const TWIN_FLOOR: f64 = 0.02;
 const FLOOR_SHARE: f64 = 0.2;
 
 /// The comparison of one metric with its own past and a few fleet hosts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct OwnPastTest {
     /// What values are divided by: shares are in shares.
     full: f64,
-    sides: &'static [f64],
+    sides: Sides,
     /// Accepted difference, in the unit of the metric.
     tolerance: f64,
     /// Usual level of the one-box in the same unit.
@@ -48,14 +51,14 @@ pub(super) struct OwnPastTest {
     outcome: Outcome,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Member {
     host: HostId,
     usual: f64,
 }
 
 /// A metric that hardly ever leaves one value.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Pinned {
     value: f64,
     departure_max: f64,
@@ -113,7 +116,7 @@ impl OwnPastTest {
             twin: None,
             stakes: Stakes {
                 planned: terms.buckets(terms.bake_until - terms.began_at) as f64,
-                alpha: alpha / terms.sides.len() as f64,
+                alpha: alpha / terms.sides.signs().len() as f64,
                 judged: 0,
             },
             pinned: Pinned::find(own.iter().chain(&others)),
@@ -159,6 +162,15 @@ impl OwnPastTest {
         }
     }
 
+    /// Refuses a saved test that would not go on.
+    pub(super) fn check(&self, extent: Extent) -> Result<(), Unsound> {
+        extent.hosts(self.one_box.iter().map(|member| &member.host))?;
+        extent.hosts(self.fleet.iter().map(|member| &member.host))?;
+        counted("number of buckets", self.stakes.judged as u64)?;
+        self.plain.check()?;
+        self.twin.iter().try_for_each(Company::check)
+    }
+
     /// What it says now.
     pub(super) fn outcome(&self) -> &Outcome {
         &self.outcome
@@ -201,7 +213,7 @@ impl OwnPastTest {
     }
 
     fn judge(&mut self, reader: &Reader<'_>, own: &[f64]) {
-        let found = self.sides.iter().find_map(|side| {
+        let found = self.sides.signs().iter().find_map(|side| {
             let windows = &self.plain.own.windows;
             let by_window = (0..windows.len()).find(|index| self.strays(*index, *side));
             by_window
@@ -270,10 +282,15 @@ impl OwnPastTest {
             expected.map(|(observed, difference)| (observed - difference) * self.full);
         let is_excluded = level.zip(reach).is_some_and(|(level, reach)| {
             self.sides
+                .signs()
                 .iter()
                 .all(|side| level * side + reach < tolerance)
         });
-        let worst = self.sides.iter().map(|side| level.unwrap_or(0.0) * side);
+        let worst = self
+            .sides
+            .signs()
+            .iter()
+            .map(|side| level.unwrap_or(0.0) * side);
         outcome.severity = worst.fold(f64::NEG_INFINITY, f64::max) / tolerance;
         outcome.state = match harm {
             Some(_) => CheckState::Breach,

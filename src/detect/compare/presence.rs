@@ -1,12 +1,15 @@
 //! Whether the one-box still reports a metric that the fleet reports.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     class::Class,
     reading::{HostPast, Reader, Role, per_exposure},
 };
 use crate::{
     detect::{
-        Group, HostId, NoDataCause, Track,
+        Extent, Group, HostId, NoDataCause, Track, Unsound,
+        state::{counted, possible},
         stats::{median, quantile},
     },
     event::{Span, Timestamp},
@@ -29,7 +32,7 @@ const DEAD_SHARE: f64 = 0.01;
 const LEARN_VALUES: usize = 20_000;
 
 /// Follows one metric.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Presence {
     /// At or below this a one-box host does not work; only where the fleet never was there.
     dead_at: Option<f64>,
@@ -70,6 +73,20 @@ impl Presence {
             .map(|(usual, lowest)| (DEAD_SHARE * usual).min(0.5 * lowest));
     }
 
+    /// Refuses a saved presence that would not go on.
+    pub(super) fn check(&self, extent: Extent) -> Result<(), Unsound> {
+        extent.hosts(self.dead_since.iter().map(|(host, _)| host))?;
+        extent.hosts(self.heard.iter().map(|(host, _)| host))?;
+        counted("number of buckets", self.buckets)?;
+        for (_, buckets) in &self.heard {
+            counted("number of buckets", *buckets)?;
+        }
+        possible(
+            "order of hosts",
+            self.heard.is_sorted_by(|(a, _), (b, _)| a < b),
+        )
+    }
+
     /// Whether any fleet host reported the metric of late.
     pub(super) fn is_fleet_alive(reader: &Reader<'_>, group: &Group) -> bool {
         let end = reader.view.bucket.end;
@@ -92,7 +109,7 @@ impl Presence {
             .filter(|(_, track)| track.has_data())
             .collect();
         for (host, track) in &fleet {
-            if track.cell.is_some() {
+            if track.cell(reader.view.bucket).is_some() {
                 self.count(*host);
             }
         }

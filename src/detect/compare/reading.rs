@@ -64,7 +64,7 @@ impl<'a> Reader<'a> {
         if self.role(host) != role {
             return None;
         }
-        let cell = group.track(host)?.cell?;
+        let cell = group.track(host)?.cell(self.view.bucket)?;
         let divisor = match role {
             Role::OneBox if self.terms.began_at <= self.view.bucket.start => {
                 self.terms.divisor(group.kind, cell.exposure.is_some())

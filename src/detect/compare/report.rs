@@ -1,6 +1,9 @@
 //! The words and numbers that a person is shown.
 
-use super::outcome::{Outcome, Scale};
+use super::{
+    class::Bystander,
+    outcome::{Outcome, Scale},
+};
 use crate::detect::{CheckState, Evidence, Group, Stat};
 
 /// Most metrics without a fault that are shown.
@@ -11,7 +14,7 @@ pub(super) fn evidence(
     group: &Group,
     outcome: &Outcome,
     state: CheckState,
-    speaks_of: Option<&'static str>,
+    speaks_of: Option<Bystander>,
     hosts: Vec<String>,
 ) -> Evidence {
     let mut note = note(outcome);
@@ -19,7 +22,7 @@ pub(super) fn evidence(
         note = format!("{} {note}", quantile_name(tenths));
     }
     if let Some(speaks_of) = speaks_of {
-        note = format!("{note}; informs only: it speaks of {speaks_of}");
+        note = format!("{note}; informs only: it speaks of {}", speaks_of.phrase());
     }
     let shown = |value: f64| outcome.scale.shown(value);
     Evidence {

@@ -1,5 +1,7 @@
 //! The working scale of a metric: where equal differences mean equal harm.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     class::{Class, Measure},
     outcome::Scale,
@@ -13,7 +15,7 @@ const FLOOR_SHARE: f64 = 0.02;
 const ZEROS_MAX: f64 = 0.1;
 
 /// The working scale of a metric.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Working {
     /// `ln(x + floor)`, averaged over a window.
     Log {

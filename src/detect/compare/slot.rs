@@ -1,5 +1,7 @@
 //! One host of the many-host comparison: its usual place in the fleet, and sums over windows.
 
+use serde::{Deserialize, Serialize};
+
 use super::{looks::TRAILING_COUNT, reading::HostPast, scale::Working};
 use crate::detect::{
     HostId,
@@ -14,7 +16,7 @@ const CLIP_TOLERANCES: f64 = 4.0;
 const SPREAD_VALUES: usize = 20_000;
 
 /// One host.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Slot {
     pub(super) host: HostId,
     /// Its usual distance from the middle of the fleet.
@@ -28,7 +30,7 @@ pub(super) struct Slot {
 }
 
 /// Sums over a window.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Sums {
     pub(super) count: f64,
     /// Of clipped values relative to the middle of the fleet; of numerators.

@@ -1,5 +1,7 @@
 //! What the comparison was asked for: the deployment's times, its share of alpha, its tolerance.
 
+use serde::{Deserialize, Serialize};
+
 use super::class::{Class, Measure};
 use crate::{
     detect::Setup,
@@ -26,16 +28,35 @@ pub(super) struct Terms {
     pub(super) weight: f64,
     /// Difference that is accepted, relative to the fleet, where the configuration says it.
     pub(super) tolerance: Option<f64>,
-    /// Which side is harm: 1 up, -1 down.
-    pub(super) sides: &'static [f64],
+    /// Which side is harm.
+    pub(super) sides: Sides,
     /// Whether the check counts log records.
     pub(super) is_log: bool,
     /// Whether the check selects every series.
     pub(super) is_everything: bool,
 }
 
+/// Which side of the fleet is harm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Sides {
+    Up,
+    Down,
+    Both,
+}
+
 /// Alpha of a check that was given none: an advisory check outside the gate's budget.
 const ALPHA_DEFAULT: f64 = 0.01;
+
+impl Sides {
+    /// 1 for up, -1 for down.
+    pub(super) fn signs(self) -> &'static [f64] {
+        match self {
+            Self::Up => &[1.0],
+            Self::Down => &[-1.0],
+            Self::Both => &[1.0, -1.0],
+        }
+    }
+}
 
 impl Terms {
     /// Takes what is needed from the setup.
@@ -76,9 +97,9 @@ impl Terms {
             },
             tolerance: tolerance.filter(|tolerance| tolerance.is_finite() && *tolerance >= 0.0),
             sides: match direction {
-                Direction::Up => &[1.0],
-                Direction::Down => &[-1.0],
-                Direction::Both => &[1.0, -1.0],
+                Direction::Up => Sides::Up,
+                Direction::Down => Sides::Down,
+                Direction::Both => Sides::Both,
             },
             is_log: matches!(setup.check.selection, Selection::Logs(_)),
             is_everything,

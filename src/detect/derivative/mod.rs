@@ -1,6 +1,8 @@
 //! Derivative: the trend over the window is not steeper than allowed.
 
+mod outcome;
 mod rules;
+mod state;
 mod trend;
 
 use std::collections::{BTreeMap, btree_map::Entry};
@@ -13,7 +15,9 @@ use crate::{
     event::{Interval, Span, Timestamp},
     plan::{Check, DetectorPlan, Slope},
 };
+use outcome::{Awaiting, Outcome, Streak};
 use rules::{Budget, FLEET_MIN, Past, Reading, against_fleet, against_limits, against_past};
+pub(super) use state::State;
 use trend::Trend;
 
 /// Looks in a row that must be too steep.
@@ -55,30 +59,11 @@ pub struct Derivative {
     grace_until: Timestamp,
     bake: Span,
     /// By index of the group.
-    groups: Vec<Option<Outcome>>,
+    groups: Vec<Option<Box<Outcome>>>,
     streaks: BTreeMap<(usize, Option<HostId>), Streak>,
     pasts: BTreeMap<(usize, HostId), Option<Past>>,
     /// How many pasts may still be read in this bucket.
     pasts_left: usize,
-}
-
-/// Looks in a row that were too steep.
-#[derive(Clone, Copy, Debug)]
-struct Streak {
-    looks: u32,
-    first: Timestamp,
-}
-
-/// What the latest look at a group said.
-#[derive(Clone, Debug)]
-struct Outcome {
-    state: CheckState,
-    /// The steepest.
-    reading: Option<Reading>,
-    hosts: Vec<HostId>,
-    first: Option<Timestamp>,
-    /// Why it is undecided.
-    awaiting: &'static str,
 }
 
 impl Derivative {
@@ -152,7 +137,7 @@ impl Derivative {
         for (index, group) in view.panel.groups() {
             if self.is_due(view, group) {
                 let outcome = self.look(view, index, group, window);
-                self.groups[index] = Some(outcome);
+                self.groups[index] = Some(Box::new(outcome));
             }
         }
         self.answer(view, basis, uncovered)
@@ -200,7 +185,7 @@ impl Derivative {
             .collect();
         if judged.is_empty() {
             self.streaks.retain(|(group, _), _| *group != index);
-            return Outcome::undecided("half of the window to be filled");
+            return Outcome::undecided(Awaiting::HalfWindow);
         }
         let budget = self.budget(view);
         let readings: Vec<Reading> = if self.has_limit() {
@@ -225,11 +210,11 @@ impl Derivative {
         };
         if readings.is_empty() {
             return Outcome::undecided(if self.has_limit() {
-                "a level that is not 0, to which a relative slope could refer"
+                Awaiting::Level
             } else if self.pasts_left == 0 {
-                "the past to be read"
+                Awaiting::PastToRead
             } else {
-                "nothing more: neither a fleet nor a past to compare with"
+                Awaiting::Comparison
             });
         }
         let is_complete = readings.len() == judged.len() || readings[0].host.is_none();
@@ -357,7 +342,7 @@ impl Derivative {
                 reading: steepest(&mut breaching.into_iter()),
                 hosts,
                 first,
-                awaiting: "",
+                awaiting: Awaiting::Nothing,
             };
         }
         let reading = steepest(&mut readings.iter());
@@ -371,7 +356,7 @@ impl Derivative {
             reading,
             hosts: host.map_or_else(|| view.one_box.to_vec(), |host| vec![host]),
             first: None,
-            awaiting: "the trend to show, or not, over the whole window",
+            awaiting: Awaiting::Trend,
         }
     }
 
@@ -395,7 +380,7 @@ impl Derivative {
         let mut worst: Vec<(f64, usize, &Outcome)> = view
             .panel
             .groups()
-            .filter_map(|(index, _)| Some((index, self.groups[index].as_ref()?)))
+            .filter_map(|(index, _)| Some((index, self.groups[index].as_deref()?)))
             .filter(|(_, outcome)| outcome.state == state)
             .map(|(index, outcome)| (outcome.steepness(), index, outcome))
             .collect();
@@ -413,7 +398,7 @@ impl Derivative {
         if state == CheckState::Undecided {
             let awaiting = worst
                 .first()
-                .map_or("series", |(_, _, outcome)| outcome.awaiting);
+                .map_or("series", |(_, _, outcome)| outcome.awaiting.phrase());
             finding.awaiting = Some(awaiting.to_owned());
         }
         finding
@@ -423,7 +408,7 @@ impl Derivative {
         let group = view.panel.group(index);
         let metric = metric_name(&self.check, group);
         let Some(reading) = &outcome.reading else {
-            let note = format!("awaits {}", outcome.awaiting);
+            let note = format!("awaits {}", outcome.awaiting.phrase());
             return Evidence::bare(metric, outcome.state, basis, note);
         };
         let slope = |value: f64| {
@@ -466,22 +451,6 @@ impl Derivative {
         evidence.hosts = hosts;
         evidence.first_breach = outcome.first;
         evidence
-    }
-}
-
-impl Outcome {
-    fn undecided(awaiting: &'static str) -> Self {
-        Self {
-            state: CheckState::Undecided,
-            reading: None,
-            hosts: Vec::new(),
-            first: None,
-            awaiting,
-        }
-    }
-
-    fn steepness(&self) -> f64 {
-        self.reading.map_or(0.0, |reading| reading.steepness())
     }
 }
 

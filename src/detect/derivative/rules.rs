@@ -1,5 +1,7 @@
 //! What makes a trend too steep: the owner's limit, the fleet, or the host's own past.
 
+use serde::{Deserialize, Serialize};
+
 use super::trend::Trend;
 use crate::{
     detect::{Basis, Group, HostId, robust::student_t, wording::number},
@@ -29,7 +31,7 @@ const MARGIN_ALONE: f64 = 1.4;
 const SECONDS_PER_HOUR: f64 = 3_600.0;
 
 /// One trend against what is allowed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Reading {
     /// Whose trend; `None`: all judged hosts together.
     pub(super) host: Option<HostId>,
@@ -208,7 +210,7 @@ impl Contrast {
 }
 
 /// The steepest rise and fall of a host's own past, per second.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Past {
     rise: f64,
     fall: f64,

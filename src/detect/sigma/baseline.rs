@@ -1,10 +1,13 @@
 //! The history of one track, frozen when a deployment begins: what its blocks of time looked like.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     detect::{
-        Track,
+        Track, Unsound,
         coverage::cadence,
         robust::{lag_one, median, spread},
+        state::{counted, possible},
     },
     event::{Span, Timestamp, Unit},
 };
@@ -30,7 +33,7 @@ const BOUND_SHARE_MIN: f64 = 0.002;
 const HOUR: Span = Span::from_hours(1);
 
 /// The history of one track.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Baseline {
     /// Length of a block in buckets.
     pub(super) block: usize,
@@ -123,6 +126,13 @@ impl Baseline {
             fallback,
         ]) * (1.0 + 1.0 / independent).sqrt();
         Some(baseline)
+    }
+
+    /// Refuses a saved history that would not go on.
+    pub(super) fn check(&self) -> Result<(), Unsound> {
+        counted("length of a block", self.block as u64)?;
+        possible("length of a block", 0 < self.block)?;
+        possible("number of hours", matches!(self.centers.len(), 1 | 24))
     }
 
     /// What is expected at a time.

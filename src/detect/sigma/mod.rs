@@ -1,9 +1,12 @@
 //! Sigma: the value stays near its own robust history.
 
 mod baseline;
+mod state;
 mod watch;
 
 use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     Basis, CheckState, Coverage, Evidence, Finding, Group, HostId, Setup, View,
@@ -15,6 +18,7 @@ use crate::{
     plan::{Check, DetectorPlan, Direction},
 };
 use baseline::{Baseline, block_median, ratio};
+pub(super) use state::State;
 use watch::{Block, Judgement, Terms, Watch};
 
 /// Past values that are read in one bucket at most, so that a deployment over many hosts does not
@@ -57,7 +61,7 @@ pub struct Sigma {
 }
 
 /// The watch over one track, if it can be watched.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 enum Slot {
     /// Not looked at yet, or it has no data.
     #[default]
@@ -68,7 +72,7 @@ enum Slot {
     Watched(Box<Watch>, Excuse),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Excuse {
     None,
     FleetMoved,

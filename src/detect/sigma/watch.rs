@@ -1,8 +1,10 @@
 //! The watch over one track: evidence, block by block, that it left its history.
 
+use serde::{Deserialize, Serialize};
+
 use super::baseline::{Baseline, block_median, ratio};
 use crate::{
-    detect::Track,
+    detect::{Track, Unsound, state::counted},
     event::{Interval, Span, Timestamp},
     plan::Direction,
 };
@@ -25,7 +27,7 @@ const MARGIN_MAX: f64 = 4.0;
 const MARGIN_ALONE: f64 = 1.4;
 
 /// The watch over one track.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Watch {
     pub(super) baseline: Baseline,
     /// Logarithms of the e-CUSUMs, by side (up, down) and shift.
@@ -42,7 +44,7 @@ pub(super) struct Watch {
 }
 
 /// What the latest block of a track said.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Block {
     /// Its time.
     pub(super) interval: Interval,
@@ -59,7 +61,7 @@ pub(super) struct Block {
 }
 
 /// What is to say of a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Judgement {
     /// Within k.
     InRange,
@@ -93,6 +95,12 @@ impl Watch {
             first: Timestamp::MIN,
             latest: None,
         }
+    }
+
+    /// Refuses a saved watch that would not go on.
+    pub(super) fn check(&self) -> Result<(), Unsound> {
+        counted("number of blocks", u64::from(self.run))?;
+        self.baseline.check()
     }
 
     /// Whether a block ends with this bucket.

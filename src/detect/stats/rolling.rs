@@ -2,9 +2,13 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
+use crate::detect::{Unsound, state::possible};
+
 /// The median of the last `len` values. Windows are small (at most some hundred), so that a sorted
 /// array beats every cleverer structure.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::detect) struct RollingMedian {
     len: usize,
     /// Newest last; NaN where there was no value.
@@ -22,6 +26,18 @@ impl RollingMedian {
             order: VecDeque::with_capacity(len),
             sorted: Vec::with_capacity(len),
         }
+    }
+
+    /// Refuses a saved window that would not go on.
+    pub(in crate::detect) fn check(&self) -> Result<(), Unsound> {
+        let mut values: Vec<f64> = self.order.iter().copied().collect();
+        values.retain(|value| !value.is_nan());
+        values.sort_unstable_by(f64::total_cmp);
+        let is_sorted = self.sorted.is_sorted() && values == self.sorted;
+        possible(
+            "window",
+            0 < self.len && self.order.len() <= self.len && is_sorted,
+        )
     }
 
     /// Takes the next value; NaN: there is none. Gives the value that left the window.

@@ -4,48 +4,113 @@ mod counters;
 mod logs;
 mod order;
 
+use std::collections::BTreeSet;
+
 use crate::{
-    event::{Histogram, METRIC_NAME, SeriesMeta, Severity},
-    reduce::{GaugePartial, HistogramPartial, Partial, Registration},
+    event::{Histogram, LogRecord, METRIC_NAME, Point, SeriesBlock, Severity, Temporality, Value},
+    reduce::{GaugePartial, HistogramPartial, Partial, Registration, StreamClasses},
 };
 
 use super::*;
 
 /// Selects by the first word of the metric's name, and streams that have an `app`.
-#[derive(Default)]
-struct ByName {
+#[derive(Debug)]
+struct ByName(BTreeSet<String>);
+
+/// Remembers nothing but how it was asked.
+#[derive(Debug, Default)]
+struct Asked {
     host_known_since: Option<Timestamp>,
-    asked: usize,
+    bound: Vec<String>,
+    refused: Vec<String>,
 }
 
-impl Directory for ByName {
-    fn series(&mut self, _: SeriesId, labels: &Labels, _: SeriesMeta) -> Option<Registration> {
-        self.asked += 1;
-        let kind = match labels.metric().split('_').next() {
-            Some("counter") => Kind::Counter,
-            Some("gauge") => Kind::Gauge,
-            Some("histogram") => Kind::Histogram,
-            _ => return None,
-        };
+/// A reducer with its clock.
+struct World {
+    reducer: Reducer,
+    asked: Asked,
+    now: Option<Timestamp>,
+}
+
+impl Select for ByName {
+    fn series(&self, labels: &Labels, _: SeriesMeta) -> Option<Kind> {
+        match labels.metric().split('_').next() {
+            Some("counter") => Some(Kind::Counter),
+            Some("gauge") => Some(Kind::Gauge),
+            Some("histogram") => Some(Kind::Histogram),
+            _ => None,
+        }
+    }
+
+    fn stream_labels(&self) -> &BTreeSet<String> {
+        &self.0
+    }
+
+    fn stream(&self, attributes: &Labels) -> Option<StreamClasses> {
+        attributes.get("app").map(|_| StreamClasses::default())
+    }
+
+    fn classify(&self, _: &StreamClasses, severity: Severity, _: &str, classes: &mut Vec<u32>) {
+        if Severity::ERROR <= severity {
+            classes.push(7);
+        }
+    }
+}
+
+impl Directory for Asked {
+    fn bind_series(
+        &mut self,
+        _: SeriesId,
+        labels: &Labels,
+        _: SeriesMeta,
+        kind: Kind,
+    ) -> Option<Registration> {
+        self.bound.push(labels.to_string());
         Some(Registration {
             kind,
             host_known_since: self.host_known_since,
         })
     }
 
-    fn stream_identity(&self, attributes: &Labels) -> Labels {
-        attributes.clone()
+    fn refuse_series(&mut self, labels: &Labels, _: SeriesMeta, _: Kind) {
+        self.refused.push(labels.to_string());
     }
 
-    fn stream(&mut self, _: StreamId, attributes: &Labels) -> bool {
-        self.asked += 1;
-        attributes.get("app").is_some()
+    fn bind_stream(&mut self, _: StreamId, attributes: &Labels) {
+        self.bound.push(attributes.to_string());
     }
+}
 
-    fn classify(&mut self, _: StreamId, record: &LogRecord, classes: &mut Vec<u32>) {
-        if Severity::ERROR <= record.severity {
-            classes.push(7);
+fn by_name() -> ByName {
+    ByName(["app", "stream"].map(str::to_owned).into())
+}
+
+impl World {
+    fn new(limits: ReducerLimits) -> Self {
+        Self {
+            reducer: Reducer::new(
+                Span::from_seconds(10),
+                limits,
+                KeyHash::new(0),
+                Arc::new(by_name()),
+            ),
+            asked: Asked::default(),
+            now: None,
         }
+    }
+
+    fn ingest(&mut self, batch: &Batch) -> Put {
+        self.reducer.put(batch, &by_name())
+    }
+
+    /// Moves the watermark without closing anything.
+    fn advance(&mut self, watermark: Timestamp) {
+        let before = self.reducer.epoch();
+        let epoch = Epoch {
+            now: self.now,
+            ..before.after(watermark, Span::ZERO, Span::from_seconds(10))
+        };
+        self.reducer.advance(epoch, &mut self.asked);
     }
 }
 
@@ -57,10 +122,6 @@ const LIMITS: ReducerLimits = ReducerLimits {
     labels: 8,
     label_bytes: 100,
 };
-
-fn reducer(limits: ReducerLimits) -> Reducer {
-    Reducer::new(Span::from_seconds(10), limits)
-}
 
 /// Seconds after a day that is no multiple of anything.
 fn at(seconds: f64) -> Timestamp {
@@ -110,8 +171,9 @@ fn record(app: &str, seconds: f64, severity: Severity, body: &str) -> LogRecord 
     }
 }
 
-fn close_all(reducer: &mut Reducer, watermark: f64) -> Vec<ClosedBucket> {
-    std::iter::from_fn(|| reducer.close_next(at(watermark))).collect()
+fn close_all(world: &mut World, watermark: f64) -> Vec<ClosedBucket> {
+    world.advance(at(watermark));
+    std::iter::from_fn(|| world.reducer.close_next()).collect()
 }
 
 /// The single partial of each bucket that has one, with the bucket's start in seconds.
@@ -133,9 +195,9 @@ fn losses(closed: &[ClosedBucket]) -> Vec<(LossReason, u64)> {
 
 #[test]
 fn gauges_are_summarised() {
-    let mut reducer = reducer(LIMITS);
+    let mut world = World::new(LIMITS);
     let batch = numbers("gauge", &[(8.0, 1.0), (3.0, -2.0), (5.0, 4.0), (11.0, 7.0)]);
-    reducer.ingest(&batch, &mut ByName::default());
+    world.ingest(&batch);
     let gauge = |count, sum, min, max, last| {
         Partial::Gauge(GaugePartial {
             count,
@@ -146,7 +208,7 @@ fn gauges_are_summarised() {
         })
     };
     assert_eq!(
-        partials(&close_all(&mut reducer, 20.0)),
+        partials(&close_all(&mut world, 20.0)),
         [
             (0.0, gauge(3, 3.0, -2.0, 4.0, 1.0)),
             (10.0, gauge(1, 7.0, 7.0, 7.0, 7.0)),
@@ -156,7 +218,7 @@ fn gauges_are_summarised() {
 
 #[test]
 fn what_is_no_number_is_no_data_but_a_loss() {
-    let mut reducer = reducer(LIMITS);
+    let mut world = World::new(LIMITS);
     let points = vec![
         point(1.0, None, Value::Number(f64::NAN)),
         point(2.0, None, Value::Number(f64::INFINITY)),
@@ -164,11 +226,11 @@ fn what_is_no_number_is_no_data_but_a_loss() {
     ];
     for name in ["gauge", "counter"] {
         let batch = block(name, Temporality::Cumulative, points.clone());
-        reducer.ingest(&batch, &mut ByName::default());
+        world.ingest(&batch);
     }
-    reducer.ingest(&numbers("histogram", &[(1.0, 1.0)]), &mut ByName::default());
-    reducer.ingest(&numbers("gauge_b", &[(11.0, 1.0)]), &mut ByName::default());
-    let closed = close_all(&mut reducer, 20.0);
+    world.ingest(&numbers("histogram", &[(1.0, 1.0)]));
+    world.ingest(&numbers("gauge_b", &[(11.0, 1.0)]));
+    let closed = close_all(&mut world, 20.0);
     assert_eq!(partials(&closed).len(), 1);
     assert_eq!(
         losses(&closed),
@@ -180,35 +242,28 @@ fn what_is_no_number_is_no_data_but_a_loss() {
             (LossReason::Incompatible, 1)
         ]
     );
-    assert_eq!(reducer.counters().losses[&LossReason::NotFinite], 4);
+    assert_eq!(world.reducer.counters().losses[&LossReason::NotFinite], 4);
 }
 
 #[test]
 fn late_and_future_samples_are_losses() {
-    let mut reducer = reducer(LIMITS);
-    let mut directory = ByName::default();
-    reducer.ingest(
-        &numbers("gauge", &[(15.0, 1.0), (9_000.0, 9.0)]),
-        &mut directory,
-    );
-    assert_eq!(close_all(&mut reducer, 20.0).len(), 1);
-    reducer.set_now(at(20.0));
+    let mut world = World::new(LIMITS);
+    world.ingest(&numbers("gauge", &[(15.0, 1.0), (9_000.0, 9.0)]));
+    world.now = Some(at(20.0));
+    assert_eq!(close_all(&mut world, 20.0).len(), 1);
     let batch = numbers(
         "gauge",
         &[(19.9, 1.0), (20.0, 2.0), (320.0, 3.0), (320.1, 4.0)],
     );
-    reducer.ingest(&batch, &mut directory);
-    reducer.ingest(
-        &Batch {
-            logs: vec![LogRecord {
-                count: 5,
-                ..record("a", 1.0, Severity::INFO, "late")
-            }],
-            ..Batch::default()
-        },
-        &mut directory,
-    );
-    let closed = close_all(&mut reducer, 30.0);
+    world.ingest(&batch);
+    world.ingest(&Batch {
+        logs: vec![LogRecord {
+            count: 5,
+            ..record("a", 1.0, Severity::INFO, "late")
+        }],
+        ..Batch::default()
+    });
+    let closed = close_all(&mut world, 30.0);
     assert_eq!(partials(&closed).len(), 1);
     assert_eq!(
         losses(&closed),
@@ -218,21 +273,21 @@ fn late_and_future_samples_are_losses() {
             (LossReason::Late, 5)
         ]
     );
-    assert_eq!(losses(&close_all(&mut reducer, 40.0)), []);
+    assert_eq!(losses(&close_all(&mut world, 40.0)), []);
 }
 
 #[test]
 fn a_time_has_one_value_and_equal_deliveries_are_no_loss() {
-    let mut reducer = reducer(LIMITS);
+    let mut world = World::new(LIMITS);
     let batch = numbers("gauge", &[(1.0, 5.0), (1.0, 5.0), (2.0, 3.0), (2.0, 8.0)]);
-    reducer.ingest(&batch, &mut ByName::default());
-    let closed = close_all(&mut reducer, 10.0);
+    world.ingest(&batch);
+    let closed = close_all(&mut world, 10.0);
     let [(_, Partial::Gauge(gauge))] = partials(&closed)[..] else {
         panic!("one gauge")
     };
     assert_eq!((gauge.count, gauge.sum), (2, 13.0));
     assert_eq!(losses(&closed), [(LossReason::Duplicate, 1)]);
-    assert_eq!(reducer.counters().samples_duplicate, 1);
+    assert_eq!(world.reducer.counters().samples_duplicate, 1);
 }
 
 #[test]
@@ -241,10 +296,10 @@ fn over_the_limit_the_earliest_samples_stay() {
         samples_per_bucket: 2,
         ..LIMITS
     };
-    let mut reducer = reducer(limits);
+    let mut world = World::new(limits);
     let batch = numbers("gauge", &[(4.0, 4.0), (1.0, 1.0), (3.0, 3.0), (2.0, 2.0)]);
-    reducer.ingest(&batch, &mut ByName::default());
-    let closed = close_all(&mut reducer, 10.0);
+    world.ingest(&batch);
+    let closed = close_all(&mut world, 10.0);
     let [(_, Partial::Gauge(gauge))] = partials(&closed)[..] else {
         panic!("one gauge")
     };
@@ -258,67 +313,61 @@ fn a_flood_of_one_series_is_bounded_before_the_bucket_closes() {
         samples_per_bucket: 5,
         ..LIMITS
     };
-    let mut reducer = reducer(limits);
-    let mut directory = ByName::default();
+    let mut world = World::new(limits);
     for chunk in (0..30).rev() {
         let points: Vec<(f64, f64)> = (0..10_000)
             .map(|index| (f64::from(chunk * 10_000 + index) * 1e-5, f64::from(index)))
             .collect();
-        reducer.ingest(&numbers("gauge", &points), &mut directory);
+        world.ingest(&numbers("gauge", &points));
     }
-    assert!(reducer.counters().losses[&LossReason::OverLimit] > 200_000);
-    let closed = close_all(&mut reducer, 10.0);
+    assert!(world.reducer.counters().losses[&LossReason::OverLimit] > 200_000);
+    let closed = close_all(&mut world, 10.0);
     let [(_, Partial::Gauge(gauge))] = partials(&closed)[..] else {
         panic!("one gauge")
     };
     assert_eq!((gauge.count, gauge.sum), (5, 10.0));
     assert_eq!(
-        reducer.counters().losses[&LossReason::OverLimit],
+        world.reducer.counters().losses[&LossReason::OverLimit],
         300_000 - 5
     );
 }
 
 #[test]
 fn buckets_close_in_order_empty_ones_too() {
-    let mut reducer = reducer(LIMITS);
-    let mut directory = ByName::default();
-    assert_eq!(reducer.next_bucket(), None);
-    reducer.ingest(
-        &numbers("gauge", &[(35.0, 1.0), (5.0, 1.0)]),
-        &mut directory,
-    );
-    assert_eq!(reducer.next_bucket(), Some(at(0.0)));
-    assert_eq!(close_all(&mut reducer, 9.9).len(), 0);
-    let starts: Vec<Timestamp> = close_all(&mut reducer, 25.0)
+    let mut world = World::new(LIMITS);
+    assert_eq!(world.reducer.next_bucket(), None);
+    world.ingest(&numbers("gauge", &[(35.0, 1.0), (5.0, 1.0)]));
+    assert_eq!(close_all(&mut world, 9.9).len(), 0);
+    let starts: Vec<Timestamp> = close_all(&mut world, 25.0)
         .iter()
         .map(|bucket| bucket.interval.start)
         .collect();
     assert_eq!(starts, [at(0.0), at(10.0)]);
     // Data at 30 keeps that bucket; behind it the jump is free.
-    reducer.skip_idle(at(1_000.0));
-    assert_eq!(reducer.next_bucket(), Some(at(30.0)));
-    assert_eq!(close_all(&mut reducer, 40.0).len(), 1);
-    reducer.skip_idle(at(1_001.0));
-    assert_eq!(reducer.next_bucket(), Some(at(1_010.0)));
-    reducer.skip_idle(at(500.0));
-    assert_eq!(reducer.next_bucket(), Some(at(1_010.0)));
+    world.advance(at(1_100.0));
+    world.reducer.skip_idle(at(1_000.0));
+    assert_eq!(world.reducer.next_bucket(), Some(at(30.0)));
+    assert!(world.reducer.close_next().is_some());
+    world.reducer.skip_idle(at(1_001.0));
+    assert_eq!(world.reducer.next_bucket(), Some(at(1_010.0)));
+    world.reducer.skip_idle(at(500.0));
+    assert_eq!(world.reducer.next_bucket(), Some(at(1_010.0)));
 }
 
 #[test]
 fn without_data_the_first_bucket_is_that_of_the_watermark() {
-    let mut idle = reducer(LIMITS);
-    assert_eq!(idle.close_next(at(17.0)), None);
-    assert_eq!(idle.next_bucket(), Some(at(10.0)));
+    let mut idle = World::new(LIMITS);
+    assert_eq!(close_all(&mut idle, 17.0), []);
+    assert_eq!(idle.reducer.next_bucket(), Some(at(10.0)));
     assert_eq!(close_all(&mut idle, 30.0).len(), 2);
-    let mut skipped = reducer(LIMITS);
-    skipped.skip_idle(at(50.0));
-    assert_eq!(skipped.next_bucket(), Some(at(50.0)));
+    let mut skipped = World::new(LIMITS);
+    skipped.reducer.skip_idle(at(50.0));
+    assert_eq!(skipped.reducer.next_bucket(), Some(at(50.0)));
 }
 
 #[test]
 fn times_at_both_ends_of_the_range_do_no_harm() {
-    let mut reducer = reducer(LIMITS);
-    let mut directory = ByName::default();
+    let mut world = World::new(LIMITS);
     let extreme = |at| Point {
         at,
         start: Some(Timestamp::MIN),
@@ -326,16 +375,12 @@ fn times_at_both_ends_of_the_range_do_no_harm() {
     };
     let points = vec![extreme(Timestamp::MIN), extreme(Timestamp::MAX)];
     let batch = block("counter", Temporality::Cumulative, points);
-    reducer.ingest(&batch, &mut directory);
-    assert!(reducer.close_next(Timestamp::MAX).is_some());
-    reducer.skip_idle(Timestamp::MAX);
-    assert!(close_all(&mut reducer, 1e9).is_empty());
-    assert!(
-        (0..5)
-            .filter_map(|_| reducer.close_next(Timestamp::MAX))
-            .count()
-            < 5
-    );
+    world.ingest(&batch);
+    world.advance(Timestamp::MAX);
+    assert!(world.reducer.close_next().is_some());
+    world.reducer.skip_idle(Timestamp::MAX);
+    assert!((0..5).filter_map(|_| world.reducer.close_next()).count() < 5);
+    assert!(close_all(&mut world, 1e9).len() < 5);
 }
 
 #[test]
@@ -346,22 +391,27 @@ fn limits_refuse_new_series_and_leave_the_others_alone() {
         label_bytes: 20,
         ..LIMITS
     };
-    let mut reducer = reducer(limits);
-    let mut directory = ByName::default();
-    for name in [
-        "gauge_of_a_very_long_name",
-        "gauge_a",
-        "other",
-        "gauge_b",
-        "gauge_a",
-    ] {
-        reducer.ingest(&numbers(name, &[(1.0, 1.0)]), &mut directory);
+    let mut world = World::new(limits);
+    let mut refused = Vec::new();
+    for name in ["gauge_of_a_very_long_name", "gauge_c", "other", "gauge_b"] {
+        let put = world.ingest(&numbers(name, &[(1.0, 1.0)]));
+        refused.push(put.rejects.sample_count());
     }
     let many = Labels::new([(METRIC_NAME, "g"), ("a", "1"), ("b", "2")]);
     let mut batch = numbers("g", &[(1.0, 1.0)]);
     batch.series[0].labels = many;
-    reducer.ingest(&batch, &mut directory);
-    let counters = reducer.counters();
+    refused.push(world.ingest(&batch).rejects.sample_count());
+    assert_eq!(refused, [1, 0, 0, 0, 1]);
+    // Who came last is not who is refused.
+    world.ingest(&numbers("gauge_a", &[(1.0, 1.0)]));
+    assert_eq!(close_all(&mut world, 10.0)[0].series.len(), 2);
+    assert_eq!(world.asked.bound, ["gauge_a", "gauge_b"]);
+    assert_eq!(world.asked.refused, ["gauge_c"]);
+    for name in ["gauge_a", "gauge_b", "gauge_c"] {
+        let put = world.ingest(&numbers(name, &[(11.0, 1.0)]));
+        assert_eq!(put.rejects.is_empty(), name != "gauge_c", "{name}");
+    }
+    let counters = world.reducer.counters();
     assert_eq!(
         (
             counters.series,
@@ -371,10 +421,61 @@ fn limits_refuse_new_series_and_leave_the_others_alone() {
             counters.samples_unselected,
             counters.samples_refused,
         ),
-        (2, 1, 3, 2, 1, 3)
+        (3, 2, 2, 5, 1, 3)
     );
-    assert_eq!(directory.asked, 2);
-    assert_eq!(reducer.labels(SeriesId(0)), &named("gauge_a"));
+    assert_eq!(world.reducer.labels(SeriesId(0)), named("gauge_a"));
+}
+
+#[test]
+fn what_stands_behind_a_tick_may_be_put_before_it() {
+    let mut world = World::new(LIMITS);
+    world.ingest(&numbers("gauge_a", &[(1.0, 1.0)]));
+    let epoch = world
+        .reducer
+        .epoch()
+        .after(at(10.0), Span::ZERO, Span::from_seconds(10));
+    let behind = numbers("gauge_b", &[(2.0, 1.0), (12.0, 1.0)]);
+    let mut raw = RawBatch::new(KeyHash::new(0), canonical::read);
+    raw.take(&behind, by_name().stream_labels());
+    let raw = Raw::new(&[], &raw);
+    let shards = Arc::clone(world.reducer.shards());
+    let put = shards.put(raw, epoch, &mut PutScratch::default());
+    assert_eq!(put.lost, [(LossReason::Late, 1)].into());
+    // The tick sees nothing of it: neither the series nor the loss.
+    let closed = close_all(&mut world, 10.0);
+    assert_eq!((closed.len(), losses(&closed)), (1, vec![]));
+    assert_eq!(world.asked.bound, ["gauge_a"]);
+    let closed = close_all(&mut world, 20.0);
+    assert_eq!(closed[0].series.len(), 1);
+    assert_eq!(losses(&closed), [(LossReason::Late, 1)]);
+    assert_eq!(world.asked.bound, ["gauge_a", "gauge_b"]);
+}
+
+#[test]
+fn a_series_with_several_keys_is_one() {
+    let mut world = World::new(LIMITS);
+    let labels = |order: [&str; 2]| {
+        let mut key = Vec::new();
+        for name in order {
+            let value = if name == METRIC_NAME { "gauge" } else { "x" };
+            canonical::write_pair(name.as_bytes(), value.as_bytes(), &mut key);
+        }
+        key
+    };
+    for (seconds, order) in [(1.0, [METRIC_NAME, "a"]), (2.0, ["a", METRIC_NAME])] {
+        let mut raw = RawBatch::new(KeyHash::new(0), canonical::read);
+        let (key, ()) = raw.write(|out| out.extend(&labels(order)));
+        let hash = raw.keys().single(raw.bytes(&[], key));
+        let none = crate::event::Piece::default();
+        raw.start_series(hash, [key, none, none], SeriesMeta::default());
+        raw.point(at(seconds), Timestamp::MIN, 1.0);
+        world.reducer.put_raw(Raw::new(&[], &raw));
+    }
+    let closed = close_all(&mut world, 10.0);
+    let [(_, Partial::Gauge(gauge))] = partials(&closed)[..] else {
+        panic!("one gauge")
+    };
+    assert_eq!((gauge.count, world.asked.bound.len()), (2, 1));
 }
 
 fn histogram(counts: &[f64]) -> Value {
@@ -387,7 +488,7 @@ fn histogram(counts: &[f64]) -> Value {
 
 #[test]
 fn distributions_become_what_was_added() {
-    let mut reducer = reducer(LIMITS);
+    let mut world = World::new(LIMITS);
     let points = [
         (5.0, histogram(&[1.0, 1.0, 1.0])),
         (15.0, histogram(&[2.0, 1.0, 4.0])),
@@ -400,8 +501,8 @@ fn distributions_become_what_was_added() {
     let points = points.map(|(seconds, value)| point(seconds, None, value));
     // A distribution is taken as one whatever the kind says.
     let batch = block("gauge", Temporality::Cumulative, points.to_vec());
-    reducer.ingest(&batch, &mut ByName::default());
-    let closed = close_all(&mut reducer, 100.0);
+    world.ingest(&batch);
+    let closed = close_all(&mut world, 100.0);
     let got: Vec<(f64, Vec<f64>, f64, u32)> = partials(&closed)
         .into_iter()
         .map(|(start, partial)| match partial {

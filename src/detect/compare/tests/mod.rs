@@ -239,7 +239,7 @@ impl Scene {
                 start: from,
                 end: from + self.resolution,
             };
-            panel.clear_cells();
+            panel.clear_templates();
             for (metric, group) in groups.iter().enumerate() {
                 for (host, id) in ids.iter().enumerate() {
                     if let Some(cell) = cell(metric, host, number - self.before) {

@@ -138,18 +138,15 @@ const COUNTERS: &[CounterCase] = &[
 #[test]
 fn counters_become_increases() {
     for case in COUNTERS {
-        let mut directory = ByName {
-            host_known_since: case.host_known_since.map(at),
-            ..ByName::default()
-        };
-        let mut reducer = reducer(LIMITS);
+        let mut world = World::new(LIMITS);
+        world.asked.host_known_since = case.host_known_since.map(at);
         let points = case
             .points
             .iter()
             .map(|(seconds, start, value)| point(*seconds, *start, Value::Number(*value)));
         let batch = block("counter", case.temporality, points.collect());
-        reducer.ingest(&batch, &mut directory);
-        let got: Vec<(f64, f64, f64, u32)> = partials(&close_all(&mut reducer, 100.0))
+        world.ingest(&batch);
+        let got: Vec<(f64, f64, f64, u32)> = partials(&close_all(&mut world, 100.0))
             .into_iter()
             .map(|(start, partial)| match partial {
                 Partial::Increase(IncreasePartial {
@@ -163,7 +160,7 @@ fn counters_become_increases() {
         assert_eq!(got, case.expected, "{}", case.name);
         let resets: u32 = case.expected.iter().map(|expected| expected.3).sum();
         assert_eq!(
-            reducer.counters().resets,
+            world.reducer.counters().resets,
             u64::from(resets),
             "{}",
             case.name

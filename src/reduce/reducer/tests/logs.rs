@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn log_records_are_counted_by_stream_severity_template_and_class() {
-    let mut reducer = reducer(LIMITS);
+    let mut world = World::new(LIMITS);
     let mut logs = vec![
         record("a", 1.0, Severity::ERROR, "order 17 failed"),
         record("a", 2.0, Severity::ERROR, "order 18 failed"),
@@ -17,8 +17,8 @@ fn log_records_are_counted_by_stream_severity_template_and_class() {
         logs,
         ..Batch::default()
     };
-    reducer.ingest(&batch, &mut ByName::default());
-    let closed = close_all(&mut reducer, 10.0);
+    world.ingest(&batch);
+    let closed = close_all(&mut world, 10.0);
     let counts: Vec<_> = closed[0]
         .logs
         .iter()
@@ -40,7 +40,7 @@ fn log_records_are_counted_by_stream_severity_template_and_class() {
             (1, Severity::INFO, "order <*> done", &[], 1),
         ]
     );
-    let counters = reducer.counters();
+    let counters = world.reducer.counters();
     assert_eq!(
         (
             counters.logs_accepted,
@@ -50,7 +50,7 @@ fn log_records_are_counted_by_stream_severity_template_and_class() {
         ),
         (7, 1, 3, 2)
     );
-    assert_eq!(reducer.stream(StreamId(1)).get("app"), Some("b"));
+    assert_eq!(world.reducer.stream(StreamId(1)).get("app"), Some("b"));
 }
 
 #[test]
@@ -59,8 +59,7 @@ fn templates_over_the_limit_are_counted_together() {
         templates: 2,
         ..LIMITS
     };
-    let mut reducer = reducer(limits);
-    let mut directory = ByName::default();
+    let mut world = World::new(limits);
     let mut templates = |bodies: &[&str], seconds: f64| {
         let logs = bodies
             .iter()
@@ -69,9 +68,10 @@ fn templates_over_the_limit_are_counted_together() {
             logs: logs.collect(),
             ..Batch::default()
         };
-        reducer.ingest(&batch, &mut directory);
-        reducer.skip_idle(at(seconds));
-        let closed = close_all(&mut reducer, seconds + 20.0);
+        world.ingest(&batch);
+        world.advance(at(seconds + 20.0));
+        world.reducer.skip_idle(at(seconds));
+        let closed: Vec<_> = std::iter::from_fn(|| world.reducer.close_next()).collect();
         let logs = closed.into_iter().flat_map(|bucket| bucket.logs);
         logs.map(|log| format!("{} {}", log.template, log.count))
             .collect::<Vec<_>>()
@@ -91,20 +91,20 @@ fn templates_over_the_limit_are_counted_together() {
 
 #[test]
 fn absurd_counts_saturate() {
-    let mut reducer = reducer(LIMITS);
+    let mut world = World::new(LIMITS);
     let mut logs = vec![record("a", 1.0, Severity::INFO, "x"); 2];
     logs.extend(vec![record("", 1.0, Severity::INFO, "x"); 2]);
     logs.extend(vec![record("a", -99.0, Severity::INFO, "x"); 2]);
     for log in &mut logs {
         log.count = u64::MAX;
     }
-    reducer.skip_idle(at(0.0));
+    assert_eq!(close_all(&mut world, 0.0), []);
     let batch = Batch {
         logs,
         ..Batch::default()
     };
-    reducer.ingest(&batch, &mut ByName::default());
-    let closed = close_all(&mut reducer, 10.0);
+    world.ingest(&batch);
+    let closed = close_all(&mut world, 10.0);
     assert_eq!(closed[0].logs[0].count, u64::MAX);
     assert_eq!(losses(&closed), [(LossReason::Late, u64::MAX)]);
 }

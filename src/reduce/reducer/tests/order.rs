@@ -85,11 +85,8 @@ fn told(epochs: &[Vec<Arrival>], batch_len: usize) -> Vec<Vec<String>> {
         future: Span::from_seconds(25),
         ..LIMITS
     };
-    let mut reducer = reducer(limits);
-    let mut directory = ByName {
-        host_known_since: Some(at(-290.0)),
-        ..ByName::default()
-    };
+    let mut world = World::new(limits);
+    world.asked.host_known_since = Some(at(-290.0));
     let mut result = Vec::new();
     for (epoch, arrivals) in epochs.iter().enumerate() {
         for arrivals in arrivals.chunks(batch_len) {
@@ -104,18 +101,18 @@ fn told(epochs: &[Vec<Arrival>], batch_len: usize) -> Vec<Vec<String>> {
                     Arrival::Record(record) => batch.logs.push(record),
                 }
             }
-            reducer.ingest(&batch, &mut directory);
+            world.ingest(&batch);
         }
         let watermark = 20.0 * (epoch + 1) as f64;
-        reducer.set_now(at(watermark));
-        while let Some(bucket) = reducer.close_next(at(watermark)) {
+        world.now = Some(at(watermark));
+        for bucket in close_all(&mut world, watermark) {
             let mut lines = vec![format!("{:?}", bucket.interval)];
             for partial in &bucket.series {
-                let labels = reducer.labels(partial.series);
+                let labels = world.reducer.labels(partial.series);
                 lines.push(format!("{labels} {:?}", partial.partial));
             }
             for log in &bucket.logs {
-                let stream = reducer.stream(log.stream);
+                let stream = world.reducer.stream(log.stream);
                 let (severity, classes) = (log.severity, &log.classes);
                 lines.push(format!(
                     "{stream} {severity:?} {} {classes:?} {}",
@@ -124,8 +121,8 @@ fn told(epochs: &[Vec<Arrival>], batch_len: usize) -> Vec<Vec<String>> {
             }
             for mark in &bucket.losses {
                 let source = match mark.source {
-                    LossSource::Series(id) => reducer.labels(id),
-                    LossSource::Stream(id) => reducer.stream(id),
+                    LossSource::Series(id) => world.reducer.labels(id),
+                    LossSource::Stream(id) => world.reducer.stream(id),
                 };
                 lines.push(format!("{source} {:?} {}", mark.reason, mark.count));
             }
@@ -133,7 +130,7 @@ fn told(epochs: &[Vec<Arrival>], batch_len: usize) -> Vec<Vec<String>> {
             result.push(lines);
         }
     }
-    result.push(vec![format!("{:?}", reducer.counters())]);
+    result.push(vec![format!("{:?}", world.reducer.counters())]);
     result
 }
 

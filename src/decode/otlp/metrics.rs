@@ -1,0 +1,465 @@
+//! Metrics of an OTLP request → series and points that borrow from it.
+
+use super::{
+    super::{
+        Fault, Refusal, excerpt,
+        protobuf::{Field, Reader},
+    },
+    DecodeError, ResourcePiece, Run,
+    key::{self, Head},
+    part,
+    points::{
+        BUCKETS_MAX, Buckets, Data, ExplicitPoint, ExponentialPoint, Metric, NO_RECORDED_VALUE,
+        SummaryPoint, timestamp,
+    },
+    write_fields,
+};
+use crate::event::{
+    Histogram, Kind, Piece, RawBatch, RejectReason, SeriesMeta, Timestamp, Unit, Value,
+};
+
+/// A metric whose points are walked.
+struct Walk<'a, 'b> {
+    bytes: &'a [u8],
+    name: &'a str,
+    meta: SeriesMeta,
+    resource: ResourcePiece,
+    /// What the metric says of its series, and what that and the resource give to their hashes.
+    head: (Piece, u64),
+    out: &'b mut RawBatch,
+}
+
+/// The data of a metric. It may stand in several fields, which are one in pieces; a kind of data that
+/// comes later takes the place of an earlier one.
+#[derive(Clone, Copy)]
+struct DataRun<'a> {
+    number: u32,
+    /// Where the first of its fields starts.
+    first: usize,
+    /// The metric.
+    message: Reader<'a>,
+}
+
+/// What a point has whatever it holds.
+#[derive(Clone, Copy, Default)]
+struct PointHead {
+    attributes: Run,
+    start_nanos: u64,
+    at_nanos: u64,
+    flags: u64,
+}
+
+/// Where a point stands in time.
+#[derive(Clone, Copy)]
+struct When {
+    at: Timestamp,
+    start: Timestamp,
+    is_stale: bool,
+}
+
+/// The value of a histogram point, built only when it is not stale.
+type Build = dyn FnOnce() -> Result<Histogram, Refusal>;
+
+/// Walks one metric.
+pub(super) fn walk(
+    bytes: &[u8],
+    message: Reader<'_>,
+    resource: ResourcePiece,
+    out: &mut RawBatch,
+) -> Result<(), DecodeError> {
+    let (mut name, mut unit, mut data) = (Ok(""), Ok(""), None::<DataRun>);
+    let mut rest = message;
+    loop {
+        let from = rest.offset();
+        let Some(field) = rest.next()? else { break };
+        match field.number {
+            1 => name = part(field.text())?,
+            3 => unit = part(field.text())?,
+            number @ (5 | 7 | 9 | 10 | 11) if data.is_none_or(|data| data.number != number) => {
+                data = Some(DataRun {
+                    number,
+                    first: from,
+                    message,
+                });
+            }
+            _ => {}
+        }
+    }
+    let Some(run) = data else { return Ok(()) };
+    let data = metric_data(run)?;
+    // A unit that is not UTF-8 is a unit that is not known.
+    let unit = unit.unwrap_or("");
+    let told = name.clone().unwrap_or("\u{fffd}");
+    let meta = name.and_then(|name| {
+        if name.is_empty() {
+            let detail = "the metric has no name";
+            return Err(Refusal::new(RejectReason::NoMetricName, detail));
+        }
+        Metric { name, unit, data }.meta()
+    });
+    let meta = match meta {
+        Ok(meta) => meta,
+        Err(refusal) => {
+            return run.each_field(|field| {
+                if field.number == 1 {
+                    refuse(out, told, &refusal);
+                }
+                Ok(())
+            });
+        }
+    };
+    let head = write_head(
+        Head {
+            name: told,
+            suffix: "",
+            quantile: None,
+            meta,
+        },
+        resource,
+        out,
+    );
+    let mut walk = Walk {
+        bytes,
+        name: told,
+        meta,
+        resource,
+        head,
+        out,
+    };
+    run.each_field(|field| match field.number {
+        1 => walk.point(data, &field),
+        _ => Ok(()),
+    })
+}
+
+impl<'a> DataRun<'a> {
+    fn each_field(
+        self,
+        mut each: impl FnMut(Field<'a>) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        let mut message = self.message;
+        loop {
+            let from = message.offset();
+            match message.next()? {
+                Some(field) if field.number == self.number && self.first <= from => {
+                    field.message()?.for_each(&mut each)?;
+                }
+                Some(_) => {}
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Reads temporality and monotony, which may stand behind the points.
+fn metric_data(run: DataRun<'_>) -> Result<Data, DecodeError> {
+    let number = run.number;
+    let (mut temporality, mut monotonic) = (0, false);
+    if let 7 | 9 | 10 = number {
+        run.each_field(|field| {
+            match field.number {
+                2 => temporality = field.int64()?,
+                3 if number == 7 => monotonic = field.boolean()?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+    }
+    Ok(match number {
+        7 => Data::Sum {
+            monotonic,
+            temporality,
+        },
+        9 => Data::Histogram { temporality },
+        10 => Data::Exponential { temporality },
+        11 => Data::Summary,
+        _ => Data::Gauge,
+    })
+}
+
+fn write_head(head: Head<'_>, resource: ResourcePiece, out: &mut RawBatch) -> (Piece, u64) {
+    let (piece, ()) = out.write(|out| head.write(resource.len, out));
+    let hash = out.keys().last(resource.hash, out.bytes(&[], piece));
+    (piece, hash)
+}
+
+fn refuse(out: &mut RawBatch, name: &str, refusal: &Refusal) {
+    out.rejects.sample(refusal.reason, || {
+        format!("metric {:?}: {}", excerpt(name), excerpt(&refusal.detail))
+    });
+}
+
+impl Walk<'_, '_> {
+    fn point(&mut self, data: Data, field: &Field<'_>) -> Result<(), DecodeError> {
+        let message = field.message()?;
+        let walked = match data {
+            Data::Gauge | Data::Sum { .. } => self.number(message),
+            Data::Histogram { .. } => self.explicit(message),
+            Data::Exponential { .. } => self.exponential(message),
+            Data::Summary => self.summary(message),
+        };
+        match walked {
+            Ok(()) => Ok(()),
+            Err(Fault::Whole(error)) => Err(error),
+            Err(Fault::Part(refusal)) => {
+                refuse(self.out, self.name, &refusal);
+                Ok(())
+            }
+        }
+    }
+
+    fn number(&mut self, mut message: Reader<'_>) -> Result<(), Fault> {
+        let mut head = PointHead::default();
+        let mut value = None;
+        let whole = message;
+        loop {
+            let from = message.offset();
+            let Some(field) = message.next()? else { break };
+            match field.number {
+                2 => head.start_nanos = field.fixed64()?,
+                3 => head.at_nanos = field.fixed64()?,
+                4 => value = Some(field.double()?),
+                6 => value = Some(field.fixed64()?.cast_signed() as f64),
+                7 => head.attributes.add(from, message.offset()),
+                8 => head.flags = field.varint()?,
+                _ => {}
+            }
+        }
+        let when = head.when()?;
+        let attributes = self.attributes(head, whole, 7)?;
+        let Some(value) = value.or(when.is_stale.then_some(0.0)) else {
+            self.check_labels(attributes)?;
+            let detail = format!("the point at {} has no value", when.at);
+            return Err(Refusal::new(RejectReason::NoValue, detail).into());
+        };
+        self.emit(self.head, attributes, self.meta, when, value);
+        Ok(())
+    }
+
+    fn explicit(&mut self, mut message: Reader<'_>) -> Result<(), Fault> {
+        let mut head = PointHead::default();
+        let mut point = ExplicitPoint::default();
+        let whole = message;
+        loop {
+            let from = message.offset();
+            let Some(field) = message.next()? else { break };
+            match field.number {
+                2 => head.start_nanos = field.fixed64()?,
+                3 => head.at_nanos = field.fixed64()?,
+                4 => point.count = field.fixed64()?,
+                5 => point.sum = Some(field.double()?),
+                6 => field.each_fixed64(|count| keep(&mut point.counts, count))?,
+                7 => field.each_fixed64(|bits| keep(&mut point.bounds, f64::from_bits(bits)))?,
+                9 => head.attributes.add(from, message.offset()),
+                10 => head.flags = field.varint()?,
+                _ => {}
+            }
+        }
+        self.histogram(head, whole, 9, Box::new(|| point.check()))
+    }
+
+    fn exponential(&mut self, mut message: Reader<'_>) -> Result<(), Fault> {
+        let mut head = PointHead::default();
+        let mut point = ExponentialPoint::default();
+        let whole = message;
+        loop {
+            let from = message.offset();
+            let Some(field) = message.next()? else { break };
+            match field.number {
+                1 => head.attributes.add(from, message.offset()),
+                2 => head.start_nanos = field.fixed64()?,
+                3 => head.at_nanos = field.fixed64()?,
+                4 => point.count = field.fixed64()?,
+                5 => point.sum = Some(field.double()?),
+                6 => point.scale = field.sint32()?,
+                7 => point.zero_count = field.fixed64()?,
+                8 => buckets(field.message()?, &mut point.positive)?,
+                9 => buckets(field.message()?, &mut point.negative)?,
+                10 => head.flags = field.varint()?,
+                14 => point.zero_threshold = field.double()?,
+                _ => {}
+            }
+        }
+        self.histogram(head, whole, 1, Box::new(|| point.check()))
+    }
+
+    fn histogram(
+        &mut self,
+        head: PointHead,
+        whole: Reader<'_>,
+        number: u32,
+        build: Box<Build>,
+    ) -> Result<(), Fault> {
+        let when = head.when()?;
+        let attributes = self.attributes(head, whole, number)?;
+        if when.is_stale {
+            self.emit(self.head, attributes, self.meta, when, 0.0);
+            return Ok(());
+        }
+        let histogram = match build() {
+            Ok(histogram) => histogram,
+            Err(refusal) => {
+                self.check_labels(attributes)?;
+                return Err(refusal.into());
+            }
+        };
+        self.start(self.head, attributes, self.meta);
+        let start = (when.start != Timestamp::MIN).then_some(when.start);
+        self.out
+            .value(when.at, start, Value::Histogram(Box::new(histogram)));
+        Ok(())
+    }
+
+    fn summary(&mut self, mut message: Reader<'_>) -> Result<(), Fault> {
+        let mut head = PointHead::default();
+        let mut point = SummaryPoint::default();
+        let whole = message;
+        loop {
+            let from = message.offset();
+            let Some(field) = message.next()? else { break };
+            match field.number {
+                2 => head.start_nanos = field.fixed64()?,
+                3 => head.at_nanos = field.fixed64()?,
+                4 => point.count = field.fixed64()?,
+                5 => point.sum = field.double()?,
+                6 => keep(&mut point.quantiles, quantile(field.message()?)?),
+                7 => head.attributes.add(from, message.offset()),
+                8 => head.flags = field.varint()?,
+                _ => {}
+            }
+        }
+        let when = head.when()?;
+        if BUCKETS_MAX < point.quantiles.len() {
+            let detail = format!("over {BUCKETS_MAX} quantiles: send fewer");
+            return Err(Refusal::new(RejectReason::OverLimit, detail).into());
+        }
+        let attributes = self.attributes(head, whole, 7)?;
+        // One point becomes several series; if its labels cannot be used it is refused once.
+        self.check_labels(attributes)?;
+        let counter = SeriesMeta {
+            kind: Kind::Counter,
+            ..self.meta
+        };
+        let count = SeriesMeta {
+            unit: Unit::Count,
+            ..counter
+        };
+        self.part_of_summary("_count", None, count, attributes, when, point.count as f64);
+        self.part_of_summary("_sum", None, counter, attributes, when, point.sum);
+        for (quantile, value) in point.quantiles {
+            self.part_of_summary("", Some(quantile), self.meta, attributes, when, value);
+        }
+        Ok(())
+    }
+
+    fn part_of_summary(
+        &mut self,
+        suffix: &'static str,
+        quantile: Option<f64>,
+        meta: SeriesMeta,
+        attributes: Piece,
+        when: When,
+        value: f64,
+    ) {
+        let head = Head {
+            name: self.name,
+            suffix,
+            quantile,
+            meta,
+        };
+        let head = write_head(head, self.resource, self.out);
+        self.emit(head, attributes, meta, when, value);
+    }
+
+    /// Reads the labels of a series now: what is wrong with them is told before anything else.
+    fn check_labels(&self, attributes: Piece) -> Result<(), Refusal> {
+        let pieces = [self.head.0, self.resource.piece, attributes];
+        key::read_unnamed(pieces.map(|piece| self.out.bytes(self.bytes, piece)))
+            .map(drop)
+            .map_err(|bad| Refusal::new(bad.reason, bad.detail))
+    }
+
+    fn attributes(
+        &mut self,
+        head: PointHead,
+        whole: Reader<'_>,
+        number: u32,
+    ) -> Result<Piece, DecodeError> {
+        head.attributes
+            .piece(self.out, |out| write_fields(self.bytes, whole, number, out))
+    }
+
+    #[inline]
+    fn start(&mut self, (head, context): (Piece, u64), attributes: Piece, meta: SeriesMeta) {
+        let hash = self
+            .out
+            .keys()
+            .last(context, self.out.bytes(self.bytes, attributes));
+        self.out
+            .start_series(hash, [head, self.resource.piece, attributes], meta);
+    }
+
+    #[inline]
+    fn emit(
+        &mut self,
+        head: (Piece, u64),
+        attributes: Piece,
+        meta: SeriesMeta,
+        when: When,
+        value: f64,
+    ) {
+        self.start(head, attributes, meta);
+        let value = if when.is_stale {
+            f64::from_bits(Value::STALE_BITS)
+        } else {
+            value
+        };
+        self.out.point(when.at, when.start, value);
+    }
+}
+
+impl PointHead {
+    fn when(&self) -> Result<When, Refusal> {
+        let start = match self.start_nanos {
+            0 => None,
+            nanos => timestamp(nanos).ok(),
+        };
+        Ok(When {
+            at: timestamp(self.at_nanos)?,
+            start: start.unwrap_or(Timestamp::MIN),
+            is_stale: self.flags & NO_RECORDED_VALUE != 0,
+        })
+    }
+}
+
+/// Keeps an item of a list, but no more than show that there are too many.
+fn keep<T>(list: &mut Vec<T>, item: T) {
+    if list.len() <= BUCKETS_MAX {
+        list.push(item);
+    }
+}
+
+fn buckets(message: Reader<'_>, buckets: &mut Buckets) -> Result<(), DecodeError> {
+    message.for_each(|field| match field.number {
+        1 => {
+            buckets.offset = field.sint32()?;
+            Ok(())
+        }
+        2 => field.each_varint(|count| keep(&mut buckets.counts, count)),
+        _ => Ok(()),
+    })
+}
+
+/// A quantile and its value.
+fn quantile(message: Reader<'_>) -> Result<(f64, f64), DecodeError> {
+    let mut quantile = (0.0, 0.0);
+    message.for_each(|field| {
+        match field.number {
+            1 => quantile.0 = field.double()?,
+            2 => quantile.1 = field.double()?,
+            _ => {}
+        }
+        Ok::<_, DecodeError>(())
+    })?;
+    Ok(quantile)
+}

@@ -1,0 +1,234 @@
+//! One metric of one host: the bucket that had data last, and its past.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::{HostId, Unsound};
+use crate::{
+    event::{Interval, Span, Timestamp},
+    reduce::LossReason,
+};
+
+/// One metric of one host: the latest bucket, and as much of the past as the panel remembers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Track {
+    /// Start of the first bucket with data.
+    pub first_seen: Timestamp,
+    /// End of the latest bucket with data.
+    pub last_seen: Timestamp,
+    /// How many buckets had data.
+    pub covered: u64,
+    /// Longest stretch between two buckets with data, from end to start.
+    pub gap_longest: Span,
+    /// The latest loss and the end of the bucket that told it.
+    pub loss: Option<(LossReason, Timestamp)>,
+    /// The latest bucket with data, which ended at `last_seen`.
+    latest: Cell,
+    /// Of panels that remember the past.
+    past: Option<Box<Past>>,
+    pub(super) host: HostId,
+    /// Not saved: the series are bound again.
+    #[serde(skip)]
+    pub(super) feeders: Feeders,
+}
+
+/// How many series feed a track.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Feeders {
+    #[default]
+    None,
+    One,
+    Many,
+}
+
+/// The values of consecutive buckets, the newest last.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Past {
+    values: VecDeque<f32>,
+    /// As long as `values`, or empty where the metric has no exposure.
+    exposures: VecDeque<f32>,
+}
+
+/// One bucket of one metric of one host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    /// Mean of a gauge, rate per second of a counter or of log records, a quantile. With an
+    /// exposure: the rate of the numerator.
+    pub value: f64,
+    /// Lowest sample in the bucket.
+    pub min: f64,
+    /// Highest sample in the bucket.
+    pub max: f64,
+    /// How many events: the increase of a counter, the number of log records; 0 for gauges.
+    pub events: f64,
+    /// Rate per second of what the value is divided by (`per`); `None`: nothing.
+    pub exposure: Option<f64>,
+}
+
+/// The past of a track that remembers none.
+static NO_PAST: Past = Past::EMPTY;
+
+impl Track {
+    pub(super) fn new(host: HostId) -> Self {
+        Self {
+            first_seen: Timestamp::MIN,
+            last_seen: Timestamp::MIN,
+            covered: 0,
+            gap_longest: Span::ZERO,
+            loss: None,
+            latest: Cell::default(),
+            past: None,
+            host,
+            feeders: Feeders::None,
+        }
+    }
+
+    /// Adds the bucket that has just closed. Says whether the metric moved: a value other than the
+    /// one before, or any event.
+    pub(super) fn record(
+        &mut self,
+        resolution: Span,
+        depth: usize,
+        bucket: Interval,
+        cell: Cell,
+    ) -> bool {
+        let before = self.has_data().then_some(self.latest.value as f32);
+        let mut missing = 0;
+        if self.covered == 0 {
+            self.first_seen = bucket.start;
+        } else if bucket.start != self.last_seen {
+            let gap = bucket.start - self.last_seen;
+            self.gap_longest = self.gap_longest.max(gap);
+            missing = usize::try_from(gap.nanos().div_euclid(resolution.nanos())).unwrap_or(0);
+        }
+        if 0 < depth {
+            let past = self
+                .past
+                .get_or_insert_with(|| Box::new(Past::EMPTY.clone()));
+            for _ in 0..missing.min(depth) {
+                past.push(depth, f32::NAN, cell.exposure.map(|_| f32::NAN));
+            }
+            let exposure = cell.exposure.map(|exposure| exposure as f32);
+            past.push(depth, cell.value as f32, exposure);
+        }
+        self.last_seen = bucket.end;
+        self.covered += 1;
+        self.latest = cell;
+        cell.events > 0.0
+            || cell.exposure.is_some_and(|exposure| exposure > 0.0)
+            || cell.min < cell.max
+            || before.is_some_and(|before| before.is_finite() && before != cell.value as f32)
+    }
+
+    /// Whether it ever had a usable value.
+    pub fn has_data(&self) -> bool {
+        self.covered > 0
+    }
+
+    /// What the bucket held; `None` if it had no data, or is not the latest that had.
+    pub fn cell(&self, bucket: Interval) -> Option<Cell> {
+        (self.has_data() && self.last_seen == bucket.end).then_some(self.latest)
+    }
+
+    /// Whether it ever had data or losses.
+    pub(super) fn is_known(&self) -> bool {
+        self.has_data() || self.loss.is_some()
+    }
+
+    /// The values of the buckets in `[from, to)`, oldest first, one for each bucket that is still
+    /// remembered; NaN where there was no data. Buckets after the newest are not listed.
+    pub fn values(
+        &self,
+        resolution: Span,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> impl ExactSizeIterator<Item = f32> + DoubleEndedIterator {
+        let range = self.range(resolution, from, to);
+        self.past().values.range(range).copied()
+    }
+
+    /// Like [`Track::values`], each with its exposure; 1 where the metric has none.
+    pub fn weighted(
+        &self,
+        resolution: Span,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> impl ExactSizeIterator<Item = (f32, f32)> {
+        let past = self.past();
+        self.range(resolution, from, to).map(|index| {
+            (
+                past.values[index],
+                past.exposures.get(index).copied().unwrap_or(1.0),
+            )
+        })
+    }
+
+    /// Checks what was saved, and forgets what is beyond the depth.
+    pub(super) fn settle(&mut self, depth: usize) -> Result<(), Unsound> {
+        let Some(past) = &mut self.past else {
+            return Ok(());
+        };
+        if !past.exposures.is_empty() && past.exposures.len() != past.values.len() {
+            return Err(Unsound::Impossible {
+                what: "a past with more values than exposures",
+            });
+        }
+        let beyond = past.values.len().saturating_sub(depth);
+        past.values.drain(..beyond);
+        past.exposures.drain(..beyond.min(past.exposures.len()));
+        if depth == 0 {
+            self.past = None;
+        }
+        Ok(())
+    }
+
+    fn past(&self) -> &Past {
+        self.past.as_deref().unwrap_or(&NO_PAST)
+    }
+
+    fn range(&self, resolution: Span, from: Timestamp, to: Timestamp) -> std::ops::Range<usize> {
+        let len = self.past().values.len();
+        let width = resolution.nanos();
+        // The newest value is of the bucket before this one.
+        let next = self.last_seen.nanos().div_euclid(width);
+        let oldest = next.saturating_sub(len as i64);
+        let index = |at: Timestamp, round_up: bool| {
+            let number = at.nanos().div_euclid(width)
+                + i64::from(round_up && at.nanos().rem_euclid(width) != 0);
+            usize::try_from(number.saturating_sub(oldest))
+                .unwrap_or(0)
+                .min(len)
+        };
+        // A bucket belongs to [from, to) when it lies in it as a whole.
+        let (start, end) = (index(from, true), index(to, false));
+        start.min(end)..end
+    }
+}
+
+impl Past {
+    const EMPTY: Self = Self {
+        values: VecDeque::new(),
+        exposures: VecDeque::new(),
+    };
+
+    fn push(&mut self, depth: usize, value: f32, exposure: Option<f32>) {
+        if depth <= self.values.len() {
+            self.values.pop_front();
+            self.exposures.pop_front();
+        }
+        push(&mut self.values, depth, value);
+        if let Some(exposure) = exposure {
+            push(&mut self.exposures, depth, exposure);
+        }
+    }
+}
+
+/// Appends, and grows by half, never beyond the depth.
+fn push(values: &mut VecDeque<f32>, depth: usize, value: f32) {
+    let len = values.len();
+    if len == values.capacity() {
+        values.reserve_exact((len / 2).max(8).min(depth.saturating_sub(len)).max(1));
+    }
+    values.push_back(value);
+}

@@ -1,0 +1,284 @@
+//! What the plan says of a series or a log stream before anything is remembered of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use crate::{
+    event::{Kind, Labels, METRIC_NAME, SeriesMeta, Severity},
+    plan::{
+        Check, LabelMatcher, LabelRoles, LogSelection, Plan, Selection, SeriesSelection,
+        ServicePlan,
+    },
+    reduce::{Select, StreamClasses},
+};
+
+/// Answers what is selected, by whom and as what, from the plan alone: it never changes, so that
+/// any number of threads may ask it.
+#[derive(Debug)]
+pub struct Selector {
+    plan: Arc<Plan>,
+    /// In the order of their names.
+    owners: Vec<Owner>,
+    /// What the class of a log record means.
+    classes: Vec<Class>,
+    /// Names of the attributes that tell a log stream: the roles, and what any selector asks for.
+    stream_labels: BTreeSet<String>,
+}
+
+/// A service and what its stages look at.
+#[derive(Debug)]
+struct Owner {
+    name: String,
+    matchers: Option<Vec<LabelMatcher>>,
+    /// The checks that its stages use, ascending by name.
+    checks: Vec<Check>,
+}
+
+/// A log check of a service.
+#[derive(Debug)]
+pub(super) struct Class {
+    /// Its place among the services.
+    pub(super) service: usize,
+    /// Its place among the checks of the service.
+    pub(super) panel: usize,
+    selection: LogSelection,
+}
+
+/// How a check takes a series.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Way {
+    /// As a value of its own.
+    Value,
+    /// As a part of a ratio: the numerator, what it is divided by, or both.
+    Ratio {
+        is_numerator: bool,
+        is_exposure: bool,
+    },
+    /// As a distribution with the labels `base`, or the bucket of a classic one with the upper
+    /// bound `le`.
+    Quantiles { base: Labels, le: Option<f64> },
+}
+
+impl Selector {
+    /// Takes from the plan what is asked for.
+    pub fn new(plan: Arc<Plan>) -> Self {
+        let owners: Vec<Owner> = plan
+            .services
+            .values()
+            .map(|service| Owner {
+                name: service.name.clone(),
+                matchers: service.matchers.clone(),
+                checks: checks(&plan, service).cloned().collect(),
+            })
+            .collect();
+        let mut classes = Vec::new();
+        for (service, owner) in owners.iter().enumerate() {
+            for (panel, check) in owner.checks.iter().enumerate() {
+                if let Selection::Logs(selection) = &check.selection {
+                    classes.push(Class {
+                        service,
+                        panel,
+                        selection: selection.clone(),
+                    });
+                }
+            }
+        }
+        Self {
+            stream_labels: stream_labels(&plan),
+            owners,
+            classes,
+            plan,
+        }
+    }
+
+    /// The services that own series and streams with these labels, ascending.
+    pub(super) fn owners(&self, labels: &Labels) -> impl Iterator<Item = usize> {
+        let told = role(labels, &self.plan.labels.service);
+        let owns = move |owner: &Owner| match &owner.matchers {
+            Some(matchers) => matches_all(matchers, labels),
+            None => told == Some(owner.name.as_str()),
+        };
+        (0..)
+            .zip(&self.owners)
+            .filter(move |(_, owner)| owns(owner))
+            .map(|(index, _)| index)
+    }
+
+    /// What the classes of log records mean, by class.
+    pub(super) fn classes(&self) -> &[Class] {
+        &self.classes
+    }
+
+    /// What the series is, if any selecting check or the protocol or the name tells.
+    fn kind(&self, labels: &Labels, meta: SeriesMeta) -> Kind {
+        let configured = self
+            .plan
+            .checks
+            .values()
+            .find_map(|check| match &check.selection {
+                Selection::Series(selection) if selection.selector.matches(labels) => {
+                    selection.kind
+                }
+                Selection::Series(_) | Selection::Logs(_) => None,
+            });
+        match (configured, meta.kind) {
+            (None, Kind::Unknown) if is_counter_name(labels.metric()) => Kind::Counter,
+            (None, Kind::Unknown) => Kind::Gauge,
+            (Some(kind), _) | (None, kind) => kind,
+        }
+    }
+}
+
+impl Select for Selector {
+    fn series(&self, labels: &Labels, meta: SeriesMeta) -> Option<Kind> {
+        let mut owners = self.owners(labels).peekable();
+        owners.peek()?;
+        let kind = self.kind(labels, meta);
+        owners
+            .flat_map(|owner| &self.owners[owner].checks)
+            .any(|check| way(&check.selection, labels, kind).is_some())
+            .then_some(kind)
+    }
+
+    fn stream_labels(&self) -> &BTreeSet<String> {
+        &self.stream_labels
+    }
+
+    fn stream(&self, attributes: &Labels) -> Option<StreamClasses> {
+        let owners: Vec<usize> = self.owners(attributes).collect();
+        if owners.is_empty() {
+            return None;
+        }
+        let candidates = (0u32..).zip(&self.classes).filter(|(_, class)| {
+            owners.contains(&class.service) && matches_all(&class.selection.attributes, attributes)
+        });
+        Some(StreamClasses(candidates.map(|(class, _)| class).collect()))
+    }
+
+    fn classify(
+        &self,
+        candidates: &StreamClasses,
+        severity: Severity,
+        body: &str,
+        classes: &mut Vec<u32>,
+    ) {
+        classes.extend(candidates.0.iter().copied().filter(|class| {
+            let selection = &self.classes[*class as usize].selection;
+            selection.severity.is_none_or(|lowest| lowest <= severity)
+                && selection
+                    .body
+                    .as_ref()
+                    .is_none_or(|pattern| pattern.0.is_match(body))
+        }));
+    }
+}
+
+/// The checks that the stages of a service use, ascending by name, each once.
+pub(super) fn checks<'a>(
+    plan: &'a Plan,
+    service: &'a ServicePlan,
+) -> impl Iterator<Item = &'a Check> {
+    let used = service.stages.iter().flat_map(|stage| &stage.checks);
+    let names: BTreeSet<&str> = used.map(|used| used.check.as_str()).collect();
+    names.into_iter().filter_map(|name| plan.checks.get(name))
+}
+
+/// The value of the first of the labels that is there.
+pub(super) fn role<'a>(labels: &'a Labels, names: &[String]) -> Option<&'a str> {
+    names.iter().find_map(|name| labels.get(name))
+}
+
+pub(super) fn matches_all(matchers: &[LabelMatcher], labels: &Labels) -> bool {
+    matchers.iter().all(|matcher| matcher.matches(labels))
+}
+
+/// How a check takes a series; `None` if it does not select it.
+pub(super) fn way(selection: &Selection, labels: &Labels, kind: Kind) -> Option<Way> {
+    let Selection::Series(selection) = selection else {
+        return None;
+    };
+    let selector = &selection.selector;
+    if let Some(per) = &selection.per {
+        let (is_numerator, is_exposure) = (selector.matches(labels), per.matches(labels));
+        return (is_numerator || is_exposure).then_some(Way::Ratio {
+            is_numerator,
+            is_exposure,
+        });
+    }
+    let (base, le) = match (classic_of(selection, labels), kind) {
+        (Some((base, le)), _) => (base, Some(le)),
+        (None, Kind::Histogram) => (labels.clone(), None),
+        (None, Kind::Unknown | Kind::Gauge | Kind::Counter | Kind::Summary) => {
+            let is_value = selection.quantile.is_none() && selector.matches(labels);
+            return is_value.then_some(Way::Value);
+        }
+    };
+    (selector.matches(&base) || selector.matches(labels)).then_some(Way::Quantiles { base, le })
+}
+
+/// The classic distribution that the series is a bucket of, unless the check means the bucket
+/// itself.
+fn classic_of(selection: &SeriesSelection, labels: &Labels) -> Option<(Labels, f64)> {
+    let is_named = selection
+        .selector
+        .metric()
+        .is_some_and(|name| name == labels.metric());
+    if is_named && selection.quantile.is_none() {
+        return None;
+    }
+    classic_bucket(labels)
+}
+
+/// The labels of the distribution that a classic Prometheus bucket belongs to, and its upper bound.
+fn classic_bucket(labels: &Labels) -> Option<(Labels, f64)> {
+    let base = labels.metric().strip_suffix("_bucket")?;
+    let le = labels
+        .get("le")?
+        .parse()
+        .ok()
+        .filter(|le: &f64| !le.is_nan())?;
+    let others = labels
+        .iter()
+        .filter(|(name, _)| *name != "le" && *name != METRIC_NAME);
+    Some((Labels::new(others.chain([(METRIC_NAME, base)])), le))
+}
+
+/// Whether the name of a metric says that it is a counter, by the conventions of Prometheus.
+fn is_counter_name(name: &str) -> bool {
+    ["_total", "_count", "_sum", "_bucket"]
+        .iter()
+        .any(|suffix| name.ends_with(suffix))
+}
+
+fn stream_labels(plan: &Plan) -> BTreeSet<String> {
+    let LabelRoles {
+        host,
+        service,
+        region,
+        version,
+    } = &plan.labels;
+    let roles = [host, service, region, version].into_iter().flatten();
+    let services: &BTreeMap<String, ServicePlan> = &plan.services;
+    let owned = services
+        .values()
+        .filter_map(|service| service.matchers.as_ref())
+        .flatten();
+    let staged = services
+        .values()
+        .flat_map(|service| &service.stages)
+        .flat_map(|stage| &stage.matchers);
+    let selected = plan
+        .checks
+        .values()
+        .flat_map(|check| match &check.selection {
+            Selection::Logs(selection) => selection.attributes.as_slice(),
+            Selection::Series(_) => &[],
+        });
+    let asked = owned
+        .chain(staged)
+        .chain(selected)
+        .map(|matcher| &matcher.label);
+    roles.chain(asked).cloned().collect()
+}

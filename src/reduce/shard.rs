@@ -1,0 +1,496 @@
+//! One shard: the keys whose hashes fall to it, and what came of them for buckets that are open.
+
+use std::collections::BTreeMap;
+
+use hashbrown::HashTable;
+
+use crate::event::{
+    BadLabels, KeyHash, Kind, Labels, Raw, RawLog, RawPoint, RawSeries, RejectReason, SeriesMeta,
+    Span, Timestamp, Value, canonical,
+};
+
+use super::{
+    Epoch, LossReason, Select, StreamClasses,
+    bucket::{Dropped, Sample, Samples},
+    histogram::{Flaw, inspect, normalized},
+    key_table::{KeyTable, NONE},
+    logs::{LiveTemplates, LogKey, OpenLogs},
+    shards::{Put, Room, ShardCounters},
+    template::mask_into,
+};
+
+/// What one thread needs to put a batch into shards.
+pub(super) struct Context<'a> {
+    pub(super) raw: Raw<'a>,
+    pub(super) epoch: Epoch,
+    pub(super) select: &'a dyn Select,
+    pub(super) room: &'a Room,
+    pub(super) resolution: Span,
+    /// Latest time that is not too far ahead of the clock.
+    pub(super) latest: Timestamp,
+    /// Set while a batch is put again: what is earlier has been seen, and no loss counts twice.
+    pub(super) unseen_from: Option<Timestamp>,
+}
+
+/// The keys whose hashes fall to one shard.
+#[derive(Clone, Debug)]
+pub(super) struct Shard {
+    pub(super) series: KeyTable<Standing>,
+    pub(super) streams: KeyTable<Stream>,
+    /// Series that nobody selects, by a hash of 128 bits.
+    unselected: HashTable<(u64, u64)>,
+    open: Vec<OpenBucket>,
+    /// Which of `open` was used last.
+    recent: usize,
+    /// Series and streams that have no id yet.
+    pub(super) new_series: Vec<NewSeries>,
+    pub(super) new_streams: Vec<NewStream>,
+    /// By the epoch of the batch, ascending.
+    losses: Vec<(u32, Losses)>,
+    pub(super) live: LiveTemplates,
+    pub(super) spare: Vec<Sample>,
+    pub(super) counters: ShardCounters,
+    scratch: Scratch,
+}
+
+/// Losses by slot and reason, of series and of streams.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Losses {
+    pub(super) series: BTreeMap<(u32, LossReason), u64>,
+    pub(super) streams: BTreeMap<(u32, LossReason), u64>,
+}
+
+/// How a selected series stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It has no id yet; its place among the new ones.
+    New(u32),
+    /// It has an id.
+    Bound,
+    /// A limit refuses it.
+    Refused,
+}
+
+/// A series that has no id yet.
+#[derive(Clone, Debug)]
+pub(super) struct NewSeries {
+    pub(super) slot: u32,
+    /// The earliest epoch that has a sample of it.
+    pub(super) since: u32,
+    pub(super) labels: Labels,
+    /// The greatest that came.
+    pub(super) meta: SeriesMeta,
+    pub(super) kind: Kind,
+}
+
+/// A log stream.
+#[derive(Clone, Debug)]
+pub(super) struct Stream {
+    /// `None`: it belongs to no service.
+    classes: Option<StreamClasses>,
+    /// Its place among the new ones; `None` once it has an id.
+    pub(super) new: Option<u32>,
+}
+
+/// A stream that has no id yet.
+#[derive(Clone, Debug)]
+pub(super) struct NewStream {
+    pub(super) slot: u32,
+    pub(super) since: u32,
+    pub(super) attributes: Labels,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct OpenBucket {
+    pub(super) start: Timestamp,
+    end: Timestamp,
+    pub(super) samples: Samples,
+    pub(super) logs: OpenLogs,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Scratch {
+    template: String,
+    key: LogKey,
+}
+
+/// Where the points of a series belong.
+enum Place {
+    Slot(u32),
+    Unselected,
+    Refused,
+    BadLabels(BadLabels),
+}
+
+impl Shard {
+    pub(super) fn new() -> Self {
+        Self {
+            series: KeyTable::new(),
+            streams: KeyTable::new(),
+            unselected: HashTable::new(),
+            open: Vec::new(),
+            recent: 0,
+            new_series: Vec::new(),
+            new_streams: Vec::new(),
+            losses: Vec::new(),
+            live: LiveTemplates::default(),
+            spare: Vec::new(),
+            counters: ShardCounters::default(),
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// Puts the points of a series; `before` is the slot of the series before, and gives that of this one.
+    #[inline]
+    pub(super) fn put_series(
+        &mut self,
+        context: &Context<'_>,
+        series: &RawSeries,
+        before: &mut u32,
+        put: &mut Put,
+    ) {
+        let key = context.raw.key(series);
+        let place = match self.series.find(series.hash, key, *before) {
+            Some(slot) => {
+                *before = slot;
+                match *self.series.value(slot) {
+                    Standing::Bound => Place::Slot(slot),
+                    Standing::Refused => Place::Refused,
+                    Standing::New(place) => {
+                        let new = &mut self.new_series[place as usize];
+                        new.since = new.since.min(context.epoch.number);
+                        new.meta = new.meta.max(series.meta);
+                        Place::Slot(slot)
+                    }
+                }
+            }
+            None => self.meet_series(context, series, key),
+        };
+        match place {
+            Place::Slot(slot) => self.put_points(context, slot, series, put),
+            Place::Unselected => {
+                self.counters.samples_unselected += u64::from(series.count);
+                put.samples += u64::from(series.count);
+            }
+            Place::Refused => {
+                self.counters.samples_refused += u64::from(series.count);
+                for _ in 0..series.count {
+                    put.rejects.sample(RejectReason::OverLimit, || {
+                        let name = context.raw.labels(series);
+                        let name = name.map_or_else(|bad| bad.detail, |labels| labels.to_string());
+                        format!("{name} is a series beyond limits.series, limits.series_per_service, limits.labels or limits.label_bytes")
+                    });
+                }
+            }
+            Place::BadLabels(bad) => {
+                for _ in 0..series.count {
+                    put.rejects.sample(bad.reason, || bad.detail.clone());
+                }
+            }
+        }
+    }
+
+    /// Decides about a key that is not among the selected ones.
+    fn meet_series(&mut self, context: &Context<'_>, series: &RawSeries, key: [&[u8]; 3]) -> Place {
+        let check = check_hash(context.raw.batch.keys(), key, series.meta);
+        let unselected = (series.hash, check);
+        if self
+            .unselected
+            .find(series.hash, |known| *known == unselected)
+            .is_some()
+        {
+            return Place::Unselected;
+        }
+        let labels = match context.raw.labels(series) {
+            Ok(labels) => labels,
+            Err(bad) => return Place::BadLabels(bad),
+        };
+        if !context.room.fits(&labels) {
+            self.counters.refused_series += 1;
+            return Place::Refused;
+        }
+        let Some(kind) = context.select.series(&labels, series.meta) else {
+            // Where there is no room to remember it, it is asked about again.
+            if context.room.take_unselected() {
+                self.counters.unselected_series += 1;
+                self.unselected
+                    .insert_unique(series.hash, unselected, |known| known.0);
+            }
+            return Place::Unselected;
+        };
+        let new = Standing::New(self.new_series.len() as u32);
+        let slot = if context.room.take_key() {
+            self.series.insert(series.hash, key, new)
+        } else {
+            None
+        };
+        let Some(slot) = slot else {
+            self.counters.refused_series += 1;
+            return Place::Refused;
+        };
+        self.new_series.push(NewSeries {
+            slot,
+            since: context.epoch.number,
+            labels,
+            meta: series.meta,
+            kind,
+        });
+        Place::Slot(slot)
+    }
+
+    #[inline]
+    fn put_points(&mut self, context: &Context<'_>, slot: u32, series: &RawSeries, put: &mut Put) {
+        for point in context.raw.points(series) {
+            let is_number = point.histogram == 0;
+            if is_number {
+                put.samples += 1;
+            } else {
+                put.histograms += 1;
+            }
+            let result = self.put_point(context, slot, series.meta, point, is_number);
+            if let Err(reason) = result {
+                if context.unseen_from.is_some() {
+                    continue;
+                }
+                put.lose(reason, is_number);
+                let epoch = context.epoch.number;
+                *self.losses(epoch).series.entry((slot, reason)).or_default() += 1;
+                *self.counters.losses.entry(reason).or_default() += 1;
+            } else {
+                put.latest = put.latest.max(Some(point.at));
+            }
+        }
+    }
+
+    #[inline]
+    fn put_point(
+        &mut self,
+        context: &Context<'_>,
+        slot: u32,
+        meta: SeriesMeta,
+        point: &RawPoint,
+        is_number: bool,
+    ) -> Result<(), LossReason> {
+        check_time(context, point.at)?;
+        let temporality = meta.temporality;
+        let sample = Sample::new(slot, temporality, point.at, point.start, point.value);
+        let mut dropped = Dropped::default();
+        if is_number {
+            if !point.value.is_finite() {
+                return Err(if point.value.to_bits() == Value::STALE_BITS {
+                    LossReason::Stale
+                } else {
+                    LossReason::NotFinite
+                });
+            }
+            self.bucket(context, point.at)
+                .samples
+                .push(sample, &mut dropped);
+        } else if let Some(histogram) = context.raw.histogram(point) {
+            inspect(histogram).map_err(|flaw| match flaw {
+                Flaw::NotFinite => LossReason::NotFinite,
+                Flaw::Inconsistent => LossReason::Incompatible,
+            })?;
+            let histogram = normalized(histogram.clone());
+            self.bucket(context, point.at)
+                .samples
+                .push_histogram(sample, histogram, &mut dropped);
+        }
+        self.counters.samples_accepted += 1;
+        if !dropped.is_empty() {
+            self.note_dropped(context.epoch.number, dropped);
+        }
+        Ok(())
+    }
+
+    fn note_dropped(&mut self, epoch: u32, dropped: Dropped) {
+        self.counters.samples_duplicate += dropped.duplicates;
+        for (loss, count) in dropped.losses {
+            *self.counters.losses.entry(loss.1).or_default() += count;
+            *self.losses(epoch).series.entry(loss).or_default() += count;
+        }
+    }
+
+    fn losses(&mut self, epoch: u32) -> &mut Losses {
+        let place = self.losses.partition_point(|(known, _)| *known < epoch);
+        if self
+            .losses
+            .get(place)
+            .is_none_or(|(known, _)| *known != epoch)
+        {
+            self.losses.insert(place, (epoch, Losses::default()));
+        }
+        &mut self.losses[place].1
+    }
+
+    /// The open bucket that holds a time.
+    #[inline]
+    fn bucket(&mut self, context: &Context<'_>, at: Timestamp) -> &mut OpenBucket {
+        let holds = |bucket: &OpenBucket| bucket.start <= at && at < bucket.end;
+        if !self.open.get(self.recent).is_some_and(holds) {
+            let known = self.open.iter().position(holds);
+            self.recent = known.unwrap_or_else(|| self.open_bucket(context, at));
+        }
+        &mut self.open[self.recent]
+    }
+
+    fn open_bucket(&mut self, context: &Context<'_>, at: Timestamp) -> usize {
+        let start = at.floor(context.resolution);
+        let end = (start + context.resolution).floor(context.resolution);
+        self.open.push(OpenBucket {
+            start,
+            // At the end of time a bucket has no width; nothing later can come.
+            end: if start < end { end } else { Timestamp::MAX },
+            samples: Samples::new(
+                std::mem::take(&mut self.spare),
+                context.room.samples_per_bucket(),
+                self.series.len(),
+            ),
+            logs: OpenLogs::default(),
+        });
+        self.open.len() - 1
+    }
+
+    /// Puts a log record.
+    pub(super) fn put_log(
+        &mut self,
+        context: &Context<'_>,
+        log: &RawLog,
+        before: &mut u32,
+        put: &mut Put,
+    ) {
+        let key = [context.raw.bytes(log.stream), &[], &[]];
+        let found = self.streams.find(log.hash, key, *before);
+        let Some(slot) = found.or_else(|| self.meet_stream(context, log, key)) else {
+            self.counters.refused_streams += 1;
+            self.counters.logs_refused = self.counters.logs_refused.saturating_add(log.count);
+            return put.rejects.log(RejectReason::OverLimit, || {
+                "a log stream beyond limits.series, limits.labels or limits.label_bytes".to_owned()
+            });
+        };
+        *before = slot;
+        let stream = self.streams.value(slot);
+        let Some(classes) = stream.classes.clone() else {
+            self.counters.logs_unselected = self.counters.logs_unselected.saturating_add(log.count);
+            put.logs = put.logs.saturating_add(log.count);
+            return;
+        };
+        if let Some(place) = stream.new {
+            let new = &mut self.new_streams[place as usize];
+            new.since = new.since.min(context.epoch.number);
+        }
+        put.logs = put.logs.saturating_add(log.count);
+        if let Err(reason) = check_time(context, log.at) {
+            if context.unseen_from.is_some() {
+                return;
+            }
+            put.lose_logs(reason, log.count);
+            let losses = self.losses(context.epoch.number);
+            let lost = losses.streams.entry((slot, reason)).or_default();
+            *lost = lost.saturating_add(log.count);
+            let lost = self.counters.losses.entry(reason).or_default();
+            *lost = lost.saturating_add(log.count);
+            return;
+        }
+        put.latest = put.latest.max(Some(log.at));
+        let body = std::str::from_utf8(context.raw.bytes(log.body)).unwrap_or("\u{fffd}");
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.key.stream = slot;
+        scratch.key.severity = log.severity;
+        scratch.key.classes.clear();
+        context
+            .select
+            .classify(&classes, log.severity, body, &mut scratch.key.classes);
+        mask_into(body, &mut scratch.template);
+        self.counters.logs_accepted = self.counters.logs_accepted.saturating_add(log.count);
+        let live = LiveTemplates::clone(&self.live);
+        self.bucket(context, log.at).logs.count(
+            &live,
+            context.room.templates(),
+            &scratch.template,
+            &scratch.key,
+            log.count,
+        );
+        self.scratch = scratch;
+    }
+
+    /// Decides about a stream that was never seen; `None`: a limit refuses it.
+    fn meet_stream(&mut self, context: &Context<'_>, log: &RawLog, key: [&[u8]; 3]) -> Option<u32> {
+        let attributes = canonical::read(key).ok()?;
+        if !(context.room.fits(&attributes) && context.room.take_stream()) {
+            return None;
+        }
+        let classes = context.select.stream(&attributes);
+        let new = classes.is_some().then_some(self.new_streams.len() as u32);
+        let slot = self
+            .streams
+            .insert(log.hash, key, Stream { classes, new })?;
+        self.counters.streams += 1;
+        if new.is_some() {
+            self.new_streams.push(NewStream {
+                slot,
+                since: context.epoch.number,
+                attributes,
+            });
+        }
+        Some(slot)
+    }
+
+    /// Takes out the series and streams that came in or before an epoch and have no id yet.
+    pub(super) fn take_new(&mut self, epoch: u32) -> (Vec<NewSeries>, Vec<NewStream>) {
+        let (now, later) = std::mem::take(&mut self.new_series)
+            .into_iter()
+            .partition(|new| new.since <= epoch);
+        let (now_streams, later_streams) = std::mem::take(&mut self.new_streams)
+            .into_iter()
+            .partition(|new| new.since <= epoch);
+        self.new_series = later;
+        self.new_streams = later_streams;
+        for (place, new) in (0..).zip(&self.new_series) {
+            *self.series.value_mut(new.slot) = Standing::New(place);
+        }
+        for (place, new) in (0..).zip(&self.new_streams) {
+            self.streams.value_mut(new.slot).new = Some(place);
+        }
+        (now, now_streams)
+    }
+
+    /// Takes out the buckets that start before a time.
+    pub(super) fn take_buckets(&mut self, closed: Timestamp) -> Vec<OpenBucket> {
+        self.recent = 0;
+        self.open
+            .extract_if(.., |bucket| bucket.start < closed)
+            .collect()
+    }
+
+    /// Takes out what was lost in or before an epoch.
+    pub(super) fn take_losses(&mut self, epoch: u32) -> Vec<Losses> {
+        self.losses
+            .extract_if(.., |(of, _)| *of <= epoch)
+            .map(|(_, losses)| losses)
+            .collect()
+    }
+}
+
+#[inline]
+fn check_time(context: &Context<'_>, at: Timestamp) -> Result<(), LossReason> {
+    if context.latest < at {
+        return Err(LossReason::Future);
+    }
+    if context.unseen_from.is_some_and(|unseen| at < unseen)
+        || context.epoch.closed.is_some_and(|closed| at < closed)
+    {
+        return Err(LossReason::Late);
+    }
+    Ok(())
+}
+
+/// A second hash of a key, with what the protocol tells: the two together stand for the key.
+fn check_hash(keys: KeyHash, key: [&[u8]; 3], meta: SeriesMeta) -> u64 {
+    let told = [meta.kind as u8, meta.temporality as u8, meta.unit as u8];
+    let other = keys.other();
+    other.last(other.key(key), &told)
+}
+
+/// No slot came before.
+pub(super) const NOTHING_BEFORE: u32 = NONE;

@@ -1,0 +1,423 @@
+//! The side of the reduction that many threads write to.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, TryLockError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use crate::event::{KeyHash, Labels, Raw, Rejects, Span, Timestamp};
+
+use super::{
+    Epoch, LossReason, Select,
+    shard::{Context, NOTHING_BEFORE, Shard, Standing},
+};
+
+/// Into how many shards keys fall by their hashes. Nothing that anybody sees depends on it.
+const SHARDS: usize = 16;
+
+/// Keys beyond the limit of series that may wait for the next tick, which decides in the order of
+/// labels who is beyond.
+const WAITING_MAX: usize = 1 << 16;
+
+/// What the reducer accepts at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReducerLimits {
+    /// Selected series. What comes beyond is refused, those that are known go on; of several new ones of
+    /// one tick the first in the order of their labels find room. The same number bounds log streams,
+    /// and the series that nobody selects and that are remembered as such.
+    pub series: usize,
+    /// Samples of one series in one bucket; the earliest stay. At least 1.
+    pub samples_per_bucket: usize,
+    /// Message templates with a name of their own; further ones are counted as `<other>`.
+    pub templates: usize,
+    /// How far ahead of the clock a sample may be.
+    pub future: Span,
+    /// Labels of a series, or attributes of a log stream.
+    pub labels: usize,
+    /// Bytes of all names and values of these.
+    pub label_bytes: usize,
+}
+
+/// What the reducer has seen since it was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReducerCounters {
+    /// Samples of selected series that were put into a bucket.
+    pub samples_accepted: u64,
+    /// Samples of series that no check selects.
+    pub samples_unselected: u64,
+    /// Samples of series that were refused by a limit.
+    pub samples_refused: u64,
+    /// Samples that were delivered again with the same value, and ignored.
+    pub samples_duplicate: u64,
+    /// Log records that were counted in a bucket.
+    pub logs_accepted: u64,
+    /// Log records of streams that belong to no service.
+    pub logs_unselected: u64,
+    /// Log records of streams that were refused by a limit.
+    pub logs_refused: u64,
+    /// Samples and log records that could not be used, by reason.
+    pub losses: BTreeMap<LossReason, u64>,
+    /// Series that are remembered, selected or not.
+    pub series: u64,
+    /// Series that a check selects.
+    pub selected_series: u64,
+    /// How often a new series came that a limit refuses; one that comes again counts again.
+    pub refused_series: u64,
+    /// Log streams in the table.
+    pub streams: u64,
+    /// How often a new log stream came that a limit refuses.
+    pub refused_streams: u64,
+    /// Message templates with a name of their own.
+    pub templates: u64,
+    /// Restarts of counters and distributions.
+    pub resets: u64,
+}
+
+/// What one shard has counted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ShardCounters {
+    pub(super) samples_accepted: u64,
+    pub(super) samples_unselected: u64,
+    pub(super) samples_refused: u64,
+    pub(super) samples_duplicate: u64,
+    pub(super) logs_accepted: u64,
+    pub(super) logs_unselected: u64,
+    pub(super) logs_refused: u64,
+    pub(super) losses: BTreeMap<LossReason, u64>,
+    pub(super) unselected_series: u64,
+    pub(super) refused_series: u64,
+    pub(super) streams: u64,
+    pub(super) refused_streams: u64,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Put {
+    /// Numbers that came, less those that were lost.
+    pub samples: u64,
+    /// Distributions that came, less those that were lost.
+    pub histograms: u64,
+    /// Log records that came, less those that were lost.
+    pub logs: u64,
+    /// Samples that could not be used, by reason. Stale markers and other values that are no number are
+    /// losses here, and counted as written all the same: the sender did nothing wrong.
+    pub lost: BTreeMap<LossReason, u64>,
+    /// Log records that could not be used, by reason.
+    pub lost_logs: BTreeMap<LossReason, u64>,
+    /// What was refused: labels that cannot be used, series beyond a limit.
+    pub rejects: Rejects,
+    /// The latest time of what was put into a bucket.
+    pub latest: Option<Timestamp>,
+}
+
+/// Memory that a thread uses for one batch after the other.
+#[derive(Clone, Debug, Default)]
+pub struct PutScratch {
+    /// What each shard gets, as indices into the batch, shard by shard.
+    order: Vec<u32>,
+}
+
+/// Which part of a batch falls to each shard.
+struct Routes {
+    ends: [usize; SHARDS],
+}
+
+/// Open buckets, by the hash of their keys.
+#[derive(Debug)]
+pub struct Shards {
+    shards: Box<[Mutex<Shard>]>,
+    select: Arc<dyn Select>,
+    keys: KeyHash,
+    resolution: Span,
+    room: Room,
+}
+
+/// What limits leave room for.
+#[derive(Debug)]
+pub(super) struct Room {
+    limits: ReducerLimits,
+    /// Keys of selected series.
+    keys: AtomicUsize,
+    /// Series that nobody selects.
+    unselected: AtomicUsize,
+    streams: AtomicUsize,
+}
+
+impl Shards {
+    pub(super) fn new(
+        resolution: Span,
+        limits: ReducerLimits,
+        keys: KeyHash,
+        select: Arc<dyn Select>,
+    ) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::new(Shard::new())).collect(),
+            select,
+            keys,
+            resolution,
+            room: Room {
+                limits,
+                keys: AtomicUsize::new(0),
+                unselected: AtomicUsize::new(0),
+                streams: AtomicUsize::new(0),
+            },
+        }
+    }
+
+    /// Puts a batch that stands in an epoch: samples of selected series and records of known streams go
+    /// into their open buckets, or are counted as lost. Any number of threads may do so at once; of one
+    /// shard at a time each holds the lock.
+    pub fn put(&self, raw: Raw<'_>, epoch: Epoch, scratch: &mut PutScratch) -> Put {
+        self.put_as(raw, epoch, None, scratch)
+    }
+
+    /// Puts a batch again that a snapshot has seen in part: only what belongs into buckets that start
+    /// at or after `unseen_from`; nothing is counted as lost.
+    pub fn put_again(
+        &self,
+        raw: Raw<'_>,
+        epoch: Epoch,
+        unseen_from: Timestamp,
+        scratch: &mut PutScratch,
+    ) -> Put {
+        self.put_as(raw, epoch, Some(unseen_from), scratch)
+    }
+
+    fn put_as(
+        &self,
+        raw: Raw<'_>,
+        epoch: Epoch,
+        unseen_from: Option<Timestamp>,
+        scratch: &mut PutScratch,
+    ) -> Put {
+        let latest = epoch
+            .now
+            .map_or(Timestamp::MAX, |now| now + self.room.limits.future);
+        let context = Context {
+            raw,
+            epoch,
+            select: &*self.select,
+            room: &self.room,
+            resolution: self.resolution,
+            latest,
+            unseen_from,
+        };
+        let mut put = Put::default();
+        let batch = raw.batch;
+        let hashes = batch.series.iter().map(|series| series.hash);
+        self.route(hashes, scratch, |shard, indices| {
+            let mut before = NOTHING_BEFORE;
+            for index in indices {
+                let series = &batch.series[*index as usize];
+                shard.put_series(&context, series, &mut before, &mut put);
+            }
+        });
+        let hashes = batch.logs.iter().map(|log| log.hash);
+        self.route(hashes, scratch, |shard, indices| {
+            let mut before = NOTHING_BEFORE;
+            for index in indices {
+                shard.put_log(
+                    &context,
+                    &batch.logs[*index as usize],
+                    &mut before,
+                    &mut put,
+                );
+            }
+        });
+        put
+    }
+
+    /// How the keys of batches that are put here must be hashed.
+    pub fn keys(&self) -> KeyHash {
+        self.keys
+    }
+
+    /// Gives a key that stands for the id of a series its slot, before anything was put.
+    pub(super) fn adopt(&self, canonical: &[u8]) -> Option<(usize, u32)> {
+        let hash = self.keys.single(canonical);
+        let shard = shard_of(hash);
+        if !self.room.take_key() {
+            return None;
+        }
+        let key = [canonical, &[], &[]];
+        let slot = self.lock(shard).series.insert(hash, key, Standing::Bound)?;
+        Some((shard, slot))
+    }
+
+    /// Calls `each` with every shard that gets a part of the batch, and with which.
+    fn route(
+        &self,
+        hashes: impl Iterator<Item = u64> + Clone,
+        scratch: &mut PutScratch,
+        mut each: impl FnMut(&mut Shard, &[u32]),
+    ) {
+        let routes = Routes::find(hashes, &mut scratch.order);
+        let mut waiting = [false; SHARDS];
+        for (index, shard) in self.shards.iter().enumerate() {
+            let indices = &scratch.order[routes.of(index)];
+            if indices.is_empty() {
+                continue;
+            }
+            // Rather than wait for a shard, the others are served first.
+            match shard.try_lock() {
+                Ok(mut shard) => each(&mut shard, indices),
+                Err(TryLockError::WouldBlock) => waiting[index] = true,
+                Err(TryLockError::Poisoned(_)) => panic!("{POISONED}"),
+            }
+        }
+        for index in (0..SHARDS).filter(|index| waiting[*index]) {
+            each(&mut self.lock(index), &scratch.order[routes.of(index)]);
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.shards.len()
+    }
+
+    pub(super) fn lock(&self, index: usize) -> MutexGuard<'_, Shard> {
+        self.shards[index].lock().expect(POISONED)
+    }
+
+    pub(super) fn limits(&self) -> &ReducerLimits {
+        &self.room.limits
+    }
+
+    /// Gives back the room of series that were refused, or of keys that named a known series.
+    pub(super) fn give_back(&self, keys: usize) {
+        self.room.keys.fetch_sub(keys, Ordering::Relaxed);
+    }
+
+    /// Adds what the shards have counted.
+    pub(super) fn count(&self, counters: &mut ReducerCounters) {
+        for index in 0..self.len() {
+            let shard = self.lock(index);
+            let counted = &shard.counters;
+            for (sum, more) in [
+                (&mut counters.samples_accepted, counted.samples_accepted),
+                (&mut counters.samples_unselected, counted.samples_unselected),
+                (&mut counters.samples_refused, counted.samples_refused),
+                (&mut counters.samples_duplicate, counted.samples_duplicate),
+                (&mut counters.logs_accepted, counted.logs_accepted),
+                (&mut counters.logs_unselected, counted.logs_unselected),
+                (&mut counters.logs_refused, counted.logs_refused),
+                (&mut counters.series, counted.unselected_series),
+                (&mut counters.refused_series, counted.refused_series),
+                (&mut counters.streams, counted.streams),
+                (&mut counters.refused_streams, counted.refused_streams),
+            ] {
+                *sum = sum.saturating_add(more);
+            }
+            for (reason, count) in &counted.losses {
+                let sum = counters.losses.entry(*reason).or_default();
+                *sum = sum.saturating_add(*count);
+            }
+        }
+    }
+}
+
+/// A thread that panicked has left a shard half written.
+const POISONED: &str = "no thread panicked while it put samples";
+
+impl Routes {
+    /// Orders the indices of a batch by shard; within a shard they keep their order.
+    fn find(hashes: impl Iterator<Item = u64> + Clone, order: &mut Vec<u32>) -> Self {
+        let mut ends = [0; SHARDS];
+        let mut len = 0;
+        for hash in hashes.clone() {
+            ends[shard_of(hash)] += 1;
+            len += 1;
+        }
+        let mut sum = 0;
+        for end in &mut ends {
+            let count = *end;
+            *end = sum;
+            sum += count;
+        }
+        order.clear();
+        order.resize(len, 0);
+        for (index, hash) in (0..).zip(hashes) {
+            let next = &mut ends[shard_of(hash)];
+            order[*next] = index;
+            *next += 1;
+        }
+        Self { ends }
+    }
+
+    fn of(&self, shard: usize) -> std::ops::Range<usize> {
+        let start = match shard.checked_sub(1) {
+            Some(before) => self.ends[before],
+            None => 0,
+        };
+        start..self.ends[shard]
+    }
+}
+
+/// The table of a shard uses the lowest and the highest bits.
+#[inline]
+fn shard_of(hash: u64) -> usize {
+    (hash >> 32) as usize % SHARDS
+}
+
+impl Room {
+    pub(super) fn samples_per_bucket(&self) -> usize {
+        self.limits.samples_per_bucket
+    }
+
+    pub(super) fn templates(&self) -> usize {
+        self.limits.templates
+    }
+
+    /// Whether labels are few and short enough.
+    pub(super) fn fits(&self, labels: &Labels) -> bool {
+        let bytes: usize = labels
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
+        labels.len() <= self.limits.labels && bytes <= self.limits.label_bytes
+    }
+
+    /// Takes room for a series that nobody selects, if there is some.
+    pub(super) fn take_unselected(&self) -> bool {
+        take(&self.unselected, self.limits.series)
+    }
+
+    /// Takes room for the key of a selected series, if there is some.
+    pub(super) fn take_key(&self) -> bool {
+        take(&self.keys, self.limits.series.saturating_add(WAITING_MAX))
+    }
+
+    pub(super) fn take_stream(&self) -> bool {
+        take(&self.streams, self.limits.series)
+    }
+}
+
+fn take(taken: &AtomicUsize, max: usize) -> bool {
+    taken
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
+            (taken < max).then_some(taken + 1)
+        })
+        .is_ok()
+}
+
+impl Put {
+    pub(super) fn lose(&mut self, reason: LossReason, is_number: bool) {
+        *self.lost.entry(reason).or_default() += 1;
+        if !reason.is_of_the_value() {
+            let written = if is_number {
+                &mut self.samples
+            } else {
+                &mut self.histograms
+            };
+            *written -= 1;
+        }
+    }
+
+    pub(super) fn lose_logs(&mut self, reason: LossReason, count: u64) {
+        let lost = self.lost_logs.entry(reason).or_default();
+        *lost = lost.saturating_add(count);
+        self.logs = self.logs.saturating_sub(count);
+    }
+}

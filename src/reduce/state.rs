@@ -1,0 +1,156 @@
+//! What the reducer remembers over a restart: everything but the samples of buckets that are open.
+//!
+//! Samples of open buckets stand in the journal, and are put again when it is read: see
+//! [`Shards::put_again`](super::Shards::put_again).
+
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Directory, Epoch, LossReason, LossSource, Reducer, ReducerLimits, Select, SeriesId, StreamId,
+    logs::Templates, registry::Registry, selected::Selected,
+};
+use crate::event::{KeyHash, Labels, Span, Timestamp, canonical};
+
+/// What the reducer remembers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReducerState<'a> {
+    epoch: Epoch,
+    next: Option<Timestamp>,
+    series: Names<'a>,
+    selected: Cow<'a, [Selected]>,
+    streams: Names<'a>,
+    templates: Cow<'a, BTreeMap<Arc<str>, Timestamp>>,
+    losses: Vec<((LossSource, LossReason), u64)>,
+}
+
+/// Label sets in the order of their ids.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Names<'a> {
+    /// Canonical bytes of all.
+    bytes: Cow<'a, serde_bytes::Bytes>,
+    /// How many bytes each has.
+    lengths: Vec<u32>,
+}
+
+/// A state that contradicts itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnsoundReducer {
+    what: &'static str,
+}
+
+impl Reducer {
+    /// What is remembered, by reference. To be taken when the buckets of a tick are closed.
+    pub fn save(&self) -> ReducerState<'_> {
+        let losses = self.losses.iter().map(|(loss, count)| (*loss, *count));
+        ReducerState {
+            epoch: self.epoch,
+            next: self.next,
+            series: Names::of(&self.registry),
+            selected: Cow::Borrowed(&self.selected),
+            streams: Names::of(&self.streams),
+            templates: Cow::Borrowed(self.templates.save()),
+            losses: losses.collect(),
+        }
+    }
+
+    /// Goes on from what was remembered. Series and streams are bound again, in the order of their ids.
+    ///
+    /// # Errors
+    /// The state contradicts itself.
+    pub fn restore<D: Directory>(
+        resolution: Span,
+        limits: ReducerLimits,
+        keys: KeyHash,
+        select: Arc<dyn Select>,
+        state: ReducerState<'_>,
+        directory: &mut D,
+    ) -> Result<Self, UnsoundReducer> {
+        let mut reducer = Self::new(resolution, limits, keys, select);
+        reducer.epoch = state.epoch;
+        reducer.next = state.next;
+        reducer.templates = Templates::restore(limits.templates, state.templates.into_owned());
+        reducer.losses = state.losses.into_iter().collect();
+        reducer.selected = state.selected.into_owned();
+        let names = state.series.labels()?;
+        if names.len() != reducer.selected.len() {
+            return Err(unsound(
+                "series and what is remembered of them differ in number",
+            ));
+        }
+        for (id, labels) in (0..).zip(&names) {
+            if reducer.registry.find(labels).is_some() {
+                return Err(unsound("two series have one label set"));
+            }
+            reducer.registry.insert(labels);
+            let selected = &reducer.selected[id as usize];
+            let kind = selected.registration.kind;
+            if directory
+                .bind_series(SeriesId(id), labels, selected.meta, kind)
+                .is_none()
+            {
+                return Err(unsound("a series is beyond limits.series_per_service"));
+            }
+            let adopted = reducer.shards.adopt(reducer.registry.canonical(id));
+            let (shard, slot) = adopted.ok_or(unsound("series beyond limits.series"))?;
+            reducer.ids[shard].name_series(slot, id);
+        }
+        for (id, attributes) in (0..).zip(state.streams.labels()?) {
+            if reducer.streams.find(&attributes).is_some() {
+                return Err(unsound("two log streams have one set of attributes"));
+            }
+            reducer.streams.insert(&attributes);
+            directory.bind_stream(StreamId(id), &attributes);
+        }
+        let (series, streams) = (reducer.registry.len(), reducer.streams.len());
+        let is_known = |source: &LossSource| match source {
+            LossSource::Series(id) => (id.0 as usize) < series,
+            LossSource::Stream(id) => (id.0 as usize) < streams,
+        };
+        if !reducer.losses.keys().all(|(source, _)| is_known(source)) {
+            return Err(unsound("a loss of a series that is not there"));
+        }
+        Ok(reducer)
+    }
+}
+
+impl<'a> Names<'a> {
+    fn of(registry: &'a Registry) -> Self {
+        let (bytes, lengths) = registry.save();
+        Self {
+            bytes: Cow::Borrowed(serde_bytes::Bytes::new(bytes)),
+            lengths,
+        }
+    }
+
+    fn labels(&self) -> Result<Vec<Labels>, UnsoundReducer> {
+        let mut rest: &[u8] = &self.bytes;
+        let mut labels = Vec::new();
+        for len in &self.lengths {
+            let (name, after) = rest
+                .split_at_checked(*len as usize)
+                .ok_or(unsound("label sets are cut off"))?;
+            rest = after;
+            let read = canonical::read([name, &[], &[]]);
+            labels.push(read.map_err(|_| unsound("a label set cannot be read"))?);
+        }
+        Ok(labels)
+    }
+}
+
+fn unsound(what: &'static str) -> UnsoundReducer {
+    UnsoundReducer { what }
+}
+
+impl fmt::Display for UnsoundReducer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the state of the reducer contradicts itself: {}",
+            self.what
+        )
+    }
+}
+
+impl std::error::Error for UnsoundReducer {}

@@ -1,0 +1,168 @@
+//! Saves the state of the engine from time to time, so that a start need not read the whole journal.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread::{self, JoinHandle},
+};
+
+use tracing::{debug, warn};
+
+use super::{
+    recorder::Recording,
+    sequence::{Resume, Sequence},
+};
+use crate::{
+    engine::Engine,
+    event::{Span, Timestamp},
+    journal::{Position, SnapshotHead, Snapshots},
+    reduce::Epoch,
+};
+
+/// Saves the state of the engine.
+#[derive(Debug)]
+pub(super) struct Saver {
+    every: Span,
+    last: Option<Timestamp>,
+    jobs: SyncSender<Job>,
+    writer: JoinHandle<()>,
+    shared: Arc<Shared>,
+}
+
+/// What has been saved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Saved {
+    /// Snapshots that were written.
+    pub(super) written: u64,
+    /// Snapshots that could not be.
+    pub(super) failed: u64,
+    /// Bytes of the last one.
+    pub(super) bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    is_busy: AtomicBool,
+    written: AtomicU64,
+    failed: AtomicU64,
+    bytes: AtomicU64,
+}
+
+struct Job {
+    head: SnapshotHead,
+    state: Vec<u8>,
+    now: Timestamp,
+}
+
+impl Saver {
+    /// Saves every so often.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(super) fn start(
+        snapshots: Snapshots,
+        recording: Arc<Recording>,
+        every: Span,
+    ) -> std::io::Result<Self> {
+        let (jobs, inbox) = sync_channel(1);
+        let shared = Arc::new(Shared::default());
+        let of_writer = Arc::clone(&shared);
+        let writer = thread::Builder::new()
+            .name("snapshots".to_owned())
+            .spawn(move || write(snapshots, &inbox, &recording, &of_writer))?;
+        Ok(Self {
+            every,
+            last: None,
+            jobs,
+            writer,
+            shared,
+        })
+    }
+
+    /// Saves the engine if it is time. To be called right after a tick: `end` is where the entry behind
+    /// it stands.
+    pub(super) fn consider(
+        &mut self,
+        engine: &Engine,
+        sequence: &Sequence,
+        now: Timestamp,
+        end: Position,
+    ) {
+        let last = *self.last.get_or_insert(now);
+        // The one before has to be on disk first.
+        if now - last < self.every || self.shared.is_busy.load(Ordering::Acquire) {
+            return;
+        }
+        self.last = Some(now);
+        let epoch = engine.epoch();
+        let resume = epoch
+            .closed
+            .and_then(|closed| sequence.resume(epoch.number.wrapping_sub(1), closed))
+            .unwrap_or(Resume { from: end, epoch });
+        let head = SnapshotHead {
+            resume_from: resume.from,
+            taken_at: end,
+            plan_digest: engine.plan().digest.clone(),
+            ..SnapshotHead::default()
+        };
+        let state = encode(resume.epoch, engine);
+        self.shared.is_busy.store(true, Ordering::Release);
+        // It is not busy, so that there is room; if its thread is gone, nothing is saved.
+        if self.jobs.try_send(Job { head, state, now }).is_err() {
+            self.shared.is_busy.store(false, Ordering::Release);
+        }
+    }
+
+    /// What has been saved.
+    pub(super) fn counted(&self) -> Saved {
+        Saved {
+            written: self.shared.written.load(Ordering::Relaxed),
+            failed: self.shared.failed.load(Ordering::Relaxed),
+            bytes: self.shared.bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Waits until what is being saved is on disk.
+    pub(super) fn finish(self) {
+        drop(self.jobs);
+        // A thread that panicked has saved nothing; the journal has everything.
+        drop(self.writer.join());
+    }
+}
+
+/// A state with the epoch in which its reading goes on.
+fn encode(resume: Epoch, engine: &Engine) -> Vec<u8> {
+    let mut state = postcard::to_stdvec(&resume).expect("an epoch has a form");
+    state.extend(engine.save());
+    state
+}
+
+/// The epoch in which the reading of a state goes on, and the state of the engine.
+///
+/// # Errors
+/// The bytes are something else.
+pub(super) fn decode(state: &[u8]) -> Result<(Epoch, &[u8]), postcard::Error> {
+    postcard::take_from_bytes(state)
+}
+
+fn write(mut snapshots: Snapshots, inbox: &Receiver<Job>, recording: &Recording, shared: &Shared) {
+    while let Ok(Job { head, state, now }) = inbox.recv() {
+        match snapshots.write(&head, &state) {
+            Ok(bytes) => {
+                debug!(bytes, resume_from = %head.resume_from, "state saved");
+                shared.written.fetch_add(1, Ordering::Relaxed);
+                shared.bytes.store(bytes, Ordering::Relaxed);
+                recording.need_from(snapshots.needed_from(), now);
+            }
+            Err(problem) => {
+                shared.failed.fetch_add(1, Ordering::Relaxed);
+                let cause = std::error::Error::source(&problem).map(ToString::to_string);
+                warn!(error = %problem, cause, "the state could not be saved: the journal grows");
+            }
+        }
+        shared.is_busy.store(false, Ordering::Release);
+    }
+}

@@ -1,0 +1,443 @@
+//! Fixes the order of inputs, and knows which of them are on their way.
+//!
+//! Every input gets its place in one queue, whoever brings it. From there the recorder makes a group of
+//! them durable at a time; only then do they count. A batch is put into the shards by whoever brought
+//! it, as soon as it is durable; ticks and deployment events go to the core in order. A tick waits until
+//! every batch that stands before it is put.
+//!
+//! What was refused is not before anything: when a group cannot be made durable, everything that waits
+//! behind it is refused too, so that no batch counts under a tick that does not.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Condvar, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::core::{Order, Unavailable};
+use crate::{
+    event::{DeploymentEvent, Span, Timestamp},
+    journal::{Body, Entry, OffsetRange, Position},
+    reduce::Epoch,
+};
+
+/// Most bytes of entries that are made durable together.
+const GROUP_BYTES_MAX: usize = 16 << 20;
+
+/// The order of inputs.
+#[derive(Debug)]
+pub(super) struct Sequence {
+    state: Mutex<State>,
+    /// Something waits for the recorder, or no more comes.
+    filled: Condvar,
+    /// A batch was put.
+    put: Condvar,
+    /// Whether entries are made durable before they count.
+    is_recorded: bool,
+    orders: mpsc::Sender<Order>,
+    lateness: Span,
+    resolution: Span,
+}
+
+#[derive(Debug)]
+struct State {
+    standing: Standing,
+    /// Where a batch stands that comes next.
+    epoch: Epoch,
+    /// The same after the last tick that is durable.
+    durable: Epoch,
+    waiting: Vec<Waiting>,
+    waiting_bytes: usize,
+    /// How many batches of each epoch are on their way, ascending by number.
+    running: VecDeque<(u32, usize)>,
+    /// What batches have put into buckets that may still be open, by the number of their epoch.
+    unclosed: BTreeMap<u32, Unclosed>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// The core reads its journal: nothing is taken yet.
+    Recovering,
+    Open,
+    Closed,
+}
+
+/// What one epoch has put.
+#[derive(Clone, Copy, Debug)]
+struct Unclosed {
+    epoch: Epoch,
+    /// Where its first batch stands.
+    first: Position,
+    /// The latest time of anything that was put.
+    latest: Timestamp,
+}
+
+/// An input that is not durable yet.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) entry: Entry,
+    then: Then,
+}
+
+/// What becomes of an input once it is durable.
+#[derive(Debug)]
+enum Then {
+    /// Whoever brought it puts it.
+    Put(oneshot::Sender<Result<Position, Unavailable>>),
+    /// It goes to the core; after a tick, batches stand in this epoch.
+    Tick(Timestamp, Epoch, oneshot::Sender<Result<(), Unavailable>>),
+    Event(DeploymentEvent, super::core::EventReply),
+}
+
+/// A batch that has its place.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    /// Where it stands.
+    pub(super) epoch: Epoch,
+    durable: oneshot::Receiver<Result<Position, Unavailable>>,
+    running: Running,
+}
+
+/// A batch on its way; ticks behind it wait until this is dropped.
+#[derive(Debug)]
+pub(super) struct Running {
+    sequence: Arc<Sequence>,
+    epoch: Epoch,
+}
+
+/// From where a state has to be read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Resume {
+    pub(super) from: Position,
+    /// Where a batch stands that is read first.
+    pub(super) epoch: Epoch,
+}
+
+impl Sequence {
+    /// An order that begins when [`Sequence::open`] is called.
+    pub(super) fn new(
+        orders: mpsc::Sender<Order>,
+        is_recorded: bool,
+        lateness: Span,
+        resolution: Span,
+    ) -> Self {
+        Self {
+            state: Mutex::new(State {
+                standing: Standing::Recovering,
+                epoch: Epoch::default(),
+                durable: Epoch::default(),
+                waiting: Vec::new(),
+                waiting_bytes: 0,
+                running: VecDeque::new(),
+                unclosed: BTreeMap::new(),
+            }),
+            filled: Condvar::new(),
+            put: Condvar::new(),
+            is_recorded,
+            orders,
+            lateness,
+            resolution,
+        }
+    }
+
+    /// Takes inputs from now on; `epoch` is where the core stands.
+    pub(super) fn open(&self, epoch: Epoch) {
+        let mut state = self.lock();
+        state.epoch = epoch;
+        state.durable = epoch;
+        state.standing = Standing::Open;
+    }
+
+    /// Takes no more inputs. What waits is still recorded.
+    pub(super) fn close(&self) {
+        self.lock().standing = Standing::Closed;
+        self.filled.notify_all();
+    }
+
+    /// Entries that wait to be recorded.
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
+    /// Gives a batch its place.
+    ///
+    /// # Errors
+    /// Nothing is taken at the moment.
+    pub(super) fn batch(self: &Arc<Self>, body: Body) -> Result<Ticket, Unavailable> {
+        let bytes = body.bytes.len();
+        self.place(Entry::Batch(body), bytes)
+    }
+
+    /// Gives messages of Kafka their place; they stay in Kafka.
+    ///
+    /// # Errors
+    /// Nothing is taken at the moment.
+    pub(super) fn consumed(self: &Arc<Self>, range: OffsetRange) -> Result<Ticket, Unavailable> {
+        self.place(Entry::Consumed(range), 0)
+    }
+
+    fn place(self: &Arc<Self>, entry: Entry, bytes: usize) -> Result<Ticket, Unavailable> {
+        let (reply, durable) = oneshot::channel();
+        let mut state = self.open_state()?;
+        let epoch = state.epoch;
+        match state.running.back_mut() {
+            Some((number, count)) if *number == epoch.number => *count += 1,
+            Some(_) | None => state.running.push_back((epoch.number, 1)),
+        }
+        let running = Running {
+            sequence: Arc::clone(self),
+            epoch,
+        };
+        if self.is_recorded {
+            state.waiting_bytes += bytes;
+            state.waiting.push(Waiting {
+                entry,
+                then: Then::Put(reply),
+            });
+            self.filled.notify_one();
+        } else {
+            reply
+                .send(Ok(Position::START))
+                .expect("the receiver is still in our hands");
+        }
+        drop(state);
+        Ok(Ticket {
+            epoch,
+            durable,
+            running,
+        })
+    }
+
+    /// Gives a tick its place. The answer comes when the core has taken it.
+    ///
+    /// # Errors
+    /// Nothing is taken at the moment.
+    pub(super) fn tick(
+        &self,
+        now: Timestamp,
+    ) -> Result<oneshot::Receiver<Result<(), Unavailable>>, Unavailable> {
+        let (reply, answer) = oneshot::channel();
+        let mut state = self.open_state()?;
+        let after = state.epoch.after(now, self.lateness, self.resolution);
+        self.order(&mut state, Entry::Tick(now), Then::Tick(now, after, reply))?;
+        state.epoch = after;
+        Ok(answer)
+    }
+
+    /// Gives a deployment event its place.
+    ///
+    /// # Errors
+    /// Nothing is taken at the moment.
+    pub(super) fn event(
+        &self,
+        event: DeploymentEvent,
+        reply: super::core::EventReply,
+    ) -> Result<(), Unavailable> {
+        let mut state = self.open_state()?;
+        let entry = Entry::Deployment(event.clone());
+        self.order(&mut state, entry, Then::Event(event, reply))
+    }
+
+    fn order(&self, state: &mut State, entry: Entry, then: Then) -> Result<(), Unavailable> {
+        if self.is_recorded {
+            state.waiting.push(Waiting { entry, then });
+            self.filled.notify_one();
+            return Ok(());
+        }
+        match then.into_order(Position::START) {
+            Some(order) => self.orders.try_send(order).map_err(|_| Unavailable::Busy),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for entries, then at most `delay` longer for more, and takes them out. `None`: no more come.
+    pub(super) fn next_group(&self, delay: Duration) -> Option<Vec<Waiting>> {
+        let is_empty =
+            |state: &mut State| state.waiting.is_empty() && state.standing != Standing::Closed;
+        let state = self.lock();
+        let mut state = self.filled.wait_while(state, is_empty).expect(POISONED);
+        let is_small = |state: &mut State| {
+            state.waiting_bytes < GROUP_BYTES_MAX && state.standing != Standing::Closed
+        };
+        if !delay.is_zero() && !state.waiting.is_empty() {
+            (state, _) = self
+                .filled
+                .wait_timeout_while(state, delay, is_small)
+                .expect(POISONED);
+        }
+        if state.waiting.is_empty() {
+            return None;
+        }
+        state.waiting_bytes = 0;
+        Some(std::mem::take(&mut state.waiting))
+    }
+
+    /// Lets inputs count that are durable; `starts` says where they stand and `end` where the next will.
+    /// Says whether the core still takes orders.
+    pub(super) fn settle(&self, group: Vec<Outcome>, starts: &[Position], end: Position) -> bool {
+        let ends = starts.iter().skip(1).copied().chain([end]);
+        for ((then, start), end) in group.into_iter().zip(starts).zip(ends) {
+            if let Then::Tick(_, after, _) = &then.0 {
+                self.lock().durable = *after;
+            }
+            match then.0 {
+                // Whoever brought it may have panicked; the recovery of this entry is not lost by it.
+                Then::Put(reply) => drop(reply.send(Ok(*start))),
+                then @ (Then::Tick(..) | Then::Event(..)) => {
+                    let order = then.into_order(end);
+                    if let Some(order) = order
+                        && self.orders.blocking_send(order).is_err()
+                    {
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Refuses inputs that could not be made durable, and everything that waits behind them.
+    pub(super) fn refuse(&self, group: Vec<Outcome>) {
+        let mut state = self.lock();
+        state.epoch = state.durable;
+        state.waiting_bytes = 0;
+        let behind = std::mem::take(&mut state.waiting);
+        drop(state);
+        let behind = behind.into_iter().map(|waiting| waiting.then);
+        for then in group.into_iter().map(|then| then.0).chain(behind) {
+            then.refuse();
+        }
+    }
+
+    /// Waits until every batch is put that stands in this epoch or before.
+    pub(super) fn wait_put(&self, number: u32) {
+        let is_running = |state: &mut State| {
+            let first = state.running.front();
+            first.is_some_and(|(of, _)| *of <= number)
+        };
+        let state = self.lock();
+        drop(self.put.wait_while(state, is_running).expect(POISONED));
+    }
+
+    /// Notes what a batch has put.
+    pub(super) fn note_put(&self, epoch: Epoch, at: Position, latest: Timestamp) {
+        let mut state = self.lock();
+        let known = state.unclosed.entry(epoch.number).or_insert(Unclosed {
+            epoch,
+            first: at,
+            latest,
+        });
+        known.first = known.first.min(at);
+        known.latest = known.latest.max(latest);
+    }
+
+    /// From where a state has to be read on that has closed all buckets before a time and has seen the
+    /// epochs up to a number: the first batch that has put something into a bucket that is still open.
+    pub(super) fn resume(&self, number: u32, closed: Timestamp) -> Option<Resume> {
+        let state = self.lock();
+        let mut seen = state.unclosed.range(..=number);
+        let first = seen.find(|(_, unclosed)| closed <= unclosed.latest);
+        first.map(|(_, unclosed)| Resume {
+            from: unclosed.first,
+            epoch: unclosed.epoch,
+        })
+    }
+
+    /// Forgets what was put into buckets that are closed.
+    pub(super) fn forget_closed(&self, number: u32, closed: Timestamp) {
+        let mut state = self.lock();
+        state
+            .unclosed
+            .retain(|of, unclosed| number < *of || closed <= unclosed.latest);
+    }
+
+    fn open_state(&self) -> Result<MutexGuard<'_, State>, Unavailable> {
+        let state = self.lock();
+        match state.standing {
+            Standing::Open => Ok(state),
+            Standing::Recovering => Err(Unavailable::Recovering),
+            Standing::Closed => Err(Unavailable::Stopped),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect(POISONED)
+    }
+}
+
+/// Nothing under the lock can panic.
+const POISONED: &str = "no thread panicked while it held the order of inputs";
+
+/// What becomes of an input, for the recorder to hand back.
+#[derive(Debug)]
+pub(super) struct Outcome(Then);
+
+impl Waiting {
+    /// The entry, and what becomes of it.
+    pub(super) fn parts(self) -> (Entry, Outcome) {
+        (self.entry, Outcome(self.then))
+    }
+}
+
+impl Then {
+    fn into_order(self, end: Position) -> Option<Order> {
+        match self {
+            Self::Put(_) => None,
+            Self::Tick(now, after, reply) => Some(Order::Tick {
+                now,
+                after,
+                end,
+                reply,
+            }),
+            Self::Event(event, reply) => Some(Order::Event { event, reply }),
+        }
+    }
+
+    fn refuse(self) {
+        // Whoever asked may have gone.
+        match self {
+            Self::Put(reply) => drop(reply.send(Err(Unavailable::NotRecorded))),
+            Self::Tick(_, _, reply) => drop(reply.send(Err(Unavailable::NotRecorded))),
+            Self::Event(_, reply) => reply.refuse(Unavailable::NotRecorded),
+        }
+    }
+}
+
+impl Ticket {
+    /// Waits until the batch is durable. It counts from then on, so that it has to be put.
+    ///
+    /// # Errors
+    /// It could not be recorded, or the engine has stopped.
+    pub(super) async fn durable(self) -> Result<(Position, Running), Unavailable> {
+        let position = self.durable.await.unwrap_or(Err(Unavailable::Stopped))?;
+        Ok((position, self.running))
+    }
+}
+
+impl Running {
+    /// Notes what the batch has put, and lets go of the ticks behind it.
+    pub(super) fn done(self, at: Position, latest: Option<Timestamp>) {
+        if let Some(latest) = latest
+            && self.sequence.is_recorded
+        {
+            self.sequence.note_put(self.epoch, at, latest);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut state = self.sequence.lock();
+        let number = self.epoch.number;
+        if let Some(running) = state.running.iter_mut().find(|(of, _)| *of == number) {
+            running.1 -= 1;
+        }
+        while state.running.front().is_some_and(|(_, count)| *count == 0) {
+            state.running.pop_front();
+        }
+        drop(state);
+        self.sequence.put.notify_all();
+    }
+}

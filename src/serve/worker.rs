@@ -1,0 +1,175 @@
+//! The thread that owns the engine: it takes orders one by one, publishes what follows, and saves the
+//! state from time to time.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
+
+use super::{
+    core::{EventError, EventReply, Order},
+    published::{Deployment, Published, Stats},
+    recorder::Recording,
+    saver::Saver,
+    sequence::Sequence,
+};
+use crate::{
+    engine::{Engine, Input, Output, Refusal},
+    event::{DeploymentEvent, Timestamp},
+    journal::Position,
+    reduce::Epoch,
+};
+
+/// Owns the engine.
+pub(super) struct Worker {
+    engine: Engine,
+    sequence: Arc<Sequence>,
+    published: Arc<Published>,
+    recording: Arc<Recording>,
+    /// Saves the state; `None`: nothing is recorded.
+    saver: Option<Saver>,
+    outputs: Vec<Output>,
+}
+
+impl Worker {
+    /// A worker that goes on with an engine.
+    pub(super) fn new(
+        engine: Engine,
+        sequence: Arc<Sequence>,
+        published: Arc<Published>,
+        recording: Arc<Recording>,
+        saver: Option<Saver>,
+    ) -> Self {
+        Self {
+            engine,
+            sequence,
+            published,
+            recording,
+            saver,
+            outputs: Vec::new(),
+        }
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(super) fn published(&self) -> Arc<Published> {
+        Arc::clone(&self.published)
+    }
+
+    pub(super) fn sequence(&self) -> Arc<Sequence> {
+        Arc::clone(&self.sequence)
+    }
+
+    /// Publishes every deployment as it stands.
+    pub(super) fn publish_all(&self) {
+        self.published.recovered(self.engine.gates());
+    }
+
+    /// Takes orders until it is told to stop.
+    pub(super) fn run(mut self, mut inbox: mpsc::Receiver<Order>) {
+        while let Some(order) = inbox.blocking_recv() {
+            match order {
+                Order::Tick {
+                    now,
+                    after,
+                    end,
+                    reply,
+                } => {
+                    self.tick(now, after, end);
+                    if reply.send(Ok(())).is_err() {
+                        debug!("nobody waits for this tick any more");
+                    }
+                }
+                Order::Event { event, reply } => self.event(event, reply),
+                Order::Stop => break,
+                #[cfg(test)]
+                Order::Panic => panic!("the engine was told to fail"),
+            }
+        }
+        if let Some(saver) = self.saver {
+            saver.finish();
+        }
+    }
+
+    fn event(&mut self, event: DeploymentEvent, reply: EventReply) {
+        let id = event.deployment().to_owned();
+        self.engine
+            .step(Input::Deployment(event), &mut self.outputs);
+        let gate = self.engine.gates().find(|gate| gate.begin.deployment == id);
+        self.published.update(gate.into_iter());
+        let refusal = self.say();
+        reply.answer(self.answer(id, refusal));
+    }
+
+    fn answer(
+        &self,
+        id: String,
+        refusal: Option<Box<Refusal>>,
+    ) -> Result<Arc<Deployment>, EventError> {
+        if let Some(refusal) = refusal {
+            return Err(EventError::Refused(refusal));
+        }
+        match self.published.deployment(&id) {
+            Ok(Some(deployment)) => Ok(deployment),
+            Ok(None) | Err(_) => Err(EventError::Refused(Box::new(Refusal::UnknownDeployment {
+                deployment: id,
+            }))),
+        }
+    }
+
+    fn tick(&mut self, now: Timestamp, after: Epoch, end: Position) {
+        let number = self.engine.epoch().number;
+        self.sequence.wait_put(number);
+        let before = self.engine.watermark();
+        self.engine.step(Input::Tick(now), &mut self.outputs);
+        debug_assert_eq!(self.engine.epoch(), after, "both count ticks alike");
+        if self.engine.watermark() != before {
+            self.published.update(self.engine.gates());
+        }
+        self.say();
+        if let Some(saver) = &mut self.saver {
+            if let Some(closed) = after.closed {
+                self.sequence.forget_closed(number, closed);
+            }
+            saver.consider(&self.engine, &self.sequence, now, end);
+        }
+        let is_recorded = self.saver.is_some();
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        self.published.count(Stats {
+            ticked_at: now,
+            watermark: self.engine.watermark(),
+            open_gates: self.engine.open_gates(),
+            engine: self.engine.counters().clone(),
+            reducer: self.engine.reducer_counters(),
+            journal_bytes: is_recorded.then(|| count(&self.recording.bytes)),
+            journal_errors: count(&self.recording.errors),
+            snapshots: self.saver.as_ref().map(Saver::counted),
+        });
+    }
+
+    /// Announces what the engine said, and gives a refusal if there was one.
+    fn say(&mut self) -> Option<Box<Refusal>> {
+        let mut refused = None;
+        for output in self.outputs.drain(..) {
+            match output {
+                Output::Verdict(verdict) => {
+                    info!(
+                        deployment = %verdict.deployment,
+                        verdict = %verdict.verdict,
+                        at = %verdict.at,
+                        reason = verdict.reasons.first().map_or("", String::as_str),
+                        "verdict changed"
+                    );
+                    self.published.announce(*verdict);
+                }
+                Output::Refused(refusal) => {
+                    warn!(%refusal, "deployment event refused");
+                    refused = Some(refusal);
+                }
+            }
+        }
+        refused
+    }
+}
