@@ -84,11 +84,20 @@ impl Opener {
 
     /// What stands behind a bad frame that starts at `offset`.
     pub(super) fn behind(&self, path: &Path, offset: u64) -> Result<Behind, JournalError> {
+        self.scan(path, offset, 1)
+    }
+
+    /// Whole entries at an offset and behind.
+    pub(super) fn entries_from(&self, path: &Path, offset: u64) -> Result<u64, JournalError> {
+        Ok(self.scan(path, offset, 0)?.entries)
+    }
+
+    fn scan(&self, path: &Path, offset: u64, at: usize) -> Result<Behind, JournalError> {
         let mut rest = Vec::new();
         (self.0)(path, offset)
             .and_then(|mut source| source.read_to_end(&mut rest))
             .map_err(failed("read", path))?;
-        Ok(frame::behind(&rest, offset))
+        Ok(frame::behind(&rest, offset, at))
     }
 
     fn head(&self, path: &Path) -> Result<Head, JournalError> {
