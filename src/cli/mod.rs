@@ -3,7 +3,9 @@
 mod check;
 mod demo;
 mod deploy;
+mod journal;
 mod print;
+mod record;
 mod replay;
 mod serve;
 mod verdict;
@@ -49,6 +51,11 @@ enum Command {
     Replay(replay::Arguments),
     /// Lint a configuration: every fault at once
     Check(check::Arguments),
+    /// Look through a journal, or cut off what is damaged
+    Journal(journal::Arguments),
+    /// Make a recording of a stretch of the journal
+    #[command(after_help = record::EXAMPLE)]
+    Record(record::Arguments),
     /// Tell a running engine about a deployment
     Deploy(deploy::Arguments),
     /// Ask a running engine for a verdict, or wait for a final one
@@ -75,6 +82,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Journal(arguments) => journal::run(&arguments),
+        Command::Record(arguments) => record::run(&arguments),
         Command::Deploy(arguments) => deploy::run(arguments),
         Command::Verdict(arguments) => verdict::run(&arguments),
     })

@@ -84,11 +84,20 @@ impl Opener {
 
     /// What stands behind a bad frame that starts at `offset`.
     pub(super) fn behind(&self, path: &Path, offset: u64) -> Result<Behind, JournalError> {
+        self.scan(path, offset, 1)
+    }
+
+    /// Whole entries at an offset and behind.
+    pub(super) fn entries_from(&self, path: &Path, offset: u64) -> Result<u64, JournalError> {
+        Ok(self.scan(path, offset, 0)?.entries)
+    }
+
+    fn scan(&self, path: &Path, offset: u64, at: usize) -> Result<Behind, JournalError> {
         let mut rest = Vec::new();
         (self.0)(path, offset)
             .and_then(|mut source| source.read_to_end(&mut rest))
             .map_err(failed("read", path))?;
-        Ok(frame::behind(&rest, offset))
+        Ok(frame::behind(&rest, offset, at))
     }
 
     fn head(&self, path: &Path) -> Result<Head, JournalError> {
@@ -147,7 +156,11 @@ pub(super) fn chain(
 ) -> Result<Chain, JournalError> {
     let mut chain = Chain::default();
     let Some((mut number, mut head)) = last(files, opener, &mut chain)? else {
-        return out_of_reach(files, from).map_or(Ok(chain), Err);
+        // Nothing was ever durable.
+        return match from.filter(|from| *from != Position::START) {
+            Some(from) => Err(out_of_reach(files, from)),
+            None => Ok(chain),
+        };
     };
     let mut end = None;
     loop {
@@ -195,9 +208,7 @@ pub(super) fn chain(
         head = opener.head(&files[&number])?;
     }
     match from {
-        Some(from) if !reaches(&chain, opener, from)? => {
-            out_of_reach(files, Some(from)).map_or(Ok(chain), Err)
-        }
+        Some(from) if !reaches(&chain, opener, from)? => Err(out_of_reach(files, from)),
         Some(_) | None => Ok(chain),
     }
 }
@@ -259,8 +270,7 @@ fn reaches(chain: &Chain, opener: &Opener, from: Position) -> Result<bool, Journ
     Ok(first.number == from.segment && first.end.is_none_or(|end| from.offset <= end))
 }
 
-fn out_of_reach(files: &BTreeMap<u64, PathBuf>, from: Option<Position>) -> Option<JournalError> {
-    let position = from.filter(|from| *from != Position::START || !files.is_empty())?;
+fn out_of_reach(files: &BTreeMap<u64, PathBuf>, position: Position) -> JournalError {
     let problem = match (files.first_key_value(), files.last_key_value()) {
         (Some((first, _)), Some((last, _))) => {
             format!("it holds the segments {first} to {last}, without that place")
@@ -268,9 +278,9 @@ fn out_of_reach(files: &BTreeMap<u64, PathBuf>, from: Option<Position>) -> Optio
         _ => "it holds nothing".to_owned(),
     };
     let path = files.values().next().and_then(|path| path.parent());
-    Some(JournalError::OutOfReach {
+    JournalError::OutOfReach {
         path: path.map(Path::to_owned).unwrap_or_default(),
         position,
         problem,
-    })
+    }
 }

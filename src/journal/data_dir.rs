@@ -82,6 +82,10 @@ impl DataDir {
         is_there.then(|| self.root.join(Self::EARLIER_JOURNAL))
     }
 
+    pub(super) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
     /// The directory of the segments.
     pub fn journal(&self) -> PathBuf {
         self.root.join(Self::JOURNAL)

@@ -304,19 +304,18 @@ impl<R: BufRead> FrameReader<R> {
     }
 }
 
-/// What stands behind a bad frame.
+/// What stands behind a place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Behind {
     /// Whole entries.
     pub(super) entries: u64,
-    /// Whether a later group begins there. It was written when the bad frame had been durable.
+    /// Whether a later group begins there. It was written when everything before was durable.
     pub(super) has_mark: bool,
 }
 
-/// Looks for whole frames behind a bad one that starts at `offset`; `rest` begins there.
-pub(super) fn behind(rest: &[u8], offset: u64) -> Behind {
+/// Looks for whole frames from the byte `at` of `rest` on, which begins at `offset` of its segment.
+pub(super) fn behind(rest: &[u8], offset: u64, mut at: usize) -> Behind {
     let mut behind = Behind::default();
-    let mut at = 1;
     while at + HEADER_BYTES <= rest.len() {
         match frame_at(&rest[at..]) {
             Some((frame, len)) => {

@@ -33,10 +33,19 @@ mod data_dir;
 mod entry;
 mod error;
 mod frame;
+mod inspect;
+#[cfg(test)]
+mod model;
 mod position;
+#[cfg(test)]
+mod power_loss_tests;
 mod reader;
 mod snapshot;
 mod storage;
+mod stretch;
+#[cfg(test)]
+mod tests;
+mod truncate;
 mod writer;
 
 pub use crate::decode::{Encoding, Format};
@@ -45,10 +54,13 @@ pub use data_dir::DataDir;
 pub use entry::{ENTRY_BYTES_MAX, Entry, OffsetRange, recorded};
 pub use error::JournalError;
 pub use frame::one_file;
+pub use inspect::{Counts, Damage, Inspection, inspect};
 pub use position::{Position, PositionError, segment_name, segment_number};
 pub use reader::{Reader, TornTail};
 pub use snapshot::{KafkaPosition, PassedOver, SNAPSHOT_FORMAT, Snapshot, SnapshotHead, Snapshots};
 pub use storage::{Access, Disk, Listed, Lock, Storage, StoredFile};
+pub use stretch::Stretch;
+pub use truncate::{Cut, truncate};
 pub use writer::{Collected, Limits, Writer};
 
 /// The first bytes of every journal: a name and the version of the format.

@@ -172,6 +172,27 @@ impl Snapshots {
         Ok((snapshots, newest, passed_over))
     }
 
+    /// The heads of the whole snapshots of this version, oldest first, with their files.
+    pub(super) fn heads(
+        storage: &Arc<dyn Storage>,
+        directory: &Path,
+    ) -> Result<Vec<(PathBuf, SnapshotHead)>, JournalError> {
+        let snapshots = Self {
+            storage: Arc::clone(storage),
+            directory: directory.to_owned(),
+            next: 1,
+            kept: Vec::new(),
+        };
+        let mut heads = Vec::new();
+        for number in snapshots.numbers()? {
+            let path = snapshots.path(number);
+            if let Ok(packed) = snapshots.read(&path)? {
+                heads.push((path, packed.head));
+            }
+        }
+        Ok(heads)
+    }
+
     /// Writes a snapshot, durably. Then all but this one and the one before are removed. Gives the
     /// length of the file in bytes.
     ///

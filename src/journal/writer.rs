@@ -250,16 +250,18 @@ impl Writer {
 
     /// Begins a segment with a group. Gives where the group starts.
     fn begin(&mut self, group: &Group<'_>) -> Result<u64, JournalError> {
-        let number = self.next;
-        let path = self.path(number);
         let link = segment_start(self.end);
-        let mut file = match self.storage.open(&path, Access::Create) {
-            Ok(file) => file,
-            Err(error) => {
-                if error.kind() == io::ErrorKind::AlreadyExists {
+        let (number, path, mut file) = loop {
+            let number = self.next;
+            let path = self.path(number);
+            match self.storage.open(&path, Access::Create) {
+                Ok(file) => break (number, path, file),
+                // It was created although the system said that it was not: nothing is in it.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    self.closed.push(ClosedSegment { number, bytes: 0 });
                     self.next += 1;
                 }
-                return Err(failed("create", &path)(error));
+                Err(error) => return Err(failed("create", &path)(error)),
             }
         };
         let written = file
@@ -372,10 +374,11 @@ impl Writer {
             }
             _ => {}
         }
+        self.sync_directory()?;
         self.closed.remove(0);
         collected.segments += 1;
         collected.bytes += oldest.bytes;
-        self.sync_directory()
+        Ok(())
     }
 
     fn sync_directory(&self) -> Result<(), JournalError> {

@@ -1,0 +1,238 @@
+//! `sluice record`: makes a recording of a stretch of the journal.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{self, Write, stdout},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use clap::Args;
+
+use super::{
+    exit,
+    journal::{failed, progress, segments},
+    print,
+};
+use crate::{
+    event::{DeploymentEvent, Span, Timestamp},
+    journal::{Disk, Entry, JournalError, Limits, Reader, Storage, Stretch, Writer},
+    plan::Plan,
+    source::files,
+};
+
+/// Most entries, and bytes of bodies, that are written at once.
+const GROUP_ENTRIES_MAX: usize = 1_024;
+const GROUP_BYTES_MAX: usize = 8 << 20;
+
+pub(super) const EXAMPLE: &str = "\
+A stretch begins with the first tick of the clock at or after --from and ends before the first at or \
+after --until. What was told before of deployments that were open at --from comes first.
+
+Example:
+  sluice record --data-dir /var/lib/sluice --config sluice.yaml --out incident \\
+      --from 2026-03-01T10:00:00Z --until 2026-03-01T14:00:00Z
+  sluice replay incident";
+
+/// Arguments of `sluice record`.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The data directory of an engine, which may be running
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// The configuration that the engine runs with; it is copied into the recording
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// The recording, a directory that is made
+    #[arg(long, value_name = "RECORDING")]
+    out: PathBuf,
+    /// Where it begins, as 2026-03-01T10:00:00Z; default: with all that is kept
+    #[arg(long, value_name = "TIME")]
+    from: Option<Timestamp>,
+    /// Where it ends; default: with what was written last
+    #[arg(long, value_name = "TIME")]
+    until: Option<Timestamp>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> u8 {
+    match record(arguments) {
+        Ok(recorded) => {
+            // It is done, whether or not anybody reads this.
+            drop(writeln!(stdout(), "{}", recorded.told(&arguments.out)));
+            for warning in recorded.warnings() {
+                print::warning(&warning);
+            }
+            exit::PASS
+        }
+        Err(Failure::Journal(error)) => {
+            failed(&error);
+            exit::ERROR
+        }
+        Err(Failure::Told(problem)) => {
+            print::error(&problem);
+            exit::ERROR
+        }
+    }
+}
+
+enum Failure {
+    Journal(JournalError),
+    Told(String),
+}
+
+impl From<JournalError> for Failure {
+    fn from(error: JournalError) -> Self {
+        Self::Journal(error)
+    }
+}
+
+/// What a recording holds.
+#[derive(Debug, Default)]
+struct Recorded {
+    entries: u64,
+    bytes: u64,
+    ticks: Option<(Timestamp, Timestamp)>,
+    begun: BTreeSet<String>,
+    /// Deployments that something was told of, but not how they began.
+    unknown: BTreeSet<String>,
+    /// Messages whose bodies stayed in Kafka.
+    messages: i64,
+}
+
+fn record(arguments: &Arguments) -> Result<Recorded, Failure> {
+    let plan = files::text(&arguments.config).map_err(|error| Failure::Told(error.to_string()))?;
+    Plan::parse(&plan).map_err(|faults| Failure::Told(faults.to_string()))?;
+    if let (Some(from), Some(until)) = (arguments.from, arguments.until)
+        && until <= from
+    {
+        let problem = format!("--until {until} is not after --from {from}");
+        return Err(Failure::Told(problem));
+    }
+    let mut reader = Reader::open(&segments(&arguments.data_dir))?;
+    let out = &arguments.out;
+    make(out, &plan)?;
+    let storage: Arc<dyn Storage> = Arc::new(Disk);
+    let (mut writer, _) = Writer::open(&storage, out, unlimited())?;
+    let mut stretch = Stretch::new(arguments.from, arguments.until);
+    let mut recorded = Recorded::default();
+    let mut group = Vec::new();
+    let mut group_bytes = 0;
+    let progress = progress("recording");
+    for entry in reader.by_ref() {
+        let (_, entry) = entry?;
+        group_bytes += match &entry {
+            Entry::Batch(body) => body.bytes.len(),
+            Entry::Deployment(_) | Entry::Tick(_) | Entry::Consumed(_) | Entry::Lost(_) => 0,
+        };
+        stretch.take(entry, &mut group);
+        if GROUP_ENTRIES_MAX <= group.len() || GROUP_BYTES_MAX <= group_bytes {
+            recorded.count(&group);
+            writer.commit(&group)?;
+            group.clear();
+            group_bytes = 0;
+            progress.set_position(writer.bytes());
+        }
+        if stretch.is_over() {
+            break;
+        }
+    }
+    recorded.count(&group);
+    writer.commit(&group)?;
+    progress.finish_and_clear();
+    recorded.bytes = writer.bytes();
+    if recorded.entries == 0 {
+        let problem = "nothing was recorded: the journal holds nothing of this time, see \
+                       `sluice journal verify`";
+        return Err(Failure::Told(problem.to_owned()));
+    }
+    Ok(recorded)
+}
+
+/// Makes the directory, which must be new or empty, with its configuration.
+fn make(out: &Path, plan: &str) -> Result<(), Failure> {
+    let error = |error: io::Error| Failure::Told(format!("{}: {error}", out.display()));
+    fs::create_dir_all(out).map_err(error)?;
+    if fs::read_dir(out).map_err(error)?.next().is_some() {
+        let problem = format!(
+            "{} is not empty: name a new directory with --out",
+            out.display()
+        );
+        return Err(Failure::Told(problem));
+    }
+    fs::write(out.join("sluice.yaml"), plan).map_err(error)
+}
+
+fn unlimited() -> Limits {
+    Limits {
+        bytes_max: u64::MAX,
+        keep: Span::ZERO,
+        ..Limits::default()
+    }
+}
+
+impl Recorded {
+    fn count(&mut self, entries: &[Entry]) {
+        self.entries += entries.len() as u64;
+        for entry in entries {
+            match entry {
+                Entry::Tick(now) => {
+                    let first = self.ticks.map_or(*now, |(first, _)| first);
+                    self.ticks = Some((first, *now));
+                }
+                Entry::Deployment(event) => self.deployment(event),
+                Entry::Consumed(range) | Entry::Lost(range) => {
+                    self.messages += range.until.saturating_sub(range.from);
+                }
+                Entry::Batch(_) => {}
+            }
+        }
+    }
+
+    fn deployment(&mut self, event: &DeploymentEvent) {
+        let deployment = event.deployment().to_owned();
+        match event {
+            DeploymentEvent::Begin(_) => {
+                self.begun.insert(deployment);
+            }
+            DeploymentEvent::Step(_) | DeploymentEvent::Bypass(_) | DeploymentEvent::End(_) => {
+                if !self.begun.contains(&deployment) {
+                    self.unknown.insert(deployment);
+                }
+            }
+        }
+    }
+
+    fn told(&self, out: &Path) -> String {
+        let time = self
+            .ticks
+            .map(|(first, last)| format!(", {first} to {last}"))
+            .unwrap_or_default();
+        format!(
+            "recorded {} entries in {} bytes{time}, {} deployments: sluice replay {}",
+            self.entries,
+            self.bytes,
+            self.begun.len(),
+            out.display()
+        )
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if !self.unknown.is_empty() {
+            let ids: Vec<&str> = self.unknown.iter().map(String::as_str).collect();
+            warnings.push(format!(
+                "the journal does not say how these deployments began, a replay refuses what was \
+                 told of them: {}",
+                ids.join(", ")
+            ));
+        }
+        if self.messages > 0 {
+            warnings.push(format!(
+                "{} messages stayed in Kafka: a replay is without what they held",
+                self.messages
+            ));
+        }
+        warnings
+    }
+}
