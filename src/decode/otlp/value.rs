@@ -298,6 +298,14 @@ fn double_text(value: f64) -> String {
     }
 }
 
+/// Base64 of bytes, for tests.
+#[cfg(test)]
+pub(in crate::decode) fn base64_text(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    base64(bytes, &mut text);
+    text
+}
+
 /// Writes base64 with the standard alphabet and padding, as proto3 JSON has bytes.
 fn base64(bytes: &[u8], out: &mut dyn Write) {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
