@@ -123,9 +123,18 @@ impl Decoder {
                 let stream_labels = (&*self.stream_labels).into();
                 loki::walk(body, stream_labels, &mut self.scratch, out)
             }
-            Format::OtlpMetricsJson => self.take(&otlp_json::metrics(body)?),
-            Format::OtlpLogsJson => self.take(&otlp_json::logs(body)?),
-            Format::LokiPushJson => self.take(&loki::decode_json(body)?),
+            Format::OtlpMetricsJson => {
+                check_json(body, limit)?;
+                self.take(&otlp_json::metrics(body)?)
+            }
+            Format::OtlpLogsJson => {
+                check_json(body, limit)?;
+                self.take(&otlp_json::logs(body)?)
+            }
+            Format::LokiPushJson => {
+                check_json(body, limit)?;
+                self.take(&loki::decode_json(body)?)
+            }
         }
     }
 
@@ -133,6 +142,22 @@ impl Decoder {
         self.batch.take(batch, &self.stream_labels);
         super::check(&self.batch)
     }
+}
+
+/// What a value in JSON is taken to need in memory: the value itself, its name, its share of the map that
+/// it is in, and what becomes of it.
+const JSON_VALUE_BYTES: usize = 128;
+
+/// Refuses JSON of so many values that they would take far more memory than the limit: they are read
+/// into a tree, and the shortest takes two bytes.
+fn check_json(body: &[u8], limit: usize) -> Result<(), DecodeError> {
+    let values = body.iter().filter(|byte| b",[{".contains(byte)).count();
+    if limit.max(1 << 20) < values.saturating_mul(JSON_VALUE_BYTES) {
+        return Err(DecodeError::TooMany {
+            limit: limit / JSON_VALUE_BYTES,
+        });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

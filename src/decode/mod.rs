@@ -163,10 +163,10 @@ impl From<DecodeError> for Fault {
 
 /// Most labels that a series may bring. The configuration has a limit of its own, which is lower; this
 /// one keeps a request of nothing but labels from taking many times its own size.
-const LABELS_MAX: usize = 4096;
+const LABELS_MAX: usize = 1024;
 
 /// Most bytes that the labels of a series may have in a request, for the same reason.
-const LABEL_BYTES_MAX: usize = 1 << 20;
+const LABEL_BYTES_MAX: usize = 64 << 10;
 
 /// Refuses labels that no limit of the configuration would let through.
 fn check_label_sizes(count: usize, bytes: usize) -> Result<(), Refusal> {

@@ -130,6 +130,7 @@ fn series(
     out: &mut RawBatch,
     gap_budget: &mut usize,
 ) -> Result<(), DecodeError> {
+    check(out)?;
     let (labels, head) = head(bytes, symbols, message, out)?;
     let labels = match labels {
         Ok(labels) => labels,

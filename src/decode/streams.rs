@@ -63,8 +63,15 @@ impl Scratch {
         self.shared = None;
     }
 
-    /// Says that all pairs so far are shared by the records that follow.
-    pub(super) fn share(&mut self) {
+    /// Says that all pairs so far are shared by the records that follow. Pairs that cannot matter are
+    /// dropped here, once, and not for every record.
+    pub(super) fn share(&mut self, bytes: &[u8], out: &RawBatch) {
+        let text = |piece| out.bytes(bytes, piece);
+        self.pairs.retain(|(_, value)| !text(*value).is_empty());
+        self.pairs
+            .sort_by(|one, other| text(one.0).cmp(text(other.0)));
+        self.pairs
+            .dedup_by(|later, first| text(later.0) == text(first.0));
         self.shared_count = self.pairs.len();
     }
 
@@ -128,11 +135,15 @@ impl Scratch {
         order.dedup_by(|later, first| {
             out.bytes(bytes, name(*later)) == out.bytes(bytes, name(*first))
         });
-        region.clear();
-        for place in &*order {
+        let texts = |place: &u32| {
             let (name, value) = pair(*place);
-            let (name, value) = (out.bytes(bytes, name), out.bytes(bytes, value));
-            check_label_sizes(0, region.len() + canonical::pair_len(name, value))?;
+            (out.bytes(bytes, name), out.bytes(bytes, value))
+        };
+        let lens = order.iter().map(texts);
+        let len = lens.map(|(name, value)| canonical::pair_len(name, value));
+        check_label_sizes(order.len(), len.sum())?;
+        region.clear();
+        for (name, value) in order.iter().map(texts) {
             canonical::write_pair(name, value, region);
         }
         let (piece, ()) = out.write(|out| out.extend(region));

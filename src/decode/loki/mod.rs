@@ -115,11 +115,12 @@ impl<'a> Walk<'a, '_> {
         })?;
         self.scratch.start_shared();
         let read = part(self.labels(labels))?;
-        self.scratch.share();
+        self.scratch.share(self.bytes, self.out);
         message.for_each(|field| {
             if field.number != 2 {
                 return Ok(());
             }
+            check(self.out)?;
             let message = field.message()?;
             let taken = match &read {
                 Ok(()) => part(self.entry(message))?,

@@ -1,7 +1,7 @@
 //! Log records of an OTLP request, borrowed.
 
 use super::{
-    super::{Fault, Refusal, Scratch, StreamLabels, excerpt, protobuf::Reader},
+    super::{Fault, Refusal, Scratch, StreamLabels, check, excerpt, protobuf::Reader},
     DecodeError, part,
     points::timestamp,
     value::{WirePair, WireValue},
@@ -51,11 +51,12 @@ impl<'a, 'b> Walk<'a, 'b> {
             out,
         };
         walk.resource = part(walk.attributes_of_resource(message))?;
-        walk.scratch.share();
+        walk.scratch.share(bytes, walk.out);
         Ok(walk)
     }
 
     pub(super) fn record(&mut self, message: Reader<'a>) -> Result<(), DecodeError> {
+        check(self.out)?;
         self.scratch.start_record();
         let taken = match &self.resource {
             Ok(()) => self.take(message),

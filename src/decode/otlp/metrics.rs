@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Fault, Refusal, excerpt,
+        Fault, Refusal, check, excerpt,
         protobuf::{Field, Reader},
     },
     DecodeError, ResourcePiece, Run,
@@ -23,7 +23,7 @@ struct Walk<'a, 'b> {
     bytes: &'a [u8],
     name: &'a str,
     meta: SeriesMeta,
-    resource: ResourcePiece,
+    resource: &'b ResourcePiece,
     /// What the metric says of its series, and what that and the resource give to their hashes.
     head: (Piece, u64),
     out: &'b mut RawBatch,
@@ -64,7 +64,7 @@ type Build = dyn FnOnce() -> Result<Histogram, Refusal>;
 pub(super) fn walk(
     bytes: &[u8],
     message: Reader<'_>,
-    resource: ResourcePiece,
+    resource: &ResourcePiece,
     out: &mut RawBatch,
 ) -> Result<(), DecodeError> {
     let (mut name, mut unit, mut data) = (Ok(""), Ok(""), None::<DataRun>);
@@ -177,7 +177,7 @@ fn metric_data(run: DataRun<'_>) -> Result<Data, DecodeError> {
     })
 }
 
-fn write_head(head: Head<'_>, resource: ResourcePiece, out: &mut RawBatch) -> (Piece, u64) {
+fn write_head(head: Head<'_>, resource: &ResourcePiece, out: &mut RawBatch) -> (Piece, u64) {
     let (piece, ()) = out.write(|out| head.write(resource.len, out));
     let hash = out.keys().last(resource.hash, out.bytes(&[], piece));
     (piece, hash)
@@ -191,6 +191,7 @@ fn refuse(out: &mut RawBatch, name: &str, refusal: &Refusal) {
 
 impl Walk<'_, '_> {
     fn point(&mut self, data: Data, field: &Field<'_>) -> Result<(), DecodeError> {
+        check(self.out)?;
         let message = field.message()?;
         let walked = match data {
             Data::Gauge | Data::Sum { .. } => self.number(message),
@@ -335,7 +336,14 @@ impl Walk<'_, '_> {
         }
         let attributes = self.attributes(head, whole, 7)?;
         // One point becomes several series; if its labels cannot be used it is refused once.
-        self.check_labels(attributes)?;
+        let read = |pieces: [Piece; 3]| {
+            key::read_unnamed(pieces.map(|piece| self.out.bytes(self.bytes, piece)))
+                .map(drop)
+                .map_err(|bad| Refusal::new(bad.reason, bad.detail))
+        };
+        read([self.head.0, Piece::default(), attributes])?;
+        let of_resource = || read([self.head.0, self.resource.piece, Piece::default()]);
+        self.resource.check.get_or_init(of_resource).clone()?;
         let counter = SeriesMeta {
             kind: Kind::Counter,
             ..self.meta

@@ -11,6 +11,8 @@
 //! The key of a series is what its metric says of it, the attributes of its resource and those of its
 //! point, the latter two as they stand in the request.
 
+use std::cell::OnceCell;
+
 use super::{
     DecodeError, Fault, Refusal, Scratch, StreamLabels, batches, check,
     protobuf::{Field, Reader},
@@ -35,7 +37,7 @@ pub fn walk_metrics(bytes: &[u8], out: &mut RawBatch) -> Result<(), DecodeError>
     each_resource(METRICS, bytes, |message| {
         let resource = resource_piece(bytes, message, out)?;
         each_in_scopes(message, |field| {
-            metrics::walk(bytes, field.message()?, resource, out)
+            metrics::walk(bytes, field.message()?, &resource, out)
         })
     })?;
     check(out)
@@ -129,16 +131,18 @@ fn resource_piece(
         piece,
         len: attributes.len(),
         hash: out.keys().second(attributes),
+        check: OnceCell::new(),
     })
 }
 
 /// The attributes of a resource as one piece.
-#[derive(Clone, Copy)]
 struct ResourcePiece {
     piece: Piece,
     len: usize,
     /// What it gives to the hashes of keys.
     hash: u64,
+    /// Whether the attributes can be used, once somebody wants to know.
+    check: OnceCell<Result<(), Refusal>>,
 }
 
 /// Where the fields of one number stand in a message, if nothing stands between them.

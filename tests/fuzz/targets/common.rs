@@ -1,0 +1,91 @@
+//! What every target does: read under a bound on memory, and compare with what prost decodes.
+
+#![allow(dead_code, reason = "each target uses a part")]
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use sluice::{
+    decode::{DecodeError, DecodeLimits, Decoder, Encoding, Format},
+    event::{Batch, KeyHash, Labels, Value},
+};
+
+pub const LIMITS: DecodeLimits = DecodeLimits {
+    decompressed_bytes: 1 << 20,
+    samples_per_request: 10_000,
+};
+
+/// Runs `read` and demands that it never held more than four times the limit.
+pub fn bounded<T>(read: impl FnOnce() -> T) -> T {
+    let mut result = None;
+    let info = allocation_counter::measure(|| result = Some(read()));
+    let most = 4 * LIMITS.decompressed_bytes as u64;
+    assert!(info.bytes_max <= most, "{} bytes at a time", info.bytes_max);
+    result.expect("the closure ran")
+}
+
+/// Reads a body with a decoder, and everything that its batch points to.
+pub fn read(format: Format, encoding: Encoding, bytes: &[u8]) -> Result<u64, DecodeError> {
+    let stream_labels: BTreeSet<String> = ["service.name", "app", "a", "level"]
+        .map(str::to_owned)
+        .into();
+    let stream_labels = Arc::new(stream_labels);
+    bounded(|| {
+        let mut decoder = Decoder::new(KeyHash::new(1), stream_labels);
+        decoder.read(format, encoding, bytes, LIMITS)?;
+        let raw = decoder.raw(bytes);
+        for series in &raw.batch.series {
+            assert_eq!(series.hash, raw.batch.keys().key(raw.key(series)));
+            raw.labels(series).ok();
+            for point in raw.points(series) {
+                raw.point(point);
+            }
+        }
+        for log in &raw.batch.logs {
+            std::str::from_utf8(raw.bytes(log.body)).expect("a body is utf-8");
+            let stream = [raw.bytes(log.stream), &[], &[]];
+            sluice::event::canonical::read(stream).expect("a stream is canonical");
+        }
+        Ok(raw.batch.sample_count() + raw.batch.log_count())
+    })
+}
+
+/// A sample as it is compared.
+pub type Told = (Labels, i64, u64);
+
+/// The numbers of a batch, in order.
+pub fn numbers(batch: &Batch) -> Vec<Told> {
+    batch
+        .series
+        .iter()
+        .flat_map(|block| {
+            block.points.iter().filter_map(|point| {
+                let value = match point.value {
+                    Value::Number(value) => value.to_bits(),
+                    Value::Stale => Value::STALE_BITS,
+                    Value::Histogram(_) => return None,
+                };
+                Some((block.labels.clone(), point.at.nanos(), value))
+            })
+        })
+        .collect()
+}
+
+/// The labels of a series, if they can be used.
+pub fn usable(pairs: &[(&str, &str)]) -> Option<Labels> {
+    let names: BTreeSet<&str> = pairs.iter().map(|(name, _)| *name).collect();
+    let is_usable = names.len() == pairs.len()
+        && !names.contains("")
+        && pairs.len() <= 1024
+        && pairs.contains_key("__name__");
+    is_usable.then(|| Labels::new(pairs.iter().copied()))
+}
+
+trait Pairs {
+    fn contains_key(&self, name: &str) -> bool;
+}
+
+impl Pairs for [(&str, &str)] {
+    fn contains_key(&self, name: &str) -> bool {
+        self.iter().any(|(key, value)| *key == name && !value.is_empty())
+    }
+}

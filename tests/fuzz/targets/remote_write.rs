@@ -1,0 +1,46 @@
+//! Remote write 1.0, compared with prost.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use prost::Message;
+use sluice::decode::{Encoding, Format, remote_write};
+
+mod common;
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../common/wire.rs"]
+mod wire;
+
+fuzz_target!(|bytes: &[u8]| {
+    let read = common::read(Format::RemoteWrite1, Encoding::Identity, bytes);
+    common::read(Format::RemoteWrite1, Encoding::Snappy, bytes).ok();
+    // Text that is not UTF-8, or damage within a label, refuses everything with prost and only the series
+    // here: then there is nothing to compare.
+    let Ok(wire) = wire::WriteRequest::decode(bytes) else {
+        return;
+    };
+    if read.is_ok() {
+        compare(bytes, &wire);
+    }
+    let again = wire.encode_to_vec();
+    let wire = wire::WriteRequest::decode(&again[..]).expect("what prost wrote");
+    compare(&again, &wire);
+});
+
+fn compare(bytes: &[u8], wire: &wire::WriteRequest) {
+    let batch = remote_write::decode(bytes).expect("what prost reads");
+    let expected: Vec<_> = wire
+        .timeseries
+        .iter()
+        .filter_map(|series| {
+            let pairs: Vec<_> = series.labels.iter().map(|label| (&*label.name, &*label.value)).collect();
+            Some((common::usable(&pairs)?, series))
+        })
+        .flat_map(|(labels, series)| {
+            series.samples.iter().filter_map(move |sample| {
+                let nanos = sample.timestamp.checked_mul(1_000_000)?;
+                Some((labels.clone(), nanos, sample.value.to_bits()))
+            })
+        })
+        .collect();
+    assert_eq!(common::numbers(&batch), expected);
+}

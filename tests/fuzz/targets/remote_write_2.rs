@@ -1,0 +1,56 @@
+//! Remote write 2.0, compared with prost.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use prost::Message;
+use sluice::decode::{Encoding, Format, remote_write_2};
+
+mod common;
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../common/wire.rs"]
+mod wire;
+
+fuzz_target!(|bytes: &[u8]| {
+    let read = common::read(Format::RemoteWrite2, Encoding::Identity, bytes);
+    common::read(Format::RemoteWrite2, Encoding::Snappy, bytes).ok();
+    // Text that is not UTF-8, or damage within a label, refuses everything with prost and only the series
+    // here: then there is nothing to compare.
+    let Ok(wire) = wire::Request2::decode(bytes) else {
+        return;
+    };
+    if read.is_ok() {
+        compare(bytes, &wire);
+    }
+    if wire.symbols.first().is_some_and(|first| !first.is_empty()) {
+        return;
+    }
+    let again = wire.encode_to_vec();
+    let wire = wire::Request2::decode(&again[..]).expect("what prost wrote");
+    compare(&again, &wire);
+});
+
+fn compare(bytes: &[u8], wire: &wire::Request2) {
+    let batch = remote_write_2::decode(bytes).expect("what prost reads");
+    let expected: Vec<_> = wire
+        .timeseries
+        .iter()
+        .filter_map(|series| {
+            let text = |number: &u32| wire.symbols.get(*number as usize).map(|text| &**text);
+            let texts: Option<Vec<&str>> = series.labels_refs.iter().map(text).collect();
+            let texts = texts.filter(|texts| texts.len().is_multiple_of(2))?;
+            let pairs = texts.chunks(2).map(|two| (two[0], two[1]));
+            // A label without a value is none.
+            let pairs: Vec<_> = pairs
+                .filter(|(name, value)| name.is_empty() || !value.is_empty())
+                .collect();
+            Some((common::usable(&pairs)?, series))
+        })
+        .flat_map(|(labels, series)| {
+            series.samples.iter().filter_map(move |sample| {
+                let nanos = sample.timestamp.checked_mul(1_000_000)?;
+                Some((labels.clone(), nanos, sample.value.to_bits()))
+            })
+        })
+        .collect();
+    assert_eq!(common::numbers(&batch), expected);
+}
