@@ -5,6 +5,8 @@
 //! steps and bypasses. Sizes shrink; what fills them comes from a seed.
 
 mod common;
+#[path = "common/resume.rs"]
+mod resume;
 
 use std::{
     collections::BTreeMap,
@@ -185,6 +187,48 @@ proptest! {
             prop_assert_ne!(state, VerdictState::Pass);
         }
     }
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    #[test]
+    fn gates_that_are_saved_and_restored_go_on_as_before(world in worlds(), every in 1..5usize) {
+        let (plan, moments) = world.build();
+        let resumed = run_resumed(&plan, &moments, every, |_| ());
+        prop_assert_eq!(run(&plan, &moments), resumed);
+    }
+}
+
+/// The law before would prove little if some detectors never learned anything. `tests/snapshot.rs`
+/// holds what recordings reach.
+#[test]
+fn the_worlds_restore_what_recordings_do_not() {
+    let mut missing = vec![
+        "ended: true",
+        "Failed",
+        "NoPast",
+        "Some(Past {",
+        "Fresh(FreshTest",
+    ];
+    for seed in 0..200 {
+        let world = World {
+            seed,
+            one_box: 1 + seed as usize % 2,
+            fleet: seed as usize % 5,
+            past: 1 + seed as i64 % 40,
+            checks: u16::MAX,
+            damage: (seed % 3) as u8 * 10,
+        };
+        let (plan, moments) = world.build();
+        run_resumed(&plan, &moments, 5, |gate| {
+            missing.retain(|word| !gate.contains(word));
+        });
+        if missing.is_empty() {
+            return;
+        }
+    }
+    panic!("no gate was restored with {missing:?}");
 }
 
 /// The laws would hold trivially if nothing ever passed or failed.
@@ -544,6 +588,32 @@ fn run(plan: &Arc<Plan>, moments: &[Moment]) -> Vec<String> {
         }
         driver.step(Input::Batch(&moment.batch));
         driver.step(Input::Tick(moment.tick));
+    }
+    lines(&driver)
+}
+
+/// Runs the moments, and puts the gates back from their states after each event and after every so
+/// many ticks.
+fn run_resumed(
+    plan: &Arc<Plan>,
+    moments: &[Moment],
+    every: usize,
+    mut restored: impl FnMut(&str),
+) -> Vec<String> {
+    let mut driver = Driver::new(plan);
+    for (index, moment) in moments.iter().enumerate() {
+        for event in &moment.events {
+            driver.step(Input::Deployment(event.clone()));
+            resume::resume(&mut driver.engine);
+        }
+        driver.step(Input::Batch(&moment.batch));
+        driver.step(Input::Tick(moment.tick));
+        if index.is_multiple_of(every) {
+            resume::resume(&mut driver.engine);
+            for gate in resume::gates(&driver.engine) {
+                restored(&gate);
+            }
+        }
     }
     lines(&driver)
 }

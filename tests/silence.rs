@@ -51,9 +51,11 @@ enum Fault {
     OnlyFuture,
     /// All values since the deployment are the same, and there are no log records.
     Constant,
+    /// A source tells in the middle of the bake that it lost data; all that comes is healthy.
+    SourceLost,
 }
 
-const FAULTS: [Fault; 7] = [
+const FAULTS: [Fault; 8] = [
     Fault::NeverArrived,
     Fault::StoppedMidBake,
     Fault::OnlyNan,
@@ -61,6 +63,7 @@ const FAULTS: [Fault; 7] = [
     Fault::OnlyLate,
     Fault::OnlyFuture,
     Fault::Constant,
+    Fault::SourceLost,
 ];
 
 /// Whom it befalls.
@@ -198,7 +201,12 @@ fn holds(kind: &CheckKind) {
             faults.push(format!("{what}: {} {:?}", ran.last, ran.reasons));
         }
     };
+    // Whether something came is proven by what came, whatever else was lost.
+    let is_presence = kind.check.contains("absent");
     for fault in FAULTS {
+        if is_presence && fault == Fault::SourceLost {
+            continue;
+        }
         for scope in [Scope::OneBox, Scope::Everyone] {
             expect(
                 format!("{fault:?} of {scope:?}"),
@@ -214,6 +222,11 @@ fn holds(kind: &CheckKind) {
     let plan = configured(kind.check, "match: {service: other}");
     expect("a service that matches nothing".to_owned(), &plan, None);
     expect("nothing required".to_owned(), &advisory(&healthy), None);
+    if kind.check.contains("metric") {
+        let mut plan = (*healthy).clone();
+        plan.limits.series_per_service = 1;
+        expect("series over the limit".to_owned(), &Arc::new(plan), None);
+    }
     assert!(faults.is_empty(), "{}:\n{}", kind.check, faults.join("\n"));
 }
 
@@ -298,6 +311,9 @@ fn run(plan: &Arc<Plan>, fault: Option<(Fault, Scope)>) -> Ran {
             };
             driver.step(Input::Batch(&sent));
         }
+        if matches!(fault, Some((Fault::SourceLost, _))) && bucket == BAKE / 2 {
+            driver.step(Input::Lost);
+        }
         driver.step(Input::Tick(at(bucket + 1)));
         let verdict = driver.engine.verdict("d");
         passed |= verdict.is_some_and(|verdict| verdict.verdict == Pass);
@@ -325,11 +341,13 @@ fn damage(fault: Fault, bucket: i64, healthy: Batch) -> Batch {
         | Fault::OnlyLate
         | Fault::OnlyFuture
         | Fault::Constant => 0,
+        Fault::SourceLost => return healthy,
     };
     if bucket < since {
         return healthy;
     }
     match fault {
+        Fault::SourceLost => healthy,
         Fault::NeverArrived | Fault::StoppedMidBake => Batch::default(),
         Fault::OnlyNan => with_value(healthy, &Value::Number(f64::NAN)),
         Fault::OnlyStale => with_value(healthy, &Value::Stale),

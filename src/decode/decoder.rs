@@ -134,3 +134,107 @@ impl Decoder {
         super::check(&self.batch)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::METRIC_NAME;
+
+    const LIMITS: DecodeLimits = DecodeLimits {
+        decompressed_bytes: 1 << 20,
+        samples_per_request: 1000,
+    };
+
+    fn decoder() -> Decoder {
+        Decoder::new(KeyHash::new(9), Arc::default())
+    }
+
+    /// A remote-write request with one sample of the metric `name`.
+    fn request(name: &str) -> Vec<u8> {
+        let mut labels = Vec::new();
+        canonical::write_pair(METRIC_NAME.as_bytes(), name.as_bytes(), &mut labels);
+        let sample = b"\x12\x0b\x09\x00\x00\x00\x00\x00\x00\xf8\x3f\x10\x01";
+        let series = [&labels[..], sample].concat();
+        [&[0x0a, series.len() as u8][..], &series].concat()
+    }
+
+    fn names(decoder: &Decoder, bytes: &[u8]) -> Vec<String> {
+        let raw = decoder.raw(bytes);
+        let series = raw.batch.series.iter();
+        series
+            .map(|series| raw.labels(series).unwrap().metric().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn requests_follow_each_other_through_one_decoder() {
+        let mut decoder = decoder();
+        let packed = snap::raw::Encoder::new().compress_vec(&request("packed"));
+        let plain = request("plain");
+        for (encoding, bytes, name) in [
+            (Encoding::Snappy, &packed.unwrap(), "packed"),
+            (Encoding::Identity, &plain, "plain"),
+        ] {
+            for _ in 0..2 {
+                decoder
+                    .read(Format::RemoteWrite1, encoding, bytes, LIMITS)
+                    .unwrap();
+                assert_eq!(names(&decoder, bytes), [name]);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_refused_request_is_seen() {
+        let mut decoder = decoder();
+        let good = request("up");
+        let cut = [&good[..], &good[..good.len() - 1]].concat();
+        for format in Format::ALL {
+            decoder
+                .read(Format::RemoteWrite1, Encoding::Identity, &good, LIMITS)
+                .unwrap();
+            let damaged: &[u8] = if format == Format::RemoteWrite1 {
+                &cut
+            } else {
+                b"\x0a\x05"
+            };
+            let read = decoder.read(format, Encoding::Identity, damaged, LIMITS);
+            assert!(read.is_err(), "{format:?}");
+            assert!(decoder.raw(damaged).batch.is_empty(), "{format:?}");
+        }
+    }
+
+    #[test]
+    fn limits_hold_for_every_format() {
+        let mut decoder = decoder();
+        let limits = DecodeLimits {
+            decompressed_bytes: 10,
+            ..LIMITS
+        };
+        for format in Format::ALL {
+            let read = decoder.read(format, Encoding::Identity, &[b' '; 11], limits);
+            let error = read.unwrap_err();
+            assert!(matches!(
+                error,
+                DecodeError::TooLarge {
+                    which: Size::Raw,
+                    ..
+                }
+            ));
+        }
+        let limits = DecodeLimits {
+            samples_per_request: 1,
+            ..LIMITS
+        };
+        let two = [request("a"), request("b")].concat();
+        let json = br#"{"streams":[{"stream":{},"values":[["1","x"],["2","y"]]}]}"#;
+        for (format, bytes) in [
+            (Format::RemoteWrite1, &two[..]),
+            (Format::LokiPushJson, json),
+        ] {
+            let mut read = |limits| decoder.read(format, Encoding::Identity, bytes, limits);
+            assert_eq!(read(limits), Err(DecodeError::TooMany { limit: 1 }));
+            assert_eq!(read(LIMITS), Ok(()));
+        }
+    }
+}

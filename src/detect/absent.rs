@@ -37,6 +37,7 @@ pub struct Absent {
 
 /// What was learned.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename = "AbsentState")]
 pub(super) struct State {
     last: BTreeMap<HostId, Option<Timestamp>>,
 }

@@ -52,6 +52,7 @@ struct Run {
 
 /// What was learned and latched.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename = "BoundsState")]
 pub(super) struct State {
     coverage: coverage::State,
     runs: BTreeMap<(usize, HostId), Run>,
@@ -60,6 +61,7 @@ pub(super) struct State {
 
 /// A value against its limit.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename = "BoundsReading")]
 struct Reading {
     observed: f64,
     limit: f64,

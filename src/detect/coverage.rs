@@ -53,6 +53,7 @@ struct Heard {
 
 /// What a coverage keeps over a restart.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename = "CoverageState")]
 pub(super) struct State {
     heard: BTreeMap<HostId, Heard>,
     buckets: u64,
@@ -112,6 +113,10 @@ impl Coverage {
                 Some(cause) => missing.push((cause, host)),
             }
         }
+        if let Some(reason) = self.blindness(view) {
+            let reason = reason.to_owned();
+            return Covered::No(NoDataCause::Unusable { reason }, Vec::new());
+        }
         if view.one_box.is_empty() {
             return if view.bucket.end < self.begin_patience_until(view) {
                 Covered::Waiting("the first data of its hosts".to_owned())
@@ -128,6 +133,17 @@ impl Coverage {
             return Covered::Waiting(format!("the first data of {names}"));
         }
         self.share(view)
+    }
+
+    /// Why nothing can be said of the whole selection, if so. A series that a limit refuses might be the
+    /// one that is bad; of data that was lost without a trace nobody knows over how long it would have
+    /// reached, so that the deployment during which it was cannot pass any more.
+    fn blindness(&self, view: &View<'_>) -> Option<&'static str> {
+        if 0 < view.panel.refused_series() {
+            return Some("series_over_limit");
+        }
+        let hole = view.panel.hole()?;
+        (self.began_at < hole).then_some("lost_in_kafka")
     }
 
     /// What was learned: whoever adds a field decides here whether it is kept.

@@ -45,6 +45,7 @@ pub struct Load {
 
 /// What was learned and latched.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename = "LoadState")]
 pub(super) struct State {
     coverage: coverage::State,
     fleet: Vec<HostId>,

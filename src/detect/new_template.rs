@@ -81,6 +81,7 @@ struct Found {
 
 /// What was learned.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename = "NewTemplateState")]
 pub(super) struct State {
     coverage: coverage::State,
     has_past: Option<bool>,

@@ -2,7 +2,8 @@
 //!
 //! What comes from the plan and from the begin of the deployment is made anew; a state fills the
 //! rest in. Each detector takes itself apart, field by field, when it is saved, so that a field that
-//! is added later does not compile before somebody has decided whether it is kept.
+//! is added later does not compile before somebody has decided whether it is kept. Types of one name
+//! are renamed for serde, so that the form of the whole can be written down (`fixtures/state`).
 
 use std::fmt;
 

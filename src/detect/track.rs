@@ -66,6 +66,19 @@ pub struct Cell {
     pub exposure: Option<f64>,
 }
 
+/// How a past grows.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    /// Values that it holds at most.
+    depth: usize,
+    /// Values for which there is room at first.
+    first: usize,
+}
+
+/// Values for which a past has room at first, and how many more at most: a little more or less for
+/// each host, or else all of them would have to grow in one bucket, again and again.
+const FIRST_ROOM: usize = 8;
+
 /// The past of a track that remembers none.
 static NO_PAST: Past = Past::EMPTY;
 
@@ -106,14 +119,18 @@ impl Track {
             let past = self
                 .past
                 .get_or_insert_with(|| Box::new(Past::EMPTY.clone()));
+            let room = Room {
+                depth,
+                first: FIRST_ROOM + self.host.0 as usize % FIRST_ROOM,
+            };
             for _ in 0..missing.min(depth) {
-                past.push(depth, f32::NAN, cell.exposure.map(|_| f32::NAN));
+                past.push(room, f32::NAN, cell.exposure.map(|_| f32::NAN));
             }
             let exposure = cell.exposure.map(|exposure| exposure as f32);
-            past.push(depth, cell.value as f32, exposure);
+            past.push(room, cell.value as f32, exposure);
         }
         self.last_seen = bucket.end;
-        self.covered += 1;
+        self.covered = self.covered.saturating_add(1);
         self.latest = cell;
         cell.events > 0.0
             || cell.exposure.is_some_and(|exposure| exposure > 0.0)
@@ -183,6 +200,11 @@ impl Track {
         Ok(())
     }
 
+    /// Frees its past. Data that comes later begins a new one.
+    pub(super) fn forget(&mut self) {
+        self.past = None;
+    }
+
     fn past(&self) -> &Past {
         self.past.as_deref().unwrap_or(&NO_PAST)
     }
@@ -212,23 +234,26 @@ impl Past {
         exposures: VecDeque::new(),
     };
 
-    fn push(&mut self, depth: usize, value: f32, exposure: Option<f32>) {
-        if depth <= self.values.len() {
+    fn push(&mut self, room: Room, value: f32, exposure: Option<f32>) {
+        if room.depth <= self.values.len() {
             self.values.pop_front();
             self.exposures.pop_front();
         }
-        push(&mut self.values, depth, value);
+        room.push(&mut self.values, value);
         if let Some(exposure) = exposure {
-            push(&mut self.exposures, depth, exposure);
+            room.push(&mut self.exposures, exposure);
         }
     }
 }
 
-/// Appends, and grows by half, never beyond the depth.
-fn push(values: &mut VecDeque<f32>, depth: usize, value: f32) {
-    let len = values.len();
-    if len == values.capacity() {
-        values.reserve_exact((len / 2).max(8).min(depth.saturating_sub(len)).max(1));
+impl Room {
+    /// Appends, and grows by half, never beyond the depth.
+    fn push(self, values: &mut VecDeque<f32>, value: f32) {
+        let len = values.len();
+        if len == values.capacity() {
+            let more = if len == 0 { self.first } else { len / 2 };
+            values.reserve_exact(more.min(self.depth.saturating_sub(len)).max(1));
+        }
+        values.push_back(value);
     }
-    values.push_back(value);
 }

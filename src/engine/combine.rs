@@ -79,7 +79,8 @@ pub(super) fn sole(partial: &Partial) -> Option<Cell> {
         Partial::Gauge(gauge) => (
             f64::INFINITY.min(gauge.min),
             f64::NEG_INFINITY.max(gauge.max),
-            0.0,
+            // Also the sign of this zero is that of a sum of none.
+            std::iter::empty::<f64>().sum(),
         ),
         Partial::Increase(increase) => (value, value, increase.increase),
         Partial::Histogram(added) => (value, value, added.histogram.count()),

@@ -36,6 +36,8 @@ pub struct Directory {
     pub(super) streams: Vec<Vec<StreamBinding>>,
     /// End of the latest closed bucket.
     pub(super) watermark: Timestamp,
+    /// Data was lost since the latest closed bucket of which nobody knows whose it was.
+    pub(super) is_torn: bool,
 }
 
 /// Where a log stream belongs in one service.
@@ -63,6 +65,7 @@ impl Directory {
             scratch: Vec::new(),
             streams: Vec::new(),
             watermark: Timestamp::MIN,
+            is_torn: false,
             plan,
         }
     }
@@ -245,10 +248,29 @@ impl reduce::Directory for Directory {
         meta: SeriesMeta,
         kind: Kind,
     ) -> Option<Registration> {
+        let max = self.plan.limits.series_per_service;
+        let owners: Vec<usize> = self.selector.owners(labels).collect();
+        if owners
+            .iter()
+            .any(|owner| max <= self.services[*owner].series)
+        {
+            return None;
+        }
+        for owner in owners {
+            self.services[owner].series += 1;
+        }
         Some(self.bind_series(id, labels, meta, kind))
     }
 
-    fn refuse_series(&mut self, _labels: &Labels, _meta: SeriesMeta, _kind: Kind) {}
+    fn refuse_series(&mut self, labels: &Labels, _: SeriesMeta, kind: Kind) {
+        for owner in self.selector.owners(labels) {
+            for entry in &mut self.services[owner].panels {
+                if way(&entry.check.selection, labels, kind).is_some() {
+                    entry.panel.refuse();
+                }
+            }
+        }
+    }
 
     fn bind_stream(&mut self, id: StreamId, attributes: &Labels) {
         self.bind_stream(id, attributes);

@@ -37,9 +37,17 @@ impl Directory {
         for service in &mut self.services {
             for entry in &mut service.panels {
                 entry.panel.clear_templates();
+                entry.panel.forget(bucket.interval);
             }
         }
         self.watermark = self.watermark.max(bucket.interval.end);
+        if std::mem::take(&mut self.is_torn) {
+            for service in &mut self.services {
+                for entry in &mut service.panels {
+                    entry.panel.tear(bucket.interval);
+                }
+            }
+        }
         self.spread_series(&bucket.series, bucket.interval);
         self.hear_logs(&bucket.logs, bucket.interval);
         for service in &mut self.services {

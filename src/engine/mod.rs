@@ -49,6 +49,8 @@ pub enum Input<'a> {
     Batch(&'a Batch),
     /// The same, as pieces of the request's own bytes.
     Raw(Raw<'a>),
+    /// Data was lost of which nobody knows whose it was: no deployment that is under way can pass.
+    Lost,
     /// What a deployer tells.
     Deployment(DeploymentEvent),
     /// The clock has come this far: buckets whose end plus the lateness has passed are closed.
@@ -132,6 +134,7 @@ impl Engine {
             Input::Raw(raw) => {
                 self.reducer.put_raw(raw);
             }
+            Input::Lost => self.directory.is_torn = true,
             Input::Deployment(event) => self.deployment(event, outputs),
             Input::Tick(now) => self.tick(now, outputs),
         }

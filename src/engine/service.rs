@@ -26,6 +26,8 @@ pub(super) struct Service {
     ids: HashMap<Arc<str>, HostId, FixedState>,
     /// By host.
     pub(super) facts: Vec<HostFacts>,
+    /// Series that are bound to it.
+    pub(super) series: usize,
     /// Labels that are no part of the identity of a series.
     left_out: HashSet<String, FixedState>,
     /// The identity found last: series come in the order of their labels, host after host.
@@ -85,6 +87,7 @@ impl Service {
             by_name: BTreeMap::new(),
             ids: HashMap::with_hasher(FixedState::default()),
             facts: Vec::new(),
+            series: 0,
             left_out: left_out(&plan.labels, service),
             identity: Labels::default(),
         }

@@ -19,6 +19,7 @@ use crate::{
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DirectoryState<'a> {
     watermark: Timestamp,
+    is_torn: bool,
     services: Vec<ServiceState<'a>>,
 }
 
@@ -50,6 +51,7 @@ impl Directory {
         });
         DirectoryState {
             watermark: self.watermark,
+            is_torn: self.is_torn,
             services: services.collect(),
         }
     }
@@ -64,6 +66,7 @@ impl Directory {
         let resolution = plan.resolution;
         let mut directory = Self::new(plan);
         directory.watermark = state.watermark;
+        directory.is_torn = state.is_torn;
         for saved in state.services {
             let mut services = directory.services.iter_mut();
             if let Some(service) = services.find(|service| service.plan.name == *saved.name) {

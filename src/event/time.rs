@@ -296,9 +296,6 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;
-        if !deserializer.is_human_readable() {
-            return i64::deserialize(deserializer).map(Timestamp);
-        }
         impl de::Visitor<'_> for Visitor {
             type Value = Timestamp;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -319,7 +316,11 @@ impl<'de> Deserialize<'de> for Timestamp {
                 Timestamp::from_seconds_f64(seconds).map_err(E::custom)
             }
         }
-        deserializer.deserialize_any(Visitor)
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_any(Visitor)
+        } else {
+            i64::deserialize(deserializer).map(Timestamp)
+        }
     }
 }
 

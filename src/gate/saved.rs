@@ -173,6 +173,7 @@ mod optional_cause {
     #[derive(Deserialize)]
     struct Owned(#[serde(with = "CauseForm")] NoDataCause);
 
+    #[expect(clippy::ref_option, reason = "serde hands over the field as it is")]
     pub(super) fn serialize<S: Serializer>(
         cause: &Option<NoDataCause>,
         serializer: S,

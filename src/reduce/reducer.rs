@@ -281,14 +281,13 @@ impl Reducer {
             let surplus = same.len() - usize::from(id.is_some());
             self.shards.give_back(surplus);
             for (shard, new) in same {
-                let standing = match id {
-                    Some(id) => {
-                        self.ids[*shard].name_series(new.slot, id);
-                        Standing::Bound
+                match id {
+                    Some(id) => self.ids[*shard].name_series(new.slot, id),
+                    None => {
+                        let mut shard = self.shards.lock(*shard);
+                        *shard.series.value_mut(new.slot) = Standing::Refused;
                     }
-                    None => Standing::Refused,
-                };
-                *self.shards.lock(*shard).series.value_mut(new.slot) = standing;
+                }
             }
         }
     }
@@ -327,7 +326,6 @@ impl Reducer {
                 }
             };
             self.ids[shard].name_stream(stream.slot, id);
-            self.shards.lock(shard).streams.value_mut(stream.slot).new = None;
         }
     }
 

@@ -436,14 +436,21 @@ impl Shard {
         Some(slot)
     }
 
-    /// Takes out the series and streams that came in or before an epoch and have no id yet.
+    /// Takes out the series and streams that came in or before an epoch and have no id yet. From now on
+    /// they stand as bound, so that their samples are taken while they are named.
     pub(super) fn take_new(&mut self, epoch: u32) -> (Vec<NewSeries>, Vec<NewStream>) {
-        let (now, later) = std::mem::take(&mut self.new_series)
+        let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.new_series)
             .into_iter()
             .partition(|new| new.since <= epoch);
-        let (now_streams, later_streams) = std::mem::take(&mut self.new_streams)
+        let (now_streams, later_streams): (Vec<_>, Vec<_>) = std::mem::take(&mut self.new_streams)
             .into_iter()
             .partition(|new| new.since <= epoch);
+        for new in &now {
+            *self.series.value_mut(new.slot) = Standing::Bound;
+        }
+        for new in &now_streams {
+            self.streams.value_mut(new.slot).new = None;
+        }
         self.new_series = later;
         self.new_streams = later_streams;
         for (place, new) in (0..).zip(&self.new_series) {

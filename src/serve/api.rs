@@ -17,7 +17,7 @@ use super::{
     core::{EventError, Unavailable},
     exposition, fields,
     http_request::{HttpRefusal, ask_to_retry, read_body},
-    page,
+    loki, page,
     published::{Deployment, Withheld},
     remote_write,
     requests::{FieldError, RefusalKind, check_begin, check_name, refused_field},
@@ -57,6 +57,8 @@ pub(super) fn routes(shared: Arc<Shared>) -> Router {
         .route("/-/healthy", get(|| async { "healthy\n" }))
         .route("/-/ready", get(ready))
         .route("/api/v1/write", post(remote_write::write))
+        .route("/api/v1/push", post(remote_write::write))
+        .route("/loki/api/v1/push", post(loki::push))
         .route("/api/v1/push", post(remote_write::write))
         .route("/api/v1/deployments", get(list).post(begin))
         .route("/api/v1/deployments/{id}/verdict", get(verdict))

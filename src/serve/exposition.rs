@@ -78,6 +78,11 @@ fn doors(text: &mut Text, shared: &Shared) {
             "Log records that were decoded.",
             log_records,
         ),
+        (
+            "sluice_exemplars_total",
+            "Exemplars that were passed over.",
+            exemplars,
+        ),
     ] {
         text.family(counter(name, help));
         for (source, metrics) in &sources {
@@ -323,6 +328,10 @@ fn samples(metrics: &SourceMetrics) -> u64 {
 
 fn log_records(metrics: &SourceMetrics) -> u64 {
     metrics.log_records
+}
+
+fn exemplars(metrics: &SourceMetrics) -> u64 {
+    metrics.exemplars
 }
 
 fn counter<'a>(name: &'a str, help: &'a str) -> Family<'a> {

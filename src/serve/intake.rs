@@ -7,7 +7,10 @@ use std::{
     thread,
 };
 
-use tokio::{sync::Semaphore, task};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task,
+};
 
 use super::{
     core::{Core, Room, Unavailable},
@@ -38,6 +41,8 @@ pub(super) struct Intake {
     stream_labels: Arc<BTreeSet<String>>,
     /// Large bodies that are worked on at a time.
     working: Arc<Semaphore>,
+    /// Requests that may still come in.
+    open: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<Hands>>>,
 }
 
@@ -87,8 +92,21 @@ impl Intake {
             limits: decode_limits(&plan.limits),
             stream_labels: Arc::new(stream_labels),
             working: Arc::new(Semaphore::new(threads)),
+            open: Arc::new(Semaphore::new(
+                plan.limits.open_requests.min(Semaphore::MAX_PERMITS),
+            )),
             idle: Arc::default(),
         }
+    }
+
+    /// Lets a request in, before its body is read; it counts as open until this is dropped.
+    ///
+    /// # Errors
+    /// As many as the limit allows are open: the sender has to come again.
+    pub(super) fn enter(&self) -> Result<OwnedSemaphorePermit, Turned> {
+        Arc::clone(&self.open)
+            .try_acquire_owned()
+            .map_err(|_| Turned::Unavailable(Unavailable::Busy))
     }
 
     /// Decodes a body, gives it its place, and puts it once it is durable. Returns when it counts. A

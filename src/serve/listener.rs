@@ -19,12 +19,10 @@ use tokio::{
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use tracing::warn;
 
-/// Most connections of one listener; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 1_024;
 /// How long a listener rests when the system has no more file descriptors.
 const REST: Duration = Duration::from_millis(100);
 
-/// A listener that holds at most [`CONNECTIONS_MAX`] connections open.
+/// A listener that holds at most so many connections open; more wait to be accepted.
 #[derive(Debug)]
 pub(super) struct Listener {
     listener: TcpListener,
@@ -44,11 +42,13 @@ impl Listener {
     ///
     /// # Errors
     /// The address is in use or not ours.
-    pub(super) async fn bind(address: SocketAddr) -> io::Result<Self> {
+    pub(super) async fn bind(address: SocketAddr, connections_max: usize) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         Ok(Self {
             listener,
-            room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            room: Arc::new(Semaphore::new(
+                connections_max.clamp(1, Semaphore::MAX_PERMITS),
+            )),
         })
     }
 

@@ -22,6 +22,8 @@ pub(super) enum Source {
     OtlpGrpc,
     /// OTLP over HTTP.
     OtlpHttp,
+    /// Loki push.
+    Loki,
 }
 
 /// What the doors have counted since the start.
@@ -59,7 +61,12 @@ pub(super) struct SourceMetrics {
 
 impl Source {
     /// Every door.
-    pub(super) const ALL: [Self; 3] = [Self::RemoteWrite, Self::OtlpGrpc, Self::OtlpHttp];
+    pub(super) const ALL: [Self; 4] = [
+        Self::RemoteWrite,
+        Self::OtlpGrpc,
+        Self::OtlpHttp,
+        Self::Loki,
+    ];
 
     /// The name that metrics carry.
     pub(super) const fn name(self) -> &'static str {
@@ -67,6 +74,7 @@ impl Source {
             Self::RemoteWrite => "remote_write",
             Self::OtlpGrpc => "otlp_grpc",
             Self::OtlpHttp => "otlp_http",
+            Self::Loki => "loki",
         }
     }
 }

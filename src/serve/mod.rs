@@ -24,6 +24,7 @@ mod health;
 mod http_request;
 mod intake;
 mod listener;
+mod loki;
 mod metrics;
 mod otlp_grpc;
 mod otlp_http;

@@ -70,7 +70,12 @@ async fn export(shared: &Shared, format: Format, bytes: Bytes) -> Result<Respons
         encoding: Encoding::Identity,
         bytes,
     };
-    match shared.intake.take(Source::OtlpGrpc, body).await {
+    let open = shared.intake.enter();
+    let taken = match &open {
+        Ok(_) => shared.intake.take(Source::OtlpGrpc, body).await,
+        Err(turned) => Err(turned.clone()),
+    };
+    match taken {
         Ok(taken) => Ok(Response::new(response(&taken).encode_to_vec().into())),
         Err(turned) => {
             shared.metrics.reject(Source::OtlpGrpc, turned.reason());

@@ -125,6 +125,7 @@ async fn take(
         (Signal::Logs, Syntax::Protobuf) => Format::OtlpLogs,
         (Signal::Logs, Syntax::Json) => Format::OtlpLogsJson,
     };
+    let open = shared.intake.enter()?;
     let bytes = read_body(headers, body, shared.plan.limits.request_bytes).await?;
     shared.metrics.count(Source::OtlpHttp, |metrics| {
         metrics.bytes += bytes.len() as u64;
@@ -140,6 +141,7 @@ async fn take(
             },
         )
         .await?;
+    drop(open);
     Ok((syntax, taken))
 }
 

@@ -58,6 +58,7 @@ pub(super) async fn write(
 
 async fn take(shared: &Shared, headers: &HeaderMap, body: HttpBody) -> Result<Taken, HttpRefusal> {
     let format = protocol(headers)?;
+    let open = shared.intake.enter()?;
     let bytes = read_body(headers, body, shared.plan.limits.request_bytes).await?;
     shared.metrics.count(Source::RemoteWrite, |metrics| {
         metrics.bytes += bytes.len() as u64;
@@ -67,7 +68,9 @@ async fn take(shared: &Shared, headers: &HeaderMap, body: HttpBody) -> Result<Ta
         encoding: Encoding::Snappy,
         bytes,
     };
-    Ok(shared.intake.take(Source::RemoteWrite, body).await?)
+    let taken = shared.intake.take(Source::RemoteWrite, body).await?;
+    drop(open);
+    Ok(taken)
 }
 
 /// Remote write says by its content type which message it sends. A sender without one is an old

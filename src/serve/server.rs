@@ -122,11 +122,13 @@ impl Server {
             data_dir,
             clock,
         } = settings;
-        let listen = &plan.listen;
-        let (grpc, grpc_at) = bind("listen.grpc", listen.grpc).await?;
-        let (http, http_at) = bind("listen.http", listen.http).await?;
-        let (otlp_grpc, otlp_grpc_at) = bind("listen.otlp_grpc", listen.otlp_grpc).await?;
-        let (otlp_http, otlp_http_at) = bind("listen.otlp_http", listen.otlp_http).await?;
+        let (listen, connections) = (&plan.listen, plan.limits.connections);
+        let (grpc, grpc_at) = bind("listen.grpc", listen.grpc, connections).await?;
+        let (http, http_at) = bind("listen.http", listen.http, connections).await?;
+        let (otlp_grpc, otlp_grpc_at) =
+            bind("listen.otlp_grpc", listen.otlp_grpc, connections).await?;
+        let (otlp_http, otlp_http_at) =
+            bind("listen.otlp_http", listen.otlp_http, connections).await?;
         let addresses = Addresses {
             grpc: grpc_at,
             http: http_at,
@@ -241,13 +243,16 @@ fn journal_settings(plan: &Plan) -> JournalSettings {
 async fn bind(
     key: &'static str,
     address: SocketAddr,
+    connections_max: usize,
 ) -> Result<(Listener, SocketAddr), StartError> {
     let error = |error| StartError::Listen {
         key,
         address,
         error,
     };
-    let listener = Listener::bind(address).await.map_err(error)?;
+    let listener = Listener::bind(address, connections_max)
+        .await
+        .map_err(error)?;
     let bound = listener.address().map_err(error)?;
     Ok((listener, bound))
 }

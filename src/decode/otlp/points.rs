@@ -140,32 +140,34 @@ impl Metric<'_> {
         } else {
             timestamp(head.start_nanos).ok()
         };
+        let stale = head.flags & NO_RECORDED_VALUE != 0;
+        // The value is checked before the labels, as where labels are read only when they are new.
+        let value = match data {
+            PointData::Summary(point) => Err(point),
+            PointData::Number(Some(value)) => Ok(Value::Number(value)),
+            PointData::Number(None) | PointData::Explicit(_) | PointData::Exponential(_)
+                if stale =>
+            {
+                Ok(Value::Stale)
+            }
+            PointData::Number(None) => {
+                let detail = format!("the point at {at} has no value");
+                return Err(Refusal::new(RejectReason::NoValue, detail));
+            }
+            PointData::Explicit(point) => Ok(Value::Histogram(Box::new(point.check()?))),
+            PointData::Exponential(point) => Ok(Value::Histogram(Box::new(point.check()?))),
+        };
         check_attributes(&head.attributes)?;
         check_attributes(resource)?;
-        let stale = head.flags & NO_RECORDED_VALUE != 0;
         let mut emit = |suffix: &str, quantile: Option<&str>, meta, value| {
             let name = format!("{}{suffix}", self.name);
             let labels = labels(&name, quantile, &head.attributes, resource);
             let value = if stale { Value::Stale } else { value };
             batches::append(batch, labels, meta, Point { at, start, value });
         };
-        match data {
-            PointData::Number(Some(value)) => emit("", None, meta, Value::Number(value)),
-            PointData::Number(None) if stale => emit("", None, meta, Value::Stale),
-            PointData::Number(None) => {
-                let detail = format!("the point at {at} has no value");
-                return Err(Refusal::new(RejectReason::NoValue, detail));
-            }
-            PointData::Explicit(point) if !stale => {
-                emit("", None, meta, Value::Histogram(Box::new(point.check()?)));
-            }
-            PointData::Exponential(point) if !stale => {
-                emit("", None, meta, Value::Histogram(Box::new(point.check()?)));
-            }
-            PointData::Explicit(_) | PointData::Exponential(_) => {
-                emit("", None, meta, Value::Stale);
-            }
-            PointData::Summary(point) => {
+        match value {
+            Ok(value) => emit("", None, meta, value),
+            Err(point) => {
                 let counter = SeriesMeta {
                     kind: Kind::Counter,
                     ..meta

@@ -83,9 +83,7 @@ fn points_text(value: f64) -> String {
 }
 
 fn base64(bytes: &[u8]) -> String {
-    value::AnyValue::Bytes(bytes.into())
-        .into_text()
-        .into_owned()
+    value::base64_text(bytes)
 }
 
 fn pairs(attributes: &[KeyValue]) -> Vec<(String, String)> {

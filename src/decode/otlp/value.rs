@@ -15,7 +15,6 @@ pub(in crate::decode) enum AnyValue<'a> {
     Boolean(bool),
     Integer(i64),
     Double(f64),
-    Bytes(Cow<'a, [u8]>),
     List(Vec<AnyValue<'a>>),
     Map(Vec<(Cow<'a, str>, AnyValue<'a>)>),
 }
@@ -30,11 +29,6 @@ impl<'a> AnyValue<'a> {
             Self::Boolean(value) => Cow::Borrowed(boolean_text(value)),
             Self::Integer(value) => Cow::Owned(value.to_string()),
             Self::Double(value) => Cow::Owned(double_text(value)),
-            Self::Bytes(bytes) => {
-                let mut out = String::new();
-                base64(&bytes, &mut out);
-                Cow::Owned(out)
-            }
             Self::List(_) | Self::Map(_) => {
                 let mut out = String::new();
                 self.write_json(&mut out);
@@ -50,11 +44,6 @@ impl<'a> AnyValue<'a> {
             Self::Boolean(value) => out.push_str(boolean_text(*value)),
             Self::Integer(value) => write!(out, "{value}").expect(WRITES),
             Self::Double(value) => double_json(*value, out),
-            Self::Bytes(bytes) => {
-                out.push('"');
-                base64(bytes, out);
-                out.push('"');
-            }
             Self::List(values) => {
                 let mut separator = '[';
                 for value in values {
@@ -309,6 +298,14 @@ fn double_text(value: f64) -> String {
     }
 }
 
+/// Base64 of bytes, for tests.
+#[cfg(test)]
+pub(in crate::decode) fn base64_text(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    base64(bytes, &mut text);
+    text
+}
+
 /// Writes base64 with the standard alphabet and padding, as proto3 JSON has bytes.
 fn base64(bytes: &[u8], out: &mut dyn Write) {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -345,9 +342,6 @@ mod tests {
             (AnyValue::Double(1e300), "1e300"),
             (AnyValue::Double(f64::NAN), "NaN"),
             (AnyValue::Double(f64::NEG_INFINITY), "-Infinity"),
-            (AnyValue::Bytes(b"\xff\x00a"[..].into()), "/wBh"),
-            (AnyValue::Bytes(b"ab"[..].into()), "YWI="),
-            (AnyValue::Bytes(b"a"[..].into()), "YQ=="),
             (AnyValue::List(vec![]), "[]"),
             (AnyValue::Map(vec![]), "{}"),
             (
@@ -363,5 +357,42 @@ mod tests {
         ] {
             assert_eq!(value.clone().into_text(), expected, "{value:?}");
         }
+    }
+
+    #[test]
+    fn a_value_in_protobuf_has_the_text_of_the_same_value_in_json() {
+        // A KeyValue without a key: its value is field 2.
+        let text = |value: &[u8]| {
+            let holder = [&[0x12, value.len() as u8][..], value].concat();
+            let mut text = String::new();
+            WireValue::new(Reader::new("test", &holder), 2)
+                .write_text(&mut text)
+                .map(|()| text)
+        };
+        for (value, expected) in [
+            (&b""[..], ""),
+            (b"\x0a\x02hi", "hi"),
+            (b"\x10\x01", "true"),
+            (b"\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "-1"),
+            (b"\x21\0\0\0\0\0\0\xf0\x7f", "Infinity"),
+            (b"\x3a\x03\xff\0a", "/wBh"),
+            (b"\x3a\x01a", "YQ=="),
+            (b"\x2a\0", "[]"),
+            (b"\x32\0", "{}"),
+            // A later kind of value takes the place of an earlier one.
+            (b"\x2a\x04\x0a\x02\x10\x01\x0a\x01x", "x"),
+            // Two fields of one kind of list are one list.
+            (
+                b"\x2a\x06\x0a\0\x0a\x02\x10\x01\x2a\x05\x0a\x03\x3a\x01a",
+                r#"[null,true,"YQ=="]"#,
+            ),
+            (
+                b"\x32\x0b\x0a\x09\x0a\x02\"\x01\x12\x03\x0a\x01\n",
+                r#"{"\"\u0001":"\n"}"#,
+            ),
+        ] {
+            assert_eq!(text(value), Ok(expected.to_owned()), "{value:?}");
+        }
+        assert!(text(b"\x0a\x01\xff").is_err());
     }
 }

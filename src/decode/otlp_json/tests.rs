@@ -30,7 +30,7 @@ fn double(value: f64) -> Value {
 }
 
 fn base64(bytes: &[u8]) -> Value {
-    AnyValue::Bytes(bytes.into()).into_text().into()
+    super::super::otlp::value::base64_text(bytes).into()
 }
 
 fn encode_any(value: Option<&Pb>) -> Value {

@@ -59,6 +59,7 @@ struct Side {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename = "CountsEvidence")]
 struct Evidence {
     grid: Grid,
     weights: [Vec<f64>; CAPS_COUNT],

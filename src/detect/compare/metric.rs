@@ -118,9 +118,6 @@ impl Metric {
 
     /// Takes the bucket that has just closed; says what is missing.
     pub(super) fn observe(&mut self, reader: &Reader<'_>, group: &Group) -> Option<Absence> {
-        if matches!(self.test, Test::Awaited) && Self::may_begin(reader, group) {
-            self.begin(reader, group);
-        }
         match &mut self.test {
             Test::Awaited => {}
             Test::Hosts(test) => test.observe(reader, group),
@@ -131,9 +128,13 @@ impl Metric {
         self.presence.observe(reader, group)
     }
 
-    /// Whether the one-box reports the metric: all of its hosts, or some for long enough.
-    fn may_begin(reader: &Reader<'_>, group: &Group) -> bool {
+    /// Whether it is not judged yet, and the one-box reports it: all of its hosts, or some for long
+    /// enough.
+    pub(super) fn is_ready(&self, reader: &Reader<'_>, group: &Group) -> bool {
         let terms = reader.terms;
+        if !matches!(self.test, Test::Awaited) {
+            return false;
+        }
         let has_come = |host: &HostId| {
             group
                 .track(*host)
@@ -154,7 +155,8 @@ impl Metric {
         has_fleet && come > 0 && (come == reader.view.one_box.len() || is_late)
     }
 
-    fn begin(&mut self, reader: &Reader<'_>, group: &Group) {
+    /// Reads the past, and chooses the test that judges from now on.
+    pub(super) fn begin(&mut self, reader: &Reader<'_>, group: &Group) {
         let terms = reader.terms;
         let pasts = Pasts::read(reader, group);
         self.presence.learn(&self.class, &pasts.fleet);
@@ -233,11 +235,16 @@ impl Metric {
     }
 }
 
+/// How many buckets of the past are read of each of so many hosts.
+pub(super) fn past_buckets(hosts: usize) -> usize {
+    (PAST_VALUES_MAX / hosts.max(1)).clamp(60, PAST_BUCKETS_MAX)
+}
+
 impl Pasts {
     fn read(reader: &Reader<'_>, group: &Group) -> Self {
         let view = reader.view;
         let hosts = view.one_box.len() + view.fleet.len();
-        let count = (PAST_VALUES_MAX / hosts.max(1)).clamp(60, PAST_BUCKETS_MAX);
+        let count = past_buckets(hosts);
         let read = |hosts: &[HostId]| -> Vec<HostPast> {
             hosts
                 .iter()

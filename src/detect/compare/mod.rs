@@ -27,6 +27,7 @@ mod scale;
 mod slot;
 mod state;
 mod terms;
+mod turns;
 
 #[cfg(test)]
 mod tests;
@@ -59,6 +60,15 @@ pub struct Compare {
     has_begun: bool,
 }
 
+/// What a bucket said beside the tests.
+#[derive(Default)]
+struct Heard {
+    absences: Vec<(usize, Absence)>,
+    is_fleet_alive: bool,
+    /// Whether metrics wait for their turn to begin.
+    is_reading: bool,
+}
+
 impl Compare {
     /// Starts with the deployment.
     pub fn new(setup: &Setup<'_>) -> Self {
@@ -85,20 +95,22 @@ impl Compare {
         let terms = self.terms.clone();
         let reader = Reader::new(view, &terms);
         self.adopt(&reader);
-        let mut absences = Vec::new();
-        let mut is_fleet_alive = false;
+        let mut heard = Heard {
+            is_reading: self.begin(&reader),
+            ..Heard::default()
+        };
         for metric in &mut self.metrics {
             let group = view.panel.group(metric.index);
             let absence = metric.observe(&reader, group);
-            is_fleet_alive |= Presence::is_fleet_alive(&reader, group);
+            heard.is_fleet_alive |= Presence::is_fleet_alive(&reader, group);
             if let Some(absence) = absence
                 && metric.speaks_of.is_none()
                 && !terms.is_log
             {
-                absences.push((metric.index, absence));
+                heard.absences.push((metric.index, absence));
             }
         }
-        self.conclude(view, covered, absences, is_fleet_alive)
+        self.conclude(view, covered, heard)
     }
 
     fn awaiting_grace(&self) -> Finding {
@@ -155,14 +167,28 @@ impl Compare {
         self.has_begun = true;
     }
 
+    /// Lets metrics begin whose turn has come; says whether others still wait for theirs.
+    fn begin(&mut self, reader: &Reader<'_>) -> bool {
+        let panel = reader.view.panel;
+        let mut ready: Vec<&mut Metric> = self
+            .metrics
+            .iter_mut()
+            .filter(|metric| metric.is_ready(reader, panel.group(metric.index)))
+            .collect();
+        let turns = turns::turns(reader, ready.len());
+        for metric in ready.iter_mut().take(turns) {
+            metric.begin(reader, panel.group(metric.index));
+        }
+        turns < ready.len()
+    }
+
     /// Sums up.
-    fn conclude(
-        &self,
-        view: &View<'_>,
-        covered: Covered,
-        absences: Vec<(usize, Absence)>,
-        is_fleet_alive: bool,
-    ) -> Finding {
+    fn conclude(&self, view: &View<'_>, covered: Covered, heard: Heard) -> Finding {
+        let Heard {
+            absences,
+            is_fleet_alive,
+            is_reading,
+        } = heard;
         let states: Vec<CheckState> = self
             .metrics
             .iter()
@@ -189,6 +215,9 @@ impl Compare {
                 .map(|(index, absence)| absent(view, index, absence))
                 .collect();
             return Finding::no_data(cause, evidence);
+        }
+        if is_reading {
+            return Finding::warming("the past of the other metrics to be read".to_owned());
         }
         if states.contains(&CheckState::Warming) || (states.is_empty() && is_early) {
             if is_early {

@@ -24,6 +24,7 @@ pub(super) enum Scale {
 
 /// What a test of one metric says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename = "CompareOutcome")]
 pub(super) struct Outcome {
     /// `Ok`: a harm above the tolerance is excluded; `Undecided`; `Warming`; `Breach`.
     pub(super) state: CheckState,

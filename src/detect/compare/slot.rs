@@ -17,6 +17,7 @@ const SPREAD_VALUES: usize = 20_000;
 
 /// One host.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename = "CompareSlot")]
 pub(super) struct Slot {
     pub(super) host: HostId,
     /// Its usual distance from the middle of the fleet.

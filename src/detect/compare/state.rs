@@ -7,6 +7,7 @@ use crate::detect::{Extent, Unsound, coverage, state::counted};
 
 /// What was learned and latched.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename = "CompareState")]
 pub(in crate::detect) struct State {
     coverage: coverage::State,
     metrics: Vec<Metric>,

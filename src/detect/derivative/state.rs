@@ -13,6 +13,7 @@ use crate::detect::{Extent, HostId, Unsound, coverage, state::counted};
 
 /// What was learned and latched.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename = "DerivativeState")]
 pub(in crate::detect) struct State {
     coverage: coverage::State,
     groups: Vec<Option<Box<Outcome>>>,

@@ -9,6 +9,7 @@ use crate::detect::{Extent, HostId, Unsound, coverage};
 
 /// What was learned and latched.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename = "SigmaState")]
 pub(in crate::detect) struct State {
     coverage: coverage::State,
     watches: Vec<Vec<Slot>>,

@@ -344,3 +344,33 @@ fn values_that_stand_still_everywhere_are_no_data() {
     let run = scene.run(|_, _| gauge(5.0));
     assert_eq!(run.last().cause, Some(NoDataCause::Lifeless));
 }
+
+#[test]
+fn many_metrics_take_turns_and_none_passes_before_all_were_looked_at() {
+    let names: Vec<String> = (0..24).map(|metric| format!("queue_{metric:02}")).collect();
+    let metrics: Vec<&str> = names.iter().map(String::as_str).collect();
+    for harmed in [None, Some(metrics.len() - 1)] {
+        let mut scene = Scene::new(10, 160);
+        (scene.before, scene.after) = (40, 60);
+        let mut noise = Noise::new(3);
+        let run = scene.run_many(&metrics, |metric, host, bucket| {
+            let is_harmed = Some(metric) == harmed && host < 10 && bucket >= 0;
+            let harm = if is_harmed { 3.0 } else { 1.0 };
+            gauge(harm * (10.0 + 0.1 * noise.normal()))
+        });
+        let waits = |(_, finding): &&(i64, Finding)| {
+            finding.awaiting.as_deref() == Some("the past of the other metrics to be read")
+        };
+        let waiting: Vec<i64> = run
+            .findings
+            .iter()
+            .filter(waits)
+            .map(|(at, _)| *at)
+            .collect();
+        // 4 million values are 11 of 24 metrics of 360 thousand.
+        assert_eq!(waiting, [scene.grace, scene.grace + 1], "{harmed:?}");
+        let judged = run.first(CheckState::Ok).or(run.breached()).unwrap();
+        assert!(scene.grace + 1 < judged, "{judged}");
+        assert_eq!(run.breached().is_some(), harmed.is_some());
+    }
+}

@@ -152,3 +152,61 @@ proptest! {
         prop_assert_eq!(told(&ordered, 7), told(&shuffled, batch_len));
     }
 }
+
+/// Threads put batches while another ticks; every new series and every sample has to come out.
+#[test]
+fn samples_that_are_put_while_a_tick_is_taken_are_not_lost() {
+    const THREADS: usize = 4;
+    const BATCHES: usize = 50;
+    let mut world = World::new(ReducerLimits {
+        series: 10_000,
+        ..LIMITS
+    });
+    // A bucket that stays open throughout: only what is new is taken at the ticks.
+    let shards = Arc::clone(world.reducer.shards());
+    let epoch = |number| Epoch {
+        number,
+        ..Epoch::default()
+    };
+    let running = Arc::new(std::sync::atomic::AtomicUsize::new(THREADS));
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (shards, running) = (Arc::clone(&shards), Arc::clone(&running));
+            scope.spawn(move || {
+                let mut scratch = PutScratch::default();
+                let mut raw = RawBatch::new(shards.keys(), canonical::read);
+                for index in 0..BATCHES {
+                    let batch = Batch {
+                        series: (0..20)
+                            .flat_map(|series| {
+                                let name = format!("gauge_{}", index * 7 + series);
+                                let seconds = (thread * BATCHES + index) as f64 * 0.01;
+                                numbers(&name, &[(seconds, 1.0)]).series
+                            })
+                            .collect(),
+                        logs: vec![record("a", 1.0, Severity::INFO, "x")],
+                        ..Batch::default()
+                    };
+                    raw.take(&batch, by_name().stream_labels());
+                    shards.put(Raw::new(&[], &raw), epoch(0), &mut scratch);
+                }
+                running.fetch_sub(1, std::sync::atomic::Ordering::AcqRel);
+            });
+        }
+        while 0 < running.load(std::sync::atomic::Ordering::Acquire) {
+            world.reducer.advance(epoch(0), &mut world.asked);
+        }
+    });
+    let closed = close_all(&mut world, 10.0);
+    let samples: u32 = closed[0]
+        .series
+        .iter()
+        .map(|series| match &series.partial {
+            Partial::Gauge(gauge) => gauge.count,
+            other => panic!("{other:?}"),
+        })
+        .sum();
+    assert_eq!(samples as usize, THREADS * BATCHES * 20);
+    assert_eq!(closed[0].series.len(), (BATCHES - 1) * 7 + 20);
+    assert_eq!(closed[0].logs[0].count as usize, THREADS * BATCHES);
+}
