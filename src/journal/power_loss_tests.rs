@@ -32,18 +32,26 @@ enum Action {
     Break(Fault),
     Kill,
     LosePower,
+    /// The newest of two snapshots rots.
+    SpoilSnapshot,
 }
 
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        10 => prop::collection::vec(0..90_usize, 1..5).prop_map(Action::Commit),
+        10 => prop::collection::vec(length(), 1..5).prop_map(Action::Commit),
         2 => (0..6_usize).prop_map(Action::Snapshot),
         2 => any::<bool>().prop_map(|everything| Action::Collect { everything }),
         1 => (0..9_usize).prop_map(Action::Read),
         4 => fault().prop_map(Action::Break),
         1 => Just(Action::Kill),
         2 => Just(Action::LosePower),
+        1 => Just(Action::SpoilSnapshot),
     ]
+}
+
+/// Often the same: what is left of a refused write may then end where an entry does.
+fn length() -> impl Strategy<Value = usize> {
+    prop_oneof![2 => Just(0_usize), 1 => Just(16), 2 => 0..90_usize]
 }
 
 fn fault() -> impl Strategy<Value = Fault> {
@@ -132,6 +140,7 @@ impl Rig {
             Action::Break(fault) => self.model.arm(fault),
             Action::Kill => self.restart(false),
             Action::LosePower => self.restart(true),
+            Action::SpoilSnapshot => self.spoil_snapshot(),
         }
         if self.model.is_off() {
             self.restart(true);
@@ -203,6 +212,22 @@ impl Rig {
         }
     }
 
+    fn spoil_snapshot(&mut self) {
+        let running = self.running.as_ref().unwrap();
+        if running.snapshots.needed_from() == Position::START {
+            return;
+        }
+        let directory = running.data.snapshots();
+        let names = self.model.list(&directory).unwrap().into_iter();
+        let newest = names
+            .map(|file| file.name)
+            .filter(|name| name.ends_with(".sluice"))
+            .max()
+            .unwrap();
+        self.model.spoil(&directory.join(newest), 20);
+        self.restart(false);
+    }
+
     /// The process dies, alone or with the machine, and starts again.
     fn restart(&mut self, with_power_loss: bool) {
         if with_power_loss {
@@ -247,6 +272,7 @@ impl Rig {
             assert!(self.taken[..resumed].iter().all(|taken| taken.1 < from));
             assert!(self.taken[resumed..].iter().all(|taken| from <= taken.1));
         }
+        self.resumed = resumed;
         let found = self.read(resumed, from);
         self.taken.extend(found);
         self.refused.clear();
@@ -298,7 +324,8 @@ fn start_again(
     let data = DataDir::on(Arc::new(model.clone()), Path::new("data"))?;
     let (writer, _) = data.writer(limits)?;
     let (snapshots, found, passed_over) = data.load()?;
-    assert_eq!(passed_over, [], "a snapshot is whole or not there");
+    // No crash damages one; where the test does, there is another.
+    assert!(passed_over.is_empty() || found.is_some(), "{passed_over:?}");
     let running = Running {
         writer,
         snapshots,

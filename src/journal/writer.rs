@@ -164,9 +164,9 @@ impl Writer {
             file.write_at(offset, &mut [IoSlice::new(&chunk[..read])])?;
             offset += read as u64;
         }
-        if self.end.offset < file.len()? {
-            file.set_len(self.end.offset)?;
-        }
+        // So may the length be: what was cut off would come back with the next loss of power.
+        file.set_len(self.end.offset + 1)?;
+        file.set_len(self.end.offset)?;
         file.sync()
     }
 
