@@ -305,7 +305,7 @@ def stop(world: World, engine: Process) -> None:
 def replay(world: World, live: dict[str, dict[str, Any]]) -> None:
     """The journal, replayed, says what was said live."""
     report = world.report
-    journals = sorted(str(path) for path in world.data_dir.glob("*.journal"))
+    journals = sorted(str(path) for path in (world.data_dir / "journal").glob("*.journal"))
     report.equal("there is one journal", len(journals), 1)
     command = [str(world.sluice), "replay", *journals, "--config", str(CONFIG), "--output", "json"]
     outputs = [
