@@ -57,7 +57,6 @@ pub(super) fn routes(shared: Arc<Shared>) -> Router {
         .route("/-/healthy", get(|| async { "healthy\n" }))
         .route("/-/ready", get(ready))
         .route("/api/v1/write", post(remote_write::write))
-        .route("/api/v1/push", post(remote_write::write))
         .route("/loki/api/v1/push", post(loki::push))
         .route("/api/v1/push", post(remote_write::write))
         .route("/api/v1/deployments", get(list).post(begin))
