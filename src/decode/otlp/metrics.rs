@@ -227,12 +227,11 @@ impl Walk<'_, '_> {
             }
         }
         let when = head.when()?;
-        let attributes = self.attributes(head, whole, 7)?;
         let Some(value) = value.or(when.is_stale.then_some(0.0)) else {
-            self.check_labels(attributes)?;
             let detail = format!("the point at {} has no value", when.at);
             return Err(Refusal::new(RejectReason::NoValue, detail).into());
         };
+        let attributes = self.attributes(head, whole, 7)?;
         self.emit(self.head, attributes, self.meta, when, value);
         Ok(())
     }
@@ -297,13 +296,7 @@ impl Walk<'_, '_> {
             self.emit(self.head, attributes, self.meta, when, 0.0);
             return Ok(());
         }
-        let histogram = match build() {
-            Ok(histogram) => histogram,
-            Err(refusal) => {
-                self.check_labels(attributes)?;
-                return Err(refusal.into());
-            }
-        };
+        let histogram = build()?;
         self.start(self.head, attributes, self.meta);
         let start = (when.start != Timestamp::MIN).then_some(when.start);
         self.out
@@ -377,14 +370,6 @@ impl Walk<'_, '_> {
         };
         let head = write_head(head, self.resource, self.out);
         self.emit(head, attributes, meta, when, value);
-    }
-
-    /// Reads the labels of a series now: what is wrong with them is told before anything else.
-    fn check_labels(&self, attributes: Piece) -> Result<(), Refusal> {
-        let pieces = [self.head.0, self.resource.piece, attributes];
-        key::read_unnamed(pieces.map(|piece| self.out.bytes(self.bytes, piece)))
-            .map(drop)
-            .map_err(|bad| Refusal::new(bad.reason, bad.detail))
     }
 
     fn attributes(
