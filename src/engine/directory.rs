@@ -75,7 +75,7 @@ impl Directory {
         &self.selector
     }
 
-    /// Binds a series that [`Selector::series`] selects, as the kind that it gave: from now on its
+    /// Binds a series that the [`Selector`] selects, as the kind that it gave: from now on its
     /// partials feed panels.
     pub fn bind_series(
         &mut self,

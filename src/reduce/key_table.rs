@@ -91,7 +91,6 @@ impl<T> KeyTable<T> {
     }
 
     /// The bytes of a key, its pieces one behind the other.
-    #[cfg(test)]
     pub(super) fn key(&self, slot: u32) -> &[u8] {
         let entry = &self.entries[slot as usize];
         &self.bytes[entry.start as usize..][..entry.len as usize]

@@ -36,6 +36,7 @@ mod registry;
 mod selected;
 mod shard;
 mod shards;
+mod standing;
 mod state;
 pub mod template;
 

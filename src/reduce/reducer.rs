@@ -2,9 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::event::{
-    Batch, Interval, KeyHash, Kind, Labels, Raw, RawBatch, SeriesMeta, Span, Timestamp, canonical,
-};
+use crate::event::{Batch, Interval, KeyHash, Labels, Raw, RawBatch, Span, Timestamp, canonical};
 
 use super::{
     ClosedBucket, Directory, Epoch, LossMark, LossReason, LossSource, Put, PutScratch,
@@ -13,7 +11,7 @@ use super::{
     logs::{OpenLogs, Templates},
     registry::Registry,
     selected::Selected,
-    shard::{NewSeries, NewStream, Standing},
+    standing::{NewSeries, NewStream, Standing},
 };
 
 /// Turns samples and log records into partials of closed buckets.
@@ -251,7 +249,7 @@ impl Reducer {
     /// # Panics
     /// The id is not of this reducer.
     pub fn labels(&self, id: SeriesId) -> Labels {
-        self.registry.labels(id.0)
+        self.registry.labels(id.0, &self.shards)
     }
 
     /// The attributes of a log stream.
@@ -259,7 +257,7 @@ impl Reducer {
     /// # Panics
     /// The id is not of this reducer.
     pub fn stream(&self, id: StreamId) -> Labels {
-        self.streams.labels(id.0)
+        self.streams.labels(id.0, &self.shards)
     }
 
     /// The start of the bucket after the one that starts at `start`.
@@ -274,9 +272,9 @@ impl Reducer {
         new.sort_by(|(_, a), (_, b)| a.labels.cmp(&b.labels).then_with(|| b.meta.cmp(&a.meta)));
         for same in new.chunk_by(|(_, a), (_, b)| a.labels == b.labels) {
             let (_, first) = &same[0];
-            let id = match self.registry.find(&first.labels) {
+            let id = match self.registry.find(&first.labels, &self.shards) {
                 Some(id) => Some(id),
-                None => self.bind(&first.labels, first.meta, first.kind, directory),
+                None => self.bind(same, directory),
             };
             let surplus = same.len() - usize::from(id.is_some());
             self.shards.give_back(surplus);
@@ -292,37 +290,39 @@ impl Reducer {
         }
     }
 
+    /// Gives an id to a series that is new under all of these keys.
     fn bind<D: Directory>(
         &mut self,
-        labels: &Labels,
-        meta: SeriesMeta,
-        kind: Kind,
+        same: &[(usize, NewSeries)],
         directory: &mut D,
     ) -> Option<u32> {
+        let (_, first) = &same[0];
+        let (labels, meta) = (&first.labels, first.meta);
         let id = SeriesId(self.registry.len() as u32);
         let registration = if self.registry.len() < self.shards.limits().series {
-            directory.bind_series(id, labels, meta, kind)
+            directory.bind_series(id, labels, meta, first.kind)
         } else {
             None
         };
         let Some(registration) = registration else {
-            directory.refuse_series(labels, meta, kind);
+            directory.refuse_series(labels, meta, first.kind);
             return None;
         };
         self.selected.push(Selected::new(meta, registration));
-        Some(self.registry.insert(labels))
+        let keys = same.iter().map(|(shard, new)| (*shard, new.slot));
+        Some(self.registry.insert(labels, keys, &self.shards))
     }
 
     fn name_streams<D: Directory>(&mut self, new: Vec<(usize, NewStream)>, directory: &mut D) {
         let mut new = new;
         new.sort_by(|(_, a), (_, b)| a.attributes.cmp(&b.attributes));
         for (shard, stream) in new {
-            let id = match self.streams.find(&stream.attributes) {
+            let id = match self.streams.find(&stream.attributes, &self.shards) {
                 Some(id) => id,
                 None => {
                     let id = StreamId(self.streams.len() as u32);
                     directory.bind_stream(id, &stream.attributes);
-                    self.streams.insert(&stream.attributes)
+                    self.streams.insert(&stream.attributes, [], &self.shards)
                 }
             };
             self.ids[shard].name_stream(stream.slot, id);

@@ -1,15 +1,20 @@
 //! Label sets of selected series or streams → ids, in the order in which they were named.
 
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 use std::hash::{BuildHasher, Hasher};
 
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+
+use super::Shards;
 use crate::event::{Labels, canonical};
 
 /// Any fixed number does: the table is never iterated, so nothing depends on it.
 const SEED: u64 = 0x736c_7569_6365;
 
-/// Numbers label sets. Their canonical bytes lie one behind the other.
+/// Numbers label sets by their canonical bytes.
+///
+/// Where the key of a series is canonical already, as Prometheus sends it, its bytes stand in a shard and
+/// not here a second time.
 #[derive(Clone, Debug)]
 pub(super) struct Registry {
     lookup: HashTable<u32>,
@@ -21,7 +26,14 @@ pub(super) struct Registry {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     hash: u64,
-    end: u64,
+    place: Place,
+}
+
+/// Where canonical bytes stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Own { start: u64, len: u32 },
+    Key { shard: u16, slot: u32 },
 }
 
 impl Registry {
@@ -35,60 +47,81 @@ impl Registry {
     }
 
     /// The id of a label set, if it has one.
-    pub(super) fn find(&mut self, labels: &Labels) -> Option<u32> {
+    pub(super) fn find(&mut self, labels: &Labels, shards: &Shards) -> Option<u32> {
         let hash = self.fill_scratch(labels);
-        self.lookup
+        let Self {
+            lookup,
+            entries,
+            bytes,
+            scratch,
+        } = self;
+        lookup
             .find(hash, |id| {
-                self.entries[*id as usize].hash == hash && self.canonical(*id) == self.scratch
+                let entry = entries[*id as usize];
+                entry.hash == hash && with_bytes(entry.place, bytes, shards, |at| at == scratch)
             })
             .copied()
     }
 
-    /// Names a label set that has no id.
+    /// Names a label set that has no id. `keys` are places of keys that mean it: if one of them is
+    /// canonical, its bytes stand for the label set.
     ///
     /// # Panics
     /// There are 2^32 already, which no limit allows.
-    pub(super) fn insert(&mut self, labels: &Labels) -> u32 {
+    pub(super) fn insert(
+        &mut self,
+        labels: &Labels,
+        keys: impl IntoIterator<Item = (usize, u32)>,
+        shards: &Shards,
+    ) -> u32 {
         let hash = self.fill_scratch(labels);
         let id = u32::try_from(self.entries.len()).expect("the limit of series fits 32 bits");
-        self.bytes.extend_from_slice(&self.scratch);
-        self.entries.push(Entry {
-            hash,
-            end: self.bytes.len() as u64,
+        let shared = keys.into_iter().find_map(|(shard, slot)| {
+            let is_canonical = shards.lock(shard).series.key(slot) == self.scratch;
+            is_canonical.then_some(Place::Key {
+                shard: shard as u16,
+                slot,
+            })
         });
+        let place = shared.unwrap_or_else(|| {
+            let start = self.bytes.len() as u64;
+            self.bytes.extend_from_slice(&self.scratch);
+            Place::Own {
+                start,
+                len: self.scratch.len() as u32,
+            }
+        });
+        self.entries.push(Entry { hash, place });
         let entries = &self.entries;
         self.lookup
             .insert_unique(hash, id, |id| entries[*id as usize].hash);
         id
     }
 
-    /// All canonical bytes, and the length of those of each id.
-    pub(super) fn save(&self) -> (&[u8], Vec<u32>) {
-        let mut start = 0;
+    /// All canonical bytes in the order of the ids, and the length of those of each id.
+    pub(super) fn save(&self, shards: &Shards) -> (Vec<u8>, Vec<u32>) {
+        let mut all = Vec::new();
         let lengths = self.entries.iter().map(|entry| {
-            let len = entry.end - start;
-            start = entry.end;
-            len as u32
+            let start = all.len();
+            with_bytes(entry.place, &self.bytes, shards, |bytes| {
+                all.extend_from_slice(bytes);
+            });
+            (all.len() - start) as u32
         });
-        (&self.bytes, lengths.collect())
+        let lengths = lengths.collect();
+        (all, lengths)
     }
 
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// The canonical bytes of a label set.
-    pub(super) fn canonical(&self, id: u32) -> &[u8] {
-        let start = match id.checked_sub(1) {
-            Some(before) => self.entries[before as usize].end,
-            None => 0,
-        };
-        &self.bytes[start as usize..self.entries[id as usize].end as usize]
-    }
-
     /// The label set of an id.
-    pub(super) fn labels(&self, id: u32) -> Labels {
-        canonical::read([self.canonical(id), &[], &[]]).expect("the registry wrote it itself")
+    pub(super) fn labels(&self, id: u32, shards: &Shards) -> Labels {
+        let place = self.entries[id as usize].place;
+        with_bytes(place, &self.bytes, shards, |bytes| {
+            canonical::read([bytes, &[], &[]]).expect("the bytes are canonical")
+        })
     }
 
     fn fill_scratch(&mut self, labels: &Labels) -> u64 {
@@ -100,18 +133,14 @@ impl Registry {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn equal_labels_have_one_id_and_come_back() {
-        let mut registry = Registry::new();
-        let (a, b) = (Labels::new([("app", "x")]), Labels::new([("app", "y")]));
-        assert_eq!(registry.find(&a), None);
-        assert_eq!((registry.insert(&a), registry.insert(&b)), (0, 1));
-        assert_eq!((registry.find(&b), registry.find(&a)), (Some(1), Some(0)));
-        assert_eq!((registry.labels(0), registry.labels(1)), (a, b));
-        assert_eq!(registry.len(), 2);
+fn with_bytes<T>(
+    place: Place,
+    own: &[u8],
+    shards: &Shards,
+    use_bytes: impl FnOnce(&[u8]) -> T,
+) -> T {
+    match place {
+        Place::Own { start, len } => use_bytes(&own[start as usize..][..len as usize]),
+        Place::Key { shard, slot } => use_bytes(shards.lock(usize::from(shard)).series.key(slot)),
     }
 }

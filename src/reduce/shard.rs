@@ -1,7 +1,5 @@
 //! One shard: the keys whose hashes fall to it, and what came of them for buckets that are open.
 
-use std::collections::BTreeMap;
-
 use hashbrown::HashTable;
 
 use crate::event::{
@@ -16,6 +14,7 @@ use super::{
     key_table::{KeyTable, NONE},
     logs::{LiveTemplates, LogKey, OpenLogs},
     shards::{Put, Room, ShardCounters},
+    standing::{Losses, NewSeries, NewStream, Standing, Stream},
     template::mask_into,
 };
 
@@ -51,53 +50,6 @@ pub(super) struct Shard {
     pub(super) spare: Vec<Sample>,
     pub(super) counters: ShardCounters,
     scratch: Scratch,
-}
-
-/// Losses by slot and reason, of series and of streams.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Losses {
-    pub(super) series: BTreeMap<(u32, LossReason), u64>,
-    pub(super) streams: BTreeMap<(u32, LossReason), u64>,
-}
-
-/// How a selected series stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// It has no id yet; its place among the new ones.
-    New(u32),
-    /// It has an id.
-    Bound,
-    /// A limit refuses it.
-    Refused,
-}
-
-/// A series that has no id yet.
-#[derive(Clone, Debug)]
-pub(super) struct NewSeries {
-    pub(super) slot: u32,
-    /// The earliest epoch that has a sample of it.
-    pub(super) since: u32,
-    pub(super) labels: Labels,
-    /// The greatest that came.
-    pub(super) meta: SeriesMeta,
-    pub(super) kind: Kind,
-}
-
-/// A log stream.
-#[derive(Clone, Debug)]
-pub(super) struct Stream {
-    /// `None`: it belongs to no service.
-    classes: Option<StreamClasses>,
-    /// Its place among the new ones; `None` once it has an id.
-    pub(super) new: Option<u32>,
-}
-
-/// A stream that has no id yet.
-#[derive(Clone, Debug)]
-pub(super) struct NewStream {
-    pub(super) slot: u32,
-    pub(super) since: u32,
-    pub(super) attributes: Labels,
 }
 
 #[derive(Clone, Debug)]

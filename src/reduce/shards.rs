@@ -8,11 +8,12 @@ use std::{
     },
 };
 
-use crate::event::{KeyHash, Labels, Raw, Rejects, Span, Timestamp};
+use crate::event::{KeyHash, Labels, Raw, Rejects, Span, Timestamp, canonical};
 
 use super::{
     Epoch, LossReason, Select,
-    shard::{Context, NOTHING_BEFORE, Shard, Standing},
+    shard::{Context, NOTHING_BEFORE, Shard},
+    standing::Standing,
 };
 
 /// Into how many shards keys fall by their hashes. Nothing that anybody sees depends on it.
@@ -236,13 +237,15 @@ impl Shards {
     }
 
     /// Gives a key that stands for the id of a series its slot, before anything was put.
-    pub(super) fn adopt(&self, canonical: &[u8]) -> Option<(usize, u32)> {
-        let hash = self.keys.single(canonical);
+    pub(super) fn adopt(&self, labels: &Labels) -> Option<(usize, u32)> {
+        let mut canonical = Vec::new();
+        canonical::write(labels, &mut canonical);
+        let hash = self.keys.single(&canonical);
         let shard = shard_of(hash);
         if !self.room.take_key() {
             return None;
         }
-        let key = [canonical, &[], &[]];
+        let key = [&canonical[..], &[], &[]];
         let slot = self.lock(shard).series.insert(hash, key, Standing::Bound)?;
         Some((shard, slot))
     }

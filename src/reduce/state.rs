@@ -6,10 +6,11 @@
 use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
 use super::{
-    Directory, Epoch, LossReason, LossSource, Reducer, ReducerLimits, Select, SeriesId, StreamId,
-    logs::Templates, registry::Registry, selected::Selected,
+    Directory, Epoch, LossReason, LossSource, Reducer, ReducerLimits, Select, SeriesId, Shards,
+    StreamId, logs::Templates, registry::Registry, selected::Selected,
 };
 use crate::event::{KeyHash, Labels, Span, Timestamp, canonical};
 
@@ -47,9 +48,9 @@ impl Reducer {
         ReducerState {
             epoch: self.epoch,
             next: self.next,
-            series: Names::of(&self.registry),
+            series: Names::of(&self.registry, &self.shards),
             selected: Cow::Borrowed(&self.selected),
-            streams: Names::of(&self.streams),
+            streams: Names::of(&self.streams, &self.shards),
             templates: Cow::Borrowed(self.templates.save()),
             losses: losses.collect(),
         }
@@ -80,10 +81,15 @@ impl Reducer {
             ));
         }
         for (id, labels) in (0..).zip(&names) {
-            if reducer.registry.find(labels).is_some() {
+            if reducer.registry.find(labels, &reducer.shards).is_some() {
                 return Err(unsound("two series have one label set"));
             }
-            reducer.registry.insert(labels);
+            let adopted = reducer.shards.adopt(labels);
+            let (shard, slot) = adopted.ok_or(unsound("series beyond limits.series"))?;
+            reducer
+                .registry
+                .insert(labels, [(shard, slot)], &reducer.shards);
+            reducer.ids[shard].name_series(slot, id);
             let selected = &reducer.selected[id as usize];
             let kind = selected.registration.kind;
             if directory
@@ -92,15 +98,12 @@ impl Reducer {
             {
                 return Err(unsound("a series is beyond limits.series_per_service"));
             }
-            let adopted = reducer.shards.adopt(reducer.registry.canonical(id));
-            let (shard, slot) = adopted.ok_or(unsound("series beyond limits.series"))?;
-            reducer.ids[shard].name_series(slot, id);
         }
         for (id, attributes) in (0..).zip(state.streams.labels()?) {
-            if reducer.streams.find(&attributes).is_some() {
+            if reducer.streams.find(&attributes, &reducer.shards).is_some() {
                 return Err(unsound("two log streams have one set of attributes"));
             }
-            reducer.streams.insert(&attributes);
+            reducer.streams.insert(&attributes, [], &reducer.shards);
             directory.bind_stream(StreamId(id), &attributes);
         }
         let (series, streams) = (reducer.registry.len(), reducer.streams.len());
@@ -116,10 +119,10 @@ impl Reducer {
 }
 
 impl<'a> Names<'a> {
-    fn of(registry: &'a Registry) -> Self {
-        let (bytes, lengths) = registry.save();
+    fn of(registry: &Registry, shards: &Shards) -> Self {
+        let (bytes, lengths) = registry.save(shards);
         Self {
-            bytes: Cow::Borrowed(serde_bytes::Bytes::new(bytes)),
+            bytes: Cow::Owned(ByteBuf::from(bytes)),
             lengths,
         }
     }

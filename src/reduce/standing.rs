@@ -1,0 +1,53 @@
+//! How the series and streams of a shard stand: with an id, without one yet, refused.
+
+use std::collections::BTreeMap;
+
+use super::{LossReason, StreamClasses};
+use crate::event::{Kind, Labels, SeriesMeta};
+
+/// Losses by slot and reason, of series and of streams.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Losses {
+    pub(super) series: BTreeMap<(u32, LossReason), u64>,
+    pub(super) streams: BTreeMap<(u32, LossReason), u64>,
+}
+
+/// How a selected series stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It has no id yet; its place among the new ones.
+    New(u32),
+    /// It has an id.
+    Bound,
+    /// A limit refuses it.
+    Refused,
+}
+
+/// A series that has no id yet.
+#[derive(Clone, Debug)]
+pub(super) struct NewSeries {
+    pub(super) slot: u32,
+    /// The earliest epoch that has a sample of it.
+    pub(super) since: u32,
+    pub(super) labels: Labels,
+    /// The greatest that came.
+    pub(super) meta: SeriesMeta,
+    pub(super) kind: Kind,
+}
+
+/// A log stream.
+#[derive(Clone, Debug)]
+pub(super) struct Stream {
+    /// `None`: it belongs to no service.
+    pub(super) classes: Option<StreamClasses>,
+    /// Its place among the new ones; `None` once it has an id.
+    pub(super) new: Option<u32>,
+}
+
+/// A stream that has no id yet.
+#[derive(Clone, Debug)]
+pub(super) struct NewStream {
+    pub(super) slot: u32,
+    pub(super) since: u32,
+    pub(super) attributes: Labels,
+}
