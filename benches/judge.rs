@@ -336,6 +336,10 @@ fn a_day(series: usize) {
     assert!(after <= filled, "{filled} grew to {after}");
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "one measurement, told from start to end"
+)]
 fn judge(size: Size) {
     let plan = Arc::new(Plan::parse(CONFIGURATION).expect("the configuration is valid"));
     let mut world = World::new(Arc::clone(&plan), size.hosts, size.metrics, 1);

@@ -209,7 +209,7 @@ fn zstd_into(
     // After an error the decoder is in the middle of a frame, so it comes back only when all is well.
     let mut taken = match decoder.take() {
         Some(decoder) => decoder,
-        None => zstd::stream::raw::Decoder::new().map_err(zstd_damaged)?,
+        None => zstd::stream::raw::Decoder::new().map_err(|error| zstd_damaged(&error))?,
     };
     let len = zstd_frames(&mut taken, bytes, limit, out)?;
     *decoder = Some(taken);
@@ -225,7 +225,9 @@ fn zstd_frames(
     let log = usize::BITS - limit.saturating_sub(1).leading_zeros();
     let log = log.clamp(ZSTD_WINDOW_LOG_MIN, ZSTD_WINDOW_LOG_MAX);
     let window = DParameter::WindowLogMax(log);
-    decoder.set_parameter(window).map_err(zstd_damaged)?;
+    decoder
+        .set_parameter(window)
+        .map_err(|error| zstd_damaged(&error))?;
     if bytes.is_empty() {
         return Err(damaged("zstd", "the body is empty".to_owned()));
     }
@@ -234,11 +236,13 @@ fn zstd_frames(
     loop {
         let room = room(out, len, limit)?;
         let mut output = OutBuffer::around_pos(&mut out[..room], len);
-        let hint = decoder.run(&mut input, &mut output).map_err(zstd_damaged)?;
+        let hint = decoder
+            .run(&mut input, &mut output)
+            .map_err(|error| zstd_damaged(&error))?;
         len = output.pos();
         let is_read = input.pos() == bytes.len();
         if hint == 0 {
-            decoder.reinit().map_err(zstd_damaged)?;
+            decoder.reinit().map_err(|error| zstd_damaged(&error))?;
             if is_read {
                 break;
             }
@@ -274,7 +278,7 @@ fn grow(out: &mut Vec<u8>, len: usize) {
     }
 }
 
-fn zstd_damaged(error: std::io::Error) -> DecodeError {
+fn zstd_damaged(error: &std::io::Error) -> DecodeError {
     damaged("zstd", error.to_string())
 }
 

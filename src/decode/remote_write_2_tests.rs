@@ -346,6 +346,7 @@ fn a_symbol_that_is_not_utf8_rejects_only_the_series_that_use_it() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "three histograms, field by field")]
 fn histograms_of_integers_floats_and_custom_buckets_tell_when_they_began() {
     let integers = WireHistogram {
         count_int: Some(3),
@@ -539,7 +540,7 @@ fn unsorted_labels_are_the_same_series() {
     let sorted = only(one(&UP, |series, _| series.samples.push(sample(1.0, 1))));
     let turned = [UP[1], UP[0]];
     let unsorted = only(one(&turned, |series, _| {
-        series.samples.push(sample(1.0, 1))
+        series.samples.push(sample(1.0, 1));
     }));
     assert_eq!(sorted, unsorted);
 }

@@ -32,7 +32,7 @@ pub(super) struct Sample {
 /// that is not among the earliest so far never will be.
 #[derive(Clone, Debug)]
 pub(super) struct Samples {
-    pub(super) samples: Vec<Sample>,
+    pub(super) buffer: Vec<Sample>,
     /// Consistent and normalized.
     pub(super) histograms: Vec<Histogram>,
     per_series_max: usize,
@@ -91,7 +91,7 @@ impl Samples {
     pub(super) fn new(mut spare: Vec<Sample>, per_series_max: usize, selected: usize) -> Self {
         spare.clear();
         Self {
-            samples: spare,
+            buffer: spare,
             histograms: Vec::new(),
             per_series_max: per_series_max.max(1),
             settle_at: UNCHECKED.saturating_add(UNCHECKED_PER_SERIES.saturating_mul(selected)),
@@ -101,8 +101,8 @@ impl Samples {
     /// Appends a number.
     #[inline]
     pub(super) fn push(&mut self, sample: Sample, dropped: &mut Dropped) {
-        self.samples.push(sample);
-        if self.settle_at <= self.samples.len() {
+        self.buffer.push(sample);
+        if self.settle_at <= self.buffer.len() {
             self.settle(dropped);
         }
     }
@@ -123,8 +123,8 @@ impl Samples {
     /// left out.
     pub(super) fn absorb(&mut self, other: Self, name: impl Fn(u32) -> Option<u32>) -> Vec<Sample> {
         let histograms = self.histograms.len();
-        let mut samples = other.samples;
-        self.samples.reserve(samples.len());
+        let mut samples = other.buffer;
+        self.buffer.reserve(samples.len());
         for sample in samples.drain(..) {
             let Some(series) = name(sample.series) else {
                 continue;
@@ -133,7 +133,7 @@ impl Samples {
             if let Some(index) = sample.histogram() {
                 named.set_histogram(index + histograms);
             }
-            self.samples.push(named);
+            self.buffer.push(named);
         }
         self.histograms.extend(other.histograms);
         samples
@@ -142,16 +142,16 @@ impl Samples {
     /// Sorts by series and time, and leaves one sample for each time and at most the limit for each
     /// series.
     fn settle(&mut self, dropped: &mut Dropped) {
-        self.samples.sort_unstable_by_key(|sample| sample.series);
-        let mut kept = Vec::with_capacity(self.samples.len());
-        for run in self.samples.chunk_by_mut(|a, b| a.series == b.series) {
+        self.buffer.sort_unstable_by_key(|sample| sample.series);
+        let mut kept = Vec::with_capacity(self.buffer.len());
+        for run in self.buffer.chunk_by_mut(|a, b| a.series == b.series) {
             let len = settle_run(run, &self.histograms, self.per_series_max, dropped);
             kept.extend_from_slice(&run[..len]);
         }
-        self.samples = kept;
+        self.buffer = kept;
         let histograms = std::mem::take(&mut self.histograms);
         let mut histograms: Vec<Option<Histogram>> = histograms.into_iter().map(Some).collect();
-        for sample in &mut self.samples {
+        for sample in &mut self.buffer {
             let histogram = sample
                 .histogram()
                 .and_then(|index| histograms[index].take());
@@ -161,7 +161,7 @@ impl Samples {
             }
         }
         // Twice what is rightly here: sorting stays a constant factor, memory does too.
-        self.settle_at = self.settle_at.max(self.samples.len().saturating_mul(2));
+        self.settle_at = self.settle_at.max(self.buffer.len().saturating_mul(2));
     }
 
     /// Sorts the samples of one series by time, leaves one for each time and at most the limit; gives how

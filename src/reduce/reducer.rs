@@ -279,12 +279,11 @@ impl Reducer {
             let surplus = same.len() - usize::from(id.is_some());
             self.shards.give_back(surplus);
             for (shard, new) in same {
-                match id {
-                    Some(id) => self.ids[*shard].name_series(new.slot, id),
-                    None => {
-                        let mut shard = self.shards.lock(*shard);
-                        *shard.series.value_mut(new.slot) = Standing::Refused;
-                    }
+                if let Some(id) = id {
+                    self.ids[*shard].name_series(new.slot, id);
+                } else {
+                    let mut shard = self.shards.lock(*shard);
+                    *shard.series.value_mut(new.slot) = Standing::Refused;
                 }
             }
         }
@@ -317,13 +316,12 @@ impl Reducer {
         let mut new = new;
         new.sort_by(|(_, a), (_, b)| a.attributes.cmp(&b.attributes));
         for (shard, stream) in new {
-            let id = match self.streams.find(&stream.attributes, &self.shards) {
-                Some(id) => id,
-                None => {
-                    let id = StreamId(self.streams.len() as u32);
-                    directory.bind_stream(id, &stream.attributes);
-                    self.streams.insert(&stream.attributes, [], &self.shards)
-                }
+            let id = if let Some(id) = self.streams.find(&stream.attributes, &self.shards) {
+                id
+            } else {
+                let id = StreamId(self.streams.len() as u32);
+                directory.bind_stream(id, &stream.attributes);
+                self.streams.insert(&stream.attributes, [], &self.shards)
             };
             self.ids[shard].name_stream(stream.slot, id);
         }
@@ -348,7 +346,7 @@ impl Reducer {
     /// Reduces the samples of a bucket, series by series.
     fn reduce(&mut self, bucket: Samples) -> Vec<SeriesPartial> {
         let Samples {
-            mut samples,
+            buffer: mut samples,
             mut histograms,
             ..
         } = bucket;

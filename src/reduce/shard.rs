@@ -3,12 +3,12 @@
 use hashbrown::HashTable;
 
 use crate::event::{
-    BadLabels, KeyHash, Kind, Labels, Raw, RawLog, RawPoint, RawSeries, RejectReason, SeriesMeta,
-    Span, Timestamp, Value, canonical,
+    BadLabels, KeyHash, Raw, RawLog, RawPoint, RawSeries, RejectReason, SeriesMeta, Span,
+    Timestamp, Value, canonical,
 };
 
 use super::{
-    Epoch, LossReason, Select, StreamClasses,
+    Epoch, LossReason, Select,
     bucket::{Dropped, Sample, Samples},
     histogram::{Flaw, inspect, normalized},
     key_table::{KeyTable, NONE},

@@ -129,7 +129,7 @@ struct Routes {
 /// Open buckets, by the hash of their keys.
 #[derive(Debug)]
 pub struct Shards {
-    shards: Box<[Mutex<Shard>]>,
+    all: Box<[Mutex<Shard>]>,
     select: Arc<dyn Select>,
     keys: KeyHash,
     resolution: Span,
@@ -155,7 +155,7 @@ impl Shards {
         select: Arc<dyn Select>,
     ) -> Self {
         Self {
-            shards: (0..SHARDS).map(|_| Mutex::new(Shard::new())).collect(),
+            all: (0..SHARDS).map(|_| Mutex::new(Shard::new())).collect(),
             select,
             keys,
             resolution,
@@ -259,7 +259,7 @@ impl Shards {
     ) {
         let routes = Routes::find(hashes, &mut scratch.order);
         let mut waiting = [false; SHARDS];
-        for (index, shard) in self.shards.iter().enumerate() {
+        for (index, shard) in self.all.iter().enumerate() {
             let indices = &scratch.order[routes.of(index)];
             if indices.is_empty() {
                 continue;
@@ -277,11 +277,11 @@ impl Shards {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.shards.len()
+        self.all.len()
     }
 
     pub(super) fn lock(&self, index: usize) -> MutexGuard<'_, Shard> {
-        self.shards[index].lock().expect(POISONED)
+        self.all[index].lock().expect(POISONED)
     }
 
     pub(super) fn limits(&self) -> &ReducerLimits {

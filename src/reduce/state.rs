@@ -118,7 +118,7 @@ impl Reducer {
     }
 }
 
-impl<'a> Names<'a> {
+impl Names<'_> {
     fn of(registry: &Registry, shards: &Shards) -> Self {
         let (bytes, lengths) = registry.save(shards);
         Self {

@@ -166,43 +166,17 @@ impl Core {
             return Ok(core);
         };
         published.recover(recovery.gates());
-        let delay = recovery.commit_delay();
-        let name = || "core".to_owned();
-        thread::Builder::new().name(name()).spawn(move || {
-            let recovered = catch_unwind(AssertUnwindSafe(|| {
-                recovery.replay(&sequence, &published, &recording)
-            }));
-            let recovered = match recovered {
-                Ok(Ok(recovered)) => recovered,
-                Ok(Err(problem)) => {
-                    let cause = std::error::Error::source(&problem).map(ToString::to_string);
-                    error!(error = %problem, cause, "the engine cannot recover");
-                    return end(&published, &sequence, &ending, Ending::Died);
+        let thread = thread::Builder::new().name("core".to_owned());
+        thread.spawn(
+            move || match recover(recovery, &sequence, &published, &recording) {
+                Some(worker) => {
+                    worker.publish_all();
+                    open(worker.engine());
+                    run(worker, inbox, &ending);
                 }
-                Err(_) => return end(&published, &sequence, &ending, Ending::Died),
-            };
-            let (writer, recorder_sequence) = (recovered.writer, Arc::clone(&sequence));
-            recording.bytes.store(writer.bytes(), Ordering::Relaxed);
-            let of_recorder = Arc::clone(&recording);
-            let recorder = thread::Builder::new().name("recorder".to_owned());
-            let spawned = recorder.spawn(move || {
-                recorder::run(writer, &recorder_sequence, &of_recorder, delay);
-            });
-            if let Err(problem) = spawned {
-                error!(error = %problem, "the system gives no thread to record inputs");
-                return end(&published, &sequence, &ending, Ending::Died);
-            }
-            let worker = Worker::new(
-                recovered.engine,
-                sequence,
-                published,
-                recording,
-                Some(recovered.snapshots),
-            );
-            worker.publish_all();
-            open(worker.engine());
-            run(worker, inbox, &ending);
-        })?;
+                None => end(&published, &sequence, &ending, Ending::Died),
+            },
+        )?;
         Ok(core)
     }
 
@@ -359,6 +333,45 @@ fn unnamed_id(begin: &Begin, number: u64) -> String {
         "{}-{}{region}-{}-{number}",
         begin.service, begin.stage, begin.version
     )
+}
+
+/// Reads the journal and starts to record; `None`: it cannot, and has said why.
+fn recover(
+    recovery: Recovery,
+    sequence: &Arc<Sequence>,
+    published: &Arc<Published>,
+    recording: &Arc<Recording>,
+) -> Option<Worker> {
+    let delay = recovery.commit_delay();
+    let replay = || recovery.replay(sequence, published, recording);
+    // A panic has told of itself.
+    let recovered = match catch_unwind(AssertUnwindSafe(replay)).ok()? {
+        Ok(recovered) => recovered,
+        Err(problem) => {
+            let cause = std::error::Error::source(&problem).map(ToString::to_string);
+            error!(error = %problem, cause, "the engine cannot recover");
+            return None;
+        }
+    };
+    recording
+        .bytes
+        .store(recovered.writer.bytes(), Ordering::Relaxed);
+    let (of_recorder, counted) = (Arc::clone(sequence), Arc::clone(recording));
+    let recorder = thread::Builder::new().name("recorder".to_owned());
+    let spawned = recorder.spawn(move || {
+        recorder::run(recovered.writer, &of_recorder, &counted, delay);
+    });
+    if let Err(problem) = spawned {
+        error!(error = %problem, "the system gives no thread to record inputs");
+        return None;
+    }
+    Some(Worker::new(
+        recovered.engine,
+        Arc::clone(sequence),
+        Arc::clone(published),
+        Arc::clone(recording),
+        Some(recovered.snapshots),
+    ))
 }
 
 fn spawn(

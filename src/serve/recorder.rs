@@ -52,8 +52,10 @@ pub(super) fn run(
 ) {
     let mut is_failing = false;
     while let Some(group) = sequence.next_group(delay) {
-        let (entries, outcomes): (Vec<_>, Vec<_>) =
-            group.into_iter().map(|waiting| waiting.parts()).unzip();
+        let (entries, outcomes): (Vec<_>, Vec<_>) = group
+            .into_iter()
+            .map(super::sequence::Waiting::parts)
+            .unzip();
         match writer.commit(&entries) {
             Ok(starts) => {
                 if std::mem::take(&mut is_failing) {

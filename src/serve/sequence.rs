@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::core::{Order, Unavailable};
 use crate::{
     event::{DeploymentEvent, Span, Timestamp},
-    journal::{Body, Entry, OffsetRange, Position},
+    journal::{Body, Entry, Position},
     reduce::Epoch,
 };
 
@@ -88,7 +88,7 @@ enum Then {
     Put(oneshot::Sender<Result<Position, Unavailable>>),
     /// It goes to the core; after a tick, batches stand in this epoch.
     Tick(Timestamp, Epoch, oneshot::Sender<Result<(), Unavailable>>),
-    Event(DeploymentEvent, super::core::EventReply),
+    Event(Box<DeploymentEvent>, super::core::EventReply),
 }
 
 /// A batch that has its place.
@@ -167,18 +167,7 @@ impl Sequence {
     /// Nothing is taken at the moment.
     pub(super) fn batch(self: &Arc<Self>, body: Body) -> Result<Ticket, Unavailable> {
         let bytes = body.bytes.len();
-        self.place(Entry::Batch(body), bytes)
-    }
-
-    /// Gives messages of Kafka their place; they stay in Kafka.
-    ///
-    /// # Errors
-    /// Nothing is taken at the moment.
-    pub(super) fn consumed(self: &Arc<Self>, range: OffsetRange) -> Result<Ticket, Unavailable> {
-        self.place(Entry::Consumed(range), 0)
-    }
-
-    fn place(self: &Arc<Self>, entry: Entry, bytes: usize) -> Result<Ticket, Unavailable> {
+        let entry = Entry::Batch(body);
         let (reply, durable) = oneshot::channel();
         let mut state = self.open_state()?;
         let epoch = state.epoch;
@@ -237,7 +226,7 @@ impl Sequence {
     ) -> Result<(), Unavailable> {
         let mut state = self.open_state()?;
         let entry = Entry::Deployment(event.clone());
-        self.order(&mut state, entry, Then::Event(event, reply))
+        self.order(&mut state, entry, Then::Event(Box::new(event), reply))
     }
 
     fn order(&self, state: &mut State, entry: Entry, then: Then) -> Result<(), Unavailable> {
@@ -391,7 +380,10 @@ impl Then {
                 end,
                 reply,
             }),
-            Self::Event(event, reply) => Some(Order::Event { event, reply }),
+            Self::Event(event, reply) => Some(Order::Event {
+                event: *event,
+                reply,
+            }),
         }
     }
 

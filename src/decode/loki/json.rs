@@ -101,9 +101,10 @@ fn pairs<'v>(
     object
         .iter()
         .filter(|(name, _)| !name.is_empty())
-        .map(|(name, value)| match value.as_str() {
-            Some(value) => Ok((&**name, value)),
-            None => {
+        .map(|(name, value)| {
+            if let Some(value) = value.as_str() {
+                Ok((&**name, value))
+            } else {
                 let name = excerpt(name);
                 let detail = format!("{what} {name:?} is no text");
                 Err(Refusal::new(RejectReason::BadLabels, detail))

@@ -226,7 +226,7 @@ mod tests {
             "{app}",
             r#"{app="web""#,
             r#"{app="web} "#,
-            r#"{app=web}"#,
+            "{app=web}",
             r#"{="web"}"#,
             r#"{a="b" c="d"}"#,
             r#"{a="b"} x"#,
@@ -235,7 +235,7 @@ mod tests {
             r#"{a="\ud800"}"#,
             r#"{a="\U00110000"}"#,
             r#"{a="\x+1"}"#,
-            r#"{,}"#,
+            "{,}",
         ] {
             assert!(read(text).is_err(), "{text}");
         }

@@ -84,13 +84,12 @@ fn attributes(bytes: &[u8]) -> Result<Attributes<'_>, Fault> {
     Reader::new(METRICS, bytes).for_each(|field: Field<'_>| {
         check_label_sizes(attributes.len() + 1, 0)?;
         let pair = WirePair::read(field.message()?)?;
-        let value = match pair.value.plain_text()? {
-            Some(text) => Cow::Borrowed(text.text()?),
-            None => {
-                let mut text = String::new();
-                pair.value.write_text(&mut text)?;
-                Cow::Owned(text)
-            }
+        let value = if let Some(text) = pair.value.plain_text()? {
+            Cow::Borrowed(text.text()?)
+        } else {
+            let mut text = String::new();
+            pair.value.write_text(&mut text)?;
+            Cow::Owned(text)
         };
         attributes.push((Cow::Borrowed(pair.key()?), value));
         Ok::<_, Fault>(())

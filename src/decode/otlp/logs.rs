@@ -147,16 +147,12 @@ impl<'a, 'b> Walk<'a, 'b> {
     }
 
     fn text(&mut self, value: WireValue<'_>) -> Result<Piece, Fault> {
-        match value.plain_text()? {
+        if let Some(field) = value.plain_text()? {
             // A text stays where it stands.
-            Some(field) => {
-                field.text()?;
-                Ok(Piece::of_body(field.range()?))
-            }
-            None => {
-                let (piece, written) = self.out.write(|out| value.write_text(out));
-                written.map(|()| piece)
-            }
+            field.text()?;
+            return Ok(Piece::of_body(field.range()?));
         }
+        let (piece, written) = self.out.write(|out| value.write_text(out));
+        written.map(|()| piece)
     }
 }

@@ -7,7 +7,10 @@ mod order;
 use std::collections::BTreeSet;
 
 use crate::{
-    event::{Histogram, LogRecord, METRIC_NAME, Point, SeriesBlock, Severity, Temporality, Value},
+    event::{
+        Histogram, Kind, LogRecord, METRIC_NAME, Point, SeriesBlock, SeriesMeta, Severity,
+        Temporality, Value,
+    },
     reduce::{GaugePartial, HistogramPartial, Partial, Registration, StreamClasses},
 };
 
