@@ -110,6 +110,7 @@ fn nested(content: &[u8], numbers: &[u8]) -> Vec<u8> {
         .fold(content.to_vec(), |inner, number| field(*number, &inner))
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of requests")]
 fn hostile() -> Vec<(&'static str, Format, Vec<u8>)> {
     use Format::{
         LokiPush, LokiPushJson, OtlpLogs, OtlpMetrics, OtlpMetricsJson, RemoteWrite1, RemoteWrite2,
@@ -126,7 +127,7 @@ fn hostile() -> Vec<(&'static str, Format, Vec<u8>)> {
         2,
         &[&time[..], &field(5, &field(5, &b"\x0a\0".repeat(20 << 20)))].concat(),
     );
-    let escapes = field(6, &field(1, &field(1, &[1; 30 << 20])));
+    let escapes = field(6, &field(1, &field(1, &vec![1; 30 << 20])));
     let escaped = field(2, &[&time[..], &field(5, &escapes)].concat());
     let labels = ["service.name", "host.name", "logger"].map(|name| {
         let value = field(1, "v".repeat(20_000).as_bytes());
@@ -138,7 +139,7 @@ fn hostile() -> Vec<(&'static str, Format, Vec<u8>)> {
     let summary = [field(1, long.as_bytes()), field(11, &field(1, &quantiles))].concat();
     let rejected = field(
         1,
-        &[&field(1, &field(1, &[1; 30 << 20]))[..], sample, sample].concat(),
+        &[&field(1, &field(1, &vec![1; 30 << 20]))[..], sample, sample].concat(),
     );
     vec![
         ("empty series", RemoteWrite1, filled(b"\x0a\0")),

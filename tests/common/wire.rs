@@ -193,6 +193,10 @@ fn attribute(key: &str, value: String) -> KeyValue {
     }
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the field of a message is optional"
+)]
 fn resource(host: usize) -> Option<Resource> {
     Some(Resource {
         attributes: vec![
