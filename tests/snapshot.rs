@@ -544,7 +544,10 @@ impl Run {
 }
 
 fn journal(path: &Path, plan: &Plan) -> Vec<Happening> {
-    let reader = Reader::open(path).expect("the journal can be read");
+    let open = |path: &Path| -> std::io::Result<Box<dyn std::io::Read + Send>> {
+        Ok(Box::new(std::io::Cursor::new(read(path))))
+    };
+    let reader = Reader::of_files(&[path.to_owned()], open).expect("the journal can be read");
     let entries = reader.map(|entry| match entry.expect("the journal is whole").1 {
         Entry::Batch(body) => {
             let batch = body.decode(plan.limits.decompressed_bytes);

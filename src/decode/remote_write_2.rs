@@ -91,6 +91,14 @@ pub fn walk(bytes: &[u8], symbols: &mut Symbols, out: &mut RawBatch) -> Result<(
     symbols.spare.clear(&mut symbols.places);
     // Symbols may stand behind the series, so they are found first.
     Reader::new(FORMAT, bytes).for_each(|field| {
+        if field.number == 1 {
+            // Version 2.0 keeps the numbers of 1.0 free, so that one is not taken for an empty other.
+            return Err(DecodeError::Malformed {
+                format: FORMAT,
+                offset: field.range().map_or(0, |range| range.start),
+                detail: "this is a message of 1.0: call it prometheus.WriteRequest".to_owned(),
+            });
+        }
         if field.number == 4 && !symbols.push(field.range()?, out) {
             return check(out);
         }

@@ -28,6 +28,7 @@ fn written(answer: &Answer) -> [Option<&str>; 3] {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of requests")]
 async fn remote_write_answers_with_the_status_that_tells_the_sender_what_to_do() {
     let rig = Rig::new().await;
     let good = write_request(vec![cpu_series("h1", 0.5, rig.now())]);
@@ -49,7 +50,7 @@ async fn remote_write_answers_with_the_status_that_tells_the_sender_what_to_do()
     let bomb: &[u8] = &[0xff, 0xff, 0xff, 0xff, 0x0f, 0x00];
     let v2 = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
     let v1 = "application/x-protobuf; proto=\"prometheus.WriteRequest\"";
-    let cases: [(&str, Headers<'_>, &[u8], u16, &str); 12] = [
+    let cases: [(&str, Headers<'_>, &[u8], u16, &str); 13] = [
         ("good", &[PROTOBUF, SNAPPY], &good, 204, "1"),
         (
             "named 1.0",
@@ -67,7 +68,20 @@ async fn remote_write_answers_with_the_status_that_tells_the_sender_what_to_do()
             "0",
         ),
         ("empty", &[PROTOBUF, SNAPPY], &snappy(b""), 204, "0"),
-        ("2.0", &[("content-type", v2), SNAPPY], &good, 415, "0"),
+        (
+            "1.0 that is called 2.0",
+            &[("content-type", v2), SNAPPY],
+            &good,
+            400,
+            "0",
+        ),
+        (
+            "another message",
+            &[("content-type", "application/x-protobuf;proto=x.Y"), SNAPPY],
+            &good,
+            415,
+            "0",
+        ),
         ("json", &[JSON, SNAPPY], &good, 415, "0"),
         (
             "gzip",
