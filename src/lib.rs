@@ -9,11 +9,12 @@
 //!
 //! ```text
 //!  source, serve ──> decode ──> journal ──> reduce ─────────> detect ────────> gate ─────> serve, cli
-//!  OTLP              bytes      inputs in   series by their   windows of a     findings
-//!  remote write      to a       the order   labels; partials  check, hosts     to a
-//!  files             batch      they were   of closed         in roles,        verdict
-//!                               taken       buckets           findings
-//!  └──────── edge: waits, fails ─────────┘  └──── core: pure, deterministic ────┘
+//!  OTLP              borrowed   inputs in   series by their   windows of a     findings
+//!  remote write      views of   one order,  keys; partials    check, hosts     to a
+//!  Loki push         the bytes  durable     of closed         in roles,        verdict
+//!  files                        before they buckets           findings
+//!                               count
+//!  └──── edge: waits, fails ─────────────┘  └──── core: pure, deterministic ────┘
 //! ```
 //!
 //! A file's room says what it may do. A room imports only rooms that stand before it; a test
@@ -23,14 +24,14 @@
 //! | --- | --- |
 //! | [`event`] | the common currency: time, labels, samples, log records, deployment events |
 //! | [`decode`] | bytes → events, one file for each wire or file format |
-//! | [`reduce`] | samples → partials: counters to increases, histograms, log templates, buckets |
+//! | [`reduce`] | samples → partials, on all cores: counters to increases, histograms, log templates, buckets |
 //! | [`plan`] | configuration text → a checked plan |
 //! | [`detect`] | one file for each kind of check: partials in, findings out |
 //! | [`gate`] | findings → a verdict with its evidence |
 //! | [`engine`] | the core as one state machine: [`engine::Input`] → [`engine::Output`] |
-//! | [`journal`] | the inputs of a live run, so that it can be replayed |
+//! | [`journal`] | durable inputs and snapshots, so that a run can be recovered and replayed |
 //! | [`source`] | recordings: files in order of time, or journals |
-//! | [`serve`] | the network doors: OTLP, remote write, the gates' API, metrics, the page |
+//! | [`serve`] | the network doors: OTLP, remote write, Loki push, the gates' API, metrics, the page; the order of inputs, recovery |
 //! | [`cli`] | one file for each subcommand; the only code that prints |
 //!
 //! # What holds everywhere
@@ -38,8 +39,10 @@
 //! - **The core is a state machine.** It never waits, reads a clock, logs or does I/O. Everything that
 //!   can happen to it is a recorded input. A live run and a replay of the same inputs give the same
 //!   verdicts to the byte.
-//! - **Order does not matter between two ticks.** Buckets are sorted when they close; sums are taken
-//!   in the order of their values.
+//! - **Order does not matter between two ticks.** Series are named at ticks, in the order of their
+//!   labels; buckets are sorted when they close; sums are taken in the order of their values.
+//! - **Nothing counts before it is durable**, where there is a data directory, and nothing that was
+//!   acknowledged is lost.
 //! - **PASS is constructed from positive proof** ([`gate::Proof`]) that every required check was
 //!   covered by data over the bake. Silence, NaN, an empty window or an error of ours never becomes
 //!   PASS.
