@@ -10,6 +10,8 @@ use super::LossReason;
 /// looked through for those over the limit.
 const UNCHECKED: usize = 8_192;
 const UNCHECKED_PER_SERIES: usize = 16;
+/// Samples of a chunk: 32 KiB.
+const CHUNK_SAMPLES: usize = 1_024;
 
 /// One sample of a selected series.
 #[derive(Clone, Copy, Debug)]
@@ -27,16 +29,31 @@ pub(super) struct Sample {
 
 /// Samples of one open bucket.
 ///
-/// Bounded without depending on the order of arrival: when too many have piled up, what
-/// [`settle`] would drop in the end is dropped early. Of a series the earliest times stay, and a time
-/// that is not among the earliest so far never will be.
+/// Bounded without depending on the order of arrival: when too many have piled up, what settling would
+/// drop in the end is dropped early. Of a series the earliest times stay, and a time that is not among
+/// the earliest so far never will be.
+///
+/// They lie in chunks, so that nothing is moved while the bucket grows, and the memory of one bucket is
+/// used for the next.
 #[derive(Clone, Debug)]
 pub(super) struct Samples {
-    pub(super) buffer: Vec<Sample>,
+    chunks: Vec<Vec<Sample>>,
+    len: usize,
     /// Consistent and normalized.
-    pub(super) histograms: Vec<Histogram>,
+    histograms: Vec<Histogram>,
     per_series_max: usize,
     settle_at: usize,
+}
+
+/// Chunks that wait to be used again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Spare(Vec<Vec<Sample>>);
+
+/// The samples of one bucket from all shards, with their series named.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Gathered {
+    pub(super) samples: Vec<Sample>,
+    pub(super) histograms: Vec<Histogram>,
 }
 
 /// Samples that were dropped, by series and reason, and how many were delivered twice.
@@ -87,11 +104,11 @@ impl Sample {
 }
 
 impl Samples {
-    /// An empty bucket that uses the memory of an earlier one.
-    pub(super) fn new(mut spare: Vec<Sample>, per_series_max: usize, selected: usize) -> Self {
-        spare.clear();
+    /// An empty bucket.
+    pub(super) fn new(per_series_max: usize, selected: usize) -> Self {
         Self {
-            buffer: spare,
+            chunks: Vec::new(),
+            len: 0,
             histograms: Vec::new(),
             per_series_max: per_series_max.max(1),
             settle_at: UNCHECKED.saturating_add(UNCHECKED_PER_SERIES.saturating_mul(selected)),
@@ -100,10 +117,10 @@ impl Samples {
 
     /// Appends a number.
     #[inline]
-    pub(super) fn push(&mut self, sample: Sample, dropped: &mut Dropped) {
-        self.buffer.push(sample);
-        if self.settle_at <= self.buffer.len() {
-            self.settle(dropped);
+    pub(super) fn push(&mut self, sample: Sample, spare: &mut Spare, dropped: &mut Dropped) {
+        self.append(sample, spare);
+        if self.settle_at <= self.len {
+            self.settle(spare, dropped);
         }
     }
 
@@ -112,56 +129,58 @@ impl Samples {
         &mut self,
         mut sample: Sample,
         histogram: Histogram,
+        spare: &mut Spare,
         dropped: &mut Dropped,
     ) {
         sample.set_histogram(self.histograms.len());
         self.histograms.push(histogram);
-        self.push(sample, dropped);
+        self.push(sample, spare, dropped);
     }
 
-    /// Takes in the samples of another shard, with their series named anew; those without a name are
-    /// left out.
-    pub(super) fn absorb(&mut self, other: Self, name: impl Fn(u32) -> Option<u32>) -> Vec<Sample> {
-        let histograms = self.histograms.len();
-        let mut samples = other.buffer;
-        self.buffer.reserve(samples.len());
-        for sample in samples.drain(..) {
-            let Some(series) = name(sample.series) else {
-                continue;
-            };
-            let mut named = Sample { series, ..sample };
-            if let Some(index) = sample.histogram() {
-                named.set_histogram(index + histograms);
+    /// How many chunks it holds.
+    pub(super) fn chunks(&self) -> usize {
+        self.chunks.len()
+    }
+
+    #[inline]
+    fn append(&mut self, sample: Sample, spare: &mut Spare) {
+        self.len += 1;
+        match self.chunks.last_mut() {
+            Some(chunk) if chunk.len() < CHUNK_SAMPLES => chunk.push(sample),
+            Some(_) | None => {
+                let mut chunk = spare.take();
+                chunk.push(sample);
+                self.chunks.push(chunk);
             }
-            self.buffer.push(named);
         }
-        self.histograms.extend(other.histograms);
-        samples
     }
 
     /// Sorts by series and time, and leaves one sample for each time and at most the limit for each
     /// series.
-    fn settle(&mut self, dropped: &mut Dropped) {
-        self.buffer.sort_unstable_by_key(|sample| sample.series);
-        let mut kept = Vec::with_capacity(self.buffer.len());
-        for run in self.buffer.chunk_by_mut(|a, b| a.series == b.series) {
-            let len = settle_run(run, &self.histograms, self.per_series_max, dropped);
-            kept.extend_from_slice(&run[..len]);
+    fn settle(&mut self, spare: &mut Spare, dropped: &mut Dropped) {
+        let mut samples: Vec<Sample> = self.chunks.concat();
+        samples.sort_unstable_by_key(|sample| sample.series);
+        for mut chunk in self.chunks.drain(..) {
+            chunk.clear();
+            spare.0.push(chunk);
         }
-        self.buffer = kept;
+        self.len = 0;
         let histograms = std::mem::take(&mut self.histograms);
-        let mut histograms: Vec<Option<Histogram>> = histograms.into_iter().map(Some).collect();
-        for sample in &mut self.buffer {
-            let histogram = sample
-                .histogram()
-                .and_then(|index| histograms[index].take());
-            if let Some(histogram) = histogram {
-                sample.set_histogram(self.histograms.len());
-                self.histograms.push(histogram);
+        let mut kept_histograms = Vec::new();
+        for run in samples.chunk_by_mut(|a, b| a.series == b.series) {
+            let len = settle_run(run, &histograms, self.per_series_max, dropped);
+            for sample in &run[..len] {
+                let mut sample = *sample;
+                if let Some(index) = sample.histogram() {
+                    sample.set_histogram(kept_histograms.len());
+                    kept_histograms.push(histograms[index].clone());
+                }
+                self.append(sample, spare);
             }
         }
+        self.histograms = kept_histograms;
         // Twice what is rightly here: sorting stays a constant factor, memory does too.
-        self.settle_at = self.settle_at.max(self.buffer.len().saturating_mul(2));
+        self.settle_at = self.settle_at.max(self.len.saturating_mul(2));
     }
 
     /// Sorts the samples of one series by time, leaves one for each time and at most the limit; gives how
@@ -173,6 +192,55 @@ impl Samples {
         dropped: &mut Dropped,
     ) -> usize {
         settle_run(run, histograms, per_series_max.max(1), dropped)
+    }
+}
+
+impl Spare {
+    fn take(&mut self) -> Vec<Sample> {
+        self.0
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(CHUNK_SAMPLES))
+    }
+
+    /// Takes in the chunks of another.
+    pub(super) fn append(&mut self, other: &mut Self) {
+        self.0.append(&mut other.0);
+    }
+
+    /// Gives memory back beyond so many chunks.
+    pub(super) fn keep(&mut self, chunks_max: usize) {
+        self.0.truncate(chunks_max);
+    }
+}
+
+impl Gathered {
+    /// Takes in the samples of a shard, with their series named; those without a name are left out. The
+    /// chunks go to `spare`, as long as there are not more than twice as many as this bucket had.
+    pub(super) fn absorb(
+        &mut self,
+        samples: Samples,
+        spare: &mut Spare,
+        name: impl Fn(u32) -> Option<u32>,
+    ) {
+        let histograms = self.histograms.len();
+        let chunks_max = samples.chunks.len() * 2;
+        self.samples.reserve(samples.len);
+        for mut chunk in samples.chunks {
+            for sample in chunk.drain(..) {
+                let Some(series) = name(sample.series) else {
+                    continue;
+                };
+                let mut named = Sample { series, ..sample };
+                if let Some(index) = sample.histogram() {
+                    named.set_histogram(index + histograms);
+                }
+                self.samples.push(named);
+            }
+            if spare.0.len() < chunks_max {
+                spare.0.push(chunk);
+            }
+        }
+        self.histograms.extend(samples.histograms);
     }
 }
 

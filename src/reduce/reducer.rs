@@ -7,7 +7,7 @@ use crate::event::{Batch, Interval, KeyHash, Labels, Raw, RawBatch, Span, Timest
 use super::{
     ClosedBucket, Directory, Epoch, LossMark, LossReason, LossSource, Put, PutScratch,
     ReducerCounters, ReducerLimits, Select, SeriesId, SeriesPartial, Shards, StreamId,
-    bucket::{Dropped, Sample, Samples},
+    bucket::{Dropped, Gathered, Sample, Samples, Spare},
     logs::{OpenLogs, Templates},
     registry::Registry,
     selected::Selected,
@@ -37,7 +37,10 @@ pub struct Reducer {
     resets: u64,
     late_losses: BTreeMap<LossReason, u64>,
     duplicates: u64,
-    spare: Vec<Vec<Sample>>,
+    /// By shard, chunks of buckets that are closed.
+    spare: Vec<Spare>,
+    /// Memory of the bucket that was closed last.
+    gathered: Vec<Sample>,
     /// For batches that come as values of their own.
     raw: RawBatch,
     scratch: PutScratch,
@@ -45,7 +48,7 @@ pub struct Reducer {
 
 #[derive(Debug)]
 struct TakenBucket {
-    samples: Samples,
+    samples: Gathered,
     logs: OpenLogs,
 }
 
@@ -86,7 +89,8 @@ impl Reducer {
             resets: 0,
             late_losses: BTreeMap::new(),
             duplicates: 0,
-            spare: Vec::new(),
+            spare: vec![Spare::default(); shards.len()],
+            gathered: Vec::new(),
             raw: RawBatch::new(keys, canonical::read),
             scratch: PutScratch::default(),
             shards,
@@ -146,11 +150,7 @@ impl Reducer {
             if let Some(live) = &live {
                 shard.live = Arc::clone(live);
             }
-            if shard.spare.capacity() == 0
-                && let Some(spare) = self.spare.pop()
-            {
-                shard.spare = spare;
-            }
+            shard.take_back(&mut self.spare[index]);
         }
         self.name_series(series, directory);
         self.name_streams(streams, directory);
@@ -329,26 +329,28 @@ impl Reducer {
 
     /// Takes what a shard has gathered for a bucket, with slots turned into ids.
     fn take(&mut self, shard: usize, start: Timestamp, samples: Samples, logs: OpenLogs) {
-        let max = self.shards.limits().samples_per_bucket;
         let templates = self.shards.limits().templates;
+        let memory = &mut self.gathered;
         let bucket = self.taken.entry(start).or_insert_with(|| TakenBucket {
-            samples: Samples::new(Vec::new(), max, usize::MAX),
+            samples: Gathered {
+                samples: std::mem::take(memory),
+                histograms: Vec::new(),
+            },
             logs: OpenLogs::default(),
         });
         let ids = &self.ids[shard];
-        let spare = bucket.samples.absorb(samples, |slot| ids.series(slot));
+        let spare = &mut self.spare[shard];
+        bucket
+            .samples
+            .absorb(samples, spare, |slot| ids.series(slot));
         bucket.logs.absorb(logs, templates, |slot| ids.stream(slot));
-        if self.spare.len() < self.shards.len() {
-            self.spare.push(spare);
-        }
     }
 
     /// Reduces the samples of a bucket, series by series.
-    fn reduce(&mut self, bucket: Samples) -> Vec<SeriesPartial> {
-        let Samples {
-            buffer: mut samples,
+    fn reduce(&mut self, bucket: Gathered) -> Vec<SeriesPartial> {
+        let Gathered {
+            mut samples,
             mut histograms,
-            ..
         } = bucket;
         samples.sort_unstable_by_key(|sample| sample.series);
         let per_series_max = self.shards.limits().samples_per_bucket;
@@ -370,6 +372,8 @@ impl Reducer {
                 self.lose(loss, incompatible);
             }
         }
+        samples.clear();
+        self.gathered = samples;
         self.duplicates += dropped.duplicates;
         for ((id, reason), count) in dropped.losses {
             self.lose((LossSource::Series(SeriesId(id)), reason), count);

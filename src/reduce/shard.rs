@@ -9,7 +9,7 @@ use crate::event::{
 
 use super::{
     Epoch, LossReason, Select,
-    bucket::{Dropped, Sample, Samples},
+    bucket::{Dropped, Sample, Samples, Spare},
     histogram::{Flaw, inspect, normalized},
     key_table::{KeyTable, NONE},
     logs::{LiveTemplates, LogKey, OpenLogs},
@@ -17,6 +17,9 @@ use super::{
     standing::{Losses, NewSeries, NewStream, Standing, Stream},
     template::mask_into,
 };
+
+/// Chunks that an idle shard holds on to.
+const SPARE_CHUNKS_MIN: usize = 8;
 
 /// What one thread needs to put a batch into shards.
 pub(super) struct Context<'a> {
@@ -47,7 +50,7 @@ pub(super) struct Shard {
     /// By the epoch of the batch, ascending.
     losses: Vec<(u32, Losses)>,
     pub(super) live: LiveTemplates,
-    pub(super) spare: Vec<Sample>,
+    pub(super) spare: Spare,
     pub(super) counters: ShardCounters,
     scratch: Scratch,
 }
@@ -86,7 +89,7 @@ impl Shard {
             new_streams: Vec::new(),
             losses: Vec::new(),
             live: LiveTemplates::default(),
-            spare: Vec::new(),
+            spare: Spare::default(),
             counters: ShardCounters::default(),
             scratch: Scratch::default(),
         }
@@ -235,18 +238,22 @@ impl Shard {
                     LossReason::NotFinite
                 });
             }
-            self.bucket(context, point.at)
-                .samples
-                .push(sample, &mut dropped);
+            let place = self.bucket(context, point.at);
+            let bucket = &mut self.open[place];
+            bucket.samples.push(sample, &mut self.spare, &mut dropped);
         } else if let Some(histogram) = context.raw.histogram(point) {
             inspect(histogram).map_err(|flaw| match flaw {
                 Flaw::NotFinite => LossReason::NotFinite,
                 Flaw::Inconsistent => LossReason::Incompatible,
             })?;
             let histogram = normalized(histogram.clone());
-            self.bucket(context, point.at)
-                .samples
-                .push_histogram(sample, histogram, &mut dropped);
+            let place = self.bucket(context, point.at);
+            self.open[place].samples.push_histogram(
+                sample,
+                histogram,
+                &mut self.spare,
+                &mut dropped,
+            );
         }
         self.counters.samples_accepted += 1;
         if !dropped.is_empty() {
@@ -275,15 +282,15 @@ impl Shard {
         &mut self.losses[place].1
     }
 
-    /// The open bucket that holds a time.
+    /// Which of the open buckets holds a time.
     #[inline]
-    fn bucket(&mut self, context: &Context<'_>, at: Timestamp) -> &mut OpenBucket {
+    fn bucket(&mut self, context: &Context<'_>, at: Timestamp) -> usize {
         let holds = |bucket: &OpenBucket| bucket.start <= at && at < bucket.end;
         if !self.open.get(self.recent).is_some_and(holds) {
             let known = self.open.iter().position(holds);
             self.recent = known.unwrap_or_else(|| self.open_bucket(context, at));
         }
-        &mut self.open[self.recent]
+        self.recent
     }
 
     fn open_bucket(&mut self, context: &Context<'_>, at: Timestamp) -> usize {
@@ -293,11 +300,7 @@ impl Shard {
             start,
             // At the end of time a bucket has no width; nothing later can come.
             end: if start < end { end } else { Timestamp::MAX },
-            samples: Samples::new(
-                std::mem::take(&mut self.spare),
-                context.room.samples_per_bucket(),
-                self.series.len(),
-            ),
+            samples: Samples::new(context.room.samples_per_bucket(), self.series.len()),
             logs: OpenLogs::default(),
         });
         self.open.len() - 1
@@ -356,7 +359,8 @@ impl Shard {
         mask_into(body, &mut scratch.template);
         self.counters.logs_accepted = self.counters.logs_accepted.saturating_add(log.count);
         let live = LiveTemplates::clone(&self.live);
-        self.bucket(context, log.at).logs.count(
+        let place = self.bucket(context, log.at);
+        self.open[place].logs.count(
             &live,
             context.room.templates(),
             &scratch.template,
@@ -420,6 +424,13 @@ impl Shard {
         self.open
             .extract_if(.., |bucket| bucket.start < closed)
             .collect()
+    }
+
+    /// Takes chunks of closed buckets back, as long as they are not twice what is in use.
+    pub(super) fn take_back(&mut self, chunks: &mut Spare) {
+        let used: usize = self.open.iter().map(|bucket| bucket.samples.chunks()).sum();
+        self.spare.append(chunks);
+        self.spare.keep(2 * used + SPARE_CHUNKS_MIN);
     }
 
     /// Takes out what was lost in or before an epoch.

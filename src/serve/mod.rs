@@ -32,6 +32,8 @@ mod page;
 mod published;
 mod recorder;
 mod recovery;
+#[cfg(test)]
+mod recovery_tests;
 mod remote_write;
 mod requests;
 mod saver;
