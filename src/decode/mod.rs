@@ -7,7 +7,7 @@
 //!
 //! | whole requests | files, read line by line |
 //! | --- | --- |
-//! | [`remote_write`], [`otlp`], [`otlp_json`] | [`csv`], [`openmetrics`], [`log_lines`], [`plain_lines`] |
+//! | [`remote_write`], [`otlp`], [`otlp_json`], [`json_samples`], [`json_logs`] | [`csv`], [`openmetrics`], [`log_lines`], [`plain_lines`] |
 //!
 //! A [`DecodeError`] refuses the whole: the sender has to change or resend it. That is kept for
 //! damage after which nothing can be trusted (a truncated protobuf message, a CSV file without a
@@ -20,6 +20,9 @@ pub mod compression;
 pub mod csv;
 pub mod deployments;
 pub mod format;
+pub mod json_logs;
+mod json_messages;
+pub mod json_samples;
 pub mod lines;
 pub mod log_lines;
 mod native_histogram;
