@@ -107,7 +107,7 @@ impl<'de, F: FnMut(Result<&str, Refusal>)> Visitor<'de> for Items<'_, F> {
     }
 }
 
-/// What is wrong, without the position that serde_json adds: it counts within the value.
+/// What is wrong, without the position that the reader adds: it counts within the value.
 pub(super) fn malformed(error: &serde_json::Error) -> Refusal {
     let what = error.to_string();
     let what = what.split(" at line ").next().unwrap_or(&what);

@@ -550,6 +550,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a list of faults")]
     fn each_fault_names_its_key_and_what_would_be_right() {
         let good = "brokers: ['a:1'], topics: {t: {format: json-logs}}";
         for (keys, expected) in [
