@@ -25,10 +25,14 @@ use super::{
     hand_over::{Borrowed, Flow, HandOver, Slot},
     partition::Progress,
     sight::Sight,
-    status::TopicStatus,
+    status::{Refusals, TopicStatus},
     survey::{Scout, Survey},
 };
-use crate::{event::Timestamp, plan::TopicStart};
+use crate::{
+    decode::DecodeError,
+    event::{Batch, Timestamp},
+    plan::TopicStart,
+};
 
 /// Most events that wait for whoever takes them; a chunk is one.
 const EVENTS_MAX: usize = 64;
@@ -49,6 +53,7 @@ const ERROR_LOG: Duration = Duration::from_secs(10);
 pub struct Consumer {
     stop: Arc<AtomicBool>,
     status: Arc<Mutex<Status>>,
+    refusals: Mutex<BTreeMap<Arc<str>, Refusals>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -111,6 +116,7 @@ impl Consumer {
             status: Arc::clone(&status),
         };
         worker.adopt_positions(positions)?;
+        worker.publish();
         let thread = thread::Builder::new()
             .name("kafka".to_owned())
             .spawn(move || worker.run())
@@ -118,6 +124,7 @@ impl Consumer {
         let consumer = Self {
             stop,
             status,
+            refusals: Mutex::default(),
             thread: Some(thread),
         };
         Ok((consumer, receiver))
@@ -125,10 +132,30 @@ impl Consumer {
 
     /// How it is doing; at most a second old.
     pub fn status(&self) -> Status {
-        self.status
+        let mut status = self
+            .status
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+            .clone();
+        let refusals = self.refusals.lock();
+        for (topic, refusals) in refusals.unwrap_or_else(PoisonError::into_inner).iter() {
+            if let Some(topic) = status.topics.get_mut(topic) {
+                topic.refusals = refusals.clone();
+            }
+        }
+        status
+    }
+
+    /// Counts what could not be used of a message that was taken: whoever decodes it tells.
+    pub fn decoded(&self, partition: &Partition, decoded: &Result<Batch, DecodeError>) {
+        if matches!(decoded, Ok(batch) if batch.rejects.is_empty()) {
+            return;
+        }
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        refusals
+            .entry(Arc::clone(&partition.topic))
+            .or_default()
+            .count(decoded);
     }
 
     /// Whether its thread has ended. That is so after a stop, or by a defect.

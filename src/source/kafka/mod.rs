@@ -41,7 +41,7 @@ pub use client::check;
 pub use consumer::Consumer;
 pub use payload::decode;
 pub use reread::{Piece, Rereader};
-pub use status::{PartitionStatus, Status, TopicStatus};
+pub use status::{PartitionStatus, Refusals, Status, TopicStatus};
 
 use crate::{event::Timestamp, plan::KafkaPlan};
 

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{Blindness, LostReason};
+use crate::{decode::DecodeError, event::Batch};
 
 /// A consumer at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,10 +27,41 @@ pub struct TopicStatus {
     pub is_up: bool,
     /// Why it is not, once that has lasted.
     pub blindness: Option<Blindness>,
+    /// What could not be used of its messages.
+    pub refusals: Refusals,
     /// Offsets lost, by reason.
     pub lost: BTreeMap<LostReason, u64>,
     /// Its partitions, by number.
     pub partitions: BTreeMap<i32, PartitionStatus>,
+}
+
+/// What could not be used of the messages of a topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusals {
+    /// Messages that are damaged as a whole.
+    pub messages: u64,
+    /// Samples in good messages.
+    pub samples: u64,
+    /// Log records in good messages.
+    pub logs: u64,
+    /// What was wrong with the last of them.
+    pub last: Option<String>,
+}
+
+impl Refusals {
+    pub(super) fn count(&mut self, decoded: &Result<Batch, DecodeError>) {
+        match decoded {
+            Ok(batch) => {
+                self.samples += batch.rejects.sample_count();
+                self.logs += batch.rejects.log_count();
+                self.last = Some(batch.rejects.to_string());
+            }
+            Err(error) => {
+                self.messages += 1;
+                self.last = Some(error.to_string());
+            }
+        }
+    }
 }
 
 /// A partition at one moment.
