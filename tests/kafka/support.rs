@@ -165,18 +165,26 @@ pub(crate) struct Log {
 impl Log {
     /// Writes messages that hold their own numbers, and waits until the broker has them.
     pub(crate) fn write(&self, topic: &str, partition: i32, numbers: Range<i64>) {
-        for number in numbers {
-            self.send(topic, partition, number.to_string().as_bytes());
+        let payloads = numbers.map(|number| number.to_string().into_bytes());
+        self.send_all(topic, partition, payloads);
+    }
+
+    /// Writes messages, and waits until the broker has them.
+    pub(crate) fn send_all(
+        &self,
+        topic: &str,
+        partition: i32,
+        payloads: impl Iterator<Item = Vec<u8>>,
+    ) {
+        for payload in payloads {
+            self.send(topic, partition, &payload);
         }
         self.producer.flush(DEADLINE).unwrap();
     }
 
     pub(crate) fn write_large(&self, topic: &str, partition: i32, count: usize, bytes: usize) {
-        let payload = vec![b'x'; bytes];
-        for _ in 0..count {
-            self.send(topic, partition, &payload);
-        }
-        self.producer.flush(DEADLINE).unwrap();
+        let payloads = std::iter::repeat_n(vec![b'x'; bytes], count);
+        self.send_all(topic, partition, payloads);
     }
 
     fn send(&self, topic: &str, partition: i32, payload: &[u8]) {
