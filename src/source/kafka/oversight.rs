@@ -56,13 +56,17 @@ impl Worker {
         if let Some(statistics) = self.client.context().take_statistics() {
             self.heed_statistics(&statistics);
         }
+        let survey = self.scout.take();
+        if let Some(survey) = &survey {
+            self.learn_ends(survey);
+            self.survey = Some(survey.clone());
+        }
         // Assignments are left alone while everything is paused.
         if self.is_paused {
             return;
         }
-        if let Some(survey) = self.scout.take() {
-            self.heed_survey(&survey);
-            self.survey = Some(survey);
+        if let Some(survey) = &survey {
+            self.begin_partitions(survey);
             self.watch();
         }
         self.settle_reset();
@@ -91,8 +95,21 @@ impl Worker {
         }
     }
 
-    /// Begins with new partitions, and learns where the others end.
-    fn heed_survey(&mut self, survey: &Survey) {
+    /// Learns where partitions end.
+    fn learn_ends(&mut self, survey: &Survey) {
+        for (partition, offsets) in offsets(survey) {
+            let index = self
+                .topics
+                .get(&partition.topic)
+                .and_then(|topic| topic.indices.get(&partition.number));
+            if let Some(index) = index {
+                self.partitions[*index].mark(offsets.end, survey.began);
+            }
+        }
+    }
+
+    /// Begins with new partitions.
+    fn begin_partitions(&mut self, survey: &Survey) {
         let mut begun = Vec::new();
         for (name, seen) in &survey.topics {
             let Some(topic) = self.topics.get_mut(name) else {
@@ -105,13 +122,6 @@ impl Worker {
                     topic.found_first.get_or_insert_default();
                 }
                 TopicSurvey::Seen(partitions) => {
-                    for (number, partition) in partitions {
-                        if let (Some(index), Some(offsets)) =
-                            (topic.indices.get(number), &partition.offsets)
-                        {
-                            self.partitions[*index].mark(offsets.end, survey.began);
-                        }
-                    }
                     begun.extend(new_partitions(name, topic, partitions, self.start));
                 }
             }
@@ -223,6 +233,15 @@ impl Worker {
         let patience = self.pace.stall * factor;
         let at = now();
         let offsets = offsets(survey);
+        let is_outside = self.partitions.iter().any(|progress| {
+            let there = offsets.get(&progress.partition);
+            there.is_some_and(|there| progress.is_outside(there, at, self.pace.stall))
+        });
+        if is_outside && self.reset_at.is_none() {
+            // The client should have said so itself.
+            self.reset_at = Some(at);
+            self.scout.nudge();
+        }
         let is_stalled = self
             .partitions
             .iter_mut()

@@ -116,6 +116,17 @@ impl Progress {
         self.behind(now) >= patience && now.saturating_duration_since(self.taken_at) >= patience
     }
 
+    /// Whether the position is not among these offsets and nothing came for this long.
+    pub(super) fn is_outside(
+        &self,
+        offsets: &Range<i64>,
+        now: Instant,
+        patience: Duration,
+    ) -> bool {
+        (self.next < offsets.start || self.next > offsets.end)
+            && now.saturating_duration_since(self.taken_at) >= patience
+    }
+
     /// How it is doing.
     pub(super) fn status(&mut self, now: Instant) -> PartitionStatus {
         PartitionStatus {
@@ -285,6 +296,22 @@ mod tests {
         assert_eq!(found, lost);
         progress.jump(21, second + SECOND);
         assert_eq!((progress.next, progress.lost), (21, 1));
+    }
+
+    #[test]
+    fn a_position_outside_is_noticed_without_the_clients_word() {
+        let at = now();
+        let progress = progress(5, at);
+        let is_outside = |offsets: Range<i64>, seconds| {
+            progress.is_outside(&offsets, at + SECOND * seconds, SECOND * 3)
+        };
+        for there in [0..5, 5..5, 5..9] {
+            assert!(!is_outside(there, 9));
+        }
+        for gone in [0..4, 6..9] {
+            assert!(!is_outside(gone.clone(), 2));
+            assert!(is_outside(gone, 3));
+        }
     }
 
     #[test]
