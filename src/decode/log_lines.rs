@@ -48,7 +48,7 @@ impl<R: Read> LogLineReader<R> {
             };
             let read = match bytes.map(<[u8]>::trim_ascii) {
                 Some([]) => continue,
-                Some(line) => record(line),
+                Some(line) => record(line, None),
                 None => Err(Refusal::new(
                     RejectReason::OverLimit,
                     "over the limit on its length",
@@ -65,7 +65,8 @@ impl<R: Read> LogLineReader<R> {
     }
 }
 
-fn record(line: &[u8]) -> Result<LogRecord, Refusal> {
+/// Reads one record. One without a time was written at `written_at`, where that is known.
+pub(super) fn record(line: &[u8], written_at: Option<Timestamp>) -> Result<LogRecord, Refusal> {
     let malformed = |detail: String| Refusal::new(RejectReason::Malformed, detail);
     let text = std::str::from_utf8(line)
         .map_err(|_| Refusal::new(RejectReason::NotUtf8, "the line is not utf-8"))?;
@@ -77,7 +78,10 @@ fn record(line: &[u8]) -> Result<LogRecord, Refusal> {
             error.column()
         ))
     })?;
-    let at = time(take(&mut fields, &TIMES))?;
+    let at = match (take(&mut fields, &TIMES), written_at) {
+        (None, Some(at)) => at,
+        (given, _) => time(given)?,
+    };
     let severity = severity(take(&mut fields, &SEVERITIES))?;
     let body = take(&mut fields, &BODIES).map(|body| scalar_text(&body).into_owned());
     let body = body.ok_or_else(|| {

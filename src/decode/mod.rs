@@ -7,7 +7,7 @@
 //!
 //! | whole requests | files, read line by line |
 //! | --- | --- |
-//! | [`remote_write`], [`remote_write_2`], [`otlp`], [`otlp_json`], [`loki`] | [`csv`], [`openmetrics`], [`log_lines`], [`plain_lines`] |
+//! | [`remote_write`], [`remote_write_2`], [`otlp`], [`otlp_json`], [`loki`], [`json_samples`], [`json_logs`] | [`csv`], [`openmetrics`], [`log_lines`], [`plain_lines`] |
 //!
 //! A [`DecodeError`] refuses the whole: the sender has to change or resend it. That is kept for
 //! damage after which nothing can be trusted (a truncated protobuf message, a CSV file without a
@@ -22,6 +22,9 @@ pub mod csv;
 mod decoder;
 pub mod deployments;
 pub mod format;
+pub mod json_logs;
+mod json_messages;
+pub mod json_samples;
 pub mod lines;
 pub mod log_lines;
 pub mod loki;

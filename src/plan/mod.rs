@@ -16,6 +16,7 @@ mod parse;
 mod selector;
 mod services;
 mod settings;
+mod sources;
 mod tree;
 mod units;
 mod walk;
@@ -26,6 +27,9 @@ mod tests;
 pub use fault::{Fault, Faults, Warning};
 pub use grammar::SelectorError;
 pub use selector::{LabelMatcher, MatchOp, SeriesSelector};
+pub use sources::{
+    KafkaPlan, KafkaSasl, KafkaTls, MessageCompression, SourcePlan, TopicFormat, TopicStart,
+};
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -50,6 +54,8 @@ pub struct Plan {
     pub services: BTreeMap<String, ServicePlan>,
     /// How plain log lines are read, tried in order.
     pub log_patterns: Vec<LogPattern>,
+    /// Where data is fetched from, beside what is sent. Changes no verdict of the same data.
+    pub sources: Vec<SourcePlan>,
     /// Where alerts go; used by the sinks.
     pub sinks: Vec<SinkPlan>,
     /// What the engine accepts at most.

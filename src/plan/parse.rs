@@ -8,13 +8,13 @@ use super::{
     fault::{Fault, Faults},
     log_patterns,
     services::{KnownChecks, service},
-    settings,
+    settings, sources,
     tree::{Node, Tree},
     walk::{Entries, FaultList, Place},
 };
 use crate::event::Span;
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "listen",
     "resolution",
     "lateness",
@@ -22,6 +22,7 @@ const KEYS: [&str; 10] = [
     "checks",
     "services",
     "log_patterns",
+    "sources",
     "sinks",
     "limits",
     "journal",
@@ -104,6 +105,10 @@ fn plan(keys: &Entries<'_>) -> Plan {
         log_patterns: keys
             .get("log_patterns")
             .map_or_else(log_patterns::built_in, log_patterns::log_patterns),
+        sources: keys
+            .get("sources")
+            .map(sources::sources)
+            .unwrap_or_default(),
         sinks: keys.get("sinks").map(settings::sinks).unwrap_or_default(),
         limits: keys.get("limits").map(settings::limits).unwrap_or_default(),
         journal: keys

@@ -103,6 +103,8 @@ pub enum StartError {
         /// What the system said.
         error: io::Error,
     },
+    /// The configuration names sources, which this version does not read.
+    Sources,
     /// The data directory cannot be gone on with.
     Recovery(RecoveryError),
     /// The system gives no thread, or the core ended at once.
@@ -122,6 +124,9 @@ impl Server {
             data_dir,
             clock,
         } = settings;
+        if !plan.sources.is_empty() {
+            return Err(StartError::Sources);
+        }
         let (listen, connections) = (&plan.listen, plan.limits.connections);
         let (grpc, grpc_at) = bind("listen.grpc", listen.grpc, connections).await?;
         let (http, http_at) = bind("listen.http", listen.http, connections).await?;
@@ -388,6 +393,10 @@ impl fmt::Display for StartError {
                     "cannot listen at {address}: change {key}, or stop what listens there"
                 )
             }
+            Self::Sources => f.write_str(
+                "sources are not read by this version, and silence would be taken for theirs: take \
+                 `sources` out of the configuration",
+            ),
             Self::Recovery(error) => error.fmt(f),
             Self::Core(_) => f.write_str("the engine's thread cannot be started"),
             Self::Reflection(_) => f.write_str("the protocol's descriptors cannot be read"),
@@ -399,6 +408,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Listen { error, .. } | Self::Core(error) => Some(error),
+            Self::Sources => None,
             Self::Recovery(error) => error.source(),
             Self::Reflection(error) => Some(error),
         }

@@ -1,7 +1,10 @@
-//! Where inputs come from when they do not come over the wire: recordings.
+//! Where inputs come from when they are not sent: recordings, and Kafka
+//! (feature `kafka`).
 
 pub mod demo;
 pub mod files;
 pub mod journal;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod recording;
 pub mod timeline;

@@ -1,0 +1,670 @@
+//! The key `sources` of a configuration: where data is fetched from, instead of being sent.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    tree::{Tree, quoted},
+    units::{self, Complaint},
+    walk::{Entries, Place, suggestion},
+};
+use crate::event::Span;
+
+/// A place that data is fetched from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourcePlan {
+    /// Topics of one Kafka cluster.
+    Kafka(KafkaPlan),
+}
+
+/// Topics of one Kafka cluster, all partitions of each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaPlan {
+    /// Brokers to begin with, as `host:port`; the others are learned from them. Never empty.
+    pub brokers: Vec<String>,
+    /// The topics by their names, and what they carry. Never empty; a topic stands in one source
+    /// only, because its name and partition are what a position is kept under.
+    pub topics: BTreeMap<String, TopicFormat>,
+    /// Where a topic begins that was never read. Default [`TopicStart::Latest`].
+    pub start: TopicStart,
+    /// The group that brokers know the engine by, for their access rules. Nothing joins it and
+    /// nothing is committed to it. Default `sluice`.
+    pub group: String,
+    /// How long brokers may be away, a partition be without leader, or data wait unread, before
+    /// the topic counts as unseen and what it feeds has no coverage. Default 30 s.
+    pub blind_after: Span,
+    /// Encrypted connections; `None`: plain ones.
+    pub tls: Option<KafkaTls>,
+    /// How the engine proves who it is; `None`: not at all, or by the certificate.
+    pub sasl: Option<KafkaSasl>,
+    /// Further properties of librdkafka, as it names them.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// What the messages of a topic carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TopicFormat {
+    /// OTLP metrics, protobuf.
+    OtlpMetrics,
+    /// OTLP logs, protobuf.
+    OtlpLogs,
+    /// OTLP metrics, JSON.
+    OtlpMetricsJson,
+    /// OTLP logs, JSON.
+    OtlpLogsJson,
+    /// Prometheus remote write 1.0, a request a message.
+    RemoteWrite(MessageCompression),
+    /// Flat samples: an object, an array of objects, or objects on lines.
+    JsonSamples,
+    /// Flat log records: an object, an array of objects, or objects on lines.
+    JsonLogs,
+}
+
+/// How a message itself is compressed, beside what Kafka does to its batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MessageCompression {
+    /// A snappy block, as remote write sends it.
+    #[default]
+    Snappy,
+    /// Not at all.
+    None,
+}
+
+/// Where a topic begins that was never read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TopicStart {
+    /// With what is written from now on.
+    #[default]
+    Latest,
+    /// With the oldest that the brokers still have.
+    Earliest,
+}
+
+/// Encrypted connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KafkaTls {
+    /// Certificates that brokers are checked against; `None`: those of the system.
+    pub ca_file: Option<String>,
+    /// The engine's own certificate; together with the key.
+    pub cert_file: Option<String>,
+    /// The key of the certificate.
+    pub key_file: Option<String>,
+    /// File that holds the password of the key.
+    pub key_password_file: Option<String>,
+}
+
+/// How the engine proves who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaSasl {
+    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+    pub mechanism: &'static str,
+    /// Name of the user.
+    pub user: String,
+    /// File that holds the password.
+    pub password_file: String,
+}
+
+const KINDS: [&str; 1] = ["kafka"];
+const GROUP: &str = "sluice";
+const BLIND_AFTER: Span = Span::from_seconds(30);
+
+const FORMATS: [(&str, TopicFormat); 7] = [
+    ("otlp-metrics", TopicFormat::OtlpMetrics),
+    ("otlp-logs", TopicFormat::OtlpLogs),
+    ("otlp-metrics-json", TopicFormat::OtlpMetricsJson),
+    ("otlp-logs-json", TopicFormat::OtlpLogsJson),
+    (
+        "remote-write",
+        TopicFormat::RemoteWrite(MessageCompression::Snappy),
+    ),
+    ("json-samples", TopicFormat::JsonSamples),
+    ("json-logs", TopicFormat::JsonLogs),
+];
+
+const MECHANISMS: [(&str, &str); 3] = [
+    ("PLAIN", "PLAIN"),
+    ("SCRAM-SHA-256", "SCRAM-SHA-256"),
+    ("SCRAM-SHA-512", "SCRAM-SHA-512"),
+];
+
+/// Properties that are not the user's to set: a name, or the beginning of one, and what to do.
+const DECIDED: [(&str, &str); 26] = [
+    ("bootstrap.servers", "write the key brokers instead"),
+    ("metadata.broker.list", "write the key brokers instead"),
+    ("group.id", "write the key group instead"),
+    ("group.", GROUPS),
+    ("partition.assignment.strategy", GROUPS),
+    ("session.timeout.ms", GROUPS),
+    ("heartbeat.interval.ms", GROUPS),
+    ("max.poll.interval.ms", GROUPS),
+    ("enable.auto.commit", OFFSETS),
+    ("auto.commit.", OFFSETS),
+    ("enable.auto.offset.store", OFFSETS),
+    ("offset.store.", OFFSETS),
+    (
+        "auto.offset.reset",
+        "a range that is lost is a hole in coverage, never skipped in silence: remove it, and write the key start for topics that were never read",
+    ),
+    ("enable.partition.eof", OFFSETS),
+    ("check.crcs", "checksums are always checked: remove it"),
+    (
+        "isolation.level",
+        "only what is committed counts: remove it",
+    ),
+    (
+        "allow.auto.create.topics",
+        "the engine creates no topics: remove it",
+    ),
+    (
+        "statistics.interval.ms",
+        "the engine watches its own progress with it: remove it",
+    ),
+    ("security.protocol", "write the keys tls and sasl instead"),
+    (
+        "sasl.",
+        "write the key sasl: {mechanism: …, user: …, password_file: …} instead",
+    ),
+    ("ssl.ca.location", TLS),
+    ("ssl.certificate.", TLS),
+    ("ssl.key.", TLS),
+    ("ssl.keystore.", TLS),
+    (
+        "plugin.library.paths",
+        "no code is loaded into the engine: remove it",
+    ),
+    ("test.mock.", "the engine reads real brokers: remove it"),
+];
+const GROUPS: &str = "the engine reads every partition itself and joins no group: remove it";
+const OFFSETS: &str =
+    "positions are kept by the engine with the state that they produced: remove it";
+const TLS: &str =
+    "write the key tls: {ca_file: …, cert_file: …, key_file: …, key_password_file: …} instead";
+
+/// Reads `sources`.
+pub(super) fn sources(place: &Place<'_>) -> Vec<SourcePlan> {
+    let mut topics = BTreeSet::new();
+    place
+        .list()
+        .iter()
+        .filter_map(|item| source(item, &mut topics))
+        .collect()
+}
+
+fn source(place: &Place<'_>, topics: &mut BTreeSet<String>) -> Option<SourcePlan> {
+    let kinds = place.free_map();
+    let [(kind, keys)] = kinds.as_slice() else {
+        if matches!(place.node.value, Tree::Map(_)) {
+            place.fault(
+                format!("a source has one kind, not {}", kinds.len()),
+                "write kafka: {brokers: […], topics: {…}} for each item",
+            );
+        }
+        return None;
+    };
+    if *kind != "kafka" {
+        keys.fault(
+            "unknown kind of source",
+            suggestion(kind, KINDS.into_iter(), "kinds"),
+        );
+        return None;
+    }
+    kafka(keys, topics).map(SourcePlan::Kafka)
+}
+
+fn kafka(place: &Place<'_>, known_topics: &mut BTreeSet<String>) -> Option<KafkaPlan> {
+    let keys = place.map(&[
+        "brokers",
+        "topics",
+        "start",
+        "group",
+        "blind_after",
+        "tls",
+        "sasl",
+        "properties",
+    ])?;
+    let brokers = keys
+        .require("brokers", "add brokers: [\"host:9092\"]")
+        .map(brokers);
+    let topics = keys
+        .require("topics", "add topics: {name: {format: otlp-metrics}}")
+        .map(|place| topics(place, known_topics));
+    let starts = [
+        ("latest", TopicStart::Latest),
+        ("earliest", TopicStart::Earliest),
+    ];
+    let start = keys.get("start").and_then(|place| place.word(&starts));
+    let group = keys.get("group").and_then(Place::text).unwrap_or(GROUP);
+    let blind_after = keys.read("blind_after", blind_after);
+    let tls = keys.get("tls").and_then(tls);
+    let sasl = keys.get("sasl").and_then(sasl);
+    let properties = keys.get("properties").map(properties).unwrap_or_default();
+    Some(KafkaPlan {
+        brokers: brokers?,
+        topics: topics?,
+        start: start.unwrap_or_default(),
+        group: group.to_owned(),
+        blind_after: blind_after.unwrap_or(BLIND_AFTER),
+        tls,
+        sasl,
+        properties,
+    })
+}
+
+fn brokers(place: &Place<'_>) -> Vec<String> {
+    if matches!(&place.node.value, Tree::List(items) if items.is_empty()) {
+        place.fault("no broker is named", "write at least one as \"host:9092\"");
+    }
+    let mut brokers = Vec::new();
+    for item in place.list() {
+        let Some(text) = item.text() else { continue };
+        if is_broker(text) {
+            brokers.push(text.to_owned());
+        } else {
+            item.fault(
+                format!("{} is no address of a broker", quoted(text)),
+                "write a host and a port, such as \"kafka-1:9092\"",
+            );
+        }
+    }
+    brokers
+}
+
+/// `host:port`, where the host may be an IPv6 address in brackets. A protocol in front is left to
+/// `tls` and `sasl`.
+fn is_broker(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return false;
+    };
+    let name = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let is_name = |name: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        !name.is_empty() && name.chars().all(plain)
+    };
+    let is_host = match name {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => is_name(host),
+    };
+    is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+fn topics(place: &Place<'_>, known: &mut BTreeSet<String>) -> BTreeMap<String, TopicFormat> {
+    if matches!(&place.node.value, Tree::Map(pairs) if pairs.is_empty()) {
+        place.fault(
+            "no topic is named",
+            "add one: {name: {format: otlp-metrics}}",
+        );
+    }
+    let mut topics = BTreeMap::new();
+    for (name, place) in place.free_map() {
+        let format = topic(&place);
+        if !is_topic(name) {
+            place.fault(
+                format!("{} is no name of a topic", quoted(name)),
+                "write at most 249 of the characters a-z, A-Z, 0-9, '.', '_' and '-'",
+            );
+        } else if !known.insert(name.to_owned()) {
+            place.fault(
+                "another source reads a topic of this name",
+                "read each topic in one source only",
+            );
+        } else if let Some(format) = format {
+            topics.insert(name.to_owned(), format);
+        }
+    }
+    topics
+}
+
+/// As brokers have it.
+fn is_topic(name: &str) -> bool {
+    const BYTES_MAX: usize = 249;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    name.len() <= BYTES_MAX && name != "." && name != ".." && name.chars().all(plain)
+}
+
+fn topic(place: &Place<'_>) -> Option<TopicFormat> {
+    let keys = place.map(&["format", "compression"])?;
+    let format = keys
+        .require("format", "add format: otlp-metrics")?
+        .word(&FORMATS);
+    let words = [
+        ("snappy", MessageCompression::Snappy),
+        ("none", MessageCompression::None),
+    ];
+    let Some(place) = keys.get("compression") else {
+        return format;
+    };
+    let compression = place.word(&words);
+    match format? {
+        TopicFormat::RemoteWrite(_) => compression.map(TopicFormat::RemoteWrite),
+        TopicFormat::OtlpMetrics
+        | TopicFormat::OtlpLogs
+        | TopicFormat::OtlpMetricsJson
+        | TopicFormat::OtlpLogsJson
+        | TopicFormat::JsonSamples
+        | TopicFormat::JsonLogs => {
+            place.fault(
+                "only messages of remote write are compressed one by one",
+                "remove it: what the producer compresses is read as it is",
+            );
+            None
+        }
+    }
+}
+
+fn blind_after(value: &Tree) -> Result<Span, Complaint> {
+    const MIN: Span = Span::from_seconds(1);
+    const MAX: Span = Span::from_hours(1);
+    let span = units::span(value)?;
+    if (MIN..=MAX).contains(&span) {
+        return Ok(span);
+    }
+    Err(Complaint::new(
+        format!("a patience of {span} is not between {MIN} and {MAX}"),
+        "write how long a topic may be out of sight, such as 30s",
+    ))
+}
+
+fn file(keys: &Entries<'_>, key: &str) -> Option<String> {
+    keys.get(key).and_then(Place::text).map(str::to_owned)
+}
+
+fn tls(place: &Place<'_>) -> Option<KafkaTls> {
+    let keys = place.map(&["ca_file", "cert_file", "key_file", "key_password_file"])?;
+    for (key, needed) in [
+        ("cert_file", "key_file"),
+        ("key_file", "cert_file"),
+        ("key_password_file", "key_file"),
+    ] {
+        if keys.has(key) && !keys.has(needed) {
+            place.fault(format!("{key} without {needed}"), format!("add {needed}"));
+        }
+    }
+    Some(KafkaTls {
+        ca_file: file(&keys, "ca_file"),
+        cert_file: file(&keys, "cert_file"),
+        key_file: file(&keys, "key_file"),
+        key_password_file: file(&keys, "key_password_file"),
+    })
+}
+
+fn sasl(place: &Place<'_>) -> Option<KafkaSasl> {
+    if let Tree::Map(pairs) = &place.node.value
+        && pairs.iter().any(|pair| pair.key == "password")
+    {
+        place.fault(
+            "a password does not belong into the configuration",
+            "write password_file, the name of a file that holds it",
+        );
+        return None;
+    }
+    let keys = place.map(&["mechanism", "user", "password_file"])?;
+    let mechanism = keys
+        .require("mechanism", "add mechanism: SCRAM-SHA-512")
+        .and_then(|place| place.word(&MECHANISMS));
+    let user = keys.require("user", "add user: …").and_then(Place::text);
+    let password_file = keys
+        .require("password_file", "add password_file: /path/to/the/file")
+        .and_then(Place::text);
+    Some(KafkaSasl {
+        mechanism: mechanism?,
+        user: user?.to_owned(),
+        password_file: password_file?.to_owned(),
+    })
+}
+
+fn properties(place: &Place<'_>) -> BTreeMap<String, String> {
+    let mut properties = BTreeMap::new();
+    for (name, place) in place.free_map() {
+        if let Some(remedy) = decided(name) {
+            place.fault("not a property to set here", remedy);
+            continue;
+        }
+        let value = match &place.node.value {
+            Tree::Text(text) => text.clone(),
+            Tree::Integer(number) => number.to_string(),
+            Tree::Number(number) => number.to_string(),
+            Tree::Flag(flag) => flag.to_string(),
+            Tree::Nothing | Tree::List(_) | Tree::Map(_) => {
+                place.fault(
+                    format!("{} is no value of a property", place.node.value),
+                    "write a text, a number, true or false",
+                );
+                continue;
+            }
+        };
+        properties.insert(name.to_owned(), value);
+    }
+    properties
+}
+
+/// What to do instead of setting this property, if it is not the user's to set.
+fn decided(name: &str) -> Option<&'static str> {
+    if name.contains("password") || name.contains("secret") {
+        return Some("secrets come from files: write the keys tls and sasl instead");
+    }
+    DECIDED
+        .iter()
+        .find(|(known, _)| *known == name || known.ends_with('.') && name.starts_with(known))
+        .map(|(_, remedy)| *remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Plan;
+
+    fn around(sources: &str) -> String {
+        format!(
+            "checks: {{}}\nservices: {{s: {{stages: [{{name: a, steps: [t]}}]}}}}\nsources:\n{sources}\n"
+        )
+    }
+
+    fn kafka(sources: &str) -> KafkaPlan {
+        let text = around(sources);
+        let plan = Plan::parse(&text).unwrap_or_else(|faults| panic!("{faults}\n---\n{text}"));
+        match &plan.sources[..] {
+            [SourcePlan::Kafka(kafka)] => kafka.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn fault(keys: &str) -> String {
+        let text = around(&format!("  - kafka: {keys}"));
+        let faults = Plan::parse(&text).expect_err(&text);
+        assert_eq!(faults.0.len(), 1, "{faults}");
+        faults.to_string()
+    }
+
+    #[test]
+    fn every_key_of_a_kafka_source_is_read() {
+        let read = kafka(
+            r#"  - kafka:
+      brokers: ["127.0.0.1:9092", "[::1]:9093", kafka-1.example:9094]
+      topics:
+        otlp_metrics: {format: otlp-metrics}
+        otlp_logs: {format: otlp-logs}
+        metrics.json: {format: otlp-metrics-json}
+        logs.json: {format: otlp-logs-json}
+        prom: {format: remote-write}
+        plain: {format: remote-write, compression: none}
+        flat: {format: json-samples}
+        applogs: {format: json-logs}
+      start: earliest
+      group: gatekeepers
+      blind_after: 1m
+      tls: {ca_file: /ca, cert_file: /cert, key_file: /key, key_password_file: /word}
+      sasl: {mechanism: SCRAM-SHA-512, user: sluice, password_file: /pass}
+      properties: {client.rack: eu-1a, fetch.wait.max.ms: 50, socket.keepalive.enable: true}"#,
+        );
+        let formats: Vec<_> = read
+            .topics
+            .iter()
+            .map(|(topic, format)| (topic.as_str(), *format))
+            .collect();
+        assert_eq!(
+            formats,
+            [
+                ("applogs", TopicFormat::JsonLogs),
+                ("flat", TopicFormat::JsonSamples),
+                ("logs.json", TopicFormat::OtlpLogsJson),
+                ("metrics.json", TopicFormat::OtlpMetricsJson),
+                ("otlp_logs", TopicFormat::OtlpLogs),
+                ("otlp_metrics", TopicFormat::OtlpMetrics),
+                ("plain", TopicFormat::RemoteWrite(MessageCompression::None)),
+                ("prom", TopicFormat::RemoteWrite(MessageCompression::Snappy)),
+            ]
+        );
+        assert_eq!(
+            (
+                read.brokers.len(),
+                read.start,
+                read.group.as_str(),
+                read.blind_after
+            ),
+            (
+                3,
+                TopicStart::Earliest,
+                "gatekeepers",
+                Span::from_minutes(1)
+            )
+        );
+        assert_eq!(
+            read.tls.unwrap().key_password_file.as_deref(),
+            Some("/word")
+        );
+        assert_eq!(read.sasl.unwrap().mechanism, "SCRAM-SHA-512");
+        let properties: Vec<_> = read.properties.values().map(String::as_str).collect();
+        assert_eq!(properties, ["eu-1a", "50", "true"]);
+    }
+
+    #[test]
+    fn the_defaults_read_new_data_over_plain_connections() {
+        let read = kafka("  - kafka: {brokers: ['a:1'], topics: {t: {format: json-logs}}}");
+        assert_eq!(
+            (read.start, read.group.as_str(), read.blind_after),
+            (TopicStart::Latest, "sluice", Span::from_seconds(30))
+        );
+        assert_eq!((read.tls, read.sasl), (None, None));
+        assert!(read.properties.is_empty());
+    }
+
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "a list of faults")]
+    fn each_fault_names_its_key_and_what_would_be_right() {
+        let good = "brokers: ['a:1'], topics: {t: {format: json-logs}}";
+        for (keys, expected) in [
+            ("{}", "sources[0].kafka: brokers is missing"),
+            (
+                "{brokers: [], topics: {t: {format: json-logs}}}",
+                "kafka.brokers: no broker is named",
+            ),
+            (
+                "{brokers: [a], topics: {t: {format: json-logs}}}",
+                "kafka.brokers[0]: \"a\" is no address of a broker",
+            ),
+            (
+                "{brokers: ['plaintext://a:1'], topics: {t: {format: json-logs}}}",
+                "is no address of a broker",
+            ),
+            (
+                "{brokers: ['a:1'], topics: {}}",
+                "kafka.topics: no topic is named",
+            ),
+            (
+                "{brokers: ['a:1'], topics: {'a b': {format: json-logs}}}",
+                "\"a b\" is no name of a topic",
+            ),
+            (
+                "{brokers: ['a:1'], topics: {t: {format: json-log}}}",
+                "kafka.topics.t.format: \"json-log\" is not known here; did you mean \"json-logs\"?",
+            ),
+            (
+                "{brokers: ['a:1'], topics: {t: {}}}",
+                "kafka.topics.t: format is missing",
+            ),
+            (
+                "{brokers: ['a:1'], topics: {t: {format: json-logs, compression: none}}}",
+                "t.compression: only messages of remote write",
+            ),
+            (
+                &format!("{{{good}, begin: latest}}"),
+                "kafka.begin: unknown key",
+            ),
+            (
+                &format!("{{{good}, start: now}}"),
+                "kafka.start: \"now\" is not known here",
+            ),
+            (
+                &format!("{{{good}, blind_after: 30}}"),
+                "kafka.blind_after: 30 has no unit; write 30s",
+            ),
+            (
+                &format!("{{{good}, blind_after: 2h}}"),
+                "is not between 1s and 1h",
+            ),
+            (
+                &format!("{{{good}, tls: {{cert_file: a}}}}"),
+                "kafka.tls: cert_file without key_file",
+            ),
+            (
+                &format!("{{{good}, sasl: {{mechanism: PLAIN, user: u, password: p}}}}"),
+                "write password_file",
+            ),
+            (
+                &format!("{{{good}, sasl: {{mechanism: GSSAPI, user: u, password_file: p}}}}"),
+                "known words: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512",
+            ),
+            (
+                &format!("{{{good}, properties: {{group.id: x}}}}"),
+                "write the key group instead",
+            ),
+            (
+                &format!("{{{good}, properties: {{group.protocol: x}}}}"),
+                "joins no group",
+            ),
+            (
+                &format!("{{{good}, properties: {{auto.offset.reset: latest}}}}"),
+                "write the key start",
+            ),
+            (
+                &format!("{{{good}, properties: {{sasl.password: x}}}}"),
+                "secrets come from files",
+            ),
+            (
+                &format!("{{{good}, properties: {{sasl.username: x}}}}"),
+                "write the key sasl",
+            ),
+            (
+                &format!("{{{good}, properties: {{a: [1]}}}}"),
+                "properties.a: a list is no value",
+            ),
+        ] {
+            if keys == "{}" {
+                let text = around("  - kafka: {}");
+                let faults = Plan::parse(&text).expect_err(&text).to_string();
+                assert!(faults.contains(expected) && faults.contains("topics is missing"));
+                continue;
+            }
+            let fault = fault(keys);
+            assert!(fault.contains(expected), "{keys}\n{fault}\n{expected}");
+        }
+    }
+
+    #[test]
+    fn a_topic_stands_in_one_source_only() {
+        let one = "  - kafka: {brokers: ['a:1'], topics: {t: {format: json-logs}}}\n";
+        let text = around(&format!("{one}{one}"));
+        let faults = Plan::parse(&text).expect_err(&text).to_string();
+        assert!(
+            faults.starts_with("sources[1].kafka.topics.t: another source"),
+            "{faults}"
+        );
+        let text = around("  - {kafka: {}, kinesis: {}}");
+        let faults = Plan::parse(&text).expect_err(&text).to_string();
+        assert!(faults.contains("a source has one kind, not 2"), "{faults}");
+        let text = around("  - kafak: {}");
+        let faults = Plan::parse(&text).expect_err(&text).to_string();
+        assert!(faults.contains("did you mean \"kafka\"?"), "{faults}");
+    }
+}

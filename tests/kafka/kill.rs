@@ -1,0 +1,157 @@
+//! kill -9 at random: no message of Kafka is lost, and none is counted twice.
+//!
+//! Add `mod kill;` to `main.rs` once `sluice serve` reads the key `sources`.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc::Receiver,
+    time::SystemTime,
+};
+
+use super::support::{Cluster, DEADLINE, meanwhile, now};
+
+const TOPIC: &str = "flat";
+const PARTITIONS: i32 = 3;
+const ROUNDS: i64 = 200;
+const HOSTS: i64 = 50;
+const KILLS: u64 = 20;
+const TOTAL: u64 = (PARTITIONS as i64 * ROUNDS * HOSTS) as u64;
+
+/// A running `sluice serve`, killed with this value.
+struct Engine {
+    process: Child,
+    http: String,
+}
+
+impl Engine {
+    fn start(config: &Path, data_dir: &Path) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_sluice"))
+            .arg("serve")
+            .arg("--config")
+            .arg(config)
+            .arg("--data-dir")
+            .arg(data_dir)
+            .args(["--log", "error"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let http = line
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix("http="))
+            .expect("sluice tells its addresses")
+            .to_owned();
+        Self { process, http }
+    }
+
+    /// The value of a counter; nothing where the engine does not answer yet.
+    fn counter(&self, name: &str) -> Option<u64> {
+        let mut stream = TcpStream::connect(&self.http).ok()?;
+        let request = "GET /metrics HTTP/1.1\r\nHost: sluice\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let line = answer.lines().find(|line| line.starts_with(name))?;
+        let value: f64 = line.rsplit(' ').next()?.parse().ok()?;
+        Some(value as u64)
+    }
+
+    /// Waits until so many samples are accepted.
+    fn until_accepted(&self, count: u64) -> u64 {
+        let deadline = now() + DEADLINE;
+        loop {
+            let accepted = self.counter("sluice_accepted_samples_total").unwrap_or(0);
+            if accepted >= count {
+                return accepted;
+            }
+            assert!(now() < deadline, "{accepted} of {count} samples in time");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Engine {
+    /// SIGKILL: the engine learns nothing of it.
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+/// Writes samples that all differ, as fast as the broker takes them.
+fn write(cluster: &Cluster) -> Receiver<()> {
+    let log = cluster.producer();
+    meanwhile(move || {
+        for round in 0..ROUNDS {
+            for number in 0..PARTITIONS {
+                log.send_all(
+                    TOPIC,
+                    number,
+                    (0..HOSTS).map(|host| sample(number, host, round)),
+                );
+            }
+        }
+    })
+}
+
+/// A sample of a host of its own partition; each round at another time, all of them now.
+#[expect(clippy::disallowed_methods, reason = "samples are of the present")]
+fn sample(partition: i32, host: i64, round: i64) -> Vec<u8> {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let timestamp = format!("{now}.{round:06}");
+    let host = format!("h{partition}-{host}");
+    serde_json::json!({
+        "timestamp": timestamp,
+        "metric": "cpu_busy_ratio",
+        "value": 0.5,
+        "service": "checkout",
+        "host": host,
+    })
+    .to_string()
+    .into_bytes()
+}
+
+#[test]
+fn kill_minus_nine_loses_no_message_and_counts_none_twice() {
+    let cluster = Cluster::with_topic(TOPIC, PARTITIONS);
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("sluice.yaml");
+    let address = &cluster.address;
+    let text = format!(
+        r#"
+listen: {{grpc: "127.0.0.1:0", http: "127.0.0.1:0", otlp_grpc: "127.0.0.1:0", otlp_http: "127.0.0.1:0"}}
+checks: {{cpu: {{metric: cpu_busy_ratio, bounds: {{max: 0.9}}}}}}
+services: {{checkout: {{stages: [{{name: prod, bake: 1m, checks: [cpu]}}]}}}}
+sources:
+  - kafka: {{brokers: ["{address}"], start: earliest, topics: {{{TOPIC}: {{format: json-samples}}}}}}
+"#
+    );
+    std::fs::write(&config, text).unwrap();
+    let data_dir = folder.path().join("data");
+    let written = write(&cluster);
+    let mut accepted = 0;
+    for kill in 1..=KILLS {
+        let engine = Engine::start(&config, &data_dir);
+        // What was accepted before is accepted again, and a little more: then it is killed.
+        let wanted = (TOTAL * kill / (KILLS + 1)).max(accepted + 1);
+        accepted = engine.until_accepted(wanted);
+        assert!(accepted <= TOTAL, "{accepted} of {TOTAL}");
+    }
+    written.recv_timeout(DEADLINE).unwrap();
+    let engine = Engine::start(&config, &data_dir);
+    assert_eq!(engine.until_accepted(TOTAL), TOTAL);
+    assert_eq!(engine.counter("sluice_duplicate_samples_total"), Some(0));
+    assert_eq!(
+        engine.counter("sluice_rejected_samples_total").unwrap_or(0),
+        0
+    );
+}

@@ -1,0 +1,13 @@
+//! Reading from a Kafka cluster that is real but for its broker, which runs in another process and
+//! can be broken.
+#![expect(
+    clippy::unwrap_used,
+    reason = "the helpers of a test fail with the test"
+)]
+
+mod mock;
+mod support;
+
+mod faults;
+mod reading;
+mod recovery;
