@@ -1,0 +1,1 @@
+//! The write path fails, and comes back.

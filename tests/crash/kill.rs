@@ -1,0 +1,205 @@
+//! kill -9 at random points under load.
+
+use std::{
+    env,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    engine::{Addresses, Engine, Site, wait_for},
+    evidence::{self, Expected, Observer},
+    http,
+    load::{HOSTS, Load},
+    random::{Random, now},
+};
+
+/// Kills of a run for which no number is given.
+const KILLS: u64 = 12;
+
+/// Tells an engine of deployments, through all kills.
+#[derive(Debug)]
+pub(crate) struct Deployer {
+    site: Arc<Site>,
+    load: Arc<Load>,
+    pub(crate) told: Vec<Expected>,
+}
+
+impl Deployer {
+    pub(crate) fn new(site: &Arc<Site>, load: &Arc<Load>) -> Self {
+        Self {
+            site: Arc::clone(site),
+            load: Arc::clone(load),
+            told: Vec::new(),
+        }
+    }
+
+    /// Begins a deployment that must pass, and one that must fail because of one sample.
+    pub(crate) fn begin_pair(&mut self, number: u64, hot_after: i64) {
+        let (good, bad) = (format!("good-{number}"), format!("bad-{number}"));
+        let (healthy, hot) = (format!("g{number}"), format!("b{number}"));
+        self.load.invite(&healthy);
+        self.load.invite(&hot);
+        let hosts = [HOSTS[0], HOSTS[1], &healthy];
+        let is_known = self.begin(&good, "good", &hosts);
+        self.load.visit(&healthy, None);
+        self.told
+            .push(Expected::new(&good, is_known.then_some("PASS")));
+        let is_known = self.begin(&bad, "bad", &[&hot]);
+        self.load.visit(&hot, Some(hot_after));
+        self.told
+            .push(Expected::new(&bad, is_known.then_some("FAIL")));
+        let step = json!({"step": "tests", "outcome": "passed"});
+        self.tell(&format!("/api/v1/deployments/{good}/steps"), &step);
+    }
+
+    /// Says whether it is known when it began: not if an earlier attempt was taken and not answered.
+    fn begin(&self, id: &str, stage: &str, one_box: &[&str]) -> bool {
+        let begin = json!({
+            "deployment": id, "service": "web", "stage": stage, "version": "v2", "one_box": one_box,
+        });
+        let answer = self.tell("/api/v1/deployments", &begin);
+        answer.is_some()
+    }
+
+    /// Tells until it is taken. `None`: it had been taken before, without an answer.
+    fn tell(&self, path: &str, event: &Value) -> Option<Value> {
+        let body = event.to_string().into_bytes();
+        let mut is_unanswered = false;
+        loop {
+            let at = self.site.at();
+            match http::post(at.http, path, "application/json", &body) {
+                Ok(answer) => match answer.status {
+                    200 => return Some(answer.json()),
+                    503 => self.site.back_off(at),
+                    409 if is_unanswered => return None,
+                    _ => panic!("{path}: {} {}", answer.status, answer.text()),
+                },
+                Err(_) => {
+                    is_unanswered = true;
+                    self.site.back_off(at);
+                }
+            }
+        }
+    }
+
+    /// Waits until every gate has decided, then ends all deployments; gives what is said of them for good.
+    pub(crate) fn end_all(&self, at: Addresses) -> Vec<Value> {
+        wait_for("every gate decides", || {
+            let is_open = |verdict: &Value| verdict["verdict"] == "PENDING";
+            !evidence::verdicts(at).unwrap().iter().any(is_open)
+        });
+        let end = |expected: &Expected| {
+            let path = format!("/api/v1/deployments/{}/end", expected.deployment);
+            self.tell(&path, &json!({})).unwrap()
+        };
+        self.told.iter().map(end).collect()
+    }
+}
+
+/// Lets an engine live until a random moment.
+fn live(site: &Arc<Site>, load: &Load, random: &mut Random) {
+    let engine = site.start();
+    match random.below(4) {
+        // While it starts, reads its journal, or opens its doors; the others know of no such engine.
+        0 => {
+            let delay = Duration::from_millis(random.below(250));
+            load.ledger.wait_at_most(delay, |_| false);
+        }
+        // In the middle of requests.
+        1 | 2 => {
+            site.at();
+            let goal = load.ledger.book().acknowledged + 1 + random.below(100);
+            load.ledger
+                .wait("acknowledgements", |book| goal <= book.acknowledged);
+        }
+        // Around the time when a state is saved.
+        _ => {
+            site.at();
+            let delay = Duration::from_millis(1_000 + random.below(500));
+            load.ledger.wait_at_most(delay, |_| false);
+        }
+    }
+    drop(engine);
+}
+
+#[test]
+fn kill_minus_nine_loses_no_sample_and_counts_none_twice() {
+    let given = env::var("SLUICE_CRASH_KILLS").ok();
+    let kills = given.map_or(KILLS, |kills| kills.parse().expect("a number of kills"));
+    let mut random = Random::of_the_run();
+    let started = now();
+    let site = Site::new();
+    let (load, senders) = Load::start(&site);
+    let observer = Observer::start(&site, &load);
+    let (pairs, inbox) = mpsc::channel::<(u64, i64)>();
+    let mut deployer = Deployer::new(&site, &load);
+    let deployer = thread::spawn(move || {
+        for (number, hot_after) in inbox {
+            deployer.begin_pair(number, hot_after);
+        }
+        deployer
+    });
+    for kill in 0..kills {
+        pairs.send((kill, random.below(1_500) as i64)).unwrap();
+        live(&site, &load, &mut random);
+    }
+    let engine = site.start();
+    drop(pairs);
+    let deployer = deployer.join().unwrap();
+    load.finish();
+    for sender in senders {
+        sender.join().unwrap();
+    }
+    let at = site.at();
+    let said = deployer.end_all(at);
+    let observed = observer.stop();
+    drop(engine);
+
+    // What it knows once more from its disk is the same.
+    let engine = site.start();
+    site.at().wait_ready();
+    let mut again = evidence::verdicts(site.at()).unwrap();
+    again.sort_by_key(|verdict| verdict["deployment"].to_string());
+    let mut sorted = said.clone();
+    sorted.sort_by_key(|verdict| verdict["deployment"].to_string());
+    assert_eq!(again, sorted);
+    drop(engine);
+
+    let book = load.ledger.book();
+    let journal = evidence::Journal::read(&site.data);
+    journal.holds_what_was_acknowledged(&book);
+    evidence::check_verdicts(&site, &said, &observed, &deployer.told, &book);
+    let counts = evidence::count_anew(&site, &journal);
+    assert_eq!(
+        counts.accepted - counts.duplicates,
+        journal.samples_once(&book),
+        "of every series and time one sample counts: {counts:?}"
+    );
+    println!(
+        "{kills} kills in {:?}: {} requests with {} samples and {} log records acknowledged, {} lost, \
+         {} counted twice; {} sent again without an answer, {} when asked to, {} of them stood in the \
+         journal already; {} samples late; {} deployments",
+        started.elapsed(),
+        book.acknowledged,
+        book.samples_acknowledged,
+        book.logs_acknowledged,
+        journal.lost(&book),
+        counts.accepted - counts.duplicates - journal.samples_once(&book),
+        book.unanswered,
+        book.turned_away,
+        journal.repeated(),
+        book.late,
+        deployer.told.len(),
+    );
+}
+
+/// A start that is awaited.
+pub(crate) fn start(site: &Arc<Site>) -> Engine {
+    let engine = site.start();
+    site.at().wait_ready();
+    engine
+}
