@@ -8,17 +8,21 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use sluice::event::Timestamp;
 
 use super::{
     engine::{Addresses, Engine, Site, wait_for},
     evidence::{self, Expected, Observer},
     http,
     load::{HOSTS, Load},
-    random::{Random, now},
+    random::{Random, now, unix_millis},
 };
 
 /// Kills of a run for which no number is given.
 const KILLS: u64 = 12;
+
+/// How long gates bake.
+const BAKE_MILLIS: i64 = 5_000;
 
 /// Tells an engine of deployments, through all kills.
 #[derive(Debug)]
@@ -86,11 +90,15 @@ impl Deployer {
         }
     }
 
-    /// Waits until every gate has decided, then ends all deployments; gives what is said of them for good.
+    /// Waits until every bake is over, then ends all deployments; gives what is said of them for good.
     pub(crate) fn end_all(&self, at: Addresses) -> Vec<Value> {
-        wait_for("every gate decides", || {
-            let is_open = |verdict: &Value| verdict["verdict"] == "PENDING";
-            !evidence::verdicts(at).unwrap().iter().any(is_open)
+        let over = unix_millis() + BAKE_MILLIS;
+        wait_for("every bake is over", || {
+            let verdicts = evidence::verdicts(at).unwrap();
+            verdicts.iter().all(|verdict| {
+                let watermark: Timestamp = verdict["watermark"].as_str().unwrap().parse().unwrap();
+                over <= watermark.millis() || verdict["final"] == true
+            })
         });
         let end = |expected: &Expected| {
             let path = format!("/api/v1/deployments/{}/end", expected.deployment);

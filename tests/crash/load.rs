@@ -103,7 +103,7 @@ impl Load {
             let load = Arc::clone(&load);
             senders.push(thread::spawn(move || load.send_lane(lane, start)));
         }
-        for sender in 0..2 {
+        for sender in 0..4 {
             let load = Arc::clone(&load);
             senders.push(thread::spawn(move || load.send_noise(sender)));
         }
