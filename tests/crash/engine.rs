@@ -65,6 +65,7 @@ struct Reached {
 pub(crate) struct Addresses {
     pub(crate) http: SocketAddr,
     pub(crate) otlp_http: SocketAddr,
+    pub(crate) otlp_grpc: SocketAddr,
 }
 
 /// A running engine; SIGKILL ends it with this value.
@@ -158,6 +159,13 @@ impl Site {
         }
     }
 
+    /// Starts an engine and waits until it is ready.
+    pub(crate) fn start_ready(self: &Arc<Self>) -> Engine {
+        let engine = self.start();
+        self.at().wait_ready();
+        engine
+    }
+
     /// Where the present engine is reached, which is awaited for at most so long.
     pub(crate) fn reached(&self, limit: Duration) -> Option<Addresses> {
         let end = now() + limit;
@@ -197,6 +205,7 @@ impl Addresses {
         Some(Self {
             http: address("http=")?,
             otlp_http: address("otlp_http=")?,
+            otlp_grpc: address("otlp_grpc=")?,
         })
     }
 

@@ -101,7 +101,7 @@ pub(crate) struct Counts {
 pub(crate) fn count_anew(site: &Arc<Site>, journal: &Journal) -> Counts {
     assert!(!journal.bodies.is_empty());
     fs::remove_dir_all(site.data.join(DataDir::SNAPSHOTS)).unwrap();
-    let engine = super::kill::start(site);
+    let engine = site.start_ready();
     let at = site.at();
     let metric = |name: &str| at.metric(name).unwrap_or_default() as u64;
     // Nothing is counted out before the first tick, which closes all buckets: that finds what came twice.

@@ -1,1 +1,367 @@
 //! The write path fails, and comes back.
+//!
+//! While it fails, everything is turned away and whoever asks is told; what was acknowledged before stays;
+//! and when the disk takes bytes again the engine goes on by itself.
+
+use std::{
+    env,
+    fs::{self, File, OpenOptions},
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use sluice::serve::codec::BytesCodec;
+use tonic::{Code, Request, transport::Endpoint};
+use tonic_types::StatusExt;
+
+use super::{
+    engine::{Addresses, Engine, Site, wait_for},
+    http,
+    kill::Deployer,
+    load::Load,
+    random::Random,
+    run::Run,
+};
+
+/// Set where the faults that need `strace` and `unshare` have to be tested.
+const REQUIRED: &str = "SLUICE_CRASH_FAULTS";
+
+/// System calls of a thread of an engine that fail until this is dropped.
+#[derive(Debug)]
+struct Fault(Child);
+
+impl Fault {
+    /// Each injection names system calls, and how they fail. `None`: processes cannot be traced here.
+    fn inject(engine: &Engine, thread: &str, injections: &[&str]) -> Option<Self> {
+        let calls: Vec<&str> = injections
+            .iter()
+            .filter_map(|injection| injection.split(':').next())
+            .collect();
+        let mut command = Command::new("strace");
+        command
+            .arg(format!("--attach={}", thread_id(engine, thread)))
+            .arg(format!("--trace={}", calls.join(",")))
+            .args(injections.iter().map(|one| format!("--inject={one}")))
+            .args(["--output=/dev/null"])
+            .stderr(Stdio::piped());
+        let mut process = command.spawn().ok()?;
+        let mut line = String::new();
+        let stderr = process.stderr.take().unwrap();
+        BufReader::new(stderr).read_line(&mut line).unwrap();
+        if line.contains("attached") {
+            return Some(Self(process));
+        }
+        process.wait().unwrap();
+        None
+    }
+}
+
+impl Drop for Fault {
+    /// Lets go of the thread.
+    fn drop(&mut self) {
+        let id = self.0.id().to_string();
+        let told = Command::new("kill").args(["-INT", &id]).status();
+        assert!(told.unwrap().success());
+        self.0.wait().unwrap();
+    }
+}
+
+/// The thread of an engine with this name.
+fn thread_id(engine: &Engine, name: &str) -> String {
+    let tasks = fs::read_dir(format!("/proc/{}/task", engine.id())).unwrap();
+    let mut tasks = tasks.map(|task| task.unwrap().path());
+    let task = tasks.find(|task| {
+        let comm = BufReader::new(open(&task.join("comm"))).lines().next();
+        comm.unwrap().unwrap() == name
+    });
+    let task = task.expect("the engine has such a thread");
+    task.file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+fn open(path: &Path) -> File {
+    OpenOptions::new().read(true).open(path).unwrap()
+}
+
+/// Says that a test was not run; fails where it has to be.
+fn pass_over(what: &str) {
+    assert!(env::var_os(REQUIRED).is_none(), "{what}");
+    println!("passed over: {what}");
+}
+
+/// Everybody is told that nothing is taken, and nothing is.
+fn check_stalled(run: &Run, at: Addresses, open_gate: &str) {
+    let ledger = &run.load.ledger;
+    wait_for("the engine is not ready", || {
+        let answer = http::get(at.http, "/-/ready").unwrap();
+        answer.status == 503 && answer.text().contains("journal cannot be written")
+    });
+    let before = ledger.book();
+    ledger.wait("senders are turned away", |book| {
+        before.turned_away + 5 <= book.turned_away
+    });
+    assert_eq!(ledger.book().acknowledged, before.acknowledged);
+    assert!(0.0 < at.metric("sluice_journal_errors_total").unwrap());
+
+    let path = format!("/api/v1/deployments/{open_gate}/verdict");
+    let verdict = http::get(at.http, &path).unwrap().json();
+    assert_eq!(verdict["verdict"], "PENDING", "{verdict:#}");
+    let reason = verdict["reasons"][0].as_str().unwrap();
+    assert!(reason.contains("journal cannot be written"), "{verdict:#}");
+
+    let begin = br#"{"deployment": "x", "service": "web", "stage": "bad", "version": "v3"}"#;
+    let json = "application/json";
+    let answer = http::post(at.http, "/api/v1/deployments", json, begin).unwrap();
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.head.contains("retry-after: "), "{answer:?}");
+    assert_eq!(http::get(at.http, "/-/healthy").unwrap().status, 200);
+    check_grpc(at);
+}
+
+/// OTLP over gRPC is told to come again.
+fn check_grpc(at: Addresses) {
+    let export = async {
+        let endpoint = Endpoint::from_shared(format!("http://{}", at.otlp_grpc)).unwrap();
+        let mut client = tonic::client::Grpc::new(endpoint.connect().await.unwrap());
+        client.ready().await.unwrap();
+        let path = http_path();
+        let body = Bytes::from(super::payloads::error_logs("h9", &[1]));
+        client.unary(Request::new(body), path, BytesCodec).await
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let status = runtime.block_on(export).unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    let details = status.get_error_details();
+    assert!(details.retry_info().is_some(), "{status:?}");
+}
+
+fn http_path() -> ::http::uri::PathAndQuery {
+    ::http::uri::PathAndQuery::from_static(
+        "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+    )
+}
+
+/// It goes on without being started anew.
+fn check_going_on(load: &Load, at: Addresses) {
+    let before = load.ledger.book().acknowledged;
+    load.ledger
+        .wait("acknowledgements", |book| before + 30 <= book.acknowledged);
+    at.wait_ready();
+}
+
+/// What fails, how, and whether all of it does.
+const FAULTS: [(&[&str], bool); 9] = [
+    (&["fdatasync:error=EIO"], true),
+    (&["writev:error=ENOSPC"], true),
+    (&["writev:error=EIO", "ftruncate:error=EIO"], true),
+    (&["fdatasync:error=EIO", "openat:error=ENOSPC"], true),
+    (&["fdatasync:error=EIO", "unlink:error=EIO"], true),
+    (&["fdatasync:error=EIO:when=2+3"], false),
+    (
+        &["writev:error=EIO:when=1+2", "ftruncate:error=EIO:when=2+2"],
+        false,
+    ),
+    (
+        &["fdatasync:error=EIO:when=3+4", "fsync:error=EIO:when=1+2"],
+        false,
+    ),
+    (
+        &["fdatasync:error=EIO:when=2+4", "openat:error=EIO:when=1+2"],
+        false,
+    ),
+];
+
+#[test]
+fn system_calls_that_fail_lose_nothing_and_are_recovered_from() {
+    let site = Site::new();
+    let mut random = Random::of_the_run();
+    let mut engine = site.start_ready();
+    let run = Run::start(&site);
+    let mut deployer = Deployer::new(&site, &run.load);
+    let ledger = Arc::clone(&run.load.ledger);
+    for (number, (injections, is_total)) in (0..).zip(FAULTS) {
+        println!("{injections:?}");
+        check_going_on(&run.load, site.at());
+        deployer.begin_pair(number, random.below(1_500) as i64);
+        let Some(fault) = Fault::inject(&engine, "recorder", injections) else {
+            return pass_over("strace cannot trace an engine: install it, and allow ptrace");
+        };
+        let before = ledger.book();
+        if is_total {
+            check_stalled(&run, site.at(), &format!("good-{number}"));
+        } else {
+            ledger.wait("some are turned away, some taken", |book| {
+                before.turned_away + 10 <= book.turned_away
+                    && before.acknowledged + 10 <= book.acknowledged
+            });
+        }
+        if number % 3 == 2 {
+            // It dies of it; the next one finds what was left.
+            drop(engine);
+            drop(fault);
+            engine = site.start_ready();
+        } else {
+            drop(fault);
+        }
+        check_going_on(&run.load, site.at());
+        assert!(engine.lives());
+    }
+    let left = run.finish(&deployer);
+    drop(engine);
+    left.check(&site);
+}
+
+/// Each: what of saving a state fails.
+const SNAPSHOT_FAULTS: [&str; 4] = [
+    "rename:error=EIO",
+    "fdatasync:error=EIO",
+    "writev:error=ENOSPC",
+    "fsync:error=EIO",
+];
+
+#[test]
+fn a_state_that_cannot_be_saved_is_saved_later() {
+    let site = Site::new();
+    let mut engine = site.start_ready();
+    let run = Run::start(&site);
+    let mut deployer = Deployer::new(&site, &run.load);
+    for (number, injection) in (0..).zip(SNAPSHOT_FAULTS) {
+        let at = site.at();
+        deployer.begin_pair(number, 500);
+        let failed = || at.metric("sluice_snapshots_failed_total").unwrap_or(0.0);
+        let written = || at.metric("sluice_snapshots_written_total").unwrap_or(0.0);
+        let before = failed();
+        let Some(fault) = Fault::inject(&engine, "snapshots", &[injection]) else {
+            return pass_over("strace cannot trace an engine: install it, and allow ptrace");
+        };
+        wait_for("a state cannot be saved", || before < failed());
+        // Nobody who sends hears of it.
+        check_going_on(&run.load, at);
+        assert_eq!(run.load.ledger.book().turned_away, 0);
+        if number % 2 == 1 {
+            drop(engine);
+            drop(fault);
+            engine = site.start_ready();
+        } else {
+            drop(fault);
+            let before = written();
+            wait_for("a state is saved", || before < written());
+        }
+    }
+    let left = run.finish(&deployer);
+    drop(engine);
+    left.check(&site);
+}
+
+#[test]
+fn files_that_may_not_grow_are_waited_for() {
+    let ignored = ["sh", "-c", r#"trap "" XFSZ; exec "$0" "$@""#];
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let wrapper = ignored.map(str::to_owned).to_vec();
+    let site = Site::with(folder, data, wrapper);
+    let mut engine = site.start_ready();
+    let run = Run::start(&site);
+    let mut deployer = Deployer::new(&site, &run.load);
+    for number in 0..3 {
+        check_going_on(&run.load, site.at());
+        deployer.begin_pair(number, 500);
+        // In the middle of a group, most likely.
+        let len = last_segment_len(&site.data.join("journal"));
+        limit_file_bytes(&engine, &(len + 5_000).to_string());
+        check_stalled(&run, site.at(), &format!("good-{number}"));
+        if number == 1 {
+            drop(engine);
+            engine = site.start_ready();
+        } else {
+            limit_file_bytes(&engine, "unlimited");
+        }
+        check_going_on(&run.load, site.at());
+    }
+    assert!(engine.lives());
+    let left = run.finish(&deployer);
+    drop(engine);
+    left.check(&site);
+}
+
+/// The length of the segment that is written.
+fn last_segment_len(journal: &Path) -> u64 {
+    let files = fs::read_dir(journal).unwrap().map(|file| file.unwrap());
+    let last = files.max_by_key(fs::DirEntry::file_name).unwrap();
+    last.metadata().unwrap().len()
+}
+
+/// Bounds the length of the files that an engine writes.
+fn limit_file_bytes(engine: &Engine, bytes: &str) {
+    let status = Command::new("prlimit")
+        .arg(format!("--pid={}", engine.id()))
+        .arg(format!("--fsize={bytes}:unlimited"))
+        .status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+fn a_full_disk_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let mounted = folder.path().join("disk");
+    fs::create_dir(&mounted).unwrap();
+    let is_possible = Command::new("unshare")
+        .args(["-rm", "mount", "-t", "tmpfs", "tmpfs"])
+        .arg(&mounted)
+        .status();
+    if !is_possible.is_ok_and(|status| status.success()) {
+        return pass_over("unshare cannot mount a file system of its own: allow user namespaces");
+    }
+    let script = r#"mount -t tmpfs -o size=64m tmpfs "$0" && exec "$@""#;
+    let disk = mounted.to_str().unwrap();
+    let wrapper = ["unshare", "-rm", "sh", "-c", script, disk].map(str::to_owned);
+    let site = Site::with(folder, mounted.join("data"), wrapper.to_vec());
+    let mut engine = site.start_ready();
+    // The disk is mounted for the engine only.
+    let seen = PathBuf::from(format!("/proc/{}/root{disk}", engine.id()));
+    let run = Run::start(&site);
+    let mut deployer = Deployer::new(&site, &run.load);
+    for number in 0..5 {
+        check_going_on(&run.load, site.at());
+        deployer.begin_pair(number, 500);
+        let ballast = seen.join("ballast");
+        fill(&ballast);
+        check_stalled(&run, site.at(), &format!("good-{number}"));
+        fs::remove_file(&ballast).unwrap();
+        check_going_on(&run.load, site.at());
+        assert!(engine.lives());
+    }
+    let left = run.finish(&deployer);
+    let outside = copy_out(&site, &seen.join("data"));
+    drop(engine);
+    left.check(&outside);
+}
+
+/// Takes all the room that there is.
+fn fill(ballast: &Path) {
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(ballast)
+        .unwrap();
+    let block = vec![0; 1 << 16];
+    while file.write_all(&block).is_ok() {}
+}
+
+/// A site with what an engine has written by now, and its log.
+fn copy_out(site: &Site, data: &Path) -> Arc<Site> {
+    let folder = tempfile::tempdir().unwrap();
+    let outside = folder.path().join("data");
+    fs::create_dir(&outside).unwrap();
+    let parts = ["journal", "snapshots"].map(|part| data.join(part));
+    let mut copy = Command::new("cp");
+    copy.arg("-r").args(parts).arg(&outside);
+    assert!(copy.status().unwrap().success());
+    fs::copy(site.log(), folder.path().join("log")).unwrap();
+    Site::with(folder, outside, Vec::new())
+}

@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 use sluice::event::Timestamp;
 
 use super::{
-    engine::{Addresses, Engine, Site, wait_for},
-    evidence::{self, Expected, Observer},
+    engine::{Addresses, Site, wait_for},
+    evidence::{self, Expected},
     http,
     load::{HOSTS, Load},
     random::{Random, now, unix_millis},
+    run::Run,
 };
 
 /// Kills of a run for which no number is given.
@@ -141,10 +142,9 @@ fn kill_minus_nine_loses_no_sample_and_counts_none_twice() {
     let mut random = Random::of_the_run();
     let started = now();
     let site = Site::new();
-    let (load, senders) = Load::start(&site);
-    let observer = Observer::start(&site, &load);
+    let run = Run::start(&site);
     let (pairs, inbox) = mpsc::channel::<(u64, i64)>();
-    let mut deployer = Deployer::new(&site, &load);
+    let mut deployer = Deployer::new(&site, &run.load);
     let deployer = thread::spawn(move || {
         for (number, hot_after) in inbox {
             deployer.begin_pair(number, hot_after);
@@ -153,61 +153,13 @@ fn kill_minus_nine_loses_no_sample_and_counts_none_twice() {
     });
     for kill in 0..kills {
         pairs.send((kill, random.below(1_500) as i64)).unwrap();
-        live(&site, &load, &mut random);
+        live(&site, &run.load, &mut random);
     }
     let engine = site.start();
     drop(pairs);
     let deployer = deployer.join().unwrap();
-    load.finish();
-    for sender in senders {
-        sender.join().unwrap();
-    }
-    let at = site.at();
-    let said = deployer.end_all(at);
-    let observed = observer.stop();
+    let left = run.finish(&deployer);
     drop(engine);
-
-    // What it knows once more from its disk is the same.
-    let engine = site.start();
-    site.at().wait_ready();
-    let mut again = evidence::verdicts(site.at()).unwrap();
-    again.sort_by_key(|verdict| verdict["deployment"].to_string());
-    let mut sorted = said.clone();
-    sorted.sort_by_key(|verdict| verdict["deployment"].to_string());
-    assert_eq!(again, sorted);
-    drop(engine);
-
-    let book = load.ledger.book();
-    let journal = evidence::Journal::read(&site.data);
-    journal.holds_what_was_acknowledged(&book);
-    evidence::check_verdicts(&site, &said, &observed, &deployer.told, &book);
-    let counts = evidence::count_anew(&site, &journal);
-    assert_eq!(
-        counts.accepted - counts.duplicates,
-        journal.samples_once(&book),
-        "of every series and time one sample counts: {counts:?}"
-    );
-    println!(
-        "{kills} kills in {:?}: {} requests with {} samples and {} log records acknowledged, {} lost, \
-         {} counted twice; {} sent again without an answer, {} when asked to, {} of them stood in the \
-         journal already; {} samples late; {} deployments",
-        started.elapsed(),
-        book.acknowledged,
-        book.samples_acknowledged,
-        book.logs_acknowledged,
-        journal.lost(&book),
-        counts.accepted - counts.duplicates - journal.samples_once(&book),
-        book.unanswered,
-        book.turned_away,
-        journal.repeated(),
-        book.late,
-        deployer.told.len(),
-    );
-}
-
-/// A start that is awaited.
-pub(crate) fn start(site: &Arc<Site>) -> Engine {
-    let engine = site.start();
-    site.at().wait_ready();
-    engine
+    left.check(&site);
+    println!("{kills} kills in {:?}", started.elapsed());
 }

@@ -34,3 +34,4 @@ mod ledger;
 mod load;
 mod payloads;
 mod random;
+mod run;
