@@ -16,14 +16,14 @@ use super::{
     random::{DEADLINE, now},
 };
 
-/// Buckets of a second, so that a run of some seconds has many; what comes within five seconds is in
+/// Buckets of a second, so that a run of some seconds has many; what comes within six seconds is in
 /// time, so that a start may take as long; the state is saved as often as can be.
 ///
 /// `probe` and `work` allow nothing but the mean that a whole bucket has (see [`super::load`]).
 pub(crate) const CONFIGURATION: &str = r#"
 listen: {grpc: "127.0.0.1:0", http: "127.0.0.1:0", otlp_grpc: "127.0.0.1:0", otlp_http: "127.0.0.1:0"}
 resolution: 1s
-lateness: 5s
+lateness: 6s
 journal: {snapshot_every: 1s, commit_delay: 5ms}
 checks:
   probe: {metric: probe, bounds: {min: -0.001, max: 0.001, for: 1s}}
@@ -48,7 +48,9 @@ pub(crate) struct Site {
     /// What runs the engine: the words before the command, if any.
     wrapper: Vec<String>,
     /// The data directory, as the engine sees it.
-    pub(crate) data: PathBuf,
+    data: PathBuf,
+    /// The same, as we do.
+    pub(crate) seen: PathBuf,
     reached: Mutex<Reached>,
     changed: Condvar,
 }
@@ -79,19 +81,23 @@ impl Site {
     pub(crate) fn new() -> Arc<Self> {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        Self::with(folder, data, Vec::new())
+        let seen = data.clone();
+        Self::with(folder, data, seen, Vec::new())
     }
 
-    /// A site whose engines are run by another command, with another data directory.
+    /// A site whose engines are run by another command, with a data directory that they see there and we
+    /// elsewhere.
     pub(crate) fn with(
         folder: tempfile::TempDir,
         data: PathBuf,
+        seen: PathBuf,
         wrapper: Vec<String>,
     ) -> Arc<Self> {
         let site = Self {
             folder,
             wrapper,
             data,
+            seen,
             reached: Mutex::default(),
             changed: Condvar::new(),
         };

@@ -100,7 +100,7 @@ pub(crate) struct Counts {
 /// Counts all samples of a journal with an engine that starts without a saved state.
 pub(crate) fn count_anew(site: &Arc<Site>, journal: &Journal) -> Counts {
     assert!(!journal.bodies.is_empty());
-    fs::remove_dir_all(site.data.join(DataDir::SNAPSHOTS)).unwrap();
+    fs::remove_dir_all(site.seen.join(DataDir::SNAPSHOTS)).unwrap();
     let engine = site.start_ready();
     let at = site.at();
     let metric = |name: &str| at.metric(name).unwrap_or_default() as u64;
@@ -170,7 +170,7 @@ fn replay(site: &Site) -> (Vec<Value>, BTreeMap<String, Value>) {
     let printed = Command::new(env!("CARGO_BIN_EXE_sluice"))
         .args(["replay", "--output", "json", "--config"])
         .arg(site.config())
-        .arg(site.data.join(DataDir::JOURNAL))
+        .arg(site.seen.join(DataDir::JOURNAL))
         .output()
         .unwrap();
     let error = String::from_utf8_lossy(&printed.stderr);

@@ -136,7 +136,7 @@ fn check_grpc(at: Addresses) {
         let mut client = tonic::client::Grpc::new(endpoint.connect().await.unwrap());
         client.ready().await.unwrap();
         let path = http_path();
-        let body = Bytes::from(super::payloads::error_logs("h9", &[1]));
+        let body = Bytes::from(super::payloads::error_logs(&[("h9", &[1])]));
         client.unary(Request::new(body), path, BytesCodec).await
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -180,7 +180,7 @@ const FAULTS: [(&[&str], bool); 9] = [
         false,
     ),
     (
-        &["fdatasync:error=EIO:when=2+4", "openat:error=EIO:when=1+2"],
+        &["fdatasync:error=EIO:when=2+4", "openat:error=EIO:when=1+3"],
         false,
     ),
 ];
@@ -274,7 +274,7 @@ fn files_that_may_not_grow_are_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let wrapper = ignored.map(str::to_owned).to_vec();
-    let site = Site::with(folder, data, wrapper);
+    let site = Site::with(folder, data.clone(), data, wrapper);
     let mut engine = site.start_ready();
     let run = Run::start(&site);
     let mut deployer = Deployer::new(&site, &run.load);
@@ -282,7 +282,7 @@ fn files_that_may_not_grow_are_waited_for() {
         check_going_on(&run.load, site.at());
         deployer.begin_pair(number, 500);
         // With some room, a group is cut off in the middle.
-        let len = last_segment_len(&site.data.join("journal"));
+        let len = last_segment_len(&site.seen.join("journal"));
         let room = [0, 2_000, 10_000][number as usize];
         limit_file_bytes(&engine, &(len + room).to_string());
         check_refusing(&run, site.at(), &format!("good-{number}"));
@@ -319,41 +319,96 @@ fn limit_file_bytes(engine: &Engine, bytes: &str) {
     assert!(status.unwrap().success());
 }
 
+/// A small file system that only engines see, and we through the process that holds it.
+#[derive(Debug)]
+struct SmallDisk {
+    holder: Child,
+    mounted: PathBuf,
+}
+
+impl SmallDisk {
+    /// `None`: the system lets us mount nothing.
+    fn new(mounted: &Path) -> Option<Self> {
+        fs::create_dir(mounted).unwrap();
+        let script = r#"mount -t tmpfs -o size=64m tmpfs "$0" && echo mounted && exec cat"#;
+        let mut holder = Command::new("unshare")
+            .args(["--map-root-user", "--mount", "sh", "-c", script])
+            .arg(mounted)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .ok()?;
+        let mut line = String::new();
+        let stdout = holder.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        if line.is_empty() {
+            holder.wait().unwrap();
+            return None;
+        }
+        let mounted = mounted.to_owned();
+        Some(Self { holder, mounted })
+    }
+
+    /// Runs a command where it is mounted.
+    fn wrapper(&self) -> Vec<String> {
+        let target = format!("--target={}", self.holder.id());
+        let words = [
+            "nsenter",
+            &target,
+            "--user",
+            "--mount",
+            "--preserve-credentials",
+        ];
+        words.map(str::to_owned).to_vec()
+    }
+
+    /// Where we see it.
+    fn seen(&self) -> PathBuf {
+        let root = format!("/proc/{}/root", self.holder.id());
+        Path::new(&root).join(self.mounted.strip_prefix("/").unwrap())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        self.holder.kill().unwrap();
+        self.holder.wait().unwrap();
+    }
+}
+
 #[test]
 fn a_full_disk_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let mounted = folder.path().join("disk");
-    fs::create_dir(&mounted).unwrap();
-    let is_possible = Command::new("unshare")
-        .args(["-rm", "mount", "-t", "tmpfs", "tmpfs"])
-        .arg(&mounted)
-        .status();
-    if !is_possible.is_ok_and(|status| status.success()) {
+    let Some(disk) = SmallDisk::new(&mounted) else {
         return pass_over("unshare cannot mount a file system of its own: allow user namespaces");
-    }
-    let script = r#"mount -t tmpfs -o size=64m tmpfs "$0" && exec "$@""#;
-    let disk = mounted.to_str().unwrap();
-    let wrapper = ["unshare", "-rm", "sh", "-c", script, disk].map(str::to_owned);
-    let site = Site::with(folder, mounted.join("data"), wrapper.to_vec());
+    };
+    let (data, seen) = (mounted.join("data"), disk.seen().join("data"));
+    let site = Site::with(folder, data, seen, disk.wrapper());
     let mut engine = site.start_ready();
-    // The disk is mounted for the engine only.
-    let seen = PathBuf::from(format!("/proc/{}/root{disk}", engine.id()));
     let run = Run::start(&site);
     let mut deployer = Deployer::new(&site, &run.load);
     for number in 0..5 {
         check_going_on(&run.load, site.at());
         deployer.begin_pair(number, 500);
-        let ballast = seen.join("ballast");
+        let ballast = disk.seen().join("ballast");
         fill(&ballast);
-        check_refusing(&run, site.at(), &format!("good-{number}"));
+        let gate = format!("good-{number}");
+        check_refusing(&run, site.at(), &gate);
+        if number % 2 == 1 {
+            // There is no room for the next one either, which says so too.
+            drop(engine);
+            engine = site.start();
+            site.at();
+            check_refusing(&run, site.at(), &gate);
+        }
         fs::remove_file(&ballast).unwrap();
         check_going_on(&run.load, site.at());
         assert!(engine.lives());
     }
     let left = run.finish(&deployer);
-    let outside = copy_out(&site, &seen.join("data"));
     drop(engine);
-    left.check(&outside);
+    left.check(&site);
 }
 
 /// Takes all the room that there is.
@@ -365,17 +420,4 @@ fn fill(ballast: &Path) {
         .unwrap();
     let block = vec![0; 1 << 16];
     while file.write_all(&block).is_ok() {}
-}
-
-/// A site with what an engine has written by now, and its log.
-fn copy_out(site: &Site, data: &Path) -> Arc<Site> {
-    let folder = tempfile::tempdir().unwrap();
-    let outside = folder.path().join("data");
-    fs::create_dir(&outside).unwrap();
-    let parts = ["journal", "snapshots"].map(|part| data.join(part));
-    let mut copy = Command::new("cp");
-    copy.arg("-r").args(parts).arg(&outside);
-    assert!(copy.status().unwrap().success());
-    fs::copy(site.log(), folder.path().join("log")).unwrap();
-    Site::with(folder, outside, Vec::new())
 }

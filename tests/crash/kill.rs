@@ -76,17 +76,16 @@ impl Deployer {
         let mut is_unanswered = false;
         loop {
             let at = self.site.at();
-            match http::post(at.http, path, "application/json", &body) {
-                Ok(answer) => match answer.status {
-                    200 => return Some(answer.json()),
-                    503 => self.site.back_off(at),
-                    409 if is_unanswered => return None,
-                    _ => panic!("{path}: {} {}", answer.status, answer.text()),
-                },
-                Err(_) => {
-                    is_unanswered = true;
-                    self.site.back_off(at);
-                }
+            let Ok(answer) = http::post(at.http, path, "application/json", &body) else {
+                is_unanswered = true;
+                self.site.back_off(at);
+                continue;
+            };
+            match answer.status {
+                200 => return Some(answer.json()),
+                503 => self.site.back_off(at),
+                409 if is_unanswered => return None,
+                _ => panic!("{path}: {} {}", answer.status, answer.text()),
             }
         }
     }

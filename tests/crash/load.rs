@@ -148,9 +148,7 @@ impl Load {
             let Some(due) = self.due(lane, next) else {
                 continue;
             };
-            for request in self.requests(lane, &due) {
-                self.deliver(&request);
-            }
+            self.deliver(&self.request(lane, &due));
             next = due.last().unwrap() + STEP;
         }
     }
@@ -171,7 +169,8 @@ impl Load {
         None
     }
 
-    fn requests(&self, lane: Lane, times: &[i64]) -> Vec<Request> {
+    /// What all hosts that are there have to say of some times.
+    fn request(&self, lane: Lane, times: &[i64]) -> Request {
         let schedule = self.schedule.lock().unwrap();
         let guests = schedule.guests.iter().map(|guest| {
             let visit = guest.from..guest.until;
@@ -183,44 +182,54 @@ impl Load {
             (guest.host.clone(), guest.hot_at, times)
         });
         let always = HOSTS.map(|host| (host.to_owned(), None, times.to_vec()));
-        let hosts: Vec<_> = always.into_iter().chain(guests).collect();
+        let mut hosts: Vec<_> = always.into_iter().chain(guests).collect();
         drop(schedule);
-        let hosts = hosts.into_iter().filter(|(_, _, times)| !times.is_empty());
+        hosts.retain(|(_, _, times)| !times.is_empty());
+        let points: usize = hosts.iter().map(|(_, _, times)| times.len()).sum();
+        let points = points as u64;
         match lane {
             Lane::Probe => {
                 let mut all = Vec::new();
-                let mut samples = 0;
-                for (host, hot_at, times) in hosts {
-                    samples += 2 * times.len() as u64;
-                    all.push(series("probe", &host, values(&times, -190.0)));
+                for (host, hot_at, times) in &hosts {
+                    all.push(series("probe", host, values(times, -190.0)));
                     let heat = |millis: &i64| Sample {
-                        value: if Some(*millis) == hot_at { 180.0 } else { 50.0 },
+                        value: if Some(*millis) == *hot_at {
+                            180.0
+                        } else {
+                            50.0
+                        },
                         millis: *millis,
                     };
                     all.push(series(
                         "temperature",
-                        &host,
+                        host,
                         times.iter().map(heat).collect(),
                     ));
                 }
-                vec![Request::remote_write(write_request(all), samples)]
+                Request::remote_write(write_request(all), 2 * points)
             }
-            Lane::Work => hosts
-                .map(|(host, _, times)| Request {
+            Lane::Work => {
+                let gains = hosts
+                    .iter()
+                    .map(|(host, _, times)| (host.as_str(), values(times, 1_000.0)));
+                Request {
                     path: "/v1/metrics",
-                    body: delta_sums("work", &host, &values(&times, 1_000.0), STEP),
-                    samples: times.len() as u64,
+                    body: delta_sums("work", &gains.collect::<Vec<_>>(), STEP),
+                    samples: points,
                     logs: 0,
-                })
-                .collect(),
-            Lane::Logs => hosts
-                .map(|(host, _, times)| Request {
+                }
+            }
+            Lane::Logs => {
+                let times = hosts
+                    .iter()
+                    .map(|(host, _, times)| (host.as_str(), &times[..]));
+                Request {
                     path: "/v1/logs",
-                    body: error_logs(&host, &times),
+                    body: error_logs(&times.collect::<Vec<_>>()),
                     samples: 0,
-                    logs: times.len() as u64,
-                })
-                .collect(),
+                    logs: points,
+                }
+            }
         }
     }
 

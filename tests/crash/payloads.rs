@@ -101,8 +101,8 @@ fn resource(host: &str) -> Resource {
     }
 }
 
-/// What was gained in steps of `step_millis` before each time.
-pub(crate) fn delta_sums(metric: &str, host: &str, gains: &[Sample], step_millis: i64) -> Vec<u8> {
+/// What hosts gained in steps of `step_millis` before each time.
+pub(crate) fn delta_sums(metric: &str, hosts: &[(&str, Vec<Sample>)], step_millis: i64) -> Vec<u8> {
     let nanos = |millis: i64| (millis * 1_000_000).cast_unsigned();
     let point = |gain: &Sample| NumberDataPoint {
         start_time_unix_nano: nanos(gain.millis - step_millis),
@@ -110,7 +110,7 @@ pub(crate) fn delta_sums(metric: &str, host: &str, gains: &[Sample], step_millis
         value: Some(number_data_point::Value::AsDouble(gain.value)),
         ..NumberDataPoint::default()
     };
-    let metric = Metric {
+    let metric = |gains: &[Sample]| Metric {
         name: metric.to_owned(),
         data: Some(metric::Data::Sum(Sum {
             data_points: gains.iter().map(point).collect(),
@@ -119,36 +119,38 @@ pub(crate) fn delta_sums(metric: &str, host: &str, gains: &[Sample], step_millis
         })),
         ..Metric::default()
     };
-    ExportMetricsServiceRequest {
-        resource_metrics: vec![ResourceMetrics {
-            resource: Some(resource(host)),
-            scope_metrics: vec![ScopeMetrics {
-                metrics: vec![metric],
-                ..ScopeMetrics::default()
-            }],
-            ..ResourceMetrics::default()
+    let of_host = |(host, gains): &(&str, Vec<Sample>)| ResourceMetrics {
+        resource: Some(resource(host)),
+        scope_metrics: vec![ScopeMetrics {
+            metrics: vec![metric(gains)],
+            ..ScopeMetrics::default()
         }],
+        ..ResourceMetrics::default()
+    };
+    ExportMetricsServiceRequest {
+        resource_metrics: hosts.iter().map(of_host).collect(),
     }
     .encode_to_vec()
 }
 
-/// One record of an error for each time.
-pub(crate) fn error_logs(host: &str, times: &[i64]) -> Vec<u8> {
+/// One record of an error of each host for each of its times.
+pub(crate) fn error_logs(hosts: &[(&str, &[i64])]) -> Vec<u8> {
     let record = |millis: &i64| LogRecord {
         time_unix_nano: (millis * 1_000_000).cast_unsigned(),
         severity_number: 17,
         body: Some(text(&format!("payment {millis} failed"))),
         ..LogRecord::default()
     };
-    ExportLogsServiceRequest {
-        resource_logs: vec![ResourceLogs {
-            resource: Some(resource(host)),
-            scope_logs: vec![ScopeLogs {
-                log_records: times.iter().map(record).collect(),
-                ..ScopeLogs::default()
-            }],
-            ..ResourceLogs::default()
+    let of_host = |(host, times): &(&str, &[i64])| ResourceLogs {
+        resource: Some(resource(host)),
+        scope_logs: vec![ScopeLogs {
+            log_records: times.iter().map(record).collect(),
+            ..ScopeLogs::default()
         }],
+        ..ResourceLogs::default()
+    };
+    ExportLogsServiceRequest {
+        resource_logs: hosts.iter().map(of_host).collect(),
     }
     .encode_to_vec()
 }
