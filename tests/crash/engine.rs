@@ -222,14 +222,18 @@ impl Addresses {
         });
     }
 
-    /// The value of a line of `/metrics`.
-    pub(crate) fn metric(self, series: &str) -> Option<f64> {
-        let answer = http::get(self.http, "/metrics").ok()?.text();
-        let line = answer.lines().find(|line| {
-            line.strip_prefix(series)
-                .is_some_and(|rest| rest.starts_with(' '))
-        })?;
-        line.rsplit(' ').next()?.parse().ok()
+    /// The lines of `/metrics` of one name.
+    pub(crate) fn metrics(self, name: &str) -> Vec<String> {
+        let text = http::get(self.http, "/metrics").map(|answer| answer.text());
+        let text = text.unwrap_or_default();
+        let is_meant = |line: &&str| line.starts_with(name);
+        text.lines().filter(is_meant).map(str::to_owned).collect()
+    }
+
+    /// The value of a metric without labels.
+    pub(crate) fn metric(self, name: &str) -> Option<f64> {
+        let lines = self.metrics(&format!("{name} "));
+        lines.first()?.rsplit(' ').next()?.parse().ok()
     }
 }
 

@@ -97,6 +97,9 @@ impl Left {
         let engine = site.start_ready();
         let again = evidence::verdicts(site.at()).unwrap();
         assert_eq!(by_name(&again), by_name(&self.said));
+        // What was read again is not taken for something that came too late.
+        let lost = site.at().metrics("sluice_lost_samples_total");
+        assert!(lost.is_empty() || 0 < self.book.late, "{lost:?}");
         drop(engine);
     }
 }
