@@ -196,7 +196,14 @@ async fn run(seed: u64, root: &Path) -> Vec<PathBuf> {
                     .into_iter()
                     .map(|body| intake.take(Source::RemoteWrite, body));
                 now += noise.below(4) as i64;
-                let tick = core.tick(Timestamp::from_seconds(now));
+                // Some of the batches find their place before the tick, some behind.
+                let rounds = noise.below(4);
+                let tick = async {
+                    for _ in 0..rounds {
+                        tokio::task::yield_now().await;
+                    }
+                    core.tick(Timestamp::from_seconds(now)).await
+                };
                 let (taken, ticked) = tokio::join!(futures_util::future::join_all(takes), tick);
                 ticked.unwrap();
                 for taken in taken {
@@ -247,4 +254,34 @@ async fn a_start_from_a_saved_state_knows_what_the_whole_journal_tells() {
         40 < with_snapshots,
         "{with_snapshots} images had a snapshot"
     );
+}
+
+#[tokio::test]
+async fn a_tick_waits_until_every_batch_before_it_is_put() {
+    let root = tempfile::tempdir().unwrap();
+    let (plan, keys) = (plan(), KeyHash::new(0));
+    let recovery = Recovery::open(root.path(), &plan, keys, settings()).unwrap();
+    let core = Core::start(&plan, keys, Some(recovery)).unwrap();
+    core.ready().await.unwrap();
+    let mut noise = Noise(1);
+    let before = core.place(request(START, 0, &mut noise)).unwrap();
+    let tick = core.tick(Timestamp::from_seconds(START + 60));
+    tokio::pin!(tick);
+    tokio::select! {
+        biased;
+        _ = &mut tick => panic!("nothing is durable yet"),
+        () = std::future::ready(()) => {}
+    }
+    let (position, running) = before.durable().await.unwrap();
+    // Each of these is made durable after the core was given the tick.
+    for step in 0..50 {
+        let behind = core.place(request(START, step, &mut noise)).unwrap();
+        tokio::select! {
+            biased;
+            _ = &mut tick => panic!("the tick was taken before the batch was put"),
+            durable = behind.durable() => drop(durable.unwrap()),
+        }
+    }
+    running.done(position, None);
+    tick.await.unwrap();
 }
