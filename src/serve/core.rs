@@ -357,9 +357,10 @@ fn recover(
         .bytes
         .store(recovered.writer.bytes(), Ordering::Relaxed);
     let (of_recorder, counted) = (Arc::clone(sequence), Arc::clone(recording));
+    let told = Arc::clone(published);
     let recorder = thread::Builder::new().name("recorder".to_owned());
     let spawned = recorder.spawn(move || {
-        recorder::run(recovered.writer, &of_recorder, &counted, delay);
+        recorder::run(recovered.writer, &of_recorder, &counted, &told, delay);
     });
     if let Err(problem) = spawned {
         error!(error = %problem, "the system gives no thread to record inputs");

@@ -199,7 +199,7 @@ fn core(text: &mut Text, shared: &Shared) {
         (
             "journal_errors",
             "Inputs not taken as they could not be recorded.",
-            stats.journal_errors,
+            shared.published().journal_errors(),
         ),
     ] {
         text.single(counter(&format!("sluice_{name}_total"), help), value);

@@ -234,6 +234,8 @@ async fn what_cannot_be_recorded_is_not_taken() {
     for now in [now(), now() + Span::from_hours(1)] {
         assert_eq!(core.tick(now).await, Err(Unavailable::NotRecorded));
     }
+    assert!(core.published().is_stalled());
+    assert_eq!(core.published().journal_errors(), 4);
     let stats = core.published().stats();
     assert_eq!((stats.watermark, stats.open_gates), (Timestamp::MIN, 0));
     assert_eq!(core.published().deployment("d1"), Ok(None));

@@ -1,6 +1,13 @@
 //! What the core has published: read without waiting for the core.
 
-use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, watch};
@@ -16,6 +23,10 @@ use crate::{
 /// What an open gate says while the core reads its journal.
 const RECOVERING: &str = "recovering: the engine was restarted and reads its journal";
 
+/// What an open gate says while inputs cannot be recorded: it hears nothing, and its time stands still.
+const STALLED: &str =
+    "the journal cannot be written: nothing is taken until it can, see the log of the engine";
+
 /// Verdict changes that a slow subscriber may lag behind before it misses some.
 const CHANGES_MAX: usize = 1_024;
 
@@ -28,6 +39,10 @@ pub(super) struct Published {
     generation: watch::Sender<u64>,
     /// Every change of a verdict, in order.
     changes: broadcast::Sender<Arc<Verdict>>,
+    /// Whether inputs cannot be recorded.
+    is_stalled: AtomicBool,
+    /// Groups of inputs that could not be recorded. Told here, since no tick comes to tell it.
+    journal_errors: AtomicU64,
 }
 
 /// All deployments at one moment.
@@ -79,8 +94,6 @@ pub(super) struct Stats {
     pub reducer: ReducerCounters,
     /// Bytes in the journal; `None` without one.
     pub journal_bytes: Option<u64>,
-    /// Inputs that could not be written to the journal, and so were not taken.
-    pub journal_errors: u64,
     /// What was saved of the state; `None`: nothing is recorded.
     pub snapshots: Option<Saved>,
 }
@@ -100,6 +113,8 @@ impl Published {
             stats: ArcSwap::from_pointee(stats),
             generation: watch::Sender::new(0),
             changes: broadcast::Sender::new(CHANGES_MAX),
+            is_stalled: AtomicBool::new(false),
+            journal_errors: AtomicU64::new(0),
         }
     }
 
@@ -110,6 +125,7 @@ impl Published {
     pub(super) fn board(&self) -> Result<Arc<Board>, Withheld> {
         let board = self.board.load_full();
         match board.standing {
+            Standing::Alive if self.is_stalled() => Ok(Arc::new(board.stalled())),
             Standing::Alive | Standing::Recovering => Ok(board),
             Standing::Stopped => Err(Withheld(Unavailable::Stopped)),
         }
@@ -123,6 +139,7 @@ impl Published {
         let board = self.board.load();
         let known = board.deployments.get(id).cloned();
         match (board.standing, known) {
+            (Standing::Alive, Some(known)) if self.is_stalled() => Ok(Some(known.stalled())),
             (Standing::Alive, known) => Ok(known),
             (Standing::Recovering, Some(known)) => Ok(Some(known)),
             (Standing::Recovering, None) => Err(Withheld(Unavailable::Recovering)),
@@ -154,6 +171,34 @@ impl Published {
             standing: Standing::Alive,
         }));
         self.wake();
+    }
+
+    /// Counts inputs that could not be recorded. Until [`Published::go_on`] open gates say so.
+    pub(super) fn stall(&self) {
+        self.journal_errors.fetch_add(1, Ordering::Relaxed);
+        if !self.is_stalled.swap(true, Ordering::AcqRel) {
+            self.wake();
+        }
+    }
+
+    /// Inputs are recorded. Says whether they could not be before.
+    pub(super) fn go_on(&self) -> bool {
+        let was_stalled = self.is_stalled();
+        if was_stalled {
+            self.is_stalled.store(false, Ordering::Release);
+            self.wake();
+        }
+        was_stalled
+    }
+
+    /// Whether inputs cannot be recorded.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.is_stalled.load(Ordering::Acquire)
+    }
+
+    /// Groups of inputs that could not be recorded.
+    pub(super) fn journal_errors(&self) -> u64 {
+        self.journal_errors.load(Ordering::Relaxed)
     }
 
     /// What the core has counted.
@@ -223,13 +268,22 @@ impl Stats {
             engine: EngineCounters::default(),
             reducer: ReducerCounters::default(),
             journal_bytes: None,
-            journal_errors: 0,
             snapshots: None,
         }
     }
 }
 
 impl Board {
+    fn stalled(&self) -> Self {
+        let deployments = self.deployments.iter();
+        Self {
+            deployments: deployments
+                .map(|(id, deployment)| (id.clone(), deployment.stalled()))
+                .collect(),
+            standing: self.standing,
+        }
+    }
+
     /// Deployments, newest first.
     pub(super) fn newest_first(&self) -> Vec<&Arc<Deployment>> {
         let mut deployments: Vec<_> = self.deployments.values().collect();
@@ -258,6 +312,16 @@ impl Deployment {
             verdict.reasons = vec![RECOVERING.to_owned()];
         }
         deployment
+    }
+
+    /// The deployment while inputs cannot be recorded. What was decided before stands.
+    fn stalled(self: &Arc<Self>) -> Arc<Self> {
+        if self.is_ended || self.verdict.is_final {
+            return Arc::clone(self);
+        }
+        let mut deployment = Self::clone(self);
+        deployment.verdict.reasons.insert(0, STALLED.to_owned());
+        Arc::new(deployment)
     }
 
     /// How far it has come, in a few words: `12m of 1h` while it bakes, else the first reason.

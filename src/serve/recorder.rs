@@ -10,7 +10,7 @@ use std::{
 
 use tracing::{error, info, warn};
 
-use super::sequence::Sequence;
+use super::{published::Published, sequence::Sequence};
 use crate::{
     event::Timestamp,
     journal::{JournalError, Position, Writer},
@@ -23,8 +23,6 @@ pub(super) struct Recording {
     pub(super) bytes: AtomicU64,
     /// Groups that were made durable.
     pub(super) commits: AtomicU64,
-    /// Groups that could not be.
-    pub(super) errors: AtomicU64,
     /// From where on a snapshot needs the journal, and when that was; the rest is history.
     needed: Mutex<Option<(Position, Timestamp)>>,
 }
@@ -48,9 +46,9 @@ pub(super) fn run(
     mut writer: Writer,
     sequence: &Sequence,
     recording: &Arc<Recording>,
+    published: &Published,
     delay: Duration,
 ) {
-    let mut is_failing = false;
     while let Some(group) = sequence.next_group(delay) {
         let (entries, outcomes): (Vec<_>, Vec<_>) = group
             .into_iter()
@@ -58,7 +56,7 @@ pub(super) fn run(
             .unzip();
         match writer.commit(&entries) {
             Ok(starts) => {
-                if std::mem::take(&mut is_failing) {
+                if published.go_on() {
                     info!("inputs are recorded again");
                 }
                 recording.commits.fetch_add(1, Ordering::Relaxed);
@@ -68,10 +66,10 @@ pub(super) fn run(
                 }
             }
             Err(problem) => {
-                recording.errors.fetch_add(1, Ordering::Relaxed);
-                if !std::mem::replace(&mut is_failing, true) {
+                if !published.is_stalled() {
                     complain(&problem);
                 }
+                published.stall();
                 sequence.refuse(outcomes);
             }
         }

@@ -21,12 +21,12 @@ use super::{
     sequence::Sequence,
 };
 use crate::{
-    engine::Selector,
+    engine::{Engine, Input, Selector},
     event::{
         Begin, DeploymentEvent, KeyHash, Labels, METRIC_NAME, Span, Step, StepOutcome, Timestamp,
         canonical,
     },
-    journal::{Body, DataDir, Encoding, Format, Limits},
+    journal::{Body, DataDir, Encoding, Entry, Format, Limits},
     plan::Plan,
     reduce::Select,
 };
@@ -163,11 +163,36 @@ fn known(directory: &Path) -> Vec<u8> {
     let recovered = recovery
         .replay(&sequence, &published, &Arc::new(Recording::default()))
         .unwrap();
+    told(recovered.engine)
+}
+
+/// What an engine knows that was never stopped: it takes the journal entry by entry.
+fn uninterrupted(directory: &Path) -> Vec<u8> {
+    let plan = plan();
+    let limit = plan.limits.decompressed_bytes;
+    let mut engine = Engine::new(plan);
+    let mut outputs = Vec::new();
+    let journal = DataDir::open(directory).unwrap().read_all().unwrap();
+    for entry in journal {
+        match entry.unwrap().1 {
+            Entry::Batch(body) => {
+                let batch = body.decode(limit).unwrap();
+                engine.step(Input::Batch(&batch), &mut outputs);
+            }
+            Entry::Tick(now) => engine.step(Input::Tick(now), &mut outputs),
+            Entry::Deployment(event) => engine.step(Input::Deployment(event), &mut outputs),
+            Entry::Consumed(_) | Entry::Lost(_) => panic!("nothing came from Kafka"),
+        }
+    }
+    told(engine)
+}
+
+/// Everything that an engine knows.
+fn told(mut engine: Engine) -> Vec<u8> {
     // What stands in open buckets shows itself once they are closed.
-    let mut engine = recovered.engine;
     let later = Timestamp::from_seconds(START + 10_000);
     let mut outputs = Vec::new();
-    engine.step(crate::engine::Input::Tick(later), &mut outputs);
+    engine.step(Input::Tick(later), &mut outputs);
     let mut known = engine.save();
     known.extend(format!("{outputs:?}").into_bytes());
     known
@@ -196,7 +221,14 @@ async fn run(seed: u64, root: &Path) -> Vec<PathBuf> {
                     .into_iter()
                     .map(|body| intake.take(Source::RemoteWrite, body));
                 now += noise.below(4) as i64;
-                let tick = core.tick(Timestamp::from_seconds(now));
+                // Some of the batches find their place before the tick, some behind.
+                let rounds = noise.below(4);
+                let tick = async {
+                    for _ in 0..rounds {
+                        tokio::task::yield_now().await;
+                    }
+                    core.tick(Timestamp::from_seconds(now)).await
+                };
                 let (taken, ticked) = tokio::join!(futures_util::future::join_all(takes), tick);
                 ticked.unwrap();
                 for taken in taken {
@@ -236,15 +268,45 @@ async fn a_start_from_a_saved_state_knows_what_the_whole_journal_tells() {
             fs::remove_dir_all(whole.join(DataDir::SNAPSHOTS)).unwrap();
             let snapshots = fs::read_dir(directory.join(DataDir::SNAPSHOTS)).unwrap();
             with_snapshots += usize::from(0 < snapshots.count());
-            assert!(
-                known(&directory) == known(&whole),
-                "seed {seed}, {}",
-                directory.display()
-            );
+            let told = uninterrupted(&directory);
+            for start in [&directory, &whole] {
+                let is_same = known(start) == told;
+                assert!(is_same, "seed {seed}, {}", start.display());
+            }
         }
     }
     assert!(
         40 < with_snapshots,
         "{with_snapshots} images had a snapshot"
     );
+}
+
+#[tokio::test]
+async fn a_tick_waits_until_every_batch_before_it_is_put() {
+    let root = tempfile::tempdir().unwrap();
+    let (plan, keys) = (plan(), KeyHash::new(0));
+    let recovery = Recovery::open(root.path(), &plan, keys, settings()).unwrap();
+    let core = Core::start(&plan, keys, Some(recovery)).unwrap();
+    core.ready().await.unwrap();
+    let mut noise = Noise(1);
+    let before = core.place(request(START, 0, &mut noise)).unwrap();
+    let tick = core.tick(Timestamp::from_seconds(START + 60));
+    tokio::pin!(tick);
+    tokio::select! {
+        biased;
+        _ = &mut tick => panic!("nothing is durable yet"),
+        () = std::future::ready(()) => {}
+    }
+    let (position, running) = before.durable().await.unwrap();
+    // Each of these is made durable after the core was given the tick.
+    for step in 0..50 {
+        let behind = core.place(request(START, step, &mut noise)).unwrap();
+        tokio::select! {
+            biased;
+            _ = &mut tick => panic!("the tick was taken before the batch was put"),
+            durable = behind.durable() => drop(durable.unwrap()),
+        }
+    }
+    running.done(position, None);
+    tick.await.unwrap();
 }

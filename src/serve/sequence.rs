@@ -50,7 +50,8 @@ struct State {
     durable: Epoch,
     waiting: Vec<Waiting>,
     waiting_bytes: usize,
-    /// How many batches of each epoch are on their way, ascending by number.
+    /// How many batches of each epoch are on their way. Ascending by number but for what was refused: an
+    /// epoch that was given up is gone on with by other batches, while its own still hear of it.
     running: VecDeque<(u32, usize)>,
     /// What batches have put into buckets that may still be open, by the number of their epoch.
     unclosed: BTreeMap<u32, Unclosed>,
@@ -302,11 +303,8 @@ impl Sequence {
 
     /// Waits until every batch is put that stands in this epoch or before.
     pub(super) fn wait_put(&self, number: u32) {
-        let is_running = |state: &mut State| {
-            let first = state.running.front();
-            first.is_some_and(|(of, _)| *of <= number)
-        };
         let state = self.lock();
+        let is_running = |state: &mut State| state.is_running(number);
         drop(self.put.wait_while(state, is_running).expect(POISONED));
     }
 
@@ -353,6 +351,15 @@ impl Sequence {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect(POISONED)
+    }
+}
+
+impl State {
+    /// Whether a batch is on its way that stands in this epoch or before.
+    fn is_running(&self, number: u32) -> bool {
+        // After a refusal a later epoch may stand first.
+        let mut running = self.running.iter();
+        running.any(|(of, count)| *of <= number && 0 < *count)
     }
 }
 
@@ -431,5 +438,40 @@ impl Drop for Running {
         }
         drop(state);
         self.sequence.put.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::journal::{Encoding, Format};
+
+    #[test]
+    fn a_tick_waits_for_batches_that_take_the_place_of_refused_ones() {
+        let (orders, _inbox) = mpsc::channel(1);
+        let second = Span::from_seconds(1);
+        let sequence = Arc::new(Sequence::new(orders, true, second, second));
+        sequence.open(Epoch::default());
+        let body = || Body {
+            format: Format::RemoteWrite1,
+            encoding: Encoding::Snappy,
+            bytes: Bytes::new(),
+        };
+        let _answer = sequence.tick(Timestamp::from_seconds(1)).unwrap();
+        let refused = sequence.batch(body()).unwrap();
+        let group = sequence.next_group(Duration::ZERO).unwrap();
+        sequence.refuse(group.into_iter().map(|waiting| waiting.parts().1).collect());
+
+        // Whoever brought the refused one has not heard of it yet.
+        let batch = sequence.batch(body()).unwrap();
+        assert_eq!((refused.epoch.number, batch.epoch.number), (1, 0));
+        assert!(sequence.lock().is_running(0));
+        drop(batch);
+        assert!(!sequence.lock().is_running(0));
+        assert!(sequence.lock().is_running(1));
+        drop(refused);
+        assert!(!sequence.lock().is_running(1));
     }
 }

@@ -45,7 +45,12 @@ use super::{
     shared::Shared,
 };
 use crate::{
-    engine::Selector, event::KeyHash, gate::Verdict, journal::Limits, plan::Plan, reduce::Select,
+    engine::Selector,
+    event::{KeyHash, Timestamp},
+    gate::Verdict,
+    journal::Limits,
+    plan::Plan,
+    reduce::Select,
 };
 
 /// The protocol files, for reflection.
@@ -153,10 +158,7 @@ impl Server {
         let started_at = clock.now();
         // A long recovery does not hold up the doors: they say that it is under way.
         match timeout(RECOVERY_PATIENCE, core.ready()).await {
-            Ok(Ok(())) => core
-                .tick(started_at)
-                .await
-                .map_err(|reason| StartError::Core(io::Error::other(reason.to_string())))?,
+            Ok(Ok(())) => first_tick(&core, started_at).await?,
             Ok(Err(reason)) => {
                 return Err(StartError::Core(io::Error::other(reason.to_string())));
             }
@@ -229,6 +231,19 @@ impl Server {
     #[cfg(test)]
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+}
+
+/// Moves the core to the present. On a full disk an engine starts all the same, and says what is wrong
+/// until there is room.
+async fn first_tick(core: &Core, now: Timestamp) -> Result<(), StartError> {
+    match core.tick(now).await {
+        Ok(()) | Err(Unavailable::NotRecorded | Unavailable::Busy | Unavailable::Recovering) => {
+            Ok(())
+        }
+        Err(reason @ Unavailable::Stopped) => {
+            Err(StartError::Core(io::Error::other(reason.to_string())))
+        }
     }
 }
 

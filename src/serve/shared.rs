@@ -64,6 +64,9 @@ impl Shared {
         if *self.stopping.borrow() {
             return Err("the engine is shutting down");
         }
+        if self.published().is_stalled() {
+            return Err("the journal cannot be written: nothing is taken until it can");
+        }
         if self.clock.now() - self.published().stats().ticked_at > BEHIND_MAX {
             return Err("the engine is behind: its last tick was taken more than 30s ago");
         }

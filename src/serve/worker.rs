@@ -144,7 +144,6 @@ impl Worker {
             engine: self.engine.counters().clone(),
             reducer: self.engine.reducer_counters(),
             journal_bytes: is_recorded.then(|| count(&self.recording.bytes)),
-            journal_errors: count(&self.recording.errors),
             snapshots: self.saver.as_ref().map(Saver::counted),
         });
     }
