@@ -114,6 +114,14 @@ impl Class {
         }
     }
 
+    /// Whether it is a stock that something may leak into: memory, descriptors, queues.
+    pub(super) fn is_stock(&self) -> bool {
+        match self.measure {
+            Measure::Memory | Measure::Other => true,
+            Measure::Share { .. } | Measure::Latency | Measure::Cpu | Measure::Count => false,
+        }
+    }
+
     /// Whether differences are in points of a share.
     pub(super) fn is_share(&self) -> bool {
         matches!(self.measure, Measure::Share { .. })

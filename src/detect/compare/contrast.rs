@@ -12,6 +12,16 @@ pub(super) struct Change {
     pub(super) after: f64,
 }
 
+/// What is known of the noise beside the fleet's spread at this look.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Noise {
+    /// Smallest standard deviation of a host's change that is believed.
+    pub(super) sigma_min: f64,
+    /// The variance of a host's change that the past leads one to expect, and its weight in degrees
+    /// of freedom.
+    pub(super) expected: Option<(f64, f64)>,
+}
+
 /// One-box against fleet, at one look.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Contrast {
@@ -31,8 +41,10 @@ impl Contrast {
     ///
     /// With enough hosts the level after is regressed on the level before (ANCOVA), else the level
     /// before is subtracted. Hosts are normal around what they have in common: then `effect /
-    /// error` is t-distributed when the deployment does nothing, whatever happens over time.
-    pub(super) fn new(one_box: &[Change], fleet: &[Change], sigma_min: f64) -> Option<Self> {
+    /// error` is t-distributed when the deployment does nothing, whatever happens over time. The
+    /// spread of few hosts is shrunk towards what their past leads one to expect: then that holds as
+    /// far as the noise stays what it was.
+    pub(super) fn new(one_box: &[Change], fleet: &[Change], noise: Noise) -> Option<Self> {
         let (k, m) = (one_box.len(), fleet.len());
         if k == 0 || m < 3 {
             return None;
@@ -46,13 +58,17 @@ impl Contrast {
             sxy += x * (host.after - after);
         }
         // Levels that hardly differ tell nothing of the slope.
-        let spread_min = sigma_min * 1e-3;
+        let spread_min = noise.sigma_min * 1e-3;
         let is_ancova = m >= ANCOVA_HOSTS_MIN && sxx > m as f64 * spread_min * spread_min;
         let slope = if is_ancova { sxy / sxx } else { 1.0 };
         let residual = |host: &Change| (host.after - after) - slope * (host.before - before);
         let squares: f64 = fleet.iter().map(|host| residual(host).powi(2)).sum();
-        let freedom = (m - if is_ancova { 2 } else { 1 }) as f64;
-        let variance = (squares / freedom).max(sigma_min * sigma_min);
+        let (mut freedom, mut squares) = ((m - if is_ancova { 2 } else { 1 }) as f64, squares);
+        if let Some((variance, weight)) = noise.expected {
+            freedom += weight;
+            squares += weight * variance;
+        }
+        let variance = (squares / freedom).max(noise.sigma_min * noise.sigma_min);
         let distance = own_before - before;
         let mut inflation = 1.0 / k as f64 + 1.0 / m as f64;
         if is_ancova {
@@ -111,6 +127,13 @@ mod tests {
     ];
     const ONE_BOX: [(f64, f64); 2] = [(0.2, 0.5), (-0.1, 0.3)];
 
+    fn plain(sigma_min: f64) -> Noise {
+        Noise {
+            sigma_min,
+            expected: None,
+        }
+    }
+
     fn changes(pairs: &[(f64, f64)]) -> Vec<Change> {
         let change = |&(before, after): &(f64, f64)| Change { before, after };
         pairs.iter().map(change).collect()
@@ -124,7 +147,7 @@ mod tests {
             (5, 0.316, 0.070_398_863_627_219_17, 4.0),
         ] {
             let contrast =
-                Contrast::new(&changes(&ONE_BOX), &changes(&FLEET[..hosts]), 0.001).unwrap();
+                Contrast::new(&changes(&ONE_BOX), &changes(&FLEET[..hosts]), plain(0.001)).unwrap();
             assert!((contrast.effect - effect).abs() < 1e-12, "{contrast:?}");
             assert!((contrast.error - error).abs() < 1e-12, "{contrast:?}");
             assert_eq!(contrast.freedom, freedom);
@@ -134,20 +157,38 @@ mod tests {
     #[test]
     fn the_placebo_is_the_largest_change_of_as_many_fleet_hosts() {
         let fleet = [(0.0, 0.0), (0.0, 0.6), (0.0, -0.3), (0.0, -0.3)];
-        let single = Contrast::new(&changes(&[(0.0, 0.5)]), &changes(&fleet), 0.001).unwrap();
+        let single =
+            Contrast::new(&changes(&[(0.0, 0.5)]), &changes(&fleet), plain(0.001)).unwrap();
         assert_eq!(single.placebo, (0.6, -0.3));
         assert!(!single.exceeds_placebo(1.0));
-        let pair = Contrast::new(&changes(&[(0.0, 0.5); 2]), &changes(&fleet), 0.001).unwrap();
+        let pair =
+            Contrast::new(&changes(&[(0.0, 0.5); 2]), &changes(&fleet), plain(0.001)).unwrap();
         assert!((pair.placebo.0 - 0.3).abs() < 1e-12 && (pair.placebo.1 + 0.3).abs() < 1e-12);
         assert!(pair.exceeds_placebo(1.0) && !pair.exceeds_placebo(-1.0));
     }
 
     #[test]
+    fn the_spread_of_few_hosts_is_shrunk_towards_the_expected_one() {
+        let fleet = changes(&FLEET[..5]);
+        let plain = Contrast::new(&changes(&ONE_BOX), &fleet, plain(0.001)).unwrap();
+        let noise = Noise {
+            sigma_min: 0.001,
+            expected: Some((0.04, 6.0)),
+        };
+        let shrunk = Contrast::new(&changes(&ONE_BOX), &fleet, noise).unwrap();
+        assert_eq!(shrunk.effect, plain.effect);
+        assert_eq!(shrunk.freedom, plain.freedom + 6.0);
+        let inflation = 1.0 / 2.0 + 1.0 / 5.0;
+        let expected = (4.0 * plain.error * plain.error + 6.0 * 0.04 * inflation) / 10.0;
+        assert!((shrunk.error * shrunk.error - expected).abs() < 1e-12);
+    }
+
+    #[test]
     fn too_few_hosts_give_no_contrast() {
         assert_eq!(
-            Contrast::new(&changes(&ONE_BOX), &changes(&FLEET[..2]), 0.01),
+            Contrast::new(&changes(&ONE_BOX), &changes(&FLEET[..2]), plain(0.01)),
             None
         );
-        assert_eq!(Contrast::new(&[], &changes(&FLEET), 0.01), None);
+        assert_eq!(Contrast::new(&[], &changes(&FLEET), plain(0.01)), None);
     }
 }

@@ -16,7 +16,7 @@ use crate::{
 /// Between-host variation of rates that is always and at most assumed.
 const VARIATION: (f64, f64) = (0.25, 1.0);
 /// Rates may differ by this much: half as many again, as a factor.
-const TOLERANCE_DEFAULT: f64 = 0.5;
+pub(super) const TOLERANCE_DEFAULT: f64 = 0.5;
 /// One-box hosts from which no single one may be the only reason.
 const LEAVE_OUT_HOSTS_MIN: usize = 3;
 /// Most sets that are tried without their hosts; beyond that hosts are left out in groups.

@@ -16,11 +16,9 @@ pub(super) const OWN_PAST_WINDOWS: usize = 10;
 /// Follows one series.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Follower {
-    center: f64,
+    pub(super) center: f64,
     pub(super) windows: Vec<Window>,
     last: [f64; 3],
-    /// Samples over which the past hardly forgets; at least 1.
-    pub(super) memory: f64,
 }
 
 /// The medians over one length of window.
@@ -55,7 +53,6 @@ impl Follower {
             center,
             windows,
             last: [f64::NAN; 3],
-            memory: memory(past),
         };
         let mut levels: Vec<Vec<f64>> = vec![Vec::new(); follower.windows.len()];
         for value in past {
@@ -133,66 +130,21 @@ impl Window {
         }
     }
 
-    /// The median of the window, as a distance from the usual.
+    /// The middle of the window, as a distance from the usual: of two middle values the nearer one,
+    /// so that more than half of the window must lie that far.
     pub(super) fn level(&self) -> Option<f64> {
-        self.recent.median()
+        self.recent.median_towards_zero()
     }
 
     /// How far it is from the median of what came before.
     pub(super) fn step(&self) -> Option<f64> {
-        Some(self.recent.median()? - self.before.median()?)
+        Some(self.level()? - self.before.median()?)
     }
-}
-
-/// How many samples one independent sample is worth: from the correlation of neighbouring blocks,
-/// so that white noise on top of a slow drift does not hide it.
-fn memory(past: &[f64]) -> f64 {
-    const BLOCK: usize = 6;
-    let finite: Vec<f64> = past
-        .iter()
-        .copied()
-        .filter(|value| value.is_finite())
-        .collect();
-    let blocks: Vec<f64> = finite
-        .chunks_exact(BLOCK)
-        .filter_map(|block| mean(block.iter().copied()))
-        .collect();
-    let Some(middle) = mean(blocks.iter().copied()).filter(|_| blocks.len() >= 4) else {
-        return finite.len() as f64;
-    };
-    let squares: f64 = blocks.iter().map(|block| (block - middle).powi(2)).sum();
-    let products = blocks
-        .windows(2)
-        .map(|pair| (pair[0] - middle) * (pair[1] - middle));
-    if squares <= 0.0 {
-        return 1.0;
-    }
-    let raw = products.sum::<f64>() / squares;
-    // Short pasts make the correlation look smaller than it is.
-    let correlation = (raw + (1.0 + 3.0 * raw) / blocks.len() as f64).clamp(0.0, 0.99);
-    (BLOCK as f64 * (1.0 + correlation) / (1.0 - correlation)).max(1.0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_slow_drift_has_a_long_memory_also_under_noise() {
-        let mut state = 1_u64;
-        let mut noise = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            (state >> 33) as f64 / (1_u64 << 31) as f64 - 0.5
-        };
-        let white: Vec<f64> = (0..360).map(|_| noise()).collect();
-        let drifting: Vec<f64> = (0..360)
-            .map(|step| (f64::from(step) / 60.0).sin() + noise())
-            .collect();
-        assert!(memory(&white) < 12.0, "{}", memory(&white));
-        assert!(memory(&drifting) > 30.0, "{}", memory(&drifting));
-    }
 
     #[test]
     fn levels_and_steps_are_remembered_at_their_largest() {

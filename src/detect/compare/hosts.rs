@@ -1,14 +1,16 @@
 //! Many hosts with a past: the change of the one-box against the same change of each fleet host.
 
+mod rising;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
-    contrast::{Change, Contrast},
+    contrast::{Change, Contrast, Noise},
     looks::{Due, Looks, TRAILING_COUNT},
     outcome::{Outcome, Scale},
     reading::{HostPast, Reader, Role},
     scale::Working,
-    slot::{self, Number, Slot, Sums},
+    slot::{self, Number, Placebo, Slot, Sums},
     terms::Sides,
 };
 use crate::{
@@ -33,15 +35,43 @@ const SPREAD_TOLERANCE: f64 = 0.405;
 /// Smallest standard deviation of the logarithm of a spread that is believed.
 const SPREAD_SIGMA_MIN: f64 = 0.1;
 
+/// Fleet hosts below which their past helps to tell how much they vary.
+const ENOUGH_HOSTS: usize = 16;
+/// Its weight, in degrees of freedom.
+const PAST_FREEDOM: f64 = 6.0;
+/// What a person should know of a breach that a trend found.
+const RISING: &str = "it moves away from the fleet all the time";
+/// Events of a fleet host that a window must hold before ratios of events are compared.
+const EVENTS_MIN: f64 = 20.0;
+
+/// How a metric is judged.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename = "CompareRules")]
+pub(super) struct Rules {
+    pub(super) working: Working,
+    /// Smallest difference that is harm, on the working scale.
+    pub(super) tolerance: f64,
+    /// Smallest standard deviation that is believed.
+    pub(super) sigma_min: f64,
+    pub(super) sides: Sides,
+    /// What a healthy one-box may differ by on each side (up, down) beyond the tolerance, because
+    /// it is given another share of the traffic.
+    pub(super) allowance: [f64; 2],
+    /// What a rate is multiplied by to give the events of a bucket; `None` where events are not
+    /// counted.
+    pub(super) events_per_rate: Option<f64>,
+    /// Share of the tolerance that a rise since the grace must reach, for one bucket: what leaks is
+    /// harm by where it leads to in a day.
+    pub(super) rise_per_bucket: f64,
+}
+
 /// The comparison of one metric over many hosts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct HostsTest {
-    working: Working,
-    tolerance: f64,
-    sigma_min: f64,
+    rules: Rules,
     clip: f64,
-    sides: Sides,
     looks: Looks,
+    placebo: Placebo,
     /// The one-box first, then the fleet.
     slots: Vec<Slot>,
     one_box_count: usize,
@@ -57,6 +87,7 @@ pub(super) struct HostsTest {
 struct Suspicion {
     side: f64,
     is_spread: bool,
+    is_trend: bool,
     raised_at: Timestamp,
     /// Start of the window that found it.
     from: Timestamp,
@@ -73,28 +104,30 @@ enum Channel {
 impl HostsTest {
     /// Reads the past of the hosts. `one_box` and `fleet` hold those that have a past.
     pub(super) fn new(
-        working: Working,
-        tolerance: f64,
-        sigma_min: f64,
+        rules: Rules,
         one_box: Vec<HostPast>,
         fleet: Vec<HostPast>,
         looks: Looks,
-        sides: Sides,
     ) -> Self {
         let one_box_count = one_box.len();
+        let basis = if fleet.len() < ENOUGH_HOSTS {
+            Basis::Model
+        } else {
+            Basis::GaussianHosts
+        };
         let pasts: Vec<HostPast> = one_box.into_iter().chain(fleet).collect();
-        let (slots, clip) = slot::learn(&working, tolerance, &pasts, one_box_count);
+        let working = rules.working;
+        let (slots, clip, placebo) = slot::learn(&working, rules.tolerance, &pasts, one_box_count);
+        let [up, down] = rules.allowance;
         Self {
-            working,
-            tolerance,
-            sigma_min,
-            clip,
-            sides,
+            rules,
+            clip: clip + up.max(down),
             looks,
+            placebo,
             slots,
             one_box_count,
             suspicion: None,
-            outcome: Outcome::warming(Basis::GaussianHosts, working.scale()),
+            outcome: Outcome::warming(basis, working.scale()),
             scratch: Vec::new(),
         }
     }
@@ -127,21 +160,22 @@ impl HostsTest {
             })
             .collect();
         for reading in readings[self.one_box_count..].iter().flatten() {
-            let number = self.working.of(*reading);
+            let number = self.rules.working.of(*reading);
             if number.is_finite() {
                 self.scratch.push(number);
             }
         }
         let middle = median(&mut self.scratch).unwrap_or(f64::NAN);
         self.scratch.clear();
+        let time = self.looks.count() as f64;
         for (index, reading) in readings.iter().enumerate() {
             let Some(reading) = reading else { continue };
             let number = Number {
                 value: reading.value,
                 exposure: reading.exposure,
-                scaled: self.working.of(*reading),
+                scaled: self.rules.working.of(*reading),
             };
-            self.slots[index].take(&self.working, self.clip, number, middle);
+            self.slots[index].take(&self.rules.working, self.clip, number, middle, time);
         }
         let due = self.looks.step();
         self.look(reader, due);
@@ -178,6 +212,10 @@ impl HostsTest {
                 );
             }
         }
+        if due.trend {
+            let from = end - width.times(self.looks.count() as i64);
+            self.look_at_trend(from, end);
+        }
         for window in (0..TRAILING_COUNT).filter(|window| due.trailing[*window]) {
             let whole = |slot: &Slot| slot.trailing(window);
             if let Some(contrast) = self.contrast(Channel::Level, whole) {
@@ -193,6 +231,12 @@ impl HostsTest {
         let (one_box, fleet) = self.slots.split_at(self.one_box_count);
         let mut counts: Vec<f64> = fleet.iter().map(|slot| window(slot).count).collect();
         let present_min = (PRESENT_MIN * median(&mut counts)?).max(1.0);
+        if let Some(events) = self.rules.events_per_rate {
+            let mut sums: Vec<f64> = fleet.iter().map(|slot| window(slot).sum * events).collect();
+            if median(&mut sums)? < EVENTS_MIN {
+                return None;
+            }
+        }
         let change = |slot: &Slot| {
             let sums = window(slot);
             if sums.count < present_min {
@@ -206,11 +250,55 @@ impl HostsTest {
         };
         let one_box: Vec<Change> = one_box.iter().filter_map(change).collect();
         let fleet: Vec<Change> = fleet.iter().filter_map(change).collect();
-        let sigma_min = match channel {
-            Channel::Level => self.sigma_min,
-            Channel::Spread => SPREAD_SIGMA_MIN,
+        let mut expected = || {
+            if self.slots.len() - self.one_box_count >= ENOUGH_HOSTS {
+                return None;
+            }
+            let buckets = median(&mut counts)?;
+            Some((self.placebo.change(buckets)?, PAST_FREEDOM))
         };
-        Contrast::new(&one_box, &fleet, sigma_min)
+        let noise = match channel {
+            Channel::Level => Noise {
+                sigma_min: self.rules.sigma_min,
+                expected: expected(),
+            },
+            Channel::Spread => Noise {
+                sigma_min: SPREAD_SIGMA_MIN,
+                expected: None,
+            },
+        };
+        Contrast::new(&one_box, &fleet, noise)
+    }
+
+    /// What is harm on this side, as far as another share of the traffic does not explain it.
+    fn harm(&self, contrast: &Contrast, side: f64) -> f64 {
+        contrast.effect * side - self.rules.allowance[usize::from(side < 0.0)]
+    }
+
+    fn raise(
+        &mut self,
+        side: f64,
+        (is_spread, is_trend): (bool, bool),
+        from: Timestamp,
+        end: Timestamp,
+    ) {
+        let stands = self.suspicion.is_some_and(|suspicion| {
+            suspicion.confirmed && suspicion.side == side && suspicion.is_spread == is_spread
+        });
+        match &mut self.suspicion {
+            // The breach that stands keeps its start.
+            Some(suspicion) if stands => suspicion.raised_at = end,
+            suspicion => {
+                *suspicion = Some(Suspicion {
+                    side,
+                    is_spread,
+                    is_trend,
+                    raised_at: end,
+                    from,
+                    confirmed: false,
+                });
+            }
+        }
     }
 
     fn level(&self, channel: Channel, sums: &Sums) -> Option<f64> {
@@ -218,11 +306,11 @@ impl HostsTest {
             return None;
         }
         match channel {
-            Channel::Level if self.working.is_ratio() => {
-                Some(self.working.of_sums(sums.sum, sums.plain))
+            Channel::Level if self.rules.working.is_ratio() => {
+                Some(self.rules.working.of_sums(sums.sum, sums.plain))
             }
             Channel::Level => Some(sums.sum / sums.count),
-            Channel::Spread if sums.wiggle > 0.0 && !self.working.is_ratio() => {
+            Channel::Spread if sums.wiggle > 0.0 && !self.rules.working.is_ratio() => {
                 Some((sums.wiggle / sums.count).ln())
             }
             Channel::Spread => None,
@@ -240,31 +328,18 @@ impl HostsTest {
     ) {
         let critical = student_quantile(alpha, contrast.freedom) * contrast.error;
         let (tolerance, sides): (f64, &[f64]) = match channel {
-            Channel::Level => (self.tolerance, self.sides.signs()),
+            Channel::Level => (self.rules.tolerance, self.rules.sides.signs()),
             Channel::Spread => (SPREAD_TOLERANCE, &[1.0]),
         };
         for side in sides {
-            let harm = contrast.effect * side;
-            if harm - tolerance > critical && contrast.exceeds_placebo(*side) {
-                let is_spread = channel == Channel::Spread;
-                let stands = self.suspicion.filter(|suspicion| {
-                    suspicion.confirmed
-                        && suspicion.side == *side
-                        && suspicion.is_spread == is_spread
-                });
-                match &mut self.suspicion {
-                    // The breach that stands keeps its start.
-                    Some(suspicion) if stands.is_some() => suspicion.raised_at = end,
-                    suspicion => {
-                        *suspicion = Some(Suspicion {
-                            side: *side,
-                            is_spread,
-                            raised_at: end,
-                            from,
-                            confirmed: false,
-                        });
-                    }
-                }
+            let harm = match channel {
+                Channel::Level => self.harm(contrast, *side),
+                // The spread has to be out of tolerance beyond doubt: healthy hosts differ in it.
+                Channel::Spread => contrast.effect * side - tolerance,
+            };
+            let is_beyond = channel == Channel::Spread || harm > tolerance;
+            if is_beyond && harm > critical && contrast.exceeds_placebo(*side) {
+                self.raise(*side, (channel == Channel::Spread, false), from, end);
             }
         }
     }
@@ -285,7 +360,8 @@ impl HostsTest {
             Channel::Level
         };
         let tolerance = match channel {
-            Channel::Level => self.tolerance,
+            Channel::Level if suspicion.is_trend => 2.0 * rising::LEVEL * self.rules.tolerance,
+            Channel::Level => self.rules.tolerance,
             Channel::Spread => SPREAD_TOLERANCE,
         };
         let latest = |slot: &Slot| slot.trailing(0);
@@ -293,7 +369,10 @@ impl HostsTest {
         let stands = self.looks.count() >= CONFIRM_BUCKETS_MIN
             && contrast.is_some_and(|contrast| {
                 let critical = student_quantile(CONFIRM_TAIL, contrast.freedom) * contrast.error;
-                let harm = contrast.effect * suspicion.side;
+                let harm = match channel {
+                    Channel::Level => self.harm(&contrast, suspicion.side),
+                    Channel::Spread => contrast.effect * suspicion.side,
+                };
                 harm > 0.5 * tolerance && harm > critical
             });
         if stands {
@@ -306,10 +385,12 @@ impl HostsTest {
             if let Some(contrast) = contrast {
                 self.show(&contrast, channel, suspicion.side);
             }
+            self.outcome.remark = suspicion.is_trend.then(|| RISING.to_owned());
         } else if self.outcome.state == CheckState::Breach || suspicion.confirmed {
             self.suspicion = None;
             self.outcome.state = CheckState::Undecided;
             self.outcome.first_breach = None;
+            self.outcome.remark = None;
         } else {
             self.outcome.state = CheckState::Undecided;
         }
@@ -321,8 +402,8 @@ impl HostsTest {
             return;
         }
         let critical = student_quantile(self.looks.beta, contrast.freedom) * contrast.error;
-        let is_excluded = |side: &f64| contrast.effect * side + critical < self.tolerance;
-        self.outcome.state = if self.sides.signs().iter().all(is_excluded) {
+        let is_excluded = |side: &f64| self.harm(contrast, *side) + critical < self.rules.tolerance;
+        self.outcome.state = if self.rules.sides.signs().iter().all(is_excluded) {
             CheckState::Ok
         } else {
             CheckState::Undecided
@@ -332,7 +413,7 @@ impl HostsTest {
     }
 
     fn worst_side(&self, effect: f64) -> f64 {
-        match self.sides.signs() {
+        match self.rules.sides.signs() {
             [side] => *side,
             _ if effect < 0.0 => -1.0,
             _ => 1.0,
@@ -343,7 +424,7 @@ impl HostsTest {
         let width = student_quantile(self.looks.beta, contrast.freedom) * contrast.error;
         let critical = student_quantile(self.looks.alpha_since, contrast.freedom) * contrast.error;
         let (scale, tolerance) = match channel {
-            Channel::Level => (self.working.scale(), self.tolerance),
+            Channel::Level => (self.rules.working.scale(), self.rules.tolerance),
             Channel::Spread => (Scale::Spread, SPREAD_TOLERANCE),
         };
         let clipped_away = match channel {
@@ -361,8 +442,8 @@ impl HostsTest {
             Channel::Level => self.natural_level(),
             Channel::Spread => None,
         };
-        self.outcome.observed = level.map(|level| self.working.natural(level));
-        self.outcome.expected = level.map(|level| self.working.natural(level - effect));
+        self.outcome.observed = level.map(|level| self.rules.working.natural(level));
+        self.outcome.expected = level.map(|level| self.rules.working.natural(level - effect));
     }
 
     /// The latest minutes if there is a breach to show, else everything since the grace.
@@ -376,7 +457,7 @@ impl HostsTest {
 
     /// How much of the one-box's level the clipping of single values took away.
     fn clipped_away(&self) -> f64 {
-        if self.working.is_ratio() {
+        if self.rules.working.is_ratio() {
             return 0.0;
         }
         let (mut sum, mut count) = (0.0, 0.0);
@@ -396,8 +477,8 @@ impl HostsTest {
             let sums = self.shown_window(slot);
             if sums.count == 0.0 {
                 None
-            } else if self.working.is_ratio() {
-                Some(self.working.of_sums(sums.sum, sums.plain))
+            } else if self.rules.working.is_ratio() {
+                Some(self.rules.working.of_sums(sums.sum, sums.plain))
             } else {
                 Some(sums.level / sums.count)
             }

@@ -10,10 +10,11 @@ use crate::{
 
 /// Ratio of the times of two looks at all that was seen since the grace.
 const GROWTH: f64 = 1.5;
-/// Shares of alpha: since the grace, trailing windows, spread.
+/// Shares of alpha: since the grace, trailing windows, spread, trend.
 const SHARE_SINCE: f64 = 0.5;
-const SHARE_TRAILING: f64 = 0.4;
+const SHARE_TRAILING: f64 = 0.3;
 const SHARE_SPREAD: f64 = 0.1;
+const SHARE_TREND: f64 = 0.1;
 /// Chance of excluding a harm that is as large as the tolerance.
 const BETA: f64 = 0.05;
 /// The trailing windows.
@@ -24,8 +25,10 @@ const TRAILING: [Span; TRAILING_COUNT] = [
 ];
 /// How many trailing windows there are.
 pub(super) const TRAILING_COUNT: usize = 3;
-/// Buckets before the spread of values means something.
+/// Buckets before the spread of values, or a trend, means something.
 const SPREAD_BUCKETS_MIN: usize = 30;
+/// Time before a trend means something.
+const TREND_MIN: Span = Span::from_minutes(15);
 
 /// The schedule of one metric, fixed before the first look. Alpha is that of one side.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +43,9 @@ pub(super) struct Looks {
     pub(super) alpha_since: f64,
     pub(super) alpha_trailing: [f64; TRAILING_COUNT],
     pub(super) alpha_spread: f64,
+    pub(super) alpha_trend: f64,
+    /// Buckets before the first look at the trend.
+    trend_from: usize,
     /// Chance of excluding a harm at the tolerance, at one look.
     pub(super) beta: f64,
 }
@@ -51,6 +57,8 @@ pub(super) struct Due {
     pub(super) since: bool,
     /// A look at the spread.
     pub(super) spread: bool,
+    /// A look at the trend.
+    pub(super) trend: bool,
     /// A half of the window ended.
     pub(super) half: [bool; TRAILING_COUNT],
     /// A look at the trailing window.
@@ -88,12 +96,16 @@ impl Looks {
         });
         let looks = since.len() as f64;
         let spread_looks = since.iter().filter(|count| **count >= SPREAD_BUCKETS_MIN);
+        let trend_from = terms.buckets(TREND_MIN).max(SPREAD_BUCKETS_MIN);
+        let trend_looks = since.iter().filter(|count| **count >= trend_from).count();
         Self {
             count: 0,
             halves,
             alpha_since: SHARE_SINCE * alpha / looks,
             alpha_trailing,
             alpha_spread: SHARE_SPREAD * alpha / spread_looks.count().max(1) as f64,
+            alpha_trend: SHARE_TREND * alpha / trend_looks.max(1) as f64,
+            trend_from,
             beta: BETA / looks,
             since,
         }
@@ -115,6 +127,7 @@ impl Looks {
             ..Due::default()
         };
         due.spread = due.since && self.count >= SPREAD_BUCKETS_MIN;
+        due.trend = due.since && self.count >= self.trend_from;
         for (index, half) in self.halves.into_iter().enumerate() {
             due.half[index] = half > 0 && self.count.is_multiple_of(half);
             due.trailing[index] = due.half[index] && self.count >= 2 * half;

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     class::{Bystander, Class},
-    counts::CountsTest,
+    counts::{CountsTest, TOLERANCE_DEFAULT},
     fresh::FreshTest,
-    hosts::HostsTest,
+    hosts::{HostsTest, Rules},
     looks::Looks,
     outcome::Outcome,
     own_past::OwnPastTest,
@@ -24,9 +24,16 @@ use crate::{
 };
 
 /// Fleet hosts from which on the spread among them is the noise model.
-const MANY_HOSTS: usize = 8;
+const MANY_HOSTS: usize = 6;
+/// The same for values that are often zero: their past says nothing of it.
+const MANY_HOSTS_RATIO: usize = 8;
 /// Events per host and bucket from which on rates are dense.
 const DENSE_EVENTS: f64 = 8.0;
+/// Events per host and minute from which on they are where few hosts are compared: there the share
+/// of all events says less than the past does.
+const DENSE_EVENTS_FEW: f64 = 2.0;
+/// A rise that reaches the tolerance within this long is a leak.
+const LEAK_WITHIN: Span = Span::from_hours(24);
 /// Samples that make a past.
 const PAST_SAMPLES_MIN: usize = 12;
 /// Share of the usual number of samples that makes a past.
@@ -172,7 +179,12 @@ impl Metric {
                     .is_some_and(|cell| cell.exposure.is_some())
             });
         let is_events = terms.is_log || (group.kind == Kind::Counter && !self.class.is_share());
-        if is_events && pasts.events(terms) < DENSE_EVENTS {
+        let dense = if pasts.fleet.len() < MANY_HOSTS {
+            DENSE_EVENTS_FEW * terms.resolution.seconds_f64() / 60.0
+        } else {
+            DENSE_EVENTS
+        };
+        if is_events && pasts.events(terms) < dense {
             let Pasts { one_box, fleet } = &pasts;
             let test = CountsTest::new(terms, self.alpha, has_exposure, one_box, fleet);
             self.test = Test::Counts(Box::new(test));
@@ -185,7 +197,8 @@ impl Metric {
         }));
         let working = Working::choose(&self.class, &mut values, has_exposure);
         let level = working.of_value(median(&mut values).unwrap_or(0.0));
-        self.test = self.levels(reader, group, &pasts, (working, level), has_exposure);
+        let events = (is_events, has_exposure);
+        self.test = self.levels(reader, group, &pasts, (working, level), events);
     }
 
     /// Chooses among the tests of levels, given the working scale and the fleet's usual level on it.
@@ -195,7 +208,7 @@ impl Metric {
         group: &Group,
         pasts: &Pasts,
         (working, level): (Working, f64),
-        has_exposure: bool,
+        (is_events, has_exposure): (bool, bool),
     ) -> Test {
         let (terms, class, alpha) = (reader.terms, &self.class, self.alpha);
         let usual = pasts.usual_samples();
@@ -210,7 +223,12 @@ impl Metric {
             let test = FreshTest::new(terms, class, working, alpha, &hosts, fleet, cadence);
             return Test::Fresh(Box::new(test));
         }
-        if fleet.len() < MANY_HOSTS {
+        let many = if working.is_ratio() {
+            MANY_HOSTS_RATIO
+        } else {
+            MANY_HOSTS
+        };
+        if fleet.len() < many {
             let mut test = OwnPastTest::new(terms, class, alpha, &one_box, &fleet);
             let to = reader.view.bucket.start;
             let count = (to - terms.began_at).div_ceil(terms.resolution);
@@ -225,13 +243,28 @@ impl Metric {
             test.catch_up(&since(&one_box), &since(&fleet), divisor);
             return Test::OwnPast(Box::new(test));
         }
-        let tolerance = terms.tolerance(class, level, class.tolerance());
+        let usual = if is_events && has_exposure {
+            TOLERANCE_DEFAULT.ln_1p()
+        } else {
+            class.tolerance()
+        };
+        let tolerance = terms.tolerance(class, level, usual);
         let looks = Looks::new(terms, alpha / terms.sides.signs().len() as f64);
-        let sigma_min = class.sigma_min();
-        let (sides, new) = (terms.sides, HostsTest::new);
-        Test::Hosts(Box::new(new(
-            working, tolerance, sigma_min, one_box, fleet, looks, sides,
-        )))
+        let rules = Rules {
+            working,
+            tolerance,
+            sigma_min: class.sigma_min(),
+            sides: terms.sides,
+            allowance: terms.allowance(class, group.kind),
+            events_per_rate: (is_events && working.is_ratio())
+                .then(|| terms.resolution.seconds_f64()),
+            rise_per_bucket: if class.is_stock() {
+                1.0 / terms.buckets(LEAK_WITHIN) as f64
+            } else {
+                1.0
+            },
+        };
+        Test::Hosts(Box::new(HostsTest::new(rules, one_box, fleet, looks)))
     }
 }
 

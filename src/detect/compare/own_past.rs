@@ -5,29 +5,42 @@ use serde::{Deserialize, Serialize};
 use super::{
     class::{Class, Measure},
     company::{Company, Stakes},
+    flat::Flat,
+    follower::Follower,
     outcome::{Outcome, Scale},
+    pinned::{PINNED_SAMPLES, Pinned},
     reading::{HostPast, Reader, Role, per_exposure},
+    relapse::Relapse,
+    sample::{Member, matrix, median_of, members, samples, usual_level},
     terms::{Sides, Terms},
 };
 use crate::{
     detect::{
-        Basis, CheckState, Extent, Group, HostId, Unsound,
-        state::counted,
-        stats::{mean, median},
+        Basis, CheckState, Extent, Group, Unsound,
+        state::{counted, possible},
+        stats::{mean, quantile},
     },
-    event::Timestamp,
+    event::{Span, Timestamp},
 };
 
-/// Share of equal samples above which a metric counts as pinned to a value.
-const PINNED_SHARE: f64 = 0.97;
-/// Samples of the last five that must leave the pinned value.
-const PINNED_SAMPLES: usize = 3;
 /// Levels below this share of the one-box's say nothing of relative changes.
 const TWIN_LEVEL_MIN: f64 = 0.05;
-/// Share of the usual level that is added before a logarithm is taken.
-const TWIN_FLOOR: f64 = 0.02;
+/// Share of a difference that must be there too when every host is measured in its own level.
+const TWIN_SHARE: f64 = 0.6;
+/// Length of a sample: finer buckets are averaged, so that chance finds fewer samples to play with.
+const SAMPLE: Span = Span::from_minutes(1);
 /// Smallest distance that is believed, as a share of the tolerance.
 const FLOOR_SHARE: f64 = 0.2;
+/// Share of the past in which the load was not higher.
+const HIGH_LOAD: f64 = 0.95;
+/// Size of the excursions that are counted, in tolerances.
+const RELAPSE_TOLERANCES: f64 = 3.0;
+/// Samples in a row at which a window must stray.
+const PERSIST: usize = 4;
+/// What a person should know of a breach that no window shows.
+const LEFT: &str = "it hardly ever left one value before";
+const CHRONIC: &str = "it comes and goes, farther than ever before";
+const STILL: &str = "it stands still, which it never does";
 
 /// The comparison of one metric with its own past and a few fleet hosts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,35 +54,43 @@ pub(super) struct OwnPastTest {
     level: f64,
     one_box: Vec<Member>,
     fleet: Vec<Member>,
+    /// Whether all hosts have a level to speak of.
+    is_comparable: bool,
+    /// The fleet's level relative to what is usual: now, and at most in the past.
+    load: f64,
+    load_max: f64,
+    /// Buckets in a sample, and how many of the running one have closed.
+    stride: usize,
+    closed: usize,
     plain: Company,
-    /// The same in logarithms, which must agree: hosts with unequal levels stray apart when all of
-    /// them grow. `None` for shares, and where levels are too unequal or zero.
-    twin: Option<Company>,
+    /// The one-box's differences with each host measured in its own usual level, which must agree:
+    /// hosts with unequal levels stray apart when all of them grow. `None` for shares, and where
+    /// levels are too unequal or zero.
+    twin: Option<Follower>,
     stakes: Stakes,
+    /// For each window and side, at how many samples in a row it strayed.
+    streaks: Vec<[usize; 2]>,
     pinned: Option<Pinned>,
+    flat: Option<Flat>,
+    relapse: Option<Relapse>,
     first_breach: Option<Timestamp>,
     outcome: Outcome,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Member {
-    host: HostId,
-    usual: f64,
-}
-
-/// A metric that hardly ever leaves one value.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Pinned {
-    value: f64,
-    departure_max: f64,
-    /// Departures of the last five samples, newest last; NaN where the fleet departed too.
-    last: [f64; 5],
 }
 
 /// How far hosts are from what is usual for them, relative to each other.
 struct Differences {
     own: f64,
     others: Vec<f64>,
+    /// The fleet's level relative to what is usual; 1 where levels do not compare.
+    load: f64,
+}
+
+/// What values are divided by.
+fn full(class: &Class) -> f64 {
+    match class.measure {
+        Measure::Share { full } => full,
+        Measure::Memory | Measure::Latency | Measure::Cpu | Measure::Count | Measure::Other => 1.0,
+    }
 }
 
 impl OwnPastTest {
@@ -81,13 +102,13 @@ impl OwnPastTest {
         one_box: &[HostPast],
         fleet: &[HostPast],
     ) -> Self {
-        let full = match class.measure {
-            Measure::Share { full } => full,
-            Measure::Memory | Measure::Latency | Measure::Cpu | Measure::Count | Measure::Other => {
-                1.0
-            }
+        let full = full(class);
+        let stride = (SAMPLE.div_ceil(terms.resolution)).max(1);
+        let sampled = |hosts: &[HostPast]| -> Vec<Vec<f64>> {
+            let values = matrix(hosts, full).into_iter();
+            values.map(|values| samples(&values, stride)).collect()
         };
-        let (own, others) = (matrix(one_box, full), matrix(fleet, full));
+        let (own, others) = (sampled(one_box), sampled(fleet));
         let (own_members, fleet_members) = (members(one_box, &own), members(fleet, &others));
         let level = usual_level(&own_members, &own);
         let relative = terms.tolerance(class, level, class.tolerance());
@@ -112,29 +133,69 @@ impl OwnPastTest {
             level,
             one_box: own_members,
             fleet: fleet_members,
+            is_comparable,
+            load: 1.0,
+            load_max: f64::INFINITY,
+            stride,
+            closed: 0,
             plain: Company::new(&[], &[], tolerance, FLOOR_SHARE * tolerance),
             twin: None,
             stakes: Stakes {
-                planned: terms.buckets(terms.bake_until - terms.began_at) as f64,
+                planned: terms.buckets(terms.bake_until - terms.began_at) as f64 / stride as f64,
                 alpha: alpha / terms.sides.signs().len() as f64,
                 judged: 0,
             },
-            pinned: Pinned::find(own.iter().chain(&others)),
+            streaks: Vec::new(),
+            pinned: is_share
+                .then(|| Pinned::find(own.iter().chain(&others)))
+                .flatten(),
+            flat: None,
+            relapse: None,
             first_breach: None,
             outcome: Outcome::warming(Basis::Model, scale),
         };
-        test.plain = test.company(&own, &others, false, tolerance);
-        test.twin = is_comparable.then(|| test.company(&own, &others, true, relative));
+        test.learn(&own, &others);
         test
     }
 
-    fn company(
+    /// Learns how far apart the hosts ever were.
+    fn learn(&mut self, own: &[Vec<f64>], others: &[Vec<f64>]) {
+        let floor = FLOOR_SHARE * self.tolerance;
+        self.load_max = self.highest_load(own, others);
+        let (own_past, other_pasts) = self.pasts(own, others, false);
+        self.plain = Company::new(&own_past, &other_pasts, self.tolerance, floor);
+        let least = RELAPSE_TOLERANCES * self.tolerance;
+        self.relapse = Relapse::learn(&own_past, self.plain.own.center, least);
+        self.streaks = vec![[0; 2]; self.plain.own.windows.len()];
+        if self.is_comparable {
+            let (own_past, _) = self.pasts(own, others, true);
+            self.twin = Some(Follower::new(&own_past, floor));
+        }
+        let looks = self.stakes.planned * own.len() as f64;
+        self.flat = Flat::learn(own, others, self.level, looks, self.stakes.alpha);
+    }
+
+    /// The load that the past hardly ever exceeded.
+    fn highest_load(&self, own: &[Vec<f64>], others: &[Vec<f64>]) -> f64 {
+        let columns = others.iter().map(Vec::len).max().unwrap_or(0);
+        let at = |values: &[Vec<f64>], column: usize| -> Vec<f64> {
+            values.iter().map(|values| values[column]).collect()
+        };
+        let loads = (0..columns).map(|column| {
+            let differences = self.differences(&at(own, column), &at(others, column), false);
+            differences.load
+        });
+        let mut loads: Vec<f64> = loads.filter(|load| load.is_finite()).collect();
+        quantile(&mut loads, HIGH_LOAD).unwrap_or(1.0).max(1.0)
+    }
+
+    /// The differences of the past: of the one-box, and of each fleet host.
+    fn pasts(
         &self,
         own: &[Vec<f64>],
         others: &[Vec<f64>],
-        is_log: bool,
-        tolerance: f64,
-    ) -> Company {
+        is_relative: bool,
+    ) -> (Vec<f64>, Vec<Vec<f64>>) {
         let columns = own.iter().chain(others).map(Vec::len).max().unwrap_or(0);
         let mut own_past = Vec::with_capacity(columns);
         let mut other_pasts = vec![Vec::with_capacity(columns); others.len()];
@@ -142,13 +203,13 @@ impl OwnPastTest {
             values.iter().map(|values| values[column]).collect()
         };
         for column in 0..columns {
-            let differences = self.differences(&at(own, column), &at(others, column), is_log);
+            let differences = self.differences(&at(own, column), &at(others, column), is_relative);
             own_past.push(differences.own);
             for (past, value) in other_pasts.iter_mut().zip(differences.others) {
                 past.push(value);
             }
         }
-        Company::new(&own_past, &other_pasts, tolerance, FLOOR_SHARE * tolerance)
+        (own_past, other_pasts)
     }
 
     /// Feeds what came between the deployment and the end of the grace; it is not judged.
@@ -158,7 +219,7 @@ impl OwnPastTest {
         for column in 0..columns {
             let own: Vec<f64> = own.iter().map(|values| values[column] / divisor).collect();
             let others: Vec<f64> = others.iter().map(|values| values[column]).collect();
-            self.take(&own, &others);
+            self.take(&own, &others, true);
         }
     }
 
@@ -167,8 +228,17 @@ impl OwnPastTest {
         extent.hosts(self.one_box.iter().map(|member| &member.host))?;
         extent.hosts(self.fleet.iter().map(|member| &member.host))?;
         counted("number of buckets", self.stakes.judged as u64)?;
+        counted("number of buckets", self.closed as u64)?;
+        possible("length of a sample", self.closed < self.stride)?;
+        possible(
+            "number of windows",
+            self.streaks.len() == self.plain.own.windows.len(),
+        )?;
+        for streak in self.streaks.iter().flatten() {
+            counted("number of samples", *streak as u64)?;
+        }
         self.plain.check()?;
-        self.twin.iter().try_for_each(Company::check)
+        self.twin.iter().try_for_each(Follower::check)
     }
 
     /// What it says now.
@@ -189,75 +259,127 @@ impl OwnPastTest {
         };
         let own = now(&self.one_box, Role::OneBox);
         let fleet = now(&self.fleet, Role::Fleet);
-        if self.take(&own, &fleet) {
+        if let Some(own) = self.take(&own, &fleet, false) {
             self.judge(reader, &own);
         }
     }
 
-    /// Follows a bucket; says whether there was anything to compare.
-    fn take(&mut self, own: &[f64], fleet: &[f64]) -> bool {
+    /// Follows a bucket; gives the one-box's values where a sample ended and there is anything to
+    /// compare.
+    fn take(&mut self, own: &[f64], fleet: &[f64], is_grace: bool) -> Option<Vec<f64>> {
+        for (members, values) in [(&mut self.one_box, own), (&mut self.fleet, fleet)] {
+            for (member, value) in members.iter_mut().zip(values) {
+                member.add(*value);
+            }
+        }
+        self.closed += 1;
+        if self.closed < self.stride {
+            return None;
+        }
+        self.closed = 0;
+        let sample = |members: &mut Vec<Member>| -> Vec<f64> {
+            members.iter_mut().map(Member::end_sample).collect()
+        };
+        let (own, fleet) = (sample(&mut self.one_box), sample(&mut self.fleet));
+        self.take_sample(&own, &fleet, is_grace).then_some(own)
+    }
+
+    /// Follows a sample; says whether there was anything to compare.
+    fn take_sample(&mut self, own: &[f64], fleet: &[f64], is_grace: bool) -> bool {
         let plain = self.differences(own, fleet, false);
         if plain.own.is_nan() {
             return false;
         }
+        self.load = plain.load;
         self.plain.push(plain.own, &plain.others);
-        let in_logs = self.differences(own, fleet, true);
+        let relative = self.differences(own, fleet, true);
         if let Some(twin) = &mut self.twin {
-            twin.push(in_logs.own, &in_logs.others);
+            twin.push(relative.own);
         }
         if let Some(pinned) = &mut self.pinned {
             pinned.take(own, fleet);
+        }
+        if !is_grace {
+            if let Some(flat) = &mut self.flat {
+                flat.take(own, fleet);
+            }
+            if let Some(relapse) = &mut self.relapse {
+                relapse.take(plain.own, &plain.others);
+            }
         }
         self.stakes.judged += 1;
         true
     }
 
     fn judge(&mut self, reader: &Reader<'_>, own: &[f64]) {
+        for index in 0..self.streaks.len() {
+            for (column, side) in [1.0, -1.0].into_iter().enumerate() {
+                let strays = self.strays(index, side);
+                let streak = &mut self.streaks[index][column];
+                *streak = if strays { *streak + 1 } else { 0 };
+            }
+        }
         let found = self.sides.signs().iter().find_map(|side| {
-            let windows = &self.plain.own.windows;
-            let by_window = (0..windows.len()).find(|index| self.strays(*index, *side));
+            let column = usize::from(*side < 0.0);
+            let mut windows = self.plain.own.windows.iter().zip(&self.streaks);
+            let by_window = windows
+                .find(|(_, streaks)| streaks[column] >= PERSIST)
+                .map(|(window, _)| window.len + PERSIST - 1);
+            let is_left = || {
+                let least = 0.5 * self.tolerance;
+                let pinned = self.pinned.as_ref();
+                pinned.is_some_and(|pinned| pinned.is_left(*side, least))
+            };
+            let is_chronic = || {
+                let relapse = self.relapse.as_ref();
+                relapse.is_some_and(|relapse| relapse.is_chronic(*side))
+            };
             by_window
-                .map(|index| (*side, windows[index].len))
-                .or_else(|| self.leaves_pin(*side).then_some((*side, PINNED_SAMPLES)))
+                .map(|samples| (*side, samples, None))
+                .or_else(|| is_left().then_some((*side, PINNED_SAMPLES, Some(LEFT))))
+                .or_else(|| is_chronic().then_some((*side, 1, Some(CHRONIC))))
+        });
+        let found = found.or_else(|| {
+            let samples = self.flat.as_ref()?.stands_still()?;
+            Some((self.sides.signs()[0], samples, Some(STILL)))
         });
         let end = reader.view.bucket.end;
-        self.first_breach = found.map(|(_, samples)| {
-            let start = end - reader.terms.resolution.times(samples as i64);
+        self.first_breach = found.map(|(_, samples, _)| {
+            let start = end
+                - reader
+                    .terms
+                    .resolution
+                    .times((samples * self.stride) as i64);
             self.first_breach.unwrap_or(start)
         });
-        self.describe(found.map(|(side, _)| side), own);
+        self.describe(found.map(|(side, ..)| side), own);
+        self.outcome.remark = found.and_then(|(.., remark)| remark).map(str::to_owned);
     }
 
     fn strays(&self, index: usize, side: f64) -> bool {
+        let level = |follower: &Follower| follower.windows.get(index)?.level();
         self.plain.strays(index, side, &self.stakes)
-            && self
-                .twin
-                .as_ref()
-                .is_none_or(|twin| twin.strays(index, side, &self.stakes))
-    }
-
-    fn leaves_pin(&self, side: f64) -> bool {
-        let Some(pinned) = &self.pinned else {
-            return false;
-        };
-        let needed = (2.0 * pinned.departure_max).max(0.5 * self.tolerance);
-        let beyond = pinned
-            .last
-            .iter()
-            .filter(|departure| **departure * side > needed);
-        self.stakes.judged >= PINNED_SAMPLES && beyond.count() >= PINNED_SAMPLES
+            && self.twin.as_ref().is_none_or(|twin| {
+                let plain = level(&self.plain.own);
+                let relative = level(twin).map(|level| level * self.level);
+                plain
+                    .zip(relative)
+                    .is_some_and(|(plain, relative)| relative * side >= TWIN_SHARE * plain * side)
+            })
     }
 
     fn describe(&mut self, harm: Option<f64>, own: &[f64]) {
-        let company = self.twin.as_ref().unwrap_or(&self.plain);
+        let company = &self.plain;
         let windows = &company.own.windows;
         let mut longest_first = (0..windows.len()).rev();
         let filled = longest_first.find(|index| windows[*index].len <= self.stakes.judged);
-        // Without a twin, differences in the unit of the metric are told relative to its level.
-        let is_plain = self.twin.is_none() && self.outcome.scale == Scale::Relative;
+        // Differences in the unit of the metric are told relative to its level.
+        let is_relative = self.outcome.scale == Scale::Relative;
+        let excess = (self.load / self.load_max).max(1.0);
+        let growth = (self.load / excess).max(1.0);
         let to_scale = |value: f64| {
-            if is_plain {
-                (value / self.level).max(-0.99).ln_1p()
+            if is_relative {
+                (value / (self.level * growth)).max(-0.99).ln_1p()
             } else {
                 value
             }
@@ -268,7 +390,7 @@ impl OwnPastTest {
         let reach = filled.map(|index| to_scale(company.reach(index, &self.stakes)));
         let tolerance = company.tolerance().min(to_scale(company.tolerance()));
         let observed = mean(own.iter().copied().filter(|value| value.is_finite()));
-        let difference = self.plain.own.latest_mean();
+        let difference = self.plain.own.latest_mean().map(|value| value * excess);
         let outcome = &mut self.outcome;
         outcome.first_breach = self.first_breach;
         outcome.effect = level;
@@ -299,116 +421,48 @@ impl OwnPastTest {
         };
     }
 
-    fn differences(&self, own: &[f64], fleet: &[f64], is_log: bool) -> Differences {
-        let floor = TWIN_FLOOR * self.level;
+    fn differences(&self, own: &[f64], fleet: &[f64], is_relative: bool) -> Differences {
         let departures = |values: &[f64], members: &[Member]| -> Vec<f64> {
             let members = values.iter().zip(members);
             members
                 .map(|(value, member)| {
-                    if is_log {
-                        ((value.max(0.0) + floor) / (member.usual + floor)).ln()
+                    let departure = value - member.usual;
+                    if is_relative {
+                        departure / member.usual
                     } else {
-                        value - member.usual
+                        departure
                     }
                 })
                 .collect()
         };
         let of_fleet = departures(fleet, &self.fleet);
         let own = departures(own, &self.one_box);
+        let load = if self.is_comparable {
+            let ratios = fleet.iter().zip(&self.fleet);
+            let ratios: Vec<f64> = ratios.map(|(value, member)| value / member.usual).collect();
+            median_of(&ratios)
+        } else {
+            1.0
+        };
+        // Differences grow with the load of all hosts: under one that the past did not see they are
+        // scaled down to it.
+        let excess = (load / self.load_max).max(1.0);
         let own = mean(own.into_iter().filter(|value| value.is_finite())).unwrap_or(f64::NAN);
         let others = (0..of_fleet.len())
             .map(|index| {
                 let mut rest = of_fleet.clone();
                 let of_this = rest.swap_remove(index);
                 if rest.is_empty() {
-                    of_this
+                    of_this / excess
                 } else {
-                    of_this - median_of(&rest)
+                    (of_this - median_of(&rest)) / excess
                 }
             })
             .collect();
         Differences {
-            own: own - median_of(&of_fleet),
+            own: (own - median_of(&of_fleet)) / excess,
             others,
+            load,
         }
     }
-}
-
-impl Pinned {
-    fn find<'a>(hosts: impl Iterator<Item = &'a Vec<f64>>) -> Option<Self> {
-        let finite = hosts.flatten().copied().filter(|value| value.is_finite());
-        let values: Vec<f64> = finite.collect();
-        let value = median_of(&values);
-        let equal = values.iter().filter(|other| **other == value).count() as f64;
-        if values.is_empty() || equal <= PINNED_SHARE * values.len() as f64 {
-            return None;
-        }
-        let departures = values.iter().map(|other| (other - value).abs());
-        Some(Self {
-            value,
-            departure_max: departures.fold(0.0, f64::max),
-            last: [f64::NAN; 5],
-        })
-    }
-
-    fn take(&mut self, own: &[f64], fleet: &[f64]) {
-        let Some(own) = mean(own.iter().copied().filter(|value| value.is_finite())) else {
-            return;
-        };
-        let fleet = fleet.iter().filter(|value| value.is_finite());
-        let others = fleet.fold(0.0_f64, |worst, value| {
-            worst.max((value - self.value).abs())
-        });
-        let departure = own - self.value;
-        self.last.rotate_left(1);
-        self.last[4] = if others < 0.5 * departure.abs() {
-            departure
-        } else {
-            f64::NAN
-        };
-    }
-}
-
-fn matrix(hosts: &[HostPast], full: f64) -> Vec<Vec<f64>> {
-    let natural = |(value, exposure): &(f32, f32)| {
-        per_exposure(f64::from(*value), f64::from(*exposure)) / full
-    };
-    hosts
-        .iter()
-        .map(|past| past.values.iter().map(natural).collect())
-        .collect()
-}
-
-fn members(hosts: &[HostPast], values: &[Vec<f64>]) -> Vec<Member> {
-    let hosts = hosts.iter().zip(values);
-    hosts
-        .map(|(past, values)| Member {
-            host: past.host,
-            usual: median_of(values),
-        })
-        .collect()
-}
-
-/// The median of the one-box, or where that is zero, the mean size of its values.
-fn usual_level(members: &[Member], values: &[Vec<f64>]) -> f64 {
-    let level = mean(members.iter().map(|member| member.usual.abs())).unwrap_or(0.0);
-    if level > 0.0 {
-        return level;
-    }
-    let finite = values
-        .iter()
-        .flatten()
-        .copied()
-        .filter(|value| value.is_finite());
-    mean(finite.map(f64::abs)).unwrap_or(0.0).max(1e-9)
-}
-
-/// The median of the finite values; NaN without any.
-fn median_of(values: &[f64]) -> f64 {
-    let mut finite: Vec<f64> = values
-        .iter()
-        .copied()
-        .filter(|value| value.is_finite())
-        .collect();
-    median(&mut finite).unwrap_or(f64::NAN)
 }

@@ -13,6 +13,9 @@ use crate::detect::stats::{mean, median};
 const FLOOR_SHARE: f64 = 0.02;
 /// Share of zeros above which the mean over a window is taken before the logarithm.
 const ZEROS_MAX: f64 = 0.1;
+/// Share of the usual level that is added where zeros are usual: a short window may hold nothing
+/// else.
+const FLOOR_SHARE_ZEROS: f64 = 0.25;
 
 /// The working scale of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,9 +59,15 @@ impl Working {
                 unit: if size > 0.0 { size } else { 1.0 },
             };
         }
-        if has_exposure || zeros > ZEROS_MAX * values.len() as f64 {
+        let has_zeros = zeros > ZEROS_MAX * values.len() as f64;
+        if has_exposure || has_zeros {
+            let share = if has_zeros {
+                FLOOR_SHARE_ZEROS
+            } else {
+                FLOOR_SHARE
+            };
             return Self::LogRatio {
-                floor: floor(FLOOR_SHARE * level),
+                floor: floor(share * level),
             };
         }
         Self::Log {

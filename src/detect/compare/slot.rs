@@ -26,8 +26,43 @@ pub(super) struct Slot {
     pub(super) since: Sums,
     /// For each trailing window, the half that is over and the one that runs.
     pub(super) halves: [[Sums; 2]; TRAILING_COUNT],
+    /// Since the grace, over time.
+    pub(super) trend: Trend,
     /// The value before, relative to the fleet.
     last: f64,
+}
+
+/// Sums over time for a line through values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename = "CompareTrend")]
+pub(super) struct Trend {
+    count: f64,
+    time: f64,
+    squares: f64,
+    sum: f64,
+    moment: f64,
+}
+
+impl Trend {
+    fn add(&mut self, time: f64, value: f64) {
+        self.count += 1.0;
+        self.time += time;
+        self.squares += time * time;
+        self.sum += value;
+        self.moment += time * value;
+    }
+
+    /// How much the least-squares line rises over so much time; `None` with too few values.
+    pub(super) fn rise(&self, over: f64) -> Option<f64> {
+        let scatter = self.squares - self.time * self.time / self.count;
+        let slope = (self.moment - self.time * self.sum / self.count) / scatter;
+        (self.count >= 3.0 && scatter > 0.0 && slope.is_finite()).then_some(slope * over)
+    }
+
+    /// Number of values.
+    pub(super) fn count(&self) -> f64 {
+        self.count
+    }
 }
 
 /// Sums over a window.
@@ -69,10 +104,21 @@ impl Sums {
 }
 
 impl Slot {
-    /// Takes a value that is judged; `middle` is the middle of the fleet in the same bucket.
-    pub(super) fn take(&mut self, working: &Working, clip: f64, number: Number, middle: f64) {
+    /// Takes a value that is judged; `middle` is the middle of the fleet in the same bucket, `time`
+    /// the number of the bucket.
+    pub(super) fn take(
+        &mut self,
+        working: &Working,
+        clip: f64,
+        number: Number,
+        middle: f64,
+        time: f64,
+    ) {
         let sums = self.sums(working, clip, number, middle);
         self.since.add(&sums);
+        if sums.count > 0.0 && !working.is_ratio() {
+            self.trend.add(time, sums.sum);
+        }
         for halves in &mut self.halves {
             halves[1].add(&sums);
         }
@@ -120,7 +166,7 @@ pub(super) fn learn(
     tolerance: f64,
     pasts: &[HostPast],
     one_box_count: usize,
-) -> (Vec<Slot>, f64) {
+) -> (Vec<Slot>, f64, Placebo) {
     let numbers: Vec<Vec<f64>> = pasts
         .iter()
         .map(|past| {
@@ -155,12 +201,16 @@ pub(super) fn learn(
             before: Sums::default(),
             since: Sums::default(),
             halves: [[Sums::default(); 2]; TRAILING_COUNT],
+            trend: Trend::default(),
             last: f64::NAN,
         });
     }
     let sigma = MAD_TO_SIGMA * median(&mut distances).unwrap_or(0.0);
     let clip = (CLIP_SIGMAS * sigma).max(CLIP_TOLERANCES * tolerance);
+    let mut placebo = Placebo::new(middles.len());
+    let mut clipped = Vec::with_capacity(middles.len());
     for (slot, (past, numbers)) in slots.iter_mut().zip(pasts.iter().zip(&numbers)) {
+        clipped.clear();
         for ((value, number), middle) in past.values.iter().zip(numbers).zip(&middles) {
             let number = Number {
                 value: f64::from(value.0),
@@ -169,10 +219,86 @@ pub(super) fn learn(
             };
             let sums = slot.sums(working, clip, number, *middle);
             slot.before.add(&sums);
+            clipped.push(if sums.count > 0.0 { sums.sum } else { f64::NAN });
         }
         slot.last = f64::NAN;
+        if !working.is_ratio() {
+            placebo.learn(&clipped);
+        }
     }
-    (slots, clip)
+    (slots, clip, placebo)
+}
+
+/// Fewest buckets of the past that tell how means over windows vary.
+const PLACEBO_BUCKETS_MIN: usize = 60;
+/// Fewest blocks of one length that the past must hold.
+const PLACEBO_BLOCKS_MIN: usize = 3;
+/// Variances are taken this much larger than they were: hosts drift farther than a short past shows.
+const PLACEBO_INFLATION: f64 = 1.5;
+
+/// How much the hosts' distances to the fleet, averaged over windows of some length, varied in the
+/// past: what a change from one window to another is worth.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename = "ComparePlacebo")]
+pub(super) struct Placebo {
+    /// Lengths of blocks in buckets, the sums of squares between blocks of a host, and their degrees
+    /// of freedom.
+    lengths: Vec<(usize, f64, f64)>,
+}
+
+impl Placebo {
+    fn new(buckets: usize) -> Self {
+        let lengths = (0..32).map(|power| 1_usize << power);
+        let fits = |length: &usize| {
+            buckets >= PLACEBO_BUCKETS_MIN && length * PLACEBO_BLOCKS_MIN <= buckets
+        };
+        Self {
+            lengths: lengths
+                .take_while(fits)
+                .map(|length| (length, 0.0, 0.0))
+                .collect(),
+        }
+    }
+
+    /// Learns from the past of one host; NaN where there was no value.
+    fn learn(&mut self, values: &[f64]) {
+        for (length, squares, freedom) in &mut self.lengths {
+            let blocks = values.rchunks_exact(*length).filter_map(|block| {
+                let finite = block.iter().filter(|value| value.is_finite());
+                let count = finite.clone().count();
+                (count * 2 >= *length).then(|| finite.sum::<f64>() / count as f64)
+            });
+            let (mut count, mut sum, mut whole) = (0.0, 0.0, 0.0);
+            for block in blocks {
+                count += 1.0;
+                sum += block;
+                whole += block * block;
+            }
+            if count >= 2.0 {
+                *squares += (whole - sum * sum / count).max(0.0);
+                *freedom += count - 1.0;
+            }
+        }
+    }
+
+    fn variance(&self, index: usize) -> Option<f64> {
+        let (_, squares, freedom) = self.lengths.get(index)?;
+        (*freedom >= 2.0 * PLACEBO_BLOCKS_MIN as f64).then(|| squares / freedom)
+    }
+
+    /// The variance of a host's change from the past to a window of so many buckets; `None` where
+    /// the past is too short to tell.
+    pub(super) fn change(&self, buckets: f64) -> Option<f64> {
+        let longest = self.lengths.len().checked_sub(1)?;
+        let fitting = self.lengths.iter();
+        let index = fitting
+            .take_while(|(length, ..)| *length as f64 <= buckets)
+            .count()
+            .saturating_sub(1);
+        // The level before is the mean of a few of the longest blocks.
+        let before = self.variance(longest)? / PLACEBO_BLOCKS_MIN as f64;
+        Some(PLACEBO_INFLATION * (self.variance(index)? + before))
+    }
 }
 
 /// The middle of the fleet in each bucket.
@@ -189,4 +315,46 @@ fn middles(fleet: &[Vec<f64>]) -> Vec<f64> {
             median(&mut scratch).unwrap_or(f64::NAN)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rise_is_that_of_the_least_squares_line() {
+        let mut trend = Trend::default();
+        for (time, value) in [(0.0, 1.0), (1.0, 1.0), (2.0, 4.0), (5.0, 5.0)] {
+            trend.add(time, value);
+        }
+        // numpy.polyfit([0, 1, 2, 5], [1, 1, 4, 5], 1)[0] = 0.857142...
+        let rise = trend.rise(7.0).unwrap();
+        assert!((rise - 6.0).abs() < 1e-12, "{rise}");
+        assert_eq!(Trend::default().rise(1.0), None);
+    }
+
+    #[test]
+    fn longer_blocks_of_white_noise_vary_less_and_of_a_drift_do_not() {
+        let mut state = 1_u64;
+        let mut noise = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) as f64 / (1_u64 << 31) as f64 - 0.5
+        };
+        let (mut white, mut drift) = (Placebo::new(360), Placebo::new(360));
+        for _ in 0..20 {
+            let values: Vec<f64> = (0..360).map(|_| noise()).collect();
+            white.learn(&values);
+            let slope = noise() / 100.0;
+            let values: Vec<f64> = (0..360).map(|step| f64::from(step) * slope).collect();
+            drift.learn(&values);
+        }
+        let (short, long) = (white.change(1.0).unwrap(), white.change(64.0).unwrap());
+        assert!((short / (1.5 / 12.0) - 1.0).abs() < 0.1, "{short}");
+        assert!(long < short / 30.0, "{long}");
+        let (short, long) = (drift.change(1.0).unwrap(), drift.change(64.0).unwrap());
+        assert!(long > 0.5 * short, "{short} {long}");
+        assert_eq!(Placebo::new(59).change(1.0), None);
+    }
 }

@@ -115,6 +115,16 @@ impl Terms {
         }
     }
 
+    /// What a healthy one-box may differ by on each side (up, down), as logarithms, because it is
+    /// given another share of the traffic: what is not counted may follow the traffic or not.
+    pub(super) fn allowance(&self, class: &Class, kind: Kind) -> [f64; 2] {
+        if self.is_log || kind == Kind::Counter || class.is_share() {
+            return [0.0; 2];
+        }
+        let share = self.weight.ln();
+        [share.max(0.0), (-share).max(0.0)]
+    }
+
     /// The accepted difference on the working scale of the class: logarithms, or shares. `level` is
     /// the fleet's usual share.
     pub(super) fn tolerance(&self, class: &Class, level: f64, default: f64) -> f64 {

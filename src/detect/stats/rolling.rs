@@ -62,15 +62,38 @@ impl RollingMedian {
 
     /// The median, if the window is full and at least half of it has values.
     pub(in crate::detect) fn median(&self) -> Option<f64> {
+        let (low, high) = self.middle()?;
+        Some(if low == high {
+            low
+        } else {
+            f64::midpoint(low, high)
+        })
+    }
+
+    /// The same, but of two middle values the one nearer to zero, and zero between two signs.
+    pub(in crate::detect) fn median_towards_zero(&self) -> Option<f64> {
+        let (low, high) = self.middle()?;
+        Some(if low < 0.0 && high > 0.0 {
+            0.0
+        } else if low.abs() < high.abs() {
+            low
+        } else {
+            high
+        })
+    }
+
+    /// The one or two values in the middle.
+    fn middle(&self) -> Option<(f64, f64)> {
         if self.order.len() < self.len || self.sorted.len() * 2 < self.len {
             return None;
         }
         let middle = self.sorted.len() / 2;
-        if self.sorted.len() % 2 == 1 {
-            Some(self.sorted[middle])
+        let low = if self.sorted.len() % 2 == 1 {
+            middle
         } else {
-            Some(f64::midpoint(self.sorted[middle - 1], self.sorted[middle]))
-        }
+            middle - 1
+        };
+        Some((self.sorted[low], self.sorted[middle]))
     }
 }
 
@@ -109,6 +132,22 @@ mod tests {
                 median(&mut last)
             });
             assert_eq!(rolling.median(), expected, "step {step}");
+        }
+    }
+
+    #[test]
+    fn of_two_middle_values_the_nearer_to_zero_is_taken() {
+        for (values, expected) in [
+            ([1.0, 2.0, 5.0, 9.0], 2.0),
+            ([-9.0, -5.0, -2.0, 0.0], -2.0),
+            ([-3.0, -1.0, 4.0, 5.0], 0.0),
+            ([0.0, 0.0, 4.0, 4.0], 0.0),
+        ] {
+            let mut rolling = RollingMedian::new(4);
+            for value in values {
+                rolling.push(value);
+            }
+            assert_eq!(rolling.median_towards_zero(), Some(expected));
         }
     }
 

@@ -1,0 +1,226 @@
+//! A metric that always moves and stands still: a sensor, a thread or an exporter hangs.
+
+use serde::{Deserialize, Serialize};
+
+/// Shortest run of equal values that means anything.
+const RUN_MIN: usize = 8;
+/// The same in longest runs of the past.
+const PAST_RUNS: f64 = 2.0;
+/// Change rate from which on a short past is enough.
+const LIVELY: f64 = 0.9;
+/// Samples of a past that is long enough for any change rate.
+const SAMPLES_LONG: usize = 120;
+/// Samples below which a past tells nothing.
+const SAMPLES_MIN: usize = 12;
+/// Range over a run's length, as a share of the level, below which standing still is no news.
+const RANGE_MIN: f64 = 0.1;
+
+/// The watch over runs of equal values.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename = "CompareFlat")]
+pub(super) struct Flat {
+    /// Equal values in a row that no healthy host shows.
+    needed: usize,
+    /// Of the one-box's hosts that usually move.
+    one_box: Vec<Run>,
+    fleet: Vec<Run>,
+}
+
+/// The run of equal values that a host is in.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename = "CompareRun")]
+struct Run {
+    value: f64,
+    length: usize,
+    /// Whether it counts.
+    is_lively: bool,
+}
+
+impl Run {
+    fn take(&mut self, value: f64) {
+        if !value.is_finite() {
+            return;
+        }
+        self.length = if value == self.value {
+            self.length + 1
+        } else {
+            1
+        };
+        self.value = value;
+    }
+}
+
+/// What a host's past tells of its runs.
+struct Habit {
+    samples: usize,
+    longest: usize,
+    /// Share of samples that differ from the one before.
+    change_rate: f64,
+}
+
+impl Habit {
+    fn of(values: &[f64]) -> Option<Self> {
+        if values.len() < SAMPLES_MIN {
+            return None;
+        }
+        let (mut length, mut longest, mut changes) = (1, 1, 0_u32);
+        for pair in values.windows(2) {
+            if pair[0] == pair[1] {
+                length += 1;
+                longest = longest.max(length);
+            } else {
+                length = 1;
+                changes += 1;
+            }
+        }
+        Some(Self {
+            samples: values.len(),
+            longest,
+            change_rate: f64::from(changes) / (values.len() - 1) as f64,
+        })
+    }
+}
+
+impl Flat {
+    /// Learns how still the hosts' values ever stood; `None` where standing still would be no news.
+    /// `looks` is how many samples will be judged, `alpha` the chance that a healthy host is
+    /// flagged in any.
+    pub(super) fn learn(
+        one_box: &[Vec<f64>],
+        fleet: &[Vec<f64>],
+        level: f64,
+        looks: f64,
+        alpha: f64,
+    ) -> Option<Self> {
+        let finite = |past: &Vec<f64>| -> Vec<f64> {
+            let values = past.iter().copied();
+            values.filter(|value| value.is_finite()).collect()
+        };
+        let own: Vec<Vec<f64>> = one_box.iter().map(finite).collect();
+        let others: Vec<Vec<f64>> = fleet.iter().map(finite).collect();
+        let habits: Option<Vec<Habit>> = own
+            .iter()
+            .chain(&others)
+            .map(|values| Habit::of(values))
+            .collect();
+        let habits = habits?;
+        let samples = habits.iter().map(|habit| habit.samples).max()?;
+        let longest = habits.iter().map(|habit| habit.longest).max()? as f64;
+        let rates = habits.iter().map(|habit| habit.change_rate);
+        let change_rate = rates.fold(1.0, f64::min);
+        if change_rate <= 0.0 || (samples < SAMPLES_LONG && change_rate <= LIVELY) {
+            return None;
+        }
+        // A run of n needs n - 1 samples in a row that do not change, at any of the looks.
+        let by_chance = (looks / alpha).ln() / -(-change_rate.min(0.999)).ln_1p();
+        let needed = (RUN_MIN as f64).max(PAST_RUNS * longest).max(by_chance);
+        let needed = needed.ceil() as usize;
+        let run = |is_lively: bool| Run {
+            value: f64::NAN,
+            length: 0,
+            is_lively,
+        };
+        let flat = Self {
+            needed,
+            one_box: own
+                .iter()
+                .map(|values| run(usual_range(values, needed) > RANGE_MIN * level))
+                .collect(),
+            fleet: others.iter().map(|_| run(true)).collect(),
+        };
+        flat.one_box.iter().any(|run| run.is_lively).then_some(flat)
+    }
+
+    /// Takes the values of a bucket, NaN where there was none.
+    pub(super) fn take(&mut self, own: &[f64], fleet: &[f64]) {
+        for (run, value) in self.one_box.iter_mut().zip(own) {
+            run.take(*value);
+        }
+        for (run, value) in self.fleet.iter_mut().zip(fleet) {
+            run.take(*value);
+        }
+    }
+
+    /// How many equal values a one-box host stands at, where that is out of all proportion and no
+    /// fleet host stands still too.
+    pub(super) fn stands_still(&self) -> Option<usize> {
+        let is_long = |run: &&Run| run.length >= self.needed;
+        if self.fleet.iter().any(|run| is_long(&run)) {
+            return None;
+        }
+        let lively = self.one_box.iter().filter(|run| run.is_lively);
+        lively.filter(is_long).map(|run| run.length).max()
+    }
+}
+
+/// The usual distance between the smallest and the largest of so many values in a row.
+fn usual_range(values: &[f64], length: usize) -> f64 {
+    if values.len() <= length {
+        return 0.0;
+    }
+    let mut ranges: Vec<f64> = values
+        .windows(length)
+        .map(|window| {
+            let low = window.iter().copied().fold(f64::INFINITY, f64::min);
+            let high = window.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            high - low
+        })
+        .collect();
+    crate::detect::stats::median(&mut ranges).unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    fn moving() -> Vec<f64> {
+        (0..150)
+            .map(|step| 10.0 + f64::from(step * 7 % 11))
+            .collect()
+    }
+
+    #[test]
+    fn a_lively_metric_that_stands_still_is_told() {
+        let (own, fleet) = ([moving()], [moving(), moving()]);
+        let mut flat = Flat::learn(&own, &fleet, 15.0, 100.0, 0.001).unwrap();
+        for step in 0..7 {
+            flat.take(&[12.0], &[f64::from(step), 3.0 + f64::from(step)]);
+            assert_eq!(flat.stands_still(), None, "{step}");
+        }
+        flat.take(&[f64::NAN], &[8.0, 9.0]);
+        flat.take(&[12.0], &[9.0, 1.0]);
+        assert_eq!(flat.stands_still(), Some(8));
+        flat.take(&[12.5], &[8.0, 9.0]);
+        assert_eq!(flat.stands_still(), None);
+    }
+
+    #[test]
+    fn a_fleet_that_stands_still_too_is_no_news_of_the_one_box() {
+        let (own, fleet) = ([moving()], [moving(), moving()]);
+        let mut flat = Flat::learn(&own, &fleet, 15.0, 100.0, 0.001).unwrap();
+        for step in 0..20 {
+            flat.take(&[12.0], &[f64::from(step), 5.0]);
+        }
+        assert_eq!(flat.stands_still(), None);
+    }
+
+    #[test]
+    fn a_metric_that_often_stands_still_or_hardly_moves_is_left_alone() {
+        let learn = |past: Vec<f64>, level| {
+            let hosts = std::slice::from_ref(&past);
+            Flat::learn(hosts, hosts, level, 100.0, 0.001)
+        };
+        assert!(learn(vec![4.0; 150], 4.0).is_none());
+        let tiny = (0..150).map(|step| 10.0 + f64::from(step % 2) * 0.1);
+        assert!(learn(tiny.collect(), 10.0).is_none());
+        let short = (0..11).map(f64::from);
+        assert!(learn(short.collect(), 4.0).is_none());
+    }
+
+    #[test]
+    fn a_rarely_changing_metric_needs_a_long_run() {
+        let slow: Vec<f64> = (0..300).map(|step| f64::from(step / 4 % 9)).collect();
+        let hosts = std::slice::from_ref(&slow);
+        let flat = Flat::learn(hosts, hosts, 5.0, 100.0, 0.001).unwrap();
+        assert!(flat.needed > 30, "{}", flat.needed);
+    }
+}
