@@ -1,6 +1,13 @@
 //! What the core has published: read without waiting for the core.
 
-use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, watch};
@@ -28,6 +35,8 @@ pub(super) struct Published {
     generation: watch::Sender<u64>,
     /// Every change of a verdict, in order.
     changes: broadcast::Sender<Arc<Verdict>>,
+    /// Whether a start waits for a source that does not answer.
+    waits_for_source: AtomicBool,
 }
 
 /// All deployments at one moment.
@@ -100,6 +109,7 @@ impl Published {
             stats: ArcSwap::from_pointee(stats),
             generation: watch::Sender::new(0),
             changes: broadcast::Sender::new(CHANGES_MAX),
+            waits_for_source: AtomicBool::new(false),
         }
     }
 
@@ -154,6 +164,16 @@ impl Published {
             standing: Standing::Alive,
         }));
         self.wake();
+    }
+
+    /// Tells whether a start waits for a source that does not answer.
+    pub(super) fn wait_for_source(&self, waits: bool) {
+        self.waits_for_source.store(waits, Ordering::Relaxed);
+    }
+
+    /// Whether a start waits for a source that does not answer.
+    pub(super) fn waits_for_source(&self) -> bool {
+        self.waits_for_source.load(Ordering::Relaxed)
     }
 
     /// What the core has counted.

@@ -12,6 +12,7 @@ use std::{
 use tracing::{debug, warn};
 
 use super::{
+    offsets::Offsets,
     recorder::Recording,
     sequence::{Resume, Sequence},
 };
@@ -83,13 +84,14 @@ impl Saver {
     }
 
     /// Saves the engine if it is time. To be called right after a tick: `end` is where the entry behind
-    /// it stands.
+    /// it stands, `offsets` what was recorded before it.
     pub(super) fn consider(
         &mut self,
         engine: &Engine,
         sequence: &Sequence,
         now: Timestamp,
         end: Position,
+        offsets: &Offsets,
     ) {
         let last = *self.last.get_or_insert(now);
         // The one before has to be on disk first.
@@ -106,7 +108,7 @@ impl Saver {
             resume_from: resume.from,
             taken_at: end,
             plan_digest: engine.plan().digest.clone(),
-            ..SnapshotHead::default()
+            kafka: offsets.0.clone(),
         };
         let state = encode(resume.epoch, engine);
         self.shared.is_busy.store(true, Ordering::Release);
