@@ -11,11 +11,7 @@ use std::{
 
 use tracing::{debug, warn};
 
-use super::{
-    offsets::Offsets,
-    recorder::Recording,
-    sequence::{Resume, Sequence},
-};
+use super::{offsets::Offsets, recorder::Recording, sequence::Sequence};
 use crate::{
     engine::Engine,
     event::{Span, Timestamp},
@@ -31,6 +27,14 @@ pub(super) struct Saver {
     jobs: SyncSender<Job>,
     writer: JoinHandle<()>,
     shared: Arc<Shared>,
+}
+
+/// From where a state has to be read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Resume {
+    pub(super) from: Position,
+    /// Where a batch stands that is read first.
+    pub(super) epoch: Epoch,
 }
 
 /// What has been saved.

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     core::{Order, Unavailable},
     offsets::Offsets,
+    saver::Resume,
 };
 use crate::{
     event::{DeploymentEvent, Span, Timestamp},
@@ -112,14 +113,6 @@ pub(super) struct Ticket {
 pub(super) struct Running {
     sequence: Arc<Sequence>,
     epoch: Epoch,
-}
-
-/// From where a state has to be read on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Resume {
-    pub(super) from: Position,
-    /// Where a batch stands that is read first.
-    pub(super) epoch: Epoch,
 }
 
 impl Sequence {

@@ -1,6 +1,4 @@
 //! kill -9 at random: no message of Kafka is lost, and none is counted twice.
-//!
-//! Add `mod kill;` to `main.rs` once `sluice serve` reads the key `sources`.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},

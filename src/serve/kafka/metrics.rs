@@ -8,6 +8,8 @@ use super::super::{
 };
 use crate::source::kafka::{PartitionStatus, Status, TopicStatus};
 
+/// A number of each source.
+type OfSource = (&'static str, &'static str, fn(&Status) -> u64);
 /// A number of each topic.
 type OfTopic = (&'static str, &'static str, fn(&TopicStatus) -> u64);
 /// A number of each partition.
@@ -80,7 +82,7 @@ pub(in crate::serve) fn render(text: &mut Text, shared: &Shared) {
     {
         partitions(text, &statuses, family, of);
     }
-    let clients: [(&str, &str, fn(&Status) -> u64); 3] = [
+    let clients: [OfSource; 3] = [
         (
             "sluice_kafka_pauses_total",
             "How often reading paused because what was read could not be taken.",

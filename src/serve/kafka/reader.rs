@@ -45,7 +45,7 @@ pub(super) struct Reader {
     core: Core,
     stop: Stopping,
     reach: (watch::Sender<Reach>, Arc<tokio::sync::Notify>),
-    reader: Decoding,
+    decoding: Decoding,
     hands: Option<Hands>,
     /// Messages that could not be used.
     refused: u64,
@@ -84,7 +84,7 @@ impl Reader {
             core: core.clone(),
             stop: stop.clone(),
             reach,
-            reader: Decoding::new(&source.plan, plan, selector.stream_labels().clone()),
+            decoding: Decoding::new(&source.plan, plan, selector.stream_labels().clone()),
             hands: None,
             refused: 0,
             positions,
@@ -221,9 +221,9 @@ impl Reader {
         let work = Work {
             consumer: Arc::clone(consumer),
             core: self.core.clone(),
-            reader: self.reader.clone(),
+            decoding: self.decoding.clone(),
             hands: self.hands.take().unwrap_or_else(|| {
-                let labels = Arc::clone(&self.reader.stream_labels);
+                let labels = Arc::clone(&self.decoding.stream_labels);
                 Hands::new(self.core.keys(), labels)
             }),
             refused: self.refused,
@@ -345,7 +345,7 @@ impl Reader {
 struct Work {
     consumer: Arc<Consumer>,
     core: Core,
-    reader: Decoding,
+    decoding: Decoding,
     hands: Hands,
     refused: u64,
 }
@@ -371,7 +371,7 @@ impl Work {
         message: &Message,
         epoch: Epoch,
     ) -> Option<Timestamp> {
-        let decoded = self.reader.decode(&partition.topic, message);
+        let decoded = self.decoding.decode(&partition.topic, message);
         self.consumer.decoded(partition, &decoded);
         match decoded {
             Ok(batch) => {

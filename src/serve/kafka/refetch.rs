@@ -47,7 +47,7 @@ impl Refetch for Again {
         each: &mut dyn FnMut(&Batch),
     ) -> Result<Refetched, Away> {
         let mut sources = self.0.iter_mut();
-        let source = sources.find(|(reader, _)| reader.plan.topics.contains_key(&range.topic));
+        let source = sources.find(|(decoding, _)| decoding.plan.topics.contains_key(&range.topic));
         let Some((decoding, rereader)) = source else {
             warn!(
                 topic = range.topic,
