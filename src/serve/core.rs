@@ -274,6 +274,7 @@ impl Core {
     ///
     /// # Errors
     /// Nothing is taken at the moment.
+    #[cfg(any(feature = "kafka", test))]
     pub(super) fn fetched(&self, entries: Vec<Entry>) -> Result<Vec<Ticket>, Unavailable> {
         if self.ended.borrow().is_some() {
             return Err(Unavailable::Stopped);
@@ -283,6 +284,7 @@ impl Core {
 
     /// How far what was fetched was recorded when the core began to take inputs; `None`: it does not
     /// yet.
+    #[cfg(feature = "kafka")]
     pub(super) fn offsets(&self) -> Option<&Arc<Offsets>> {
         self.opened.get().map(|opened| &opened.offsets)
     }
@@ -298,6 +300,7 @@ impl Core {
     }
 
     /// Tells that everything is fetched that was written while the engine was away.
+    #[cfg(feature = "kafka")]
     pub(super) async fn caught_up(&self) {
         // A core that has ended needs no order.
         drop(self.orders.send(Order::CaughtUp).await);

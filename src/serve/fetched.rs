@@ -2,14 +2,20 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
+#[cfg(any(feature = "kafka", test))]
 use super::{
     core::{Core, Unavailable},
     sequence::{Running, Ticket},
 };
 use crate::{
     event::{Batch, KeyHash, Raw, RawBatch, canonical},
-    journal::{Entry, OffsetRange, Position},
-    reduce::{Epoch, Put, PutScratch},
+    journal::OffsetRange,
+    reduce::{Put, PutScratch},
+};
+#[cfg(any(feature = "kafka", test))]
+use crate::{
+    journal::{Entry, Position},
+    reduce::Epoch,
 };
 
 /// Fetches again what a journal only has the range of.
@@ -37,6 +43,10 @@ pub(super) enum Refetched {
 }
 
 /// A source does not answer.
+#[cfg_attr(
+    not(any(feature = "kafka", test)),
+    expect(dead_code, reason = "only Kafka is fetched from")
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Away {
     /// What is known of the reason.
@@ -52,6 +62,7 @@ pub(super) struct Hands {
 }
 
 /// What has its place durably, and has to be put.
+#[cfg(any(feature = "kafka", test))]
 #[derive(Debug)]
 pub(super) struct Durable {
     /// Where it stands in the journal.
@@ -87,6 +98,7 @@ impl Hands {
 ///
 /// # Errors
 /// Nothing of it counts: it may be recorded again.
+#[cfg(any(feature = "kafka", test))]
 pub(super) async fn record(core: &Core, entries: Vec<Entry>) -> Result<Vec<Durable>, Unavailable> {
     let tickets = core.fetched(entries)?;
     let mut durable = Vec::with_capacity(tickets.len());

@@ -190,6 +190,7 @@ impl Sequence {
     ///
     /// # Errors
     /// Nothing is taken at the moment.
+    #[cfg(any(feature = "kafka", test))]
     pub(super) fn fetched(
         self: &Arc<Self>,
         entries: Vec<Entry>,

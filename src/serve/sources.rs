@@ -21,6 +21,10 @@ use crate::{event::Timestamp, plan::Plan};
 pub(super) enum Reach {
     /// Nowhere: it is not known what there is to fetch.
     Nowhere,
+    #[cfg_attr(
+        not(feature = "kafka"),
+        expect(dead_code, reason = "only Kafka is fetched from")
+    )]
     /// To where every part that has more to give has come.
     Until(Timestamp),
     /// As far as the clock.
