@@ -9,6 +9,7 @@ Can be run by itself against the programs of `cargo build --bins --examples`:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
 import socket
@@ -269,20 +270,23 @@ class Writing:
         self.written = 0
 
     def write(self) -> None:
-        """A sample of each host, every quarter of a second."""
+        """A sample of each host, every quarter of a second; kcat gives up when its broker is away."""
         assert self.kcat.stdin is not None
-        while not self.over.wait(0.25):
+        while not self.over.wait(0.25) and self.kcat.poll() is None:
             for host in ("h1", "h2", "h3"):
                 sample = {
                     "timestamp": time.time(),
                     "metric": "cpu_busy_ratio",
-                    "value": 0.97 if host == "h2" else 0.4,
+                    # A value that never moves proves nothing.
+                    "value": (0.96 if host == "h2" else 0.4) + self.written % 7 / 1000,
                     "host": host,
                     "service": "checkout",
                 }
-                self.kcat.stdin.write(json.dumps(sample) + "\n")
                 self.written += 1
-            self.kcat.stdin.flush()
+                with contextlib.suppress(BrokenPipeError):
+                    self.kcat.stdin.write(json.dumps(sample) + "\n")
+            with contextlib.suppress(BrokenPipeError):
+                self.kcat.stdin.flush()
 
     def __enter__(self) -> Writing:
         self.thread.start()
@@ -292,7 +296,8 @@ class Writing:
         self.over.set()
         self.thread.join()
         assert self.kcat.stdin is not None
-        self.kcat.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.kcat.stdin.close()
         try:
             self.kcat.wait(10)
         except subprocess.TimeoutExpired:
@@ -351,16 +356,27 @@ def outage(report: Report, engine: Engine, cluster: Cluster) -> None:
     """A broker that is away: what was healthy before is not known to be now."""
     engine.begin("blind", "h1")
     cluster.tell("down -1")
+    poll(
+        "the topic is down",
+        lambda: total(engine.metrics(), "sluice_kafka_topic_up"),
+        lambda up: up == 0,
+        seconds=90,
+    )
     blind = poll(
-        "a verdict without a broker",
+        "a verdict that names the outage",
         lambda: engine.verdict("blind"),
-        lambda seen: seen["verdict"] not in ("PENDING",),
-        seconds=60,
+        lambda seen: "lost_in_kafka" in json.dumps(seen),
+        seconds=30,
     )
     report.equal("without its broker nothing passes", blind["verdict"], "NO_DATA")
-    up = total(engine.metrics(), "sluice_kafka_topic_up")
-    report.equal("the topic is down", up, 0)
     cluster.tell("up -1")
+    poll(
+        "the topic is seen again",
+        lambda: total(engine.metrics(), "sluice_kafka_topic_up"),
+        lambda up: up == 1,
+        seconds=60,
+    )
+    report.equal("nor does it afterwards", engine.verdict("blind")["verdict"], "NO_DATA")
 
 
 def run(report: Report, sluice: Path, programs: Path, work: Path) -> None:
