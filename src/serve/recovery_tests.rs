@@ -375,7 +375,9 @@ async fn messages_that_cannot_be_fetched_again_leave_a_hole() {
     let said = |source| {
         let known = known(root.path(), source);
         let text = String::from_utf8_lossy(&known);
-        let from = text.rfind("[Verdict(").expect("the deployment has a verdict");
+        let from = text
+            .rfind("[Verdict(")
+            .expect("the deployment has a verdict");
         text[from..].to_owned()
     };
     let whole = said(Some(source));

@@ -43,7 +43,7 @@ use super::{
     pb::gates_server::GatesServer,
     recovery::{JournalSettings, Recovery, RecoveryError},
     shared::Shared,
-    sources::{Reach, Sources},
+    sources::{Reach, Sources, World},
 };
 use crate::{
     engine::Selector,
@@ -290,8 +290,12 @@ fn open_doors(
     doors.spawn(serve_http(api::routes(share()), http, share()));
     doors.spawn(serve_http(otlp_http::routes(share()), otlp_http, share()));
     let sources = Arc::clone(&shared.sources);
-    let (core, plan) = (shared.core.clone(), Arc::clone(&shared.plan));
-    doors.spawn(sources.run(core, plan, shared.stopping.clone()));
+    let world = World {
+        plan: Arc::clone(&shared.plan),
+        clock: shared.clock.clone(),
+        stop: shared.stopping.clone(),
+    };
+    doors.spawn(sources.run(shared.core.clone(), world));
     match &shared.clock {
         Clock::System => drop(doors.spawn(tick_by_the_clock(share()))),
         Clock::Manual(_) => {}
@@ -376,9 +380,12 @@ async fn tick_by_the_clock(shared: Arc<Shared>) {
     let stopping = stopping(shared.stopping.clone());
     tokio::pin!(stopping);
     let mut latest = None;
+    let mut reach = shared.sources.reaches();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
+            // Its sender lives as long as the engine.
+            Ok(()) = reach.changed() => {}
             () = &mut stopping => return,
         }
         // A clock that was set back must not take event time back.

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 #[cfg(feature = "kafka")]
 use super::kafka::{self, KafkaSource};
 use super::{
+    clock::Clock,
     core::{Core, Unavailable},
     fetched::Refetch,
 };
@@ -33,6 +34,17 @@ pub(super) enum Reach {
 
 /// Becomes true when the engine stops.
 pub(super) type Stopping = watch::Receiver<bool>;
+
+/// What readers of sources go by.
+#[derive(Clone, Debug)]
+pub(super) struct World {
+    /// The plan that the engine works by.
+    pub(super) plan: Arc<Plan>,
+    /// Where time comes from.
+    pub(super) clock: Clock,
+    /// When to end.
+    pub(super) stop: Stopping,
+}
 
 /// All sources of a plan.
 #[derive(Debug)]
@@ -77,6 +89,11 @@ impl Sources {
         *self.reach.borrow()
     }
 
+    /// Wakes when time may go further.
+    pub(super) fn reaches(&self) -> watch::Receiver<Reach> {
+        self.reach.subscribe()
+    }
+
     /// Waits until time may go as far as the clock.
     pub(super) async fn caught_up(&self) {
         let mut reach = self.reach.subscribe();
@@ -105,14 +122,14 @@ impl Sources {
     }
 
     /// Reads every source until it is told to stop.
-    pub(super) async fn run(self: Arc<Self>, core: Core, plan: Arc<Plan>, stop: Stopping) {
+    pub(super) async fn run(self: Arc<Self>, core: Core, world: World) {
         if let Err(Unavailable::Stopped) = core.ready().await {
             return;
         }
         #[cfg(feature = "kafka")]
-        kafka::read_all(&self, &core, &plan, &stop).await;
+        kafka::read_all(&self, &core, &world).await;
         #[cfg(not(feature = "kafka"))]
-        drop((self, plan, stop));
+        drop((self, world));
     }
 
     /// Lets time go as far as every source has come. Once at the clock it stays there: what comes later

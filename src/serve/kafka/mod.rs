@@ -2,10 +2,14 @@
 //!
 //! | file | purpose |
 //! | --- | --- |
+//! | `catching_up` | what was written while the engine was away, put in its own time |
+//! | `merge` | messages of several partitions in the order of their times |
 //! | `metrics` | what `/metrics` says of it |
 //! | `reader` | events of a consumer become inputs, in order |
 //! | `refetch` | what the journal only has the range of is read again |
 
+mod catching_up;
+mod merge;
 pub(super) mod metrics;
 mod reader;
 pub(super) mod refetch;
@@ -20,7 +24,7 @@ use tokio::{sync::watch, task};
 use self::reader::Reader;
 use super::{
     core::Core,
-    sources::{Reach, Sources, Stopping},
+    sources::{Reach, Sources, World},
 };
 use crate::{
     decode::{DecodeError, DecodeLimits},
@@ -72,14 +76,14 @@ impl KafkaSource {
 }
 
 /// Reads every source until it is told to stop.
-pub(super) async fn read_all(sources: &Sources, core: &Core, plan: &Arc<Plan>, stop: &Stopping) {
+pub(super) async fn read_all(sources: &Sources, core: &Core, world: &World) {
     let mut tasks = task::JoinSet::new();
     let mut reached = Vec::new();
     let changed = Arc::new(tokio::sync::Notify::new());
     for source in sources.kafka() {
         let (reach, receiver) = watch::channel(Reach::Nowhere);
         reached.push(receiver);
-        let reader = Reader::new(source, core, plan, stop, (reach, Arc::clone(&changed)));
+        let reader = Reader::new(source, core, world, (reach, Arc::clone(&changed)));
         tasks.spawn(reader.run());
     }
     loop {

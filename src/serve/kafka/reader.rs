@@ -11,22 +11,22 @@ use tracing::{error, info, warn};
 
 use super::{
     super::{
-        clock::Stopwatch,
+        clock::{Clock, Stopwatch},
         core::{Core, Unavailable},
         fetched::{self, Durable, Hands},
-        sources::{Reach, Stopping},
+        sources::{Reach, Stopping, World},
     },
-    Decoding, KafkaSource, partition, range,
+    Decoding, KafkaSource,
+    merge::Merge,
+    partition, range,
 };
 use crate::{
     engine::Selector,
-    event::{Raw, Timestamp},
+    event::{Raw, Span, Timestamp},
     journal::{Entry, OffsetRange},
     plan::Plan,
     reduce::{Epoch, Select},
-    source::kafka::{
-        Blindness, Chunk, Consumer, Event, Message, Partition, Positions, Settings, Status,
-    },
+    source::kafka::{Blindness, Chunk, Consumer, Event, Message, Partition, Positions, Settings},
 };
 
 /// Most events that are recorded together; a chunk has about 256 KiB.
@@ -39,40 +39,51 @@ const LOOK: Duration = Duration::from_millis(250);
 const MARK: Duration = Duration::from_secs(1);
 /// How long after its end a consumer is started again.
 const RESTART: Duration = Duration::from_secs(5);
+/// The brokers are not asked more often than this what there is.
+const SURVEY_MIN: Duration = Duration::from_secs(1);
+
 /// Reads one source.
 pub(super) struct Reader {
-    source: Arc<KafkaSource>,
-    core: Core,
-    stop: Stopping,
+    pub(super) source: Arc<KafkaSource>,
+    pub(super) core: Core,
+    pub(super) clock: Clock,
+    pub(super) stop: Stopping,
     reach: (watch::Sender<Reach>, Arc<tokio::sync::Notify>),
+    plan: Arc<Plan>,
     decoding: Decoding,
     hands: Option<Hands>,
     /// Messages that could not be used.
     refused: u64,
     /// How far each partition was taken.
-    positions: Positions,
-    /// When the last message of each partition was written that was taken.
-    written: BTreeMap<Partition, Timestamp>,
-    /// Since something was taken.
-    moved: Stopwatch,
+    pub(super) positions: Positions,
+    /// What waits until time has come there, as long as the source is not at the clock.
+    pub(super) merge: Merge,
+    /// How far ahead of the last tick a message may be put.
+    pub(super) ahead: Span,
+    /// Since something came, or was taken.
+    pub(super) moved: Stopwatch,
     /// Topics out of sight, and what hides them.
-    hidden: BTreeMap<Arc<str>, Blindness>,
+    pub(super) hidden: BTreeMap<Arc<str>, Blindness>,
     /// Since it was noted that topics are out of sight.
     marked: Option<Stopwatch>,
 }
 
 /// The engine stops.
-struct Stopped;
+pub(super) struct Stopped;
+
+/// What is cut into pieces that are short beside what may be ahead of a tick.
+fn merge(plan: &Plan) -> Merge {
+    Merge::new(Span::from_nanos(plan.limits.future.nanos() / 4))
+}
 
 impl Reader {
     pub(super) fn new(
         source: &Arc<KafkaSource>,
         core: &Core,
-        plan: &Arc<Plan>,
-        stop: &Stopping,
+        world: &World,
         reach: (watch::Sender<Reach>, Arc<tokio::sync::Notify>),
     ) -> Self {
-        let topics = &source.plan.topics;
+        let (plan, topics) = (&world.plan, &source.plan.topics);
         let offsets = core.offsets().into_iter().flat_map(|offsets| &offsets.0);
         let positions = offsets
             .filter(|((topic, _), _)| topics.contains_key(topic))
@@ -82,13 +93,16 @@ impl Reader {
         Self {
             source: Arc::clone(source),
             core: core.clone(),
-            stop: stop.clone(),
+            clock: world.clock.clone(),
+            stop: world.stop.clone(),
             reach,
+            plan: Arc::clone(plan),
             decoding: Decoding::new(&source.plan, plan, selector.stream_labels().clone()),
             hands: None,
             refused: 0,
             positions,
-            written: BTreeMap::new(),
+            merge: merge(plan),
+            ahead: Span::from_nanos(plan.limits.future.nanos() / 2),
             moved: Stopwatch::start(),
             hidden: BTreeMap::new(),
             marked: None,
@@ -101,7 +115,9 @@ impl Reader {
             self.reach(Reach::Clock);
         }
         while !*self.stop.borrow() {
-            let settings = Settings::new(Arc::clone(&self.source.plan));
+            let settings = self.settings();
+            // What waits was not taken: it comes again.
+            self.merge = merge(&self.plan);
             let positions = self.positions.clone();
             // Its own runtime is made there, and connections.
             let started = task::spawn_blocking(move || Consumer::start(&settings, &positions));
@@ -128,6 +144,15 @@ impl Reader {
         }
     }
 
+    /// The usual pace, but never slower to see what there is than time may wait.
+    fn settings(&self) -> Settings {
+        let mut settings = Settings::new(Arc::clone(&self.source.plan));
+        let lateness = Duration::from_nanos(self.plan.lateness.nanos().max(0).cast_unsigned());
+        let survey = &mut settings.pace.survey;
+        *survey = (lateness / 2).clamp(SURVEY_MIN, *survey);
+        settings
+    }
+
     /// Takes events until the consumer ends.
     async fn read(
         &mut self,
@@ -146,15 +171,19 @@ impl Reader {
                 },
                 _ = looks.tick() => {}
             }
+            let group = std::mem::take(&mut group);
+            if !self.is_at_the_clock() {
+                self.catch_up(consumer, group).await?;
+                continue;
+            }
             let mut entries = Vec::new();
-            let chunks = self.heed(std::mem::take(&mut group), &mut entries);
+            let chunks = self.heed(group, &mut entries);
             if self.is_mark_due() {
                 let hidden = self.hidden.keys();
                 entries.extend(hidden.map(|topic| Entry::Lost(OffsetRange::unseen(topic))));
                 self.marked = Some(Stopwatch::start());
             }
             self.take(consumer, entries, chunks).await?;
-            self.look(&consumer.status());
         }
     }
 
@@ -184,7 +213,7 @@ impl Reader {
                 Event::Up { topic } => {
                     info!(%topic, "a Kafka topic is seen");
                     // What came until now was not seen when it should have been.
-                    if self.hidden.remove(&topic).is_some() && self.is_at_the_clock() {
+                    if self.hidden.remove(&topic).is_some() {
                         entries.push(Entry::Lost(OffsetRange::unseen(&topic)));
                         chunks.push(None);
                     }
@@ -196,7 +225,7 @@ impl Reader {
 
     /// Records entries, and puts the messages of the chunks. What cannot be recorded is tried again
     /// until it can be: meanwhile nothing more is taken, and the consumer pauses.
-    async fn take(
+    pub(super) async fn take(
         &mut self,
         consumer: &Arc<Consumer>,
         entries: Vec<Entry>,
@@ -217,7 +246,7 @@ impl Reader {
                 _ = stop.wait_for(|stop| *stop) => return Err(Stopped),
             }
         };
-        self.note(&entries, &chunks);
+        self.note(&entries);
         let work = Work {
             consumer: Arc::clone(consumer),
             core: self.core.clone(),
@@ -245,13 +274,12 @@ impl Reader {
     }
 
     /// Notes how far partitions were taken.
-    fn note(&mut self, entries: &[Entry], chunks: &[Option<Chunk>]) {
+    fn note(&mut self, entries: &[Entry]) {
         for entry in entries {
             match entry {
                 Entry::Consumed(range) | Entry::Lost(range) if range.partition >= 0 => {
                     let partition = partition(&range.topic, range.partition);
                     self.positions.insert(partition, range.until);
-                    self.moved = Stopwatch::start();
                 }
                 Entry::Consumed(_)
                 | Entry::Lost(_)
@@ -260,21 +288,9 @@ impl Reader {
                 | Entry::Tick(_) => {}
             }
         }
-        if self.is_at_the_clock() {
-            return;
-        }
-        for chunk in chunks.iter().flatten() {
-            let written = chunk
-                .messages
-                .iter()
-                .filter_map(|message| message.timestamp);
-            if let Some(latest) = written.max() {
-                self.written.insert(chunk.partition.clone(), latest);
-            }
-        }
     }
 
-    fn is_at_the_clock(&self) -> bool {
+    pub(super) fn is_at_the_clock(&self) -> bool {
         *self.reach.0.borrow() == Reach::Clock
     }
 
@@ -284,51 +300,7 @@ impl Reader {
         !self.hidden.is_empty() && self.is_at_the_clock() && is_due
     }
 
-    /// Looks how far the source has come, until it has come to the clock.
-    fn look(&mut self, status: &Status) {
-        if self.is_at_the_clock() {
-            return;
-        }
-        let mut least = Reach::Clock;
-        for name in self.source.plan.topics.keys() {
-            let topic = status.topics.get(name.as_str());
-            let is_hidden = topic.is_some_and(|topic| match &topic.blindness {
-                // That is what a restart leaves behind, as long as it gets less.
-                Some(Blindness::Behind { .. }) => self.is_stuck(),
-                Some(
-                    Blindness::Unreachable { .. }
-                    | Blindness::NoTopic { .. }
-                    | Blindness::Leaderless { .. },
-                ) => true,
-                None => false,
-            });
-            if is_hidden {
-                continue;
-            }
-            let Some(topic) = topic.filter(|topic| topic.is_up || topic.blindness.is_some()) else {
-                least = Reach::Nowhere;
-                continue;
-            };
-            for (number, read) in &topic.partitions {
-                let partition = partition(name, *number);
-                let taken = self.positions.get(&partition).copied();
-                if read.lag == 0 && taken.is_some_and(|taken| read.next <= taken) {
-                    continue;
-                }
-                let come = self.written.get(&partition).copied();
-                least = least.min(come.map_or(Reach::Nowhere, Reach::Until));
-            }
-        }
-        self.reach(least);
-    }
-
-    /// Whether nothing comes although there is more.
-    fn is_stuck(&self) -> bool {
-        let patience = self.source.plan.blind_after.seconds_f64();
-        patience <= self.moved.elapsed().as_secs_f64()
-    }
-
-    fn reach(&self, reach: Reach) {
+    pub(super) fn reach(&self, reach: Reach) {
         let (sender, changed) = &self.reach;
         let is_news = sender.send_if_modified(|before| {
             let is_news = *before < reach;
