@@ -24,7 +24,7 @@ use super::{
 use crate::{
     engine::{Engine, Refusal},
     event::{Begin, DeploymentEvent, KeyHash, Raw, Timestamp},
-    journal::{Body, Entry, recorded},
+    journal::{Body, recorded},
     plan::Plan,
     reduce::{Epoch, Put, PutScratch, Shards},
 };
@@ -55,6 +55,7 @@ pub(super) struct Core {
 #[derive(Debug)]
 struct Opened {
     shards: Arc<Shards>,
+    #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "of Kafka only"))]
     offsets: Arc<Offsets>,
     ticked_at: Option<Timestamp>,
 }
@@ -125,6 +126,7 @@ pub(super) enum Order {
     /// Data was lost of which nobody knows whose it was.
     Lost,
     /// Everything is fetched that was written while the engine was away.
+    #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "of Kafka only"))]
     CaughtUp,
     /// Ends the thread once everything before is done.
     Stop,
@@ -275,7 +277,10 @@ impl Core {
     /// # Errors
     /// Nothing is taken at the moment.
     #[cfg(any(feature = "kafka", test))]
-    pub(super) fn fetched(&self, entries: Vec<Entry>) -> Result<Vec<Ticket>, Unavailable> {
+    pub(super) fn fetched(
+        &self,
+        entries: Vec<crate::journal::Entry>,
+    ) -> Result<Vec<Ticket>, Unavailable> {
         if self.ended.borrow().is_some() {
             return Err(Unavailable::Stopped);
         }

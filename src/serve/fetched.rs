@@ -43,10 +43,6 @@ pub(super) enum Refetched {
 }
 
 /// A source does not answer.
-#[cfg_attr(
-    not(any(feature = "kafka", test)),
-    expect(dead_code, reason = "only Kafka is fetched from")
-)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Away {
     /// What is known of the reason.

@@ -37,6 +37,10 @@ pub(super) type Stopping = watch::Receiver<bool>;
 
 /// What readers of sources go by.
 #[derive(Clone, Debug)]
+#[cfg_attr(
+    not(feature = "kafka"),
+    expect(dead_code, reason = "only Kafka is fetched from")
+)]
 pub(super) struct World {
     /// The plan that the engine works by.
     pub(super) plan: Arc<Plan>,
@@ -105,6 +109,14 @@ impl Sources {
     ///
     /// # Errors
     /// The configuration of a source cannot be used.
+    #[cfg_attr(
+        not(feature = "kafka"),
+        expect(
+            clippy::unused_self,
+            clippy::unnecessary_wraps,
+            reason = "only Kafka is fetched from"
+        )
+    )]
     pub(super) fn refetch(&self, plan: &Plan) -> Result<Option<Box<dyn Refetch>>, String> {
         #[cfg(feature = "kafka")]
         return kafka::refetch::sources(&self.kafka, plan);

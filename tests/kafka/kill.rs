@@ -15,7 +15,7 @@ const TOPIC: &str = "flat";
 const PARTITIONS: i32 = 3;
 const ROUNDS: i64 = 200;
 const HOSTS: i64 = 50;
-const KILLS: u64 = 10;
+const KILLS: u64 = 6;
 const TOTAL: u64 = (PARTITIONS as i64 * ROUNDS * HOSTS) as u64;
 
 /// A running `sluice serve`, killed with this value.
