@@ -15,7 +15,9 @@ use std::{
     process::{Command, Output},
 };
 
-use sluice::journal::{DataDir, Entry, Limits, Position, Reader, SnapshotHead, segment_name};
+use sluice::journal::{
+    DataDir, Entry, Limits, OffsetRange, Position, Reader, SnapshotHead, segment_name,
+};
 use tempfile::TempDir;
 
 /// Segments of this size: the journal of the tests has several.
@@ -56,6 +58,11 @@ fn entries(scratch: &Path) -> Vec<Entry> {
 
 /// A data directory with the journal of that run, and where each entry stands.
 fn data() -> (TempDir, PathBuf, Vec<Position>) {
+    data_of(|entry| vec![entry])
+}
+
+/// The same, with something in the place of each entry.
+fn data_of(change: impl Fn(Entry) -> Vec<Entry>) -> (TempDir, PathBuf, Vec<Position>) {
     let scratch = tempfile::tempdir().unwrap();
     let root = scratch.path().join("data");
     let limits = Limits {
@@ -65,7 +72,11 @@ fn data() -> (TempDir, PathBuf, Vec<Position>) {
     let data = DataDir::open(&root).unwrap();
     let (mut writer, _) = data.writer(limits).unwrap();
     let mut positions = Vec::new();
-    for group in entries(scratch.path()).chunks(3) {
+    let entries: Vec<Entry> = entries(scratch.path())
+        .into_iter()
+        .flat_map(change)
+        .collect();
+    for group in entries.chunks(3) {
         positions.extend(writer.commit(group).unwrap());
     }
     assert!(writer.end().segment > 3, "too few segments");
@@ -305,6 +316,34 @@ fn a_recording_of_everything_says_what_the_run_said() {
     let (code, _, error) = sluice(&[&replay[..], &[&both[0], &both[1]]].concat());
     assert_eq!(code, 2);
     assert!(error.contains("a journal is replayed alone"), "{error}");
+}
+
+#[test]
+fn a_replay_without_what_stayed_in_kafka_says_so_and_passes_nothing() {
+    let stayed = OffsetRange {
+        topic: "metrics".to_owned(),
+        partition: 0,
+        from: 40,
+        until: 47,
+    };
+    let (_scratch, root, _) = data_of(|entry| match entry {
+        Entry::Tick(_) => vec![Entry::Consumed(stayed.clone()), entry],
+        other => vec![other],
+    });
+    let config = fixture().join("sluice.yaml");
+    let journal = root.join(DataDir::JOURNAL);
+    let (code, said, told) = sluice(&[
+        "replay",
+        "--output",
+        "json",
+        "--config",
+        text(&config),
+        text(&journal),
+    ]);
+    assert!(told.contains("messages stayed in Kafka"), "{told}");
+    assert!(said.contains("lost_in_kafka"), "{said}");
+    assert!(!said.contains(r#""verdict":"PASS""#), "{said}");
+    assert_ne!(code, 0);
 }
 
 #[test]

@@ -97,7 +97,7 @@ struct Recorded {
     /// Deployments that something was told of, but not how they began.
     unknown: BTreeSet<String>,
     /// Messages whose bodies stayed in Kafka.
-    messages: i64,
+    messages: u64,
 }
 
 fn record(arguments: &Arguments) -> Result<Recorded, Failure> {
@@ -181,10 +181,8 @@ impl Recorded {
                     self.ticks = Some((first, *now));
                 }
                 Entry::Deployment(event) => self.deployment(event),
-                Entry::Consumed(range) | Entry::Lost(range) => {
-                    self.messages += range.until.saturating_sub(range.from);
-                }
-                Entry::Batch(_) => {}
+                Entry::Consumed(range) => self.messages += range.count(),
+                Entry::Batch(_) | Entry::Lost(_) => {}
             }
         }
     }
@@ -229,7 +227,8 @@ impl Recorded {
         }
         if self.messages > 0 {
             warnings.push(format!(
-                "{} messages stayed in Kafka: a replay is without what they held",
+                "{} messages stayed in Kafka: a replay is without what they held, so that no deployment \
+                 that was open meanwhile passes",
                 self.messages
             ));
         }

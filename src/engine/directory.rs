@@ -36,8 +36,8 @@ pub struct Directory {
     pub(super) streams: Vec<Vec<StreamBinding>>,
     /// End of the latest closed bucket.
     pub(super) watermark: Timestamp,
-    /// Data was lost since the latest closed bucket of which nobody knows whose it was.
-    pub(super) is_torn: bool,
+    /// Data was lost of which nobody knows whose it was: in any bucket that was open at this time.
+    pub(super) torn_until: Option<Timestamp>,
 }
 
 /// Where a log stream belongs in one service.
@@ -65,7 +65,7 @@ impl Directory {
             scratch: Vec::new(),
             streams: Vec::new(),
             watermark: Timestamp::MIN,
-            is_torn: false,
+            torn_until: None,
             plan,
         }
     }

@@ -41,7 +41,10 @@ impl Directory {
             }
         }
         self.watermark = self.watermark.max(bucket.interval.end);
-        if std::mem::take(&mut self.is_torn) {
+        if let Some(until) = self.torn_until {
+            if until < bucket.interval.end {
+                self.torn_until = None;
+            }
             for service in &mut self.services {
                 for entry in &mut service.panels {
                     entry.panel.tear(bucket.interval);

@@ -134,7 +134,12 @@ impl Engine {
             Input::Raw(raw) => {
                 self.reducer.put_raw(raw);
             }
-            Input::Lost => self.directory.is_torn = true,
+            Input::Lost => {
+                // What was lost may belong into any bucket that is open now.
+                let now = self.epoch().now.unwrap_or(Timestamp::MIN);
+                let torn_until = &mut self.directory.torn_until;
+                *torn_until = Some(torn_until.map_or(now, |until| until.max(now)));
+            }
             Input::Deployment(event) => self.deployment(event, outputs),
             Input::Tick(now) => self.tick(now, outputs),
         }

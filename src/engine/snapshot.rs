@@ -19,7 +19,7 @@ use crate::{
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DirectoryState<'a> {
     watermark: Timestamp,
-    is_torn: bool,
+    torn_until: Option<Timestamp>,
     services: Vec<ServiceState<'a>>,
 }
 
@@ -51,7 +51,7 @@ impl Directory {
         });
         DirectoryState {
             watermark: self.watermark,
-            is_torn: self.is_torn,
+            torn_until: self.torn_until,
             services: services.collect(),
         }
     }
@@ -66,7 +66,7 @@ impl Directory {
         let resolution = plan.resolution;
         let mut directory = Self::new(plan);
         directory.watermark = state.watermark;
-        directory.is_torn = state.is_torn;
+        directory.torn_until = state.torn_until;
         for saved in state.services {
             let mut services = directory.services.iter_mut();
             if let Some(service) = services.find(|service| service.plan.name == *saved.name) {

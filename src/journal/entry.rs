@@ -24,7 +24,8 @@ pub enum Entry {
     Tick(Timestamp),
     /// The messages of these offsets were taken here. Their bodies stay in Kafka.
     Consumed(OffsetRange),
-    /// The messages of these offsets were gone before they could be taken: a hole in the coverage.
+    /// The messages of these offsets were gone before they could be taken: a hole in the coverage. With
+    /// [`OffsetRange::unseen`] nothing is gone, but nobody knows what there was to take.
     Lost(OffsetRange),
 }
 
@@ -40,6 +41,23 @@ pub struct OffsetRange {
     pub from: i64,
     /// The first offset after the range.
     pub until: i64,
+}
+
+impl OffsetRange {
+    /// What stands for a topic that is not seen: of no partition, and without offsets.
+    pub fn unseen(topic: &str) -> Self {
+        Self {
+            topic: topic.to_owned(),
+            partition: -1,
+            from: 0,
+            until: 0,
+        }
+    }
+
+    /// How many messages the range may hold.
+    pub fn count(&self) -> u64 {
+        self.until.saturating_sub(self.from).max(0).cast_unsigned()
+    }
 }
 
 /// Gives the event as a journal gives it back. The core is fed with this and not with the event as

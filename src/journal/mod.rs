@@ -57,7 +57,7 @@ pub use frame::one_file;
 pub use inspect::{Counts, Damage, Inspection, inspect};
 pub use position::{Position, PositionError, segment_name, segment_number};
 pub use reader::{Reader, TornTail};
-pub use snapshot::{KafkaPosition, PassedOver, SNAPSHOT_FORMAT, Snapshot, SnapshotHead, Snapshots};
+pub use snapshot::{PassedOver, SNAPSHOT_FORMAT, Snapshot, SnapshotHead, Snapshots};
 pub use storage::{Access, Disk, Listed, Lock, Storage, StoredFile};
 pub use stretch::Stretch;
 pub use truncate::{Cut, truncate};

@@ -44,18 +44,10 @@ pub struct SnapshotHead {
     pub taken_at: Position,
     /// Digest of the plan that the state was made under.
     pub plan_digest: String,
-    /// How far each partition of each Kafka topic has come, by topic and number.
+    /// The first message of each partition of each Kafka topic that the state has not seen at all, by
+    /// topic and number. Which have to be read again, the entries from `resume_from` on tell.
     #[serde(with = "partitions")]
-    pub kafka: BTreeMap<(String, i32), KafkaPosition>,
-}
-
-/// How far a partition has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KafkaPosition {
-    /// The earliest message that has to be consumed again.
-    pub resume_from: i64,
-    /// The first message that the state has not seen at all.
-    pub next: i64,
+    pub kafka: BTreeMap<(String, i32), i64>,
 }
 
 /// A snapshot that was read.
@@ -446,40 +438,30 @@ mod partitions {
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use super::KafkaPosition;
-
     #[derive(Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Row {
         topic: String,
         partition: i32,
-        resume_from: i64,
         next: i64,
     }
 
     pub(super) fn serialize<S: Serializer>(
-        positions: &BTreeMap<(String, i32), KafkaPosition>,
+        positions: &BTreeMap<(String, i32), i64>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(positions.iter().map(|((topic, partition), position)| Row {
+        serializer.collect_seq(positions.iter().map(|((topic, partition), next)| Row {
             topic: topic.clone(),
             partition: *partition,
-            resume_from: position.resume_from,
-            next: position.next,
+            next: *next,
         }))
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
-    ) -> Result<BTreeMap<(String, i32), KafkaPosition>, D::Error> {
+    ) -> Result<BTreeMap<(String, i32), i64>, D::Error> {
         let rows = Vec::<Row>::deserialize(deserializer)?;
-        let position = |row: Row| {
-            let position = KafkaPosition {
-                resume_from: row.resume_from,
-                next: row.next,
-            };
-            ((row.topic, row.partition), position)
-        };
+        let position = |row: Row| ((row.topic, row.partition), row.next);
         Ok(rows.into_iter().map(position).collect())
     }
 }

@@ -4,7 +4,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::Duration,
@@ -14,9 +14,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tracing::error;
 
 use super::{
+    offsets::Offsets,
     published::{Deployment, Published, Stats},
     recorder::{self, Recording},
-    recovery::Recovery,
+    recovery::{Recovery, RecoveryError},
     sequence::{Sequence, Ticket},
     worker::Worker,
 };
@@ -40,12 +41,23 @@ pub(super) struct Core {
     sequence: Arc<Sequence>,
     budget: Arc<Semaphore>,
     published: Arc<Published>,
-    shards: Arc<OnceLock<Arc<Shards>>>,
+    opened: Arc<OnceLock<Opened>>,
     keys: KeyHash,
+    /// Whether time is so far behind that what is sent now would be refused as of the future.
+    is_far_behind: Arc<AtomicBool>,
     /// Ids given to deployments that came without one.
     ids: Arc<AtomicU64>,
     ready: watch::Receiver<bool>,
     ended: watch::Receiver<Option<Ending>>,
+}
+
+/// Where the core stood when it began to take inputs.
+#[derive(Debug)]
+struct Opened {
+    shards: Arc<Shards>,
+    #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "of Kafka only"))]
+    offsets: Arc<Offsets>,
+    ticked_at: Option<Timestamp>,
 }
 
 /// How the core's thread ended.
@@ -102,6 +114,8 @@ pub(super) enum Order {
         after: Epoch,
         /// Where the entry behind it stands in the journal.
         end: crate::journal::Position,
+        /// What was fetched before it.
+        offsets: Arc<Offsets>,
         reply: oneshot::Sender<Result<(), Unavailable>>,
     },
     /// Takes what a deployer told.
@@ -109,6 +123,11 @@ pub(super) enum Order {
         event: DeploymentEvent,
         reply: EventReply,
     },
+    /// Data was lost of which nobody knows whose it was.
+    Lost,
+    /// Everything is fetched that was written while the engine was away.
+    #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "of Kafka only"))]
+    CaughtUp,
     /// Ends the thread once everything before is done.
     Stop,
     /// Fails as a defect would.
@@ -117,8 +136,7 @@ pub(super) enum Order {
 }
 
 impl Core {
-    /// Starts the threads. With a recovery the core takes inputs once that is through; without, at
-    /// once.
+    /// Starts the threads. The core takes inputs at once, or when the recovery is through.
     ///
     /// # Errors
     /// The system gives no thread.
@@ -132,7 +150,7 @@ impl Core {
         let (readiness, ready) = watch::channel(false);
         let published = Arc::new(Published::new(Stats::none()));
         let recording = Arc::new(Recording::default());
-        let shards = Arc::new(OnceLock::new());
+        let opened = Arc::new(OnceLock::new());
         let sequence = Arc::new(Sequence::new(
             orders.clone(),
             recovery.is_some(),
@@ -144,37 +162,47 @@ impl Core {
             sequence: Arc::clone(&sequence),
             budget: Arc::new(Semaphore::new(Room::BYTES_MAX / PERMIT_BYTES)),
             published: Arc::clone(&published),
-            shards: Arc::clone(&shards),
+            opened: Arc::clone(&opened),
             keys,
+            is_far_behind: Arc::default(),
             ids: Arc::default(),
             ready,
             ended,
         };
         let open = {
             let sequence = Arc::clone(&sequence);
-            move |engine: &Engine| {
-                drop(shards.set(Arc::clone(engine.shards())));
-                sequence.open(engine.epoch());
+            move |engine: &Engine, offsets: Offsets| {
+                let (offsets, epoch) = (Arc::new(offsets), engine.epoch());
+                drop(opened.set(Opened {
+                    shards: Arc::clone(engine.shards()),
+                    offsets: Arc::clone(&offsets),
+                    ticked_at: epoch.now,
+                }));
+                sequence.open(epoch, offsets);
                 readiness.send_replace(true);
             }
         };
         let Some(recovery) = recovery else {
             let engine = Engine::with_keys(Arc::clone(plan), keys);
-            open(&engine);
+            open(&engine, Offsets::default());
             let worker = Worker::new(engine, sequence, published, recording, None);
             spawn(worker, inbox, ending)?;
             return Ok(core);
         };
         published.recover(recovery.gates());
+        let is_fed = !plan.sources.is_empty();
         let thread = thread::Builder::new().name("core".to_owned());
         thread.spawn(
             move || match recover(recovery, &sequence, &published, &recording) {
-                Some(worker) => {
+                Ok((mut worker, offsets)) => {
+                    if is_fed {
+                        worker.catch_up();
+                    }
                     worker.publish_all();
-                    open(worker.engine());
+                    open(worker.engine(), offsets);
                     run(worker, inbox, &ending);
                 }
-                None => end(&published, &sequence, &ending, Ending::Died),
+                Err(how) => end(&published, &sequence, &ending, how),
             },
         )?;
         Ok(core)
@@ -236,7 +264,50 @@ impl Core {
         if self.ended.borrow().is_some() {
             return Err(Unavailable::Stopped);
         }
+        if self.is_far_behind.load(Ordering::Relaxed) {
+            return Err(Unavailable::Recovering);
+        }
         self.sequence.batch(body)
+    }
+
+    /// Gives what was fetched, or was lost before it could be, its places. What was fetched has to be
+    /// put once it is durable.
+    ///
+    /// # Errors
+    /// Nothing is taken at the moment.
+    #[cfg(any(feature = "kafka", test))]
+    pub(super) fn fetched(
+        &self,
+        entries: Vec<crate::journal::Entry>,
+    ) -> Result<Vec<Ticket>, Unavailable> {
+        if self.ended.borrow().is_some() {
+            return Err(Unavailable::Stopped);
+        }
+        self.sequence.fetched(entries)
+    }
+
+    /// How far what was fetched was recorded when the core began to take inputs; `None`: it does not
+    /// yet.
+    #[cfg(feature = "kafka")]
+    pub(super) fn offsets(&self) -> Option<&Arc<Offsets>> {
+        self.opened.get().map(|opened| &opened.offsets)
+    }
+
+    /// The last tick before the core began to take inputs, if there was one.
+    pub(super) fn recovered_at(&self) -> Option<Timestamp> {
+        self.opened.get().and_then(|opened| opened.ticked_at)
+    }
+
+    /// Turns away what is sent, or not: time is far behind.
+    pub(super) fn set_far_behind(&self, is_far_behind: bool) {
+        self.is_far_behind.store(is_far_behind, Ordering::Relaxed);
+    }
+
+    /// Tells that everything is fetched that was written while the engine was away.
+    #[cfg(feature = "kafka")]
+    pub(super) async fn caught_up(&self) {
+        // A core that has ended needs no order.
+        drop(self.orders.send(Order::CaughtUp).await);
     }
 
     /// Puts a batch that stands in an epoch.
@@ -244,11 +315,11 @@ impl Core {
     /// # Panics
     /// The core is not ready, so that no batch can have a place.
     pub(super) fn put(&self, raw: Raw<'_>, epoch: Epoch, scratch: &mut PutScratch) -> Put {
-        let shards = self
-            .shards
+        let opened = self
+            .opened
             .get()
             .expect("a batch has a place once the core is ready");
-        shards.put(raw, epoch, scratch)
+        opened.shards.put(raw, epoch, scratch)
     }
 
     /// Tells the core of a deployment, and gives the deployment as it stands then.
@@ -335,22 +406,26 @@ fn unnamed_id(begin: &Begin, number: u64) -> String {
     )
 }
 
-/// Reads the journal and starts to record; `None`: it cannot, and has said why.
+/// Reads the journal and starts to record.
+///
+/// # Errors
+/// It cannot, and has said why.
 fn recover(
     recovery: Recovery,
     sequence: &Arc<Sequence>,
     published: &Arc<Published>,
     recording: &Arc<Recording>,
-) -> Option<Worker> {
+) -> Result<(Worker, Offsets), Ending> {
     let delay = recovery.commit_delay();
     let replay = || recovery.replay(sequence, published, recording);
     // A panic has told of itself.
-    let recovered = match catch_unwind(AssertUnwindSafe(replay)).ok()? {
+    let recovered = match catch_unwind(AssertUnwindSafe(replay)).map_err(|_| Ending::Died)? {
         Ok(recovered) => recovered,
+        Err(RecoveryError::Asked) => return Err(Ending::Asked),
         Err(problem) => {
             let cause = std::error::Error::source(&problem).map(ToString::to_string);
             error!(error = %problem, cause, "the engine cannot recover");
-            return None;
+            return Err(Ending::Died);
         }
     };
     recording
@@ -364,15 +439,16 @@ fn recover(
     });
     if let Err(problem) = spawned {
         error!(error = %problem, "the system gives no thread to record inputs");
-        return None;
+        return Err(Ending::Died);
     }
-    Some(Worker::new(
+    let worker = Worker::new(
         recovered.engine,
         Arc::clone(sequence),
         Arc::clone(published),
         Arc::clone(recording),
         Some(recovered.snapshots),
-    ))
+    );
+    Ok((worker, recovered.offsets))
 }
 
 fn spawn(

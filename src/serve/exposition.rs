@@ -16,12 +16,12 @@ pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
 
 /// Text that grows family by family.
-struct Text(String);
+pub(super) struct Text(String);
 
 /// The name of a family and what a scraper is told of it.
 #[derive(Clone, Copy)]
-struct Family<'a> {
-    name: &'a str,
+pub(super) struct Family<'a> {
+    pub(super) name: &'a str,
     kind: &'a str,
     help: &'a str,
 }
@@ -32,6 +32,8 @@ pub(super) fn render(shared: &Shared) -> String {
     about(&mut text, shared);
     doors(&mut text, shared);
     core(&mut text, shared);
+    #[cfg(feature = "kafka")]
+    super::kafka::metrics::render(&mut text, shared);
     text.0
 }
 
@@ -334,7 +336,7 @@ fn exemplars(metrics: &SourceMetrics) -> u64 {
     metrics.exemplars
 }
 
-fn counter<'a>(name: &'a str, help: &'a str) -> Family<'a> {
+pub(super) fn counter<'a>(name: &'a str, help: &'a str) -> Family<'a> {
     Family {
         name,
         kind: "counter",
@@ -342,7 +344,7 @@ fn counter<'a>(name: &'a str, help: &'a str) -> Family<'a> {
     }
 }
 
-fn gauge<'a>(name: &'a str, help: &'a str) -> Family<'a> {
+pub(super) fn gauge<'a>(name: &'a str, help: &'a str) -> Family<'a> {
     Family {
         name,
         kind: "gauge",
@@ -351,16 +353,16 @@ fn gauge<'a>(name: &'a str, help: &'a str) -> Family<'a> {
 }
 
 impl Text {
-    fn family(&mut self, Family { name, kind, help }: Family<'_>) {
+    pub(super) fn family(&mut self, Family { name, kind, help }: Family<'_>) {
         self.put(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
     }
 
-    fn single(&mut self, family: Family<'_>, value: impl Display) {
+    pub(super) fn single(&mut self, family: Family<'_>, value: impl Display) {
         self.family(family);
         self.sample(family.name, &[], value);
     }
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+    pub(super) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         self.0.push_str(name);
         for (index, (label, text)) in labels.iter().enumerate() {
             let before = if index == 0 { '{' } else { ',' };

@@ -7,6 +7,9 @@
 //! what follows ([`published`]). Questions are answered from what is published, without waiting for
 //! anything. A start goes on where the journal ends ([`recovery`]). When the core dies, no verdict is given
 //! out any more.
+//!
+//! What is fetched instead of being sent ([`sources`]) takes the same way, but only its range is recorded
+//! ([`fetched`]).
 
 pub mod client;
 pub mod codec;
@@ -18,14 +21,18 @@ mod core;
 mod exposition;
 #[cfg(test)]
 mod failure_tests;
+mod fetched;
 mod fields;
 mod gates;
 mod health;
 mod http_request;
 mod intake;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod listener;
 mod loki;
 mod metrics;
+mod offsets;
 mod otlp_grpc;
 mod otlp_http;
 mod page;
@@ -40,6 +47,7 @@ mod saver;
 mod sequence;
 mod server;
 mod shared;
+mod sources;
 mod worker;
 
 pub use clock::Clock;

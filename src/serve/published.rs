@@ -43,6 +43,8 @@ pub(super) struct Published {
     is_stalled: AtomicBool,
     /// Groups of inputs that could not be recorded. Told here, since no tick comes to tell it.
     journal_errors: AtomicU64,
+    /// Whether a start waits for a source that does not answer.
+    waits_for_source: AtomicBool,
 }
 
 /// All deployments at one moment.
@@ -115,6 +117,7 @@ impl Published {
             changes: broadcast::Sender::new(CHANGES_MAX),
             is_stalled: AtomicBool::new(false),
             journal_errors: AtomicU64::new(0),
+            waits_for_source: AtomicBool::new(false),
         }
     }
 
@@ -199,6 +202,16 @@ impl Published {
     /// Groups of inputs that could not be recorded.
     pub(super) fn journal_errors(&self) -> u64 {
         self.journal_errors.load(Ordering::Relaxed)
+    }
+
+    /// Tells whether a start waits for a source that does not answer.
+    pub(super) fn wait_for_source(&self, waits: bool) {
+        self.waits_for_source.store(waits, Ordering::Relaxed);
+    }
+
+    /// Whether a start waits for a source that does not answer.
+    pub(super) fn waits_for_source(&self) -> bool {
+        self.waits_for_source.load(Ordering::Relaxed)
     }
 
     /// What the core has counted.

@@ -5,6 +5,8 @@ use std::{collections::BTreeSet, fmt, path::Path, sync::Arc, time::Duration};
 use tracing::{info, warn};
 
 use super::{
+    fetched::{Hands, Refetch, Refetched},
+    offsets::Offsets,
     published::Published,
     recorder::Recording,
     saver::{self, Saver},
@@ -13,13 +15,14 @@ use super::{
 use crate::{
     decode::{DecodeError, DecodeLimits, Decoder},
     engine::{Engine, Input, StateError},
-    event::{KeyHash, Span},
+    event::{Batch, KeyHash, Raw, Span, Timestamp},
     gate::Gate,
     journal::{
-        Body, DataDir, Entry, JournalError, Limits, Position, Snapshots, Writer, decode_limits,
+        Body, DataDir, Entry, JournalError, Limits, OffsetRange, Position, Snapshots, Writer,
+        decode_limits,
     },
     plan::Plan,
-    reduce::{Epoch, PutScratch, Select},
+    reduce::{Epoch, Put, PutScratch, Select},
 };
 
 /// How a journal is kept.
@@ -49,7 +52,12 @@ pub enum RecoveryError {
     },
     /// The system gives no thread.
     Thread(std::io::Error),
+    /// It was told to end before it was through.
+    Asked,
 }
+
+/// How long a source that does not answer is left alone.
+const REFETCH_PAUSE: Duration = Duration::from_secs(1);
 
 /// A data directory that was opened, with the state from its newest snapshot.
 #[derive(Debug)]
@@ -64,6 +72,12 @@ pub(super) struct Recovery {
     epoch: Epoch,
     /// What stands before is part of the state.
     taken_at: Position,
+    /// How far what was fetched is recorded before `taken_at`.
+    offsets: Offsets,
+    /// Where offsets are told that are not among those.
+    offsets_from: Position,
+    /// Fetches again what the journal only has the range of; `None`: there is no source.
+    refetch: Option<Box<dyn Refetch>>,
     settings: JournalSettings,
 }
 
@@ -72,6 +86,8 @@ pub(super) struct Recovered {
     pub(super) engine: Engine,
     pub(super) writer: Writer,
     pub(super) snapshots: Saver,
+    /// How far what was fetched is recorded.
+    pub(super) offsets: Offsets,
 }
 
 impl Recovery {
@@ -106,6 +122,11 @@ impl Recovery {
                 "a snapshot cannot be used: an earlier one is, with more of the journal"
             );
         }
+        // Under whichever plan it was fetched: it is recorded.
+        let (offsets, offsets_from) = match &newest {
+            Some(snapshot) => (Offsets::of(&snapshot.head), snapshot.head.taken_at),
+            None => (Offsets::default(), Position::START),
+        };
         let of_this_plan = newest.filter(|snapshot| {
             let is_same = snapshot.head.plan_digest == plan.digest;
             if !is_same {
@@ -126,6 +147,9 @@ impl Recovery {
                 resume_from: None,
                 epoch: Epoch::default(),
                 taken_at: Position::START,
+                offsets,
+                offsets_from,
+                refetch: None,
                 settings,
             });
         };
@@ -142,6 +166,9 @@ impl Recovery {
             resume_from: Some(snapshot.head.resume_from),
             epoch,
             taken_at: snapshot.head.taken_at,
+            offsets,
+            offsets_from,
+            refetch: None,
             settings,
         })
     }
@@ -151,14 +178,20 @@ impl Recovery {
         self.engine.gates()
     }
 
+    /// Fetches by this what the journal only has the range of.
+    pub(super) fn refetch_by(&mut self, refetch: Option<Box<dyn Refetch>>) {
+        self.refetch = refetch;
+    }
+
     pub(super) fn commit_delay(&self) -> Duration {
         self.settings.commit_delay
     }
 
-    /// Reads the journal from the snapshot on.
+    /// Reads the journal from the snapshot on, and fetches again what it only has the range of: as long
+    /// as the source does not answer, this waits for it.
     ///
     /// # Errors
-    /// The journal is damaged, or holds what cannot be read.
+    /// The journal is damaged, or holds what cannot be read, or the sequence was closed meanwhile.
     pub(super) fn replay(
         mut self,
         sequence: &Sequence,
@@ -170,16 +203,21 @@ impl Recovery {
             None => self.directory.read_all(),
         }
         .map_err(RecoveryError::Journal)?;
-        let stream_labels = self.engine.selector().stream_labels().clone();
-        let mut replay = Replay::new(&self, stream_labels);
+        let stream_labels = Arc::new(self.engine.selector().stream_labels().clone());
+        let mut replay = Replay::new(&mut self, &stream_labels, published);
         let (mut outputs, mut entries) = (Vec::new(), 0u64);
         for entry in reader {
             let (position, entry) = entry.map_err(RecoveryError::Journal)?;
             entries += 1;
             let is_seen = position < self.taken_at;
+            if let Entry::Consumed(range) | Entry::Lost(range) = &entry
+                && self.offsets_from <= position
+            {
+                self.offsets.advance(range);
+            }
             match entry {
                 Entry::Batch(body) => {
-                    replay.batch(&self, position, &body, is_seen, sequence)?;
+                    replay.batch(&self.engine, position, &body, is_seen, sequence)?;
                 }
                 Entry::Tick(now) => {
                     let plan = self.engine.plan();
@@ -196,7 +234,15 @@ impl Recovery {
                     self.engine.step(Input::Deployment(event), &mut outputs);
                     published.recover(self.engine.gates());
                 }
-                Entry::Deployment(_) | Entry::Consumed(_) | Entry::Lost(_) => {}
+                Entry::Consumed(range) => {
+                    let place = (position, is_seen);
+                    match replay.range(&self.engine, place, &range, sequence)? {
+                        Refetched::Whole => {}
+                        Refetched::Torn => self.engine.step(Input::Lost, &mut outputs),
+                    }
+                }
+                Entry::Lost(_) if !is_seen => self.engine.step(Input::Lost, &mut outputs),
+                Entry::Deployment(_) | Entry::Lost(_) => {}
             }
             outputs.clear();
         }
@@ -211,33 +257,45 @@ impl Recovery {
             engine: self.engine,
             writer: self.writer,
             snapshots,
+            offsets: self.offsets,
         })
     }
 }
 
 /// Batches that are read again.
-struct Replay {
+struct Replay<'a> {
     /// Where the next batch stands.
     epoch: Epoch,
     decoder: Decoder,
     scratch: PutScratch,
     limits: DecodeLimits,
+    hands: Hands,
+    refetch: Option<Box<dyn Refetch>>,
+    published: &'a Published,
 }
 
-impl Replay {
-    fn new(recovery: &Recovery, stream_labels: BTreeSet<String>) -> Self {
+impl<'a> Replay<'a> {
+    fn new(
+        recovery: &mut Recovery,
+        stream_labels: &Arc<BTreeSet<String>>,
+        published: &'a Published,
+    ) -> Self {
         let engine = &recovery.engine;
+        let keys = engine.shards().keys();
         Self {
             epoch: recovery.epoch,
-            decoder: Decoder::new(engine.shards().keys(), Arc::new(stream_labels)),
+            decoder: Decoder::new(keys, Arc::clone(stream_labels)),
             scratch: PutScratch::default(),
             limits: decode_limits(&engine.plan().limits),
+            hands: Hands::new(keys, Arc::clone(stream_labels)),
+            refetch: recovery.refetch.take(),
+            published,
         }
     }
 
     fn batch(
         &mut self,
-        recovery: &Recovery,
+        engine: &Engine,
         position: Position,
         body: &Body,
         is_seen: bool,
@@ -247,24 +305,89 @@ impl Replay {
             .read(body.format, body.encoding, &body.bytes, self.limits)
             .map_err(|error| RecoveryError::Body { position, error })?;
         let raw = self.decoder.raw(&body.bytes);
-        let engine = &recovery.engine;
-        let put = match engine.epoch().closed {
-            Some(closed) if is_seen => {
-                // What is late or too far ahead is told by the ticks before it; which tick names its
-                // series, by those that the state has seen.
-                let epoch = Epoch {
-                    number: engine.epoch().number,
-                    ..self.epoch
-                };
-                let shards = engine.shards();
-                shards.put_again(raw, epoch, closed, &mut self.scratch)
-            }
-            Some(_) | None => engine.shards().put(raw, engine.epoch(), &mut self.scratch),
-        };
+        let put = put_again(engine, self.epoch, is_seen, raw, &mut self.scratch);
         if let Some(latest) = put.latest {
             sequence.note_put(self.epoch, position, latest);
         }
         Ok(())
+    }
+
+    /// Fetches a range again and puts it.
+    fn range(
+        &mut self,
+        engine: &Engine,
+        (position, is_seen): (Position, bool),
+        range: &OffsetRange,
+        sequence: &Sequence,
+    ) -> Result<Refetched, RecoveryError> {
+        if range.count() == 0 {
+            return Ok(Refetched::Whole);
+        }
+        let Some(refetch) = &mut self.refetch else {
+            warn!(
+                topic = range.topic,
+                "messages cannot be fetched again: no source has the topic"
+            );
+            return Ok(Refetched::Torn);
+        };
+        let (hands, epoch) = (&mut self.hands, self.epoch);
+        let mut latest: Option<Timestamp> = None;
+        let mut each = |batch: &Batch| {
+            let put = hands.put(batch, |raw, scratch| {
+                put_again(engine, epoch, is_seen, raw, scratch)
+            });
+            latest = latest.max(put.latest);
+        };
+        let mut attempts = 0_u32;
+        let refetched = loop {
+            match refetch.refetch(range, &mut each) {
+                Ok(refetched) => break refetched,
+                Err(away) => {
+                    attempts = attempts.saturating_add(1);
+                    if attempts.is_power_of_two() {
+                        warn!(
+                            topic = range.topic,
+                            partition = range.partition,
+                            offset = range.from,
+                            reason = away.reason,
+                            attempts,
+                            "the start waits for messages to be fetched again"
+                        );
+                    }
+                    self.published.wait_for_source(true);
+                    if sequence.wait_closed(REFETCH_PAUSE) {
+                        return Err(RecoveryError::Asked);
+                    }
+                }
+            }
+        };
+        self.published.wait_for_source(false);
+        if let Some(latest) = latest {
+            sequence.note_put(epoch, position, latest);
+        }
+        Ok(refetched)
+    }
+}
+
+/// Puts a batch that stood there; `is_seen`: the state has seen it in part.
+fn put_again(
+    engine: &Engine,
+    place: Epoch,
+    is_seen: bool,
+    raw: Raw<'_>,
+    scratch: &mut PutScratch,
+) -> Put {
+    match engine.epoch().closed {
+        Some(closed) if is_seen => {
+            // What is late or too far ahead is told by the ticks before it; which tick names its
+            // series, by those that the state has seen.
+            let epoch = Epoch {
+                number: engine.epoch().number,
+                ..place
+            };
+            engine.shards().put_again(raw, epoch, closed, scratch)
+        }
+        Some(_) | None => engine.shards().put(raw, engine.epoch(), scratch),
     }
 }
 
@@ -277,6 +400,7 @@ impl fmt::Display for RecoveryError {
                 write!(f, "the batch at {position} of the journal cannot be read")
             }
             Self::Thread(_) => f.write_str("the system gives no thread to save the state"),
+            Self::Asked => f.write_str("the start was told to end before it was through"),
         }
     }
 }
@@ -288,6 +412,7 @@ impl std::error::Error for RecoveryError {
             Self::State(error) => Some(error),
             Self::Body { error, .. } => Some(error),
             Self::Thread(error) => Some(error),
+            Self::Asked => None,
         }
     }
 }

@@ -2,9 +2,11 @@
 //! cut off.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
+    thread,
     time::Duration,
 };
 
@@ -13,20 +15,22 @@ use tokio::sync::mpsc;
 
 use super::{
     core::Core,
+    fetched::{self, Away, Hands, Refetch, Refetched},
     intake::Intake,
     metrics::{Metrics, Source},
     published::{Published, Stats},
     recorder::Recording,
-    recovery::{JournalSettings, Recovery},
+    recovery::{JournalSettings, Recovery, RecoveryError},
     sequence::Sequence,
 };
 use crate::{
+    decode::json_samples,
     engine::{Engine, Input, Selector},
     event::{
-        Begin, DeploymentEvent, KeyHash, Labels, METRIC_NAME, Span, Step, StepOutcome, Timestamp,
-        canonical,
+        Batch, Begin, DeploymentEvent, KeyHash, Labels, METRIC_NAME, Span, Step, StepOutcome,
+        Timestamp, canonical,
     },
-    journal::{Body, DataDir, Encoding, Entry, Format, Limits},
+    journal::{Body, DataDir, Encoding, Entry, Format, Limits, OffsetRange, Position},
     plan::Plan,
     reduce::Select,
 };
@@ -141,6 +145,89 @@ fn event(now: i64, number: u64) -> DeploymentEvent {
     })
 }
 
+/// A source that keeps what was fetched from it: a batch for each offset of each partition.
+#[derive(Clone, Debug, Default)]
+struct Kept(Arc<Mutex<BTreeMap<i32, Vec<Batch>>>>);
+
+const TOPIC: &str = "metrics";
+
+fn range(partition: i32, from: i64, until: i64) -> OffsetRange {
+    OffsetRange {
+        topic: TOPIC.to_owned(),
+        partition,
+        from,
+        until,
+    }
+}
+
+impl Kept {
+    /// Writes messages to some partition, and gives their range.
+    fn write(&self, now: i64, step: u64, noise: &mut Noise) -> OffsetRange {
+        let number = noise.below(2) as i32;
+        let mut partitions = self.0.lock().unwrap();
+        let log = partitions.entry(number).or_default();
+        let from = log.len() as i64;
+        for _ in 0..=noise.below(3) {
+            log.push(message(now, step, noise));
+        }
+        range(number, from, log.len() as i64)
+    }
+
+    fn of(&self, range: &OffsetRange) -> Vec<Batch> {
+        let partitions = self.0.lock().unwrap();
+        partitions[&range.partition][range.from as usize..range.until as usize].to_vec()
+    }
+
+    /// Fetches some messages as a live run does: recorded, then put. Some are lost.
+    async fn fetch(&self, core: &Core, now: i64, step: u64, noise: &mut Noise) {
+        let ranges: Vec<_> = (0..=noise.below(2))
+            .map(|_| self.write(now, step, noise))
+            .collect();
+        let mut entries: Vec<_> = ranges.iter().cloned().map(Entry::Consumed).collect();
+        if noise.below(20) == 0 {
+            entries.push(Entry::Lost(OffsetRange::unseen(TOPIC)));
+        }
+        let labels = Arc::new(Selector::new(plan()).stream_labels().clone());
+        let mut hands = Hands::new(core.keys(), labels);
+        let durable = fetched::record(core, entries).await.unwrap();
+        for (durable, range) in durable.into_iter().zip(ranges) {
+            let mut latest = None;
+            for batch in self.of(&range) {
+                let put = |raw: crate::event::Raw<'_>, scratch: &mut _| {
+                    core.put(raw, durable.epoch, scratch)
+                };
+                latest = latest.max(hands.put(&batch, put).latest);
+            }
+            durable.running.done(durable.position, latest);
+        }
+    }
+}
+
+impl Refetch for Kept {
+    fn refetch(
+        &mut self,
+        range: &OffsetRange,
+        each: &mut dyn FnMut(&Batch),
+    ) -> Result<Refetched, Away> {
+        self.of(range).iter().for_each(each);
+        Ok(Refetched::Whole)
+    }
+}
+
+/// A message with a sample of some host, most in time.
+fn message(now: i64, step: u64, noise: &mut Noise) -> Batch {
+    let host = noise.below(4 + step / 20);
+    let behind = noise.below(40) as i64 - 5;
+    let text = format!(
+        r#"{{"timestamp": {}, "metric": "cpu", "value": {}, "host": "h{host}", "service": "web"}}"#,
+        now - behind,
+        step + noise.below(50),
+    );
+    let batch = json_samples::decode(text.as_bytes(), None);
+    assert_eq!(batch.sample_count(), 1, "{}", batch.rejects);
+    batch
+}
+
 /// Copies a data directory as a crash would leave it.
 fn image(from: &Path, to: &Path) {
     for part in [DataDir::JOURNAL, DataDir::SNAPSHOTS] {
@@ -154,20 +241,27 @@ fn image(from: &Path, to: &Path) {
 }
 
 /// What an engine knows that starts there.
-fn known(directory: &Path) -> Vec<u8> {
+fn known(directory: &Path, source: Option<Kept>) -> Vec<u8> {
+    started(directory, source).0
+}
+
+/// The same, and where it goes on reading its source.
+fn started(directory: &Path, source: Option<Kept>) -> (Vec<u8>, String) {
     let (plan, keys) = (plan(), KeyHash::new(1));
-    let recovery = Recovery::open(directory, &plan, keys, settings()).unwrap();
+    let mut recovery = Recovery::open(directory, &plan, keys, settings()).unwrap();
+    recovery.refetch_by(source.map(|source| Box::new(source) as Box<dyn Refetch>));
     let (orders, _inbox) = mpsc::channel(1);
     let sequence = Sequence::new(orders, true, plan.lateness, plan.resolution);
     let published = Published::new(Stats::none());
     let recovered = recovery
         .replay(&sequence, &published, &Arc::new(Recording::default()))
         .unwrap();
-    told(recovered.engine)
+    let offsets = format!("{:?}", recovered.offsets);
+    (told(recovered.engine), offsets)
 }
 
 /// What an engine knows that was never stopped: it takes the journal entry by entry.
-fn uninterrupted(directory: &Path) -> Vec<u8> {
+fn uninterrupted(directory: &Path, source: &Kept) -> Vec<u8> {
     let plan = plan();
     let limit = plan.limits.decompressed_bytes;
     let mut engine = Engine::new(plan);
@@ -181,7 +275,12 @@ fn uninterrupted(directory: &Path) -> Vec<u8> {
             }
             Entry::Tick(now) => engine.step(Input::Tick(now), &mut outputs),
             Entry::Deployment(event) => engine.step(Input::Deployment(event), &mut outputs),
-            Entry::Consumed(_) | Entry::Lost(_) => panic!("nothing came from Kafka"),
+            Entry::Consumed(range) => {
+                for batch in source.of(&range) {
+                    engine.step(Input::Batch(&batch), &mut outputs);
+                }
+            }
+            Entry::Lost(_) => engine.step(Input::Lost, &mut outputs),
         }
     }
     told(engine)
@@ -199,7 +298,7 @@ fn told(mut engine: Engine) -> Vec<u8> {
 }
 
 /// Runs an engine and takes images of its directory while it does.
-async fn run(seed: u64, root: &Path) -> Vec<PathBuf> {
+async fn run(seed: u64, root: &Path, source: &Kept) -> Vec<PathBuf> {
     let (plan, keys) = (plan(), KeyHash::new(0));
     let live = root.join("live");
     let recovery = Recovery::open(&live, &plan, keys, settings()).unwrap();
@@ -211,7 +310,15 @@ async fn run(seed: u64, root: &Path) -> Vec<PathBuf> {
     let mut noise = Noise(seed);
     let (mut now, mut events, mut images) = (START, 0, Vec::new());
     for step in 0..240 {
-        match noise.below(10) {
+        match noise.below(13) {
+            10..=12 => {
+                let at = now;
+                now += noise.below(4) as i64;
+                let fetch = source.fetch(&core, at, step, &mut noise);
+                let tick = core.tick(Timestamp::from_seconds(now));
+                let ((), ticked) = tokio::join!(fetch, tick);
+                ticked.unwrap();
+            }
             0..=5 => {
                 // Several at a time: some stand before a tick and are put while it is taken.
                 let bodies: Vec<Body> = (0..=noise.below(3))
@@ -262,17 +369,25 @@ async fn a_start_from_a_saved_state_knows_what_the_whole_journal_tells() {
     let mut with_snapshots = 0;
     for seed in 1..=4 {
         let root = tempfile::tempdir().unwrap();
-        for (number, directory) in run(seed, root.path()).await.into_iter().enumerate() {
+        let source = Kept::default();
+        let images = run(seed, root.path(), &source).await;
+        let fetched: usize = source.0.lock().unwrap().values().map(Vec::len).sum();
+        assert!(50 < fetched, "{fetched} messages were fetched");
+        for (number, directory) in images.into_iter().enumerate() {
             let whole = root.path().join(format!("whole-{number}"));
             image(&directory, &whole);
             fs::remove_dir_all(whole.join(DataDir::SNAPSHOTS)).unwrap();
             let snapshots = fs::read_dir(directory.join(DataDir::SNAPSHOTS)).unwrap();
             with_snapshots += usize::from(0 < snapshots.count());
-            let told = uninterrupted(&directory);
-            for start in [&directory, &whole] {
-                let is_same = known(start) == told;
-                assert!(is_same, "seed {seed}, {}", start.display());
-            }
+            let told = uninterrupted(&directory, &source);
+            let (known, offsets) = started(&directory, Some(source.clone()));
+            assert!(known == told, "seed {seed}, {}", directory.display());
+            let from_all = started(&whole, Some(source.clone()));
+            assert!(
+                from_all == (told, offsets),
+                "seed {seed}, {}",
+                whole.display()
+            );
         }
     }
     assert!(
@@ -309,4 +424,100 @@ async fn a_tick_waits_until_every_batch_before_it_is_put() {
     }
     running.done(position, None);
     tick.await.unwrap();
+}
+
+/// A directory with a deployment, some messages, and ticks around them.
+async fn with_messages(root: &Path, source: &Kept) {
+    let (plan, keys) = (plan(), KeyHash::new(0));
+    let recovery = Recovery::open(root, &plan, keys, settings()).unwrap();
+    let core = Core::start(&plan, keys, Some(recovery)).unwrap();
+    core.ready().await.unwrap();
+    core.event(event(START, 0)).await.unwrap();
+    core.tick(Timestamp::from_seconds(START)).await.unwrap();
+    // Without a loss among them, and some of them in time.
+    let mut noise = Noise(1);
+    for _ in 0..4 {
+        source.fetch(&core, START, 0, &mut noise).await;
+    }
+    core.tick(Timestamp::from_seconds(START + 5)).await.unwrap();
+    core.stop().await;
+    Core::ended(core.ending()).await;
+}
+
+#[tokio::test]
+async fn messages_that_cannot_be_fetched_again_leave_a_hole() {
+    let (root, source) = (tempfile::tempdir().unwrap(), Kept::default());
+    with_messages(root.path(), &source).await;
+    let said = |source| {
+        let known = known(root.path(), source);
+        let text = String::from_utf8_lossy(&known);
+        let from = text
+            .rfind("[Verdict(")
+            .expect("the deployment has a verdict");
+        text[from..].to_owned()
+    };
+    let whole = said(Some(source));
+    assert!(!whole.contains("lost_in_kafka"), "{whole}");
+    let torn = said(None);
+    assert!(torn.contains("lost_in_kafka"), "{torn}");
+    assert!(torn.contains("verdict: NoData"), "{torn}");
+}
+
+/// A source that is away for good.
+#[derive(Debug)]
+struct Gone;
+
+impl Refetch for Gone {
+    fn refetch(&mut self, _: &OffsetRange, _: &mut dyn FnMut(&Batch)) -> Result<Refetched, Away> {
+        Err(Away {
+            reason: "no broker answers".to_owned(),
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_start_waits_for_its_source_until_it_is_told_to_end() {
+    let root = tempfile::tempdir().unwrap();
+    with_messages(root.path(), &Kept::default()).await;
+    let (plan, keys) = (plan(), KeyHash::new(1));
+    let mut recovery = Recovery::open(root.path(), &plan, keys, settings()).unwrap();
+    recovery.refetch_by(Some(Box::new(Gone)));
+    let (orders, _inbox) = mpsc::channel(1);
+    let sequence = Sequence::new(orders, true, plan.lateness, plan.resolution);
+    let published = Published::new(Stats::none());
+    thread::scope(|scope| {
+        let recording = Arc::new(Recording::default());
+        let (sequence, published) = (&sequence, &published);
+        let replay = scope.spawn(move || recovery.replay(sequence, published, &recording));
+        while !published.waits_for_source() {
+            assert!(!replay.is_finished(), "it does not end by itself");
+            thread::yield_now();
+        }
+        sequence.close();
+        let ended = replay.join().unwrap();
+        assert!(matches!(ended, Err(RecoveryError::Asked)));
+    });
+}
+
+#[tokio::test]
+async fn what_is_fetched_together_stands_together() {
+    let (plan, keys) = (plan(), KeyHash::new(0));
+    let root = tempfile::tempdir().unwrap();
+    let recovery = Recovery::open(root.path(), &plan, keys, settings()).unwrap();
+    let core = Core::start(&plan, keys, Some(recovery)).unwrap();
+    core.ready().await.unwrap();
+    let entries = || {
+        vec![
+            Entry::Consumed(range(0, 0, 5)),
+            Entry::Consumed(range(0, 5, 9)),
+        ]
+    };
+    let taken = fetched::record(&core, entries()).await.unwrap();
+    let places: Vec<Position> = taken.iter().map(|durable| durable.position).collect();
+    assert!(places[0] < places[1]);
+    assert_eq!(taken[0].epoch, taken[1].epoch);
+    drop(taken);
+    core.stop().await;
+    Core::ended(core.ending()).await;
+    fetched::record(&core, entries()).await.unwrap_err();
 }

@@ -11,10 +11,7 @@ use std::{
 
 use tracing::{debug, warn};
 
-use super::{
-    recorder::Recording,
-    sequence::{Resume, Sequence},
-};
+use super::{offsets::Offsets, recorder::Recording, sequence::Sequence};
 use crate::{
     engine::Engine,
     event::{Span, Timestamp},
@@ -30,6 +27,14 @@ pub(super) struct Saver {
     jobs: SyncSender<Job>,
     writer: JoinHandle<()>,
     shared: Arc<Shared>,
+}
+
+/// From where a state has to be read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Resume {
+    pub(super) from: Position,
+    /// Where a batch stands that is read first.
+    pub(super) epoch: Epoch,
 }
 
 /// What has been saved.
@@ -83,13 +88,14 @@ impl Saver {
     }
 
     /// Saves the engine if it is time. To be called right after a tick: `end` is where the entry behind
-    /// it stands.
+    /// it stands, `offsets` what was recorded before it.
     pub(super) fn consider(
         &mut self,
         engine: &Engine,
         sequence: &Sequence,
         now: Timestamp,
         end: Position,
+        offsets: &Offsets,
     ) {
         let last = *self.last.get_or_insert(now);
         // The one before has to be on disk first.
@@ -106,7 +112,7 @@ impl Saver {
             resume_from: resume.from,
             taken_at: end,
             plan_digest: engine.plan().digest.clone(),
-            ..SnapshotHead::default()
+            kafka: offsets.0.clone(),
         };
         let state = encode(resume.epoch, engine);
         self.shared.is_busy.store(true, Ordering::Release);

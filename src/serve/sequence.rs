@@ -2,8 +2,8 @@
 //!
 //! Every input gets its place in one queue, whoever brings it. From there the recorder makes a group of
 //! them durable at a time; only then do they count. A batch is put into the shards by whoever brought
-//! it, as soon as it is durable; ticks and deployment events go to the core in order. A tick waits until
-//! every batch that stands before it is put.
+//! it, as soon as it is durable, and so are messages that were fetched; ticks, deployment events and
+//! losses go to the core in order. A tick waits until every batch that stands before it is put.
 //!
 //! What was refused is not before anything: when a group cannot be made durable, everything that waits
 //! behind it is refused too, so that no batch counts under a tick that does not.
@@ -16,10 +16,14 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::core::{Order, Unavailable};
+use super::{
+    core::{Order, Unavailable},
+    offsets::Offsets,
+    saver::Resume,
+};
 use crate::{
     event::{DeploymentEvent, Span, Timestamp},
-    journal::{Body, Entry, Position},
+    journal::{Body, Entry, OffsetRange, Position},
     reduce::Epoch,
 };
 
@@ -55,6 +59,8 @@ struct State {
     running: VecDeque<(u32, usize)>,
     /// What batches have put into buckets that may still be open, by the number of their epoch.
     unclosed: BTreeMap<u32, Unclosed>,
+    /// How far each partition is recorded durably.
+    offsets: Arc<Offsets>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +93,8 @@ pub(super) struct Waiting {
 enum Then {
     /// Whoever brought it puts it.
     Put(oneshot::Sender<Result<Position, Unavailable>>),
+    /// It goes to the core, and whoever brought it is told.
+    Lose(oneshot::Sender<Result<Position, Unavailable>>),
     /// It goes to the core; after a tick, batches stand in this epoch.
     Tick(Timestamp, Epoch, oneshot::Sender<Result<(), Unavailable>>),
     Event(Box<DeploymentEvent>, super::core::EventReply),
@@ -108,14 +116,6 @@ pub(super) struct Running {
     epoch: Epoch,
 }
 
-/// From where a state has to be read on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Resume {
-    pub(super) from: Position,
-    /// Where a batch stands that is read first.
-    pub(super) epoch: Epoch,
-}
-
 impl Sequence {
     /// An order that begins when [`Sequence::open`] is called.
     pub(super) fn new(
@@ -133,6 +133,7 @@ impl Sequence {
                 waiting_bytes: 0,
                 running: VecDeque::new(),
                 unclosed: BTreeMap::new(),
+                offsets: Arc::default(),
             }),
             filled: Condvar::new(),
             put: Condvar::new(),
@@ -143,18 +144,32 @@ impl Sequence {
         }
     }
 
-    /// Takes inputs from now on; `epoch` is where the core stands.
-    pub(super) fn open(&self, epoch: Epoch) {
+    /// Takes inputs from now on, unless it was closed; `epoch` is where the core stands, `offsets` how
+    /// far what was fetched is recorded.
+    pub(super) fn open(&self, epoch: Epoch, offsets: Arc<Offsets>) {
         let mut state = self.lock();
         state.epoch = epoch;
         state.durable = epoch;
-        state.standing = Standing::Open;
+        state.offsets = offsets;
+        if state.standing == Standing::Recovering {
+            state.standing = Standing::Open;
+        }
     }
 
     /// Takes no more inputs. What waits is still recorded.
     pub(super) fn close(&self) {
         self.lock().standing = Standing::Closed;
         self.filled.notify_all();
+    }
+
+    /// Waits so long, or until it is closed; whether it is.
+    pub(super) fn wait_closed(&self, patience: Duration) -> bool {
+        let is_open = |state: &mut State| state.standing != Standing::Closed;
+        let waited = self
+            .filled
+            .wait_timeout_while(self.lock(), patience, is_open);
+        let (state, _) = waited.expect(POISONED);
+        state.standing == Standing::Closed
     }
 
     /// Entries that wait to be recorded.
@@ -167,10 +182,35 @@ impl Sequence {
     /// # Errors
     /// Nothing is taken at the moment.
     pub(super) fn batch(self: &Arc<Self>, body: Body) -> Result<Ticket, Unavailable> {
-        let bytes = body.bytes.len();
-        let entry = Entry::Batch(body);
-        let (reply, durable) = oneshot::channel();
         let mut state = self.open_state()?;
+        Ok(self.place(&mut state, Entry::Batch(body)))
+    }
+
+    /// Gives what was fetched, or was lost before it could be, its places. They stand together: all of
+    /// them become durable, or none does.
+    ///
+    /// # Errors
+    /// Nothing is taken at the moment.
+    #[cfg(any(feature = "kafka", test))]
+    pub(super) fn fetched(
+        self: &Arc<Self>,
+        entries: Vec<Entry>,
+    ) -> Result<Vec<Ticket>, Unavailable> {
+        let mut state = self.open_state()?;
+        if !self.is_recorded {
+            let is_loss = |entry: &&Entry| matches!(entry, Entry::Lost(_));
+            let losses = entries.iter().filter(is_loss).count();
+            let room = self.orders.try_reserve_many(losses);
+            for order in room.map_err(|_| Unavailable::Busy)? {
+                order.send(Order::Lost);
+            }
+        }
+        let place = |entry| self.place(&mut state, entry);
+        Ok(entries.into_iter().map(place).collect())
+    }
+
+    fn place(self: &Arc<Self>, state: &mut State, entry: Entry) -> Ticket {
+        let (reply, durable) = oneshot::channel();
         let epoch = state.epoch;
         match state.running.back_mut() {
             Some((number, count)) if *number == epoch.number => *count += 1,
@@ -181,23 +221,26 @@ impl Sequence {
             epoch,
         };
         if self.is_recorded {
-            state.waiting_bytes += bytes;
-            state.waiting.push(Waiting {
-                entry,
-                then: Then::Put(reply),
-            });
+            let then = match &entry {
+                Entry::Batch(body) => {
+                    state.waiting_bytes += body.bytes.len();
+                    Then::Put(reply)
+                }
+                Entry::Lost(_) => Then::Lose(reply),
+                Entry::Consumed(_) | Entry::Deployment(_) | Entry::Tick(_) => Then::Put(reply),
+            };
+            state.waiting.push(Waiting { entry, then });
             self.filled.notify_one();
         } else {
             reply
                 .send(Ok(Position::START))
                 .expect("the receiver is still in our hands");
         }
-        drop(state);
-        Ok(Ticket {
+        Ticket {
             epoch,
             durable,
             running,
-        })
+        }
     }
 
     /// Gives a tick its place. The answer comes when the core has taken it.
@@ -236,7 +279,7 @@ impl Sequence {
             self.filled.notify_one();
             return Ok(());
         }
-        match then.into_order(Position::START) {
+        match then.into_order([Position::START; 2], Arc::clone(&state.offsets)) {
             Some(order) => self.orders.try_send(order).map_err(|_| Unavailable::Busy),
             None => Ok(()),
         }
@@ -268,21 +311,21 @@ impl Sequence {
     /// Says whether the core still takes orders.
     pub(super) fn settle(&self, group: Vec<Outcome>, starts: &[Position], end: Position) -> bool {
         let ends = starts.iter().skip(1).copied().chain([end]);
-        for ((then, start), end) in group.into_iter().zip(starts).zip(ends) {
-            if let Then::Tick(_, after, _) = &then.0 {
-                self.lock().durable = *after;
+        for ((outcome, start), end) in group.into_iter().zip(starts).zip(ends) {
+            let Outcome { then, range } = outcome;
+            let mut state = self.lock();
+            if let Then::Tick(_, after, _) = &then {
+                state.durable = *after;
             }
-            match then.0 {
-                // Whoever brought it may have panicked; the recovery of this entry is not lost by it.
-                Then::Put(reply) => drop(reply.send(Ok(*start))),
-                then @ (Then::Tick(..) | Then::Event(..)) => {
-                    let order = then.into_order(end);
-                    if let Some(order) = order
-                        && self.orders.blocking_send(order).is_err()
-                    {
-                        return false;
-                    }
-                }
+            if let Some(range) = &range {
+                Arc::make_mut(&mut state.offsets).advance(range);
+            }
+            let offsets = Arc::clone(&state.offsets);
+            drop(state);
+            if let Some(order) = then.into_order([*start, end], offsets)
+                && self.orders.blocking_send(order).is_err()
+            {
+                return false;
             }
         }
         true
@@ -296,7 +339,7 @@ impl Sequence {
         let behind = std::mem::take(&mut state.waiting);
         drop(state);
         let behind = behind.into_iter().map(|waiting| waiting.then);
-        for then in group.into_iter().map(|then| then.0).chain(behind) {
+        for then in group.into_iter().map(|outcome| outcome.then).chain(behind) {
             then.refuse();
         }
     }
@@ -368,23 +411,42 @@ const POISONED: &str = "no thread panicked while it held the order of inputs";
 
 /// What becomes of an input, for the recorder to hand back.
 #[derive(Debug)]
-pub(super) struct Outcome(Then);
+pub(super) struct Outcome {
+    then: Then,
+    /// What was fetched or lost.
+    range: Option<OffsetRange>,
+}
 
 impl Waiting {
     /// The entry, and what becomes of it.
     pub(super) fn parts(self) -> (Entry, Outcome) {
-        (self.entry, Outcome(self.then))
+        let range = match &self.entry {
+            Entry::Consumed(range) | Entry::Lost(range) => Some(range.clone()),
+            Entry::Batch(_) | Entry::Deployment(_) | Entry::Tick(_) => None,
+        };
+        let then = self.then;
+        (self.entry, Outcome { then, range })
     }
 }
 
 impl Then {
-    fn into_order(self, end: Position) -> Option<Order> {
+    /// What the core has to do with an input that stands there.
+    fn into_order(self, [start, end]: [Position; 2], offsets: Arc<Offsets>) -> Option<Order> {
         match self {
-            Self::Put(_) => None,
+            // Whoever brought it may have panicked; the recovery of this entry is not lost by it.
+            Self::Put(reply) => {
+                reply.send(Ok(start)).ok();
+                None
+            }
+            Self::Lose(reply) => {
+                reply.send(Ok(start)).ok();
+                Some(Order::Lost)
+            }
             Self::Tick(now, after, reply) => Some(Order::Tick {
                 now,
                 after,
                 end,
+                offsets,
                 reply,
             }),
             Self::Event(event, reply) => Some(Order::Event {
@@ -397,7 +459,9 @@ impl Then {
     fn refuse(self) {
         // Whoever asked may have gone.
         match self {
-            Self::Put(reply) => drop(reply.send(Err(Unavailable::NotRecorded))),
+            Self::Put(reply) | Self::Lose(reply) => {
+                reply.send(Err(Unavailable::NotRecorded)).ok();
+            }
             Self::Tick(_, _, reply) => drop(reply.send(Err(Unavailable::NotRecorded))),
             Self::Event(_, reply) => reply.refuse(Unavailable::NotRecorded),
         }
@@ -453,7 +517,7 @@ mod tests {
         let (orders, _inbox) = mpsc::channel(1);
         let second = Span::from_seconds(1);
         let sequence = Arc::new(Sequence::new(orders, true, second, second));
-        sequence.open(Epoch::default());
+        sequence.open(Epoch::default(), Arc::default());
         let body = || Body {
             format: Format::RemoteWrite1,
             encoding: Encoding::Snappy,

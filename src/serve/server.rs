@@ -43,10 +43,11 @@ use super::{
     pb::gates_server::GatesServer,
     recovery::{JournalSettings, Recovery, RecoveryError},
     shared::Shared,
+    sources::{Reach, Sources, World},
 };
 use crate::{
     engine::Selector,
-    event::{KeyHash, Timestamp},
+    event::{KeyHash, Span, Timestamp},
     gate::Verdict,
     journal::Limits,
     plan::Plan,
@@ -108,8 +109,8 @@ pub enum StartError {
         /// What the system said.
         error: io::Error,
     },
-    /// The configuration names sources, which this version does not read.
-    Sources,
+    /// A source of the configuration cannot be read, for this reason.
+    Sources(String),
     /// The data directory cannot be gone on with.
     Recovery(RecoveryError),
     /// The system gives no thread, or the core ended at once.
@@ -129,9 +130,7 @@ impl Server {
             data_dir,
             clock,
         } = settings;
-        if !plan.sources.is_empty() {
-            return Err(StartError::Sources);
-        }
+        let sources = Sources::new(&plan, data_dir.is_some()).map_err(StartError::Sources)?;
         let (listen, connections) = (&plan.listen, plan.limits.connections);
         let (grpc, grpc_at) = bind("listen.grpc", listen.grpc, connections).await?;
         let (http, http_at) = bind("listen.http", listen.http, connections).await?;
@@ -146,19 +145,22 @@ impl Server {
             otlp_http: otlp_http_at,
         };
         let keys = KeyHash::new(RandomState::new().hash_one(0));
-        let recovery = data_dir
+        let mut recovery = data_dir
             .as_deref()
             .map(|path| Recovery::open(path, &plan, keys, journal_settings(&plan)))
             .transpose()
             .map_err(StartError::Recovery)?;
-        if recovery.is_none() {
+        if let Some(recovery) = &mut recovery {
+            recovery.refetch_by(sources.refetch(&plan).map_err(StartError::Sources)?);
+        } else {
             warn!("state is kept in memory only: without --data-dir a restart forgets everything");
         }
         let core = Core::start(&plan, keys, recovery).map_err(StartError::Core)?;
         let started_at = clock.now();
         // A long recovery does not hold up the doors: they say that it is under way.
         match timeout(RECOVERY_PATIENCE, core.ready()).await {
-            Ok(Ok(())) => first_tick(&core, started_at).await?,
+            Ok(Ok(())) if sources.reach() == Reach::Clock => first_tick(&core, started_at).await?,
+            Ok(Ok(())) => {}
             Ok(Err(reason)) => {
                 return Err(StartError::Core(io::Error::other(reason.to_string())));
             }
@@ -178,6 +180,7 @@ impl Server {
             clock,
             core,
             intake,
+            sources: Arc::new(sources),
             metrics,
             stopping,
         });
@@ -201,11 +204,13 @@ impl Server {
         self.shared.published().changes()
     }
 
-    /// Moves the core to the clock's present, and waits until it is there.
+    /// Moves the core to the clock's present, once what is fetched has come there, and waits until it
+    /// is there.
     ///
     /// # Errors
     /// The engine has stopped.
     pub async fn tick(&self) -> Result<(), Unavailable> {
+        self.shared.sources.caught_up().await;
         self.shared.core.tick(self.shared.clock.now()).await
     }
 
@@ -223,9 +228,15 @@ impl Server {
             warn!("some requests were cut off: they took too long");
             self.doors.abort_all();
         }
+        // A core that still reads its journal has taken nothing that could be lost.
+        let late = if self.shared.core.is_ready() {
+            Ending::Died
+        } else {
+            Ending::Asked
+        };
         self.shared.core.stop().await;
         let ended = Core::ended(self.shared.core.ending());
-        timeout(CORE_PATIENCE, ended).await.unwrap_or(Ending::Died)
+        timeout(CORE_PATIENCE, ended).await.unwrap_or(late)
     }
 
     #[cfg(test)]
@@ -288,6 +299,13 @@ fn open_doors(
     doors.spawn(serve_grpc(otlp_router(shared), otlp_grpc, share()));
     doors.spawn(serve_http(api::routes(share()), http, share()));
     doors.spawn(serve_http(otlp_http::routes(share()), otlp_http, share()));
+    let sources = Arc::clone(&shared.sources);
+    let world = World {
+        plan: Arc::clone(&shared.plan),
+        clock: shared.clock.clone(),
+        stop: shared.stopping.clone(),
+    };
+    doors.spawn(sources.run(shared.core.clone(), world));
     match &shared.clock {
         Clock::System => drop(doors.spawn(tick_by_the_clock(share()))),
         Clock::Manual(_) => {}
@@ -371,21 +389,43 @@ async fn tick_by_the_clock(shared: Arc<Shared>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let stopping = stopping(shared.stopping.clone());
     tokio::pin!(stopping);
-    let mut latest = shared.clock.now();
+    let mut latest = None;
+    let mut reach = shared.sources.reaches();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
+            // Its sender lives as long as the engine.
+            Ok(()) = reach.changed() => {}
             () = &mut stopping => return,
         }
         // A clock that was set back must not take event time back.
-        latest = latest.max(shared.clock.now());
-        match shared.core.tick(latest).await {
+        latest = latest.max(shared.core.recovered_at());
+        let Some(now) = next_tick(&shared, latest) else {
+            continue;
+        };
+        latest = Some(now);
+        match shared.core.tick(now).await {
             // Time stands still while a tick cannot be recorded, and goes on with the next that can.
             Ok(())
             | Err(Unavailable::Busy | Unavailable::NotRecorded | Unavailable::Recovering) => {}
             Err(Unavailable::Stopped) => return,
         }
     }
+}
+
+/// The time of the tick after `latest`; `None`: time stands still.
+fn next_tick(shared: &Shared, latest: Option<Timestamp>) -> Option<Timestamp> {
+    let (reach, clock) = (shared.sources.reach(), shared.clock.now());
+    let next = match reach {
+        Reach::Nowhere => None,
+        Reach::Until(reached) => Some(reached.min(clock)).filter(|next| latest < Some(*next)),
+        Reach::Clock => Some(latest.map_or(clock, |latest| latest.max(clock))),
+    };
+    let is_far =
+        |at: Timestamp| clock - at >= Span::from_nanos(shared.plan.limits.future.nanos() / 2);
+    let is_far_behind = reach != Reach::Clock && next.or(latest).is_some_and(is_far);
+    shared.core.set_far_behind(is_far_behind);
+    next
 }
 
 /// One line, as `sluice serve` prints it.
@@ -408,10 +448,7 @@ impl fmt::Display for StartError {
                     "cannot listen at {address}: change {key}, or stop what listens there"
                 )
             }
-            Self::Sources => f.write_str(
-                "sources are not read by this version, and silence would be taken for theirs: take \
-                 `sources` out of the configuration",
-            ),
+            Self::Sources(problem) => f.write_str(problem),
             Self::Recovery(error) => error.fmt(f),
             Self::Core(_) => f.write_str("the engine's thread cannot be started"),
             Self::Reflection(_) => f.write_str("the protocol's descriptors cannot be read"),
@@ -423,7 +460,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Listen { error, .. } | Self::Core(error) => Some(error),
-            Self::Sources => None,
+            Self::Sources(_) => None,
             Self::Recovery(error) => error.source(),
             Self::Reflection(error) => Some(error),
         }

@@ -10,6 +10,7 @@ use super::{
     intake::Intake,
     metrics::Metrics,
     published::{Deployment, Published},
+    sources::{Reach, Sources},
 };
 use crate::{
     event::{DeploymentEvent, Span},
@@ -30,6 +31,8 @@ pub(super) struct Shared {
     pub core: Core,
     /// The way in for data.
     pub intake: Intake,
+    /// What is fetched instead of being sent.
+    pub sources: Arc<Sources>,
     /// What the doors count.
     pub metrics: Arc<Metrics>,
     /// True once the engine is shutting down.
@@ -59,13 +62,21 @@ impl Shared {
             return Err("the engine stopped");
         }
         if !self.core.is_ready() {
-            return Err("the engine reads its journal after a restart");
+            return Err(if self.published().waits_for_source() {
+                "the engine reads its journal after a restart, and waits for Kafka to read messages \
+                 again that the journal only names: see the log"
+            } else {
+                "the engine reads its journal after a restart"
+            });
         }
         if *self.stopping.borrow() {
             return Err("the engine is shutting down");
         }
         if self.published().is_stalled() {
             return Err("the journal cannot be written: nothing is taken until it can");
+        }
+        if self.sources.reach() != Reach::Clock {
+            return Err("the engine reads what was written to Kafka while it was away");
         }
         if self.clock.now() - self.published().stats().ticked_at > BEHIND_MAX {
             return Err("the engine is behind: its last tick was taken more than 30s ago");

@@ -8,6 +8,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     core::{EventError, EventReply, Order},
+    offsets::Offsets,
     published::{Deployment, Published, Stats},
     recorder::Recording,
     saver::Saver,
@@ -29,6 +30,8 @@ pub(super) struct Worker {
     /// Saves the state; `None`: nothing is recorded.
     saver: Option<Saver>,
     outputs: Vec<Output>,
+    /// Whether what was written while the engine was away is still to be fetched: gates wait for it.
+    is_catching_up: bool,
 }
 
 impl Worker {
@@ -47,7 +50,13 @@ impl Worker {
             recording,
             saver,
             outputs: Vec::new(),
+            is_catching_up: false,
         }
+    }
+
+    /// Withholds verdicts until [`Order::CaughtUp`].
+    pub(super) fn catch_up(&mut self) {
+        self.is_catching_up = true;
     }
 
     pub(super) fn engine(&self) -> &Engine {
@@ -64,7 +73,11 @@ impl Worker {
 
     /// Publishes every deployment as it stands.
     pub(super) fn publish_all(&self) {
-        self.published.recovered(self.engine.gates());
+        if self.is_catching_up {
+            self.published.recover(self.engine.gates());
+        } else {
+            self.published.recovered(self.engine.gates());
+        }
     }
 
     /// Takes orders until it is told to stop.
@@ -75,14 +88,20 @@ impl Worker {
                     now,
                     after,
                     end,
+                    offsets,
                     reply,
                 } => {
-                    self.tick(now, after, end);
+                    self.tick(now, after, end, &offsets);
                     if reply.send(Ok(())).is_err() {
                         debug!("nobody waits for this tick any more");
                     }
                 }
                 Order::Event { event, reply } => self.event(event, reply),
+                Order::Lost => self.engine.step(Input::Lost, &mut self.outputs),
+                Order::CaughtUp => {
+                    self.is_catching_up = false;
+                    self.publish_all();
+                }
                 Order::Stop => break,
                 #[cfg(test)]
                 Order::Panic => panic!("the engine was told to fail"),
@@ -97,8 +116,12 @@ impl Worker {
         let id = event.deployment().to_owned();
         self.engine
             .step(Input::Deployment(event), &mut self.outputs);
-        let gate = self.engine.gates().find(|gate| gate.begin.deployment == id);
-        self.published.update(gate.into_iter());
+        if self.is_catching_up {
+            self.publish_all();
+        } else {
+            let gate = self.engine.gates().find(|gate| gate.begin.deployment == id);
+            self.published.update(gate.into_iter());
+        }
         let refusal = self.say();
         reply.answer(self.answer(id, refusal));
     }
@@ -119,13 +142,15 @@ impl Worker {
         }
     }
 
-    fn tick(&mut self, now: Timestamp, after: Epoch, end: Position) {
+    fn tick(&mut self, now: Timestamp, after: Epoch, end: Position, offsets: &Offsets) {
         let number = self.engine.epoch().number;
         self.sequence.wait_put(number);
         let before = self.engine.watermark();
         self.engine.step(Input::Tick(now), &mut self.outputs);
         debug_assert_eq!(self.engine.epoch(), after, "both count ticks alike");
-        if self.engine.watermark() != before {
+        if self.is_catching_up {
+            self.publish_all();
+        } else if self.engine.watermark() != before {
             self.published.update(self.engine.gates());
         }
         self.say();
@@ -133,7 +158,7 @@ impl Worker {
             if let Some(closed) = after.closed {
                 self.sequence.forget_closed(number, closed);
             }
-            saver.consider(&self.engine, &self.sequence, now, end);
+            saver.consider(&self.engine, &self.sequence, now, end, offsets);
         }
         let is_recorded = self.saver.is_some();
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);

@@ -1,5 +1,4 @@
-//! Where inputs come from when they are not sent: recordings, and Kafka
-//! (feature `kafka`).
+//! Where inputs come from when they are not sent: recordings, and Kafka (feature `kafka`, a default).
 
 pub mod demo;
 pub mod files;

@@ -9,5 +9,6 @@ mod mock;
 mod support;
 
 mod faults;
+mod kill;
 mod reading;
 mod recovery;
