@@ -1,4 +1,11 @@
 //! Many hosts with a past: the change of the one-box against the same change of each fleet host.
+//!
+//! A look fails the one-box if its change is significant at the alpha of the look (`t` over hosts,
+//! against no change at all) and larger than the tolerance, larger than any group of as many fleet
+//! hosts shows, and confirmed by the latest minutes. The tolerance is not subtracted before the
+//! test: that would hide a harm of twice the tolerance behind the noise of a one-box of one host.
+//! Below [`ENOUGH_HOSTS`] the spread is shrunk towards the variance of changes in the past, since so
+//! few hosts alone would need effects of five to ten standard errors.
 
 mod rising;
 

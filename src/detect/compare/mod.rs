@@ -4,7 +4,8 @@
 //! is measured, not assumed. Which test judges a metric depends on what there is to compare with:
 //! - many hosts with a past: [`hosts`], the change of the one-box against the same change of each
 //!   fleet host;
-//! - few hosts with a past: [`own_past`], farther from the fleet than it ever was;
+//! - few hosts with a past: [`own_past`], farther from the fleet than it ever was, or by the signs of
+//!   [`pinned`], [`flat`] and [`relapse`];
 //! - a one-box without a past: [`fresh`], its level against how fleet hosts differ;
 //! - rare events: [`counts`], its share of all events.
 
