@@ -8,12 +8,15 @@
 //! What was refused is not before anything: when a group cannot be made durable, everything that waits
 //! behind it is refused too, so that no batch counts under a tick that does not.
 
+mod ticket;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Condvar, Mutex, MutexGuard},
     time::Duration,
 };
 
+pub(super) use ticket::{Running, Ticket};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -98,22 +101,6 @@ enum Then {
     /// It goes to the core; after a tick, batches stand in this epoch.
     Tick(Timestamp, Epoch, oneshot::Sender<Result<(), Unavailable>>),
     Event(Box<DeploymentEvent>, super::core::EventReply),
-}
-
-/// A batch that has its place.
-#[derive(Debug)]
-pub(super) struct Ticket {
-    /// Where it stands.
-    pub(super) epoch: Epoch,
-    durable: oneshot::Receiver<Result<Position, Unavailable>>,
-    running: Running,
-}
-
-/// A batch on its way; ticks behind it wait until this is dropped.
-#[derive(Debug)]
-pub(super) struct Running {
-    sequence: Arc<Sequence>,
-    epoch: Epoch,
 }
 
 impl Sequence {
@@ -465,43 +452,6 @@ impl Then {
             Self::Tick(_, _, reply) => drop(reply.send(Err(Unavailable::NotRecorded))),
             Self::Event(_, reply) => reply.refuse(Unavailable::NotRecorded),
         }
-    }
-}
-
-impl Ticket {
-    /// Waits until the batch is durable. It counts from then on, so that it has to be put.
-    ///
-    /// # Errors
-    /// It could not be recorded, or the engine has stopped.
-    pub(super) async fn durable(self) -> Result<(Position, Running), Unavailable> {
-        let position = self.durable.await.unwrap_or(Err(Unavailable::Stopped))?;
-        Ok((position, self.running))
-    }
-}
-
-impl Running {
-    /// Notes what the batch has put, and lets go of the ticks behind it.
-    pub(super) fn done(self, at: Position, latest: Option<Timestamp>) {
-        if let Some(latest) = latest
-            && self.sequence.is_recorded
-        {
-            self.sequence.note_put(self.epoch, at, latest);
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let mut state = self.sequence.lock();
-        let number = self.epoch.number;
-        if let Some(running) = state.running.iter_mut().find(|(of, _)| *of == number) {
-            running.1 -= 1;
-        }
-        while state.running.front().is_some_and(|(_, count)| *count == 0) {
-            state.running.pop_front();
-        }
-        drop(state);
-        self.sequence.put.notify_all();
     }
 }
 
