@@ -1,14 +1,11 @@
 //! Bodies in snappy, gzip and zstd, one after the other through one memory.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use sluice::decode::{Encoding, compression};
+use crate::decode::{Encoding, compression};
 
-mod common;
-
-fuzz_target!(|bytes: &[u8]| {
-    let limit = common::LIMITS.decompressed_bytes;
-    common::bounded(|| {
+/// Takes one input.
+pub fn run(bytes: &[u8]) {
+    let limit = crate::common::LIMITS.decompressed_bytes;
+    crate::common::bounded(|| {
         let mut decompressor = compression::Decompressor::new();
         for encoding in Encoding::ALL {
             let kept = decompressor
@@ -19,4 +16,4 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(kept, fresh.map(std::borrow::Cow::into_owned));
         }
     });
-});
+}

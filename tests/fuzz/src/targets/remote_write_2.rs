@@ -1,16 +1,15 @@
 //! Remote write 2.0, compared with prost.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use prost::Message;
-use sluice::decode::{Encoding, Format, remote_write_2};
 
-mod common;
-#[allow(dead_code, unreachable_pub)]
-#[path = "../../common/wire.rs"]
-mod wire;
+use crate::{
+    common,
+    decode::{Encoding, Format, remote_write_2},
+    wire,
+};
 
-fuzz_target!(|bytes: &[u8]| {
+/// Takes one input.
+pub fn run(bytes: &[u8]) {
     let read = common::read(Format::RemoteWrite2, Encoding::Identity, bytes);
     common::read(Format::RemoteWrite2, Encoding::Snappy, bytes).ok();
     // Text that is not UTF-8, or damage within a label, refuses everything with prost and only the series
@@ -27,7 +26,7 @@ fuzz_target!(|bytes: &[u8]| {
     let again = wire.encode_to_vec();
     let wire = wire::Request2::decode(&again[..]).expect("what prost wrote");
     compare(&again, &wire);
-});
+}
 
 fn compare(bytes: &[u8], wire: &wire::Request2) {
     let batch = remote_write_2::decode(bytes).expect("what prost reads");

@@ -1,10 +1,8 @@
-//! What every target does: read under a bound on memory, and compare with what prost decodes.
-
-#![allow(dead_code, reason = "each target uses a part")]
+//! What every target does: read under a bound on memory, and tell what was read.
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use sluice::{
+use crate::{
     decode::{DecodeError, DecodeLimits, Decoder, Encoding, Format},
     event::{Batch, KeyHash, Labels, Value},
 };
@@ -43,7 +41,7 @@ pub fn read(format: Format, encoding: Encoding, bytes: &[u8]) -> Result<u64, Dec
         for log in &raw.batch.logs {
             std::str::from_utf8(raw.bytes(log.body)).expect("a body is utf-8");
             let stream = [raw.bytes(log.stream), &[], &[]];
-            sluice::event::canonical::read(stream).expect("a stream is canonical");
+            crate::event::canonical::read(stream).expect("a stream is canonical");
         }
         Ok(raw.batch.sample_count() + raw.batch.log_count())
     })

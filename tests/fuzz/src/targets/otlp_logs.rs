@@ -1,17 +1,14 @@
 //! OTLP logs, compared with prost.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use opentelemetry_proto::tonic::{
     collector::logs::v1::ExportLogsServiceRequest, common::v1::any_value::Value,
 };
 use prost::Message;
-use sluice::decode::{DecodeError, Encoding, Format, otlp};
+use crate::decode::{DecodeError, Encoding, Format, otlp};
 
-mod common;
-
-fuzz_target!(|bytes: &[u8]| {
-    let read = common::read(Format::OtlpLogs, Encoding::Identity, bytes);
+/// Takes one input.
+pub fn run(bytes: &[u8]) {
+    let read = crate::common::read(Format::OtlpLogs, Encoding::Identity, bytes);
     let Ok(wire) = ExportLogsServiceRequest::decode(bytes) else {
         return;
     };
@@ -21,7 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
     let again = wire.encode_to_vec();
     let wire = ExportLogsServiceRequest::decode(&again[..]).expect("what prost wrote");
     compare(&again, &wire);
-});
+}
 
 /// Every record is taken or rejected, and what is taken has its body.
 fn compare(bytes: &[u8], wire: &ExportLogsServiceRequest) {

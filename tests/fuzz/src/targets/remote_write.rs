@@ -1,16 +1,15 @@
 //! Remote write 1.0, compared with prost.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use prost::Message;
-use sluice::decode::{Encoding, Format, remote_write};
 
-mod common;
-#[allow(dead_code, unreachable_pub)]
-#[path = "../../common/wire.rs"]
-mod wire;
+use crate::{
+    common,
+    decode::{Encoding, Format, remote_write},
+    wire,
+};
 
-fuzz_target!(|bytes: &[u8]| {
+/// Takes one input.
+pub fn run(bytes: &[u8]) {
     let read = common::read(Format::RemoteWrite1, Encoding::Identity, bytes);
     common::read(Format::RemoteWrite1, Encoding::Snappy, bytes).ok();
     // Text that is not UTF-8, or damage within a label, refuses everything with prost and only the series
@@ -24,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
     let again = wire.encode_to_vec();
     let wire = wire::WriteRequest::decode(&again[..]).expect("what prost wrote");
     compare(&again, &wire);
-});
+}
 
 fn compare(bytes: &[u8], wire: &wire::WriteRequest) {
     let batch = remote_write::decode(bytes).expect("what prost reads");

@@ -1,18 +1,15 @@
 //! OTLP metrics, compared with prost.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
     metrics::v1::{NumberDataPoint, metric::Data, number_data_point::Value},
 };
 use prost::Message;
-use sluice::decode::{DecodeError, Encoding, Format, otlp};
+use crate::decode::{DecodeError, Encoding, Format, otlp};
 
-mod common;
-
-fuzz_target!(|bytes: &[u8]| {
-    let read = common::read(Format::OtlpMetrics, Encoding::Identity, bytes);
+/// Takes one input.
+pub fn run(bytes: &[u8]) {
+    let read = crate::common::read(Format::OtlpMetrics, Encoding::Identity, bytes);
     let Ok(wire) = ExportMetricsServiceRequest::decode(bytes) else {
         return;
     };
@@ -22,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
     let again = wire.encode_to_vec();
     let wire = ExportMetricsServiceRequest::decode(&again[..]).expect("what prost wrote");
     compare(&again, &wire);
-});
+}
 
 /// Every point is taken or rejected, and what is taken has its value.
 fn compare(bytes: &[u8], wire: &ExportMetricsServiceRequest) {
@@ -36,7 +33,7 @@ fn compare(bytes: &[u8], wire: &ExportMetricsServiceRequest) {
     let mut take = |points: &[NumberDataPoint]| {
         for point in points {
             let value = match point.value {
-                _ if point.flags & 1 != 0 => sluice::event::Value::STALE_BITS,
+                _ if point.flags & 1 != 0 => crate::event::Value::STALE_BITS,
                 Some(Value::AsDouble(value)) => value.to_bits(),
                 Some(Value::AsInt(value)) => (value as f64).to_bits(),
                 None => 0,
@@ -58,7 +55,7 @@ fn compare(bytes: &[u8], wire: &ExportMetricsServiceRequest) {
         };
     }
     assert_eq!(batch.sample_count() + batch.rejects.sample_count(), count);
-    let told: Vec<_> = common::numbers(&batch).into_iter().map(|(_, at, value)| (at, value)).collect();
+    let told: Vec<_> = crate::common::numbers(&batch).into_iter().map(|(_, at, value)| (at, value)).collect();
     let is_plain = values.len() as u64 == count;
     if batch.rejects.is_empty() && is_plain {
         assert_eq!(told, values);
