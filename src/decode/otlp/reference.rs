@@ -345,9 +345,7 @@ fn pairs(attributes: &[KeyValue]) -> Vec<(String, String)> {
 /// Whether every attribute has a key, and each key one value.
 fn is_good(pairs: &[(String, String)]) -> bool {
     let clashes = |one: &(String, String)| pairs.iter().any(|b| one.0 == b.0 && one.1 != b.1);
-    !pairs
-        .iter()
-        .any(|pair| pair.0.is_empty() || clashes(pair))
+    !pairs.iter().any(|pair| pair.0.is_empty() || clashes(pair))
 }
 
 fn text(value: &AnyValue) -> String {

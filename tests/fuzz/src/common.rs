@@ -1,22 +1,29 @@
 //! What every target does: read under a bound on memory, and tell what was read.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use crate::{
     decode::{DecodeError, DecodeLimits, Decoder, Encoding, Format},
     event::{Batch, KeyHash, Labels, Value},
 };
 
-pub const LIMITS: DecodeLimits = DecodeLimits {
-    decompressed_bytes: 1 << 20,
-    samples_per_request: 10_000,
-};
+/// What bodies in protobuf may have, and what they may be decompressed to: little, so that an input of a
+/// few kilobytes can go far beyond it.
+pub const BODY_BYTES: usize = 1 << 16;
+
+/// What lines and bodies in JSON may have: the limit of a line, below which no limit on JSON counts.
+pub const TEXT_BYTES: usize = 1 << 20;
+
+/// Runs `read` and demands that it never held more than four times as much as a line may have.
+pub fn bounded<T>(read: impl FnOnce() -> T) -> T {
+    within(TEXT_BYTES, read)
+}
 
 /// Runs `read` and demands that it never held more than four times the limit.
-pub fn bounded<T>(read: impl FnOnce() -> T) -> T {
+pub fn within<T>(limit: usize, read: impl FnOnce() -> T) -> T {
     let mut result = None;
     let info = allocation_counter::measure(|| result = Some(read()));
-    let most = 4 * LIMITS.decompressed_bytes as u64;
+    let most = 4 * limit as u64;
     assert!(info.bytes_max <= most, "{} bytes at a time", info.bytes_max);
     result.expect("the closure ran")
 }
@@ -27,9 +34,13 @@ pub fn read(format: Format, encoding: Encoding, bytes: &[u8]) -> Result<u64, Dec
         .map(str::to_owned)
         .into();
     let stream_labels = Arc::new(stream_labels);
-    bounded(|| {
+    let limits = DecodeLimits {
+        decompressed_bytes: limit(format),
+        samples_per_request: 10_000,
+    };
+    within(limits.decompressed_bytes, || {
         let mut decoder = Decoder::new(KeyHash::new(1), stream_labels);
-        decoder.read(format, encoding, bytes, LIMITS)?;
+        decoder.read(format, encoding, bytes, limits)?;
         let raw = decoder.raw(bytes);
         for series in &raw.batch.series {
             assert_eq!(series.hash, raw.batch.keys().key(raw.key(series)));
@@ -45,6 +56,24 @@ pub fn read(format: Format, encoding: Encoding, bytes: &[u8]) -> Result<u64, Dec
         }
         Ok(raw.batch.sample_count() + raw.batch.log_count())
     })
+}
+
+fn limit(format: Format) -> usize {
+    match format {
+        Format::RemoteWrite1
+        | Format::RemoteWrite2
+        | Format::OtlpMetrics
+        | Format::OtlpLogs
+        | Format::LokiPush => BODY_BYTES,
+        Format::OtlpMetricsJson | Format::OtlpLogsJson | Format::LokiPushJson => TEXT_BYTES,
+    }
+}
+
+/// Whether the attributes of a request may be nested deeper than is read here: prost goes deeper.
+pub fn is_deep(request: &impl fmt::Debug) -> bool {
+    const NESTED_MAX: usize = 15;
+    let text = format!("{request:?}");
+    NESTED_MAX < text.matches("ArrayValue").count() + text.matches("KvlistValue").count()
 }
 
 /// A sample as it is compared.
@@ -84,6 +113,7 @@ trait Pairs {
 
 impl Pairs for [(&str, &str)] {
     fn contains_key(&self, name: &str) -> bool {
-        self.iter().any(|(key, value)| *key == name && !value.is_empty())
+        self.iter()
+            .any(|(key, value)| *key == name && !value.is_empty())
     }
 }

@@ -4,7 +4,11 @@
 //! that a server needs. Only this crate is instrumented, see `run`.
 
 #![no_main]
-#![allow(dead_code, unused_imports, reason = "the rooms are for more than the targets")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the rooms are for more than the targets"
+)]
 
 use std::{process::exit, sync::OnceLock};
 
@@ -29,6 +33,8 @@ pub mod plan {
 }
 
 mod common;
+#[path = "../../../src/decode/otlp/reference.rs"]
+mod reference;
 mod targets;
 #[path = "../../common/wire.rs"]
 mod wire;

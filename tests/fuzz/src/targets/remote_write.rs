@@ -17,9 +17,8 @@ pub fn run(bytes: &[u8]) {
     let Ok(wire) = wire::WriteRequest::decode(bytes) else {
         return;
     };
-    if read.is_ok() {
-        compare(bytes, &wire);
-    }
+    assert!(read.is_ok(), "{read:?}");
+    compare(bytes, &wire);
     let again = wire.encode_to_vec();
     let wire = wire::WriteRequest::decode(&again[..]).expect("what prost wrote");
     compare(&again, &wire);
@@ -31,7 +30,11 @@ fn compare(bytes: &[u8], wire: &wire::WriteRequest) {
         .timeseries
         .iter()
         .filter_map(|series| {
-            let pairs: Vec<_> = series.labels.iter().map(|label| (&*label.name, &*label.value)).collect();
+            let pairs: Vec<_> = series
+                .labels
+                .iter()
+                .map(|label| (&*label.name, &*label.value))
+                .collect();
             Some((common::usable(&pairs)?, series))
         })
         .flat_map(|(labels, series)| {
