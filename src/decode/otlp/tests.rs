@@ -2,11 +2,9 @@
 
 use opentelemetry_proto::tonic::{
     collector::{logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest},
-    common::v1::{AnyValue as PbValue, KeyValue, any_value::Value as Pb},
     metrics::v1::{
         self as pb, Metric as PbMetric, NumberDataPoint, ResourceMetrics, ScopeMetrics,
-        exponential_histogram_data_point::Buckets as PbBuckets, metric::Data as PbData,
-        number_data_point::Value as PbNumber,
+        metric::Data as PbData, number_data_point::Value as PbNumber,
     },
 };
 use proptest::prelude::*;
@@ -16,10 +14,7 @@ use super::{
     generated::{logs_request, metrics_request, pair, resource},
     *,
 };
-use crate::event::{
-    ExponentialBuckets, Histogram, Kind, Labels, Point, RejectReason, SeriesMeta, Severity,
-    Temporality, Timestamp, Unit, Value,
-};
+use crate::event::{Kind, RejectReason, SeriesMeta, Temporality, Unit, Value};
 
 proptest! {
     #[test]

@@ -1,10 +1,10 @@
 //! What every target does: read under a bound on memory, and tell what was read.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     decode::{DecodeError, DecodeLimits, Decoder, Encoding, Format},
-    event::{Batch, KeyHash, Labels, Value},
+    event::{Batch, KeyHash, Labels, Rejects, Value},
 };
 
 /// What bodies in protobuf may have, and what they may be decompressed to: little, so that an input of a
@@ -69,11 +69,25 @@ fn limit(format: Format) -> usize {
     }
 }
 
-/// Whether the attributes of a request may be nested deeper than is read here: prost goes deeper.
-pub fn is_deep(request: &impl fmt::Debug) -> bool {
-    const NESTED_MAX: usize = 15;
-    let text = format!("{request:?}");
-    NESTED_MAX < text.matches("ArrayValue").count() + text.matches("KvlistValue").count()
+/// Whether it was refused for what prost reads and we do not: fields of the wire type that proto3 gave up,
+/// and values in values deeper than anybody sends. Neither comes back out of prost.
+pub fn is_odd(error: &DecodeError) -> bool {
+    is_odd_text(&error.to_string())
+}
+
+/// The same for the labels of a part, where that refuses only the part.
+pub fn are_odd(rejects: &Rejects) -> bool {
+    let mut all = rejects.samples.values().chain(rejects.logs.values());
+    all.any(|reject| is_odd_text(&reject.example))
+}
+
+fn is_odd_text(text: &str) -> bool {
+    [
+        "a group, which proto3 does not have",
+        "messages nested over",
+    ]
+    .iter()
+    .any(|odd| text.contains(odd))
 }
 
 /// A sample as it is compared.

@@ -78,7 +78,10 @@ pub fn run(bytes: &[u8]) {
     let Ok(wire) = Wire::decode(bytes) else {
         return;
     };
-    let batch = remote_write::decode(&request).expect("what prost reads");
+    let batch = match remote_write::decode(&request) {
+        Ok(batch) => batch,
+        Err(error) => return assert!(common::is_odd(&error), "{error}"),
+    };
     let points = batch.series.iter().flat_map(|block| &block.points);
     let told: Vec<String> = points
         .map(|point| format!("{} {:?}", point.at.nanos(), point.value))
@@ -142,8 +145,8 @@ impl Wire {
             scale: self.schema,
             zero_count,
             zero_threshold: self.zero_threshold,
-            positive: positive.dense()?,
-            negative: negative.dense()?,
+            positive: positive.dense(),
+            negative: negative.dense(),
             sum,
         })))
     }
@@ -162,19 +165,19 @@ impl Wire {
 
 /// Buckets by their index, the gaps between them among them, and the total of integer counts.
 struct Side {
+    /// Where the first span begins, even where all are empty; one less, as OTLP counts.
+    offset: i32,
     buckets: Vec<(i64, f64)>,
     total: i128,
 }
 
 impl Side {
-    /// Numbered as OTLP does, one less than Prometheus.
-    fn dense(self) -> Option<ExponentialBuckets> {
-        let offset = self.buckets.first().map_or(0, |(index, _)| index - 1);
+    fn dense(self) -> ExponentialBuckets {
         let counts: Vec<f64> = self.buckets.into_iter().map(|(_, count)| count).collect();
-        Some(ExponentialBuckets {
-            offset: i32::try_from(offset).ok()?,
+        ExponentialBuckets {
+            offset: self.offset,
             counts,
-        })
+        }
     }
 }
 
@@ -221,9 +224,13 @@ fn side(spans: &[Span], deltas: &[i64], floats: &[f64]) -> Option<Side> {
         }
     }
     // With spans that are all empty the first still tells where the buckets would begin.
-    let first = spans
+    let offset = spans
         .first()
         .map_or(Some(0), |span| span.offset.checked_sub(1))?;
-    let is_in_range = i32::try_from(i64::from(first) + buckets.len() as i64).is_ok();
-    (is_in_range && buckets.len() <= 8192).then_some(Side { buckets, total })
+    let is_in_range = i32::try_from(i64::from(offset) + buckets.len() as i64).is_ok();
+    (is_in_range && buckets.len() <= 8192).then_some(Side {
+        offset,
+        buckets,
+        total,
+    })
 }

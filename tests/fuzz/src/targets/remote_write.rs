@@ -17,8 +17,11 @@ pub fn run(bytes: &[u8]) {
     let Ok(wire) = wire::WriteRequest::decode(bytes) else {
         return;
     };
-    assert!(read.is_ok(), "{read:?}");
-    compare(bytes, &wire);
+    match read {
+        Ok(_) => compare(bytes, &wire),
+        Err(error) => assert!(common::is_odd(&error), "{error}"),
+    }
+    // The same once more in the order and the forms that prost writes.
     let again = wire.encode_to_vec();
     let wire = wire::WriteRequest::decode(&again[..]).expect("what prost wrote");
     compare(&again, &wire);
@@ -44,5 +47,11 @@ fn compare(bytes: &[u8], wire: &wire::WriteRequest) {
             })
         })
         .collect();
-    assert_eq!(common::numbers(&batch), expected);
+    let is_odd = common::are_odd(&batch.rejects);
+    let told = common::numbers(&batch);
+    assert!(
+        told == expected || is_odd,
+        "{told:#?}\n{expected:#?}\n{}",
+        batch.rejects
+    );
 }
