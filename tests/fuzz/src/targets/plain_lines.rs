@@ -1,5 +1,7 @@
 //! Plain log lines: syslog's, and those of a program in Java with stack traces.
 
+use std::sync::LazyLock;
+
 use regex::Regex;
 
 use crate::{
@@ -7,14 +9,8 @@ use crate::{
     decode::plain_lines::{LinePattern, PlainLineReader},
 };
 
-/// Takes one input.
-pub fn run(bytes: &[u8]) {
-    let pattern = |regex: &str, time_format: Option<&str>, zone: &str| LinePattern {
-        regex: Regex::new(regex).expect("a pattern of ours"),
-        time_format: time_format.map(str::to_owned),
-        zone: zone.to_owned(),
-    };
-    let patterns = vec![
+static PATTERNS: LazyLock<[LinePattern; 2]> = LazyLock::new(|| {
+    [
         pattern(
             r"^(?<time>\S+) (?<host>\S+) (?<program>[^:\[]+)(\[\d+\])?: (?<body>.*)$",
             None,
@@ -25,8 +21,20 @@ pub fn run(bytes: &[u8]) {
             Some("%Y-%m-%d %H:%M:%S"),
             "Europe/Warsaw",
         ),
-    ];
-    // Regular expressions keep memory of their own, made on first use: it is not counted.
+    ]
+});
+
+/// Takes one input.
+pub fn run(bytes: &[u8]) {
+    let patterns = PATTERNS.to_vec();
     let mut reader = PlainLineReader::new(bytes, patterns).expect("patterns of ours");
     common::bounded(|| while let Ok(Some(_)) = reader.batch(10) {});
+}
+
+fn pattern(regex: &str, time_format: Option<&str>, zone: &str) -> LinePattern {
+    LinePattern {
+        regex: Regex::new(regex).expect("a pattern of ours"),
+        time_format: time_format.map(str::to_owned),
+        zone: zone.to_owned(),
+    }
 }
