@@ -10,7 +10,7 @@ use crate::{
 
 /// `prometheus.Histogram`.
 #[derive(Clone, PartialEq, Message)]
-struct Wire {
+pub(super) struct Wire {
     #[prost(oneof = "Count", tags = "1, 2")]
     count: Option<Count>,
     #[prost(double, tag = "3")]
@@ -39,6 +39,8 @@ struct Wire {
     timestamp: i64,
     #[prost(double, repeated, tag = "16")]
     custom_values: Vec<f64>,
+    #[prost(int64, tag = "17")]
+    start_timestamp: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Oneof)]
