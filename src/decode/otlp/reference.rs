@@ -415,7 +415,7 @@ fn base64(bytes: &[u8]) -> String {
             digits[padded.fold(0, |all, bit| all << 1 | usize::from(*bit))]
         })
         .collect();
-    while text.len() % 4 != 0 {
+    while !text.len().is_multiple_of(4) {
         text.push('=');
     }
     text
