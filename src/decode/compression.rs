@@ -232,7 +232,8 @@ fn zstd_frames(
         return Err(damaged("zstd", "the body is empty".to_owned()));
     }
     let mut input = InBuffer::around(bytes);
-    let mut len = 0;
+    let (mut len, mut frame_start) = (0, 0);
+    let mut claimed = frame_size(bytes)?;
     loop {
         let room = room(out, len, limit)?;
         let mut output = OutBuffer::around_pos(&mut out[..room], len);
@@ -242,10 +243,17 @@ fn zstd_frames(
         len = output.pos();
         let is_read = input.pos() == bytes.len();
         if hint == 0 {
+            let size = (len - frame_start) as u64;
+            if claimed.is_some_and(|claimed| claimed != size) {
+                let detail = format!("a frame of {size} bytes claims another size");
+                return Err(damaged("zstd", detail));
+            }
             decoder.reinit().map_err(|error| zstd_damaged(&error))?;
             if is_read {
                 break;
             }
+            frame_start = len;
+            claimed = frame_size(&bytes[input.pos()..])?;
         } else if is_read && len < room {
             return Err(damaged("zstd", "the last frame is cut off".to_owned()));
         }
@@ -254,6 +262,26 @@ fn zstd_frames(
         return Err(too_large(Size::Decompressed, limit, None));
     }
     Ok(len)
+}
+
+/// The size that the frame at the start of `bytes` claims, if it claims one. zstd checks it only where it
+/// decompresses a frame at once, which depends on the memory there is; but a body that is taken today
+/// must be taken when the journal is replayed.
+///
+/// Formats older than zstd 0.8 are refused: nobody sends them, and they know no limit on the window.
+fn frame_size(bytes: &[u8]) -> Result<Option<u64>, DecodeError> {
+    const MAGIC: u32 = 0xfd2f_b528;
+    // Only the upper 28 bits of this one are told.
+    const SKIPPABLE: u32 = 0x184d_2a50;
+    if let Some(magic) = bytes.first_chunk().map(|magic| u32::from_le_bytes(*magic))
+        && magic != MAGIC
+        && magic & !0xf != SKIPPABLE
+    {
+        let detail = format!("a frame begins with {magic:#010x} and not with {MAGIC:#010x}");
+        return Err(damaged("zstd", detail));
+    }
+    // What is no whole header is cut off: the decompressor tells.
+    Ok(zstd::zstd_safe::get_frame_content_size(bytes).unwrap_or(None))
 }
 
 /// Gives how far `out` may be written, which is beyond `len`: at most one byte over the limit, so
@@ -464,6 +492,41 @@ mod tests {
             zstd(&bomb, 1 << 20),
             Err(DecodeError::Compression { .. })
         ));
+    }
+
+    #[test]
+    fn a_zstd_frame_of_another_size_than_it_claims_is_refused_whatever_the_memory() {
+        // A content size of 180 bytes, and a last block without any; twice.
+        let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 180, 0x01, 0x00, 0x00];
+        for body in [&frame[..], &[frame, frame].concat()] {
+            for room in [0, 18, 179, 180, 4096] {
+                let mut decompressor = Decompressor::new();
+                decompressor
+                    .read(Encoding::Identity, &vec![0; room], 1 << 16)
+                    .unwrap();
+                let read = decompressor.read(Encoding::Zstd, body, 1 << 16);
+                assert!(
+                    matches!(read, Err(DecodeError::Compression { .. })),
+                    "{room}: {read:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_of_a_zstd_before_0_8_is_refused_and_a_skippable_one_skipped() {
+        // Magic of 0.7, no content size, a window of 2^27 bytes, a raw block of five bytes, the end.
+        let old = b"\x27\xb5\x2f\xfd\x00\x88\x40\x00\x05hello\xc0\x00\x00";
+        let new = compress("zstd", b"hello");
+        let skippable = b"\x5f\x2a\x4d\x18\x02\x00\x00\x00ab";
+        for body in [old.to_vec(), [&new[..], old].concat()] {
+            assert!(matches!(
+                zstd(&body, 1 << 16),
+                Err(DecodeError::Compression { encoding: "zstd", detail }) if detail.contains("0xfd2fb527")
+            ));
+        }
+        let body = [skippable, &new[..], skippable, &new].concat();
+        assert_eq!(zstd(&body, 1 << 16).unwrap(), b"hellohello");
     }
 
     #[test]

@@ -119,7 +119,10 @@ fn read(message: Reader<'_>) -> Result<Wire, DecodeError> {
                 wire.zero_count_int = field.varint()?;
                 wire.zero_count = wire.zero_count_int as f64;
             }
-            7 => wire.zero_count = field.double()?,
+            7 => {
+                wire.zero_count = field.double()?;
+                wire.zero_count_int = 0;
+            }
             8 => keep(&mut wire.negative.spans, span(&field)?),
             9 => field.each_varint(|delta| keep(&mut wire.negative.deltas, zigzag(delta)))?,
             10 => field.each_fixed64(|bits| keep(&mut wire.negative.counts, float(bits)))?,

@@ -312,6 +312,29 @@ fn a_float_histogram_holds_its_counts_as_they_are() {
 }
 
 #[test]
+fn of_a_zero_count_told_as_integer_and_as_float_the_later_stands() {
+    let wire = WireHistogram {
+        count_int: Some(0),
+        zero_count_int: 57,
+        ..WireHistogram::default()
+    };
+    let mut bytes = wire.encode_to_vec();
+    // Field 7, a double.
+    bytes.push(0x39);
+    bytes.extend(2.5f64.to_le_bytes());
+    let mut gap_budget = GAP_BUCKETS_MAX;
+    let (_, _, value) =
+        native_histogram::decode(Reader::new(FORMAT, &bytes), &mut gap_budget).unwrap();
+    let Value::Histogram(histogram) = value else {
+        panic!("{value:?}")
+    };
+    assert!(
+        matches!(*histogram, Histogram::Exponential { zero_count, .. } if zero_count == 2.5),
+        "{histogram:?}"
+    );
+}
+
+#[test]
 fn custom_buckets_become_explicit_bounds() {
     let wire = WireHistogram {
         count_int: Some(4),

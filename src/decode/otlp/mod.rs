@@ -223,4 +223,6 @@ fn part<T>(result: Result<T, Fault>) -> Result<Result<T, Refusal>, DecodeError> 
 #[cfg(test)]
 pub(super) mod generated;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;

@@ -1,16 +1,13 @@
 //! CSV recordings.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use sluice::decode::csv::CsvReader;
+use crate::decode::csv::CsvReader;
 
-mod common;
-
-fuzz_target!(|bytes: &[u8]| {
-    common::bounded(|| {
+/// Takes one input.
+pub fn run(bytes: &[u8]) {
+    crate::common::bounded(|| {
         let Ok(mut reader) = CsvReader::new(bytes) else {
             return;
         };
         while let Ok(Some(_)) = reader.batch(10) {}
     });
-});
+}

@@ -1,16 +1,13 @@
 //! OpenMetrics and Prometheus' text.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use sluice::decode::openmetrics::{OpenMetricsReader, TimeUnit};
+use crate::decode::openmetrics::{OpenMetricsReader, TimeUnit};
 
-mod common;
-
-fuzz_target!(|bytes: &[u8]| {
+/// Takes one input.
+pub fn run(bytes: &[u8]) {
     for unit in [TimeUnit::Seconds, TimeUnit::Milliseconds] {
-        common::bounded(|| {
+        crate::common::bounded(|| {
             let mut reader = OpenMetricsReader::new(bytes, unit);
             while let Ok(Some(_)) = reader.batch(10) {}
         });
     }
-});
+}
