@@ -29,6 +29,9 @@ const TWIN_LEVEL_MIN: f64 = 0.05;
 const TWIN_SHARE: f64 = 0.6;
 /// Length of a sample: finer buckets are averaged, so that chance finds fewer samples to play with.
 const SAMPLE: Span = Span::from_minutes(1);
+/// Bakes that are too short for that are cut into so many samples.
+const SHORT_BAKE: Span = Span::from_minutes(20);
+const SHORT_BAKE_SAMPLES: usize = 60;
 /// Smallest distance that is believed, as a share of the tolerance.
 const FLOOR_SHARE: f64 = 0.2;
 /// Share of the past in which the load was not higher.
@@ -103,7 +106,13 @@ impl OwnPastTest {
         fleet: &[HostPast],
     ) -> Self {
         let full = full(class);
-        let stride = (SAMPLE.div_ceil(terms.resolution)).max(1);
+        let bake = terms.bake_until - terms.began_at;
+        let stride = if bake < SHORT_BAKE {
+            bake.div_ceil(terms.resolution) / SHORT_BAKE_SAMPLES
+        } else {
+            SAMPLE.div_ceil(terms.resolution)
+        };
+        let stride = stride.max(1);
         let sampled = |hosts: &[HostPast]| -> Vec<Vec<f64>> {
             let values = matrix(hosts, full).into_iter();
             values.map(|values| samples(&values, stride)).collect()
