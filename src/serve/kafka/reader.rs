@@ -136,10 +136,8 @@ impl Reader {
                 Ok(Err(problem)) => error!(%problem, "Kafka cannot be read: this is tried again"),
                 Err(_) => error!("reading Kafka failed when it began: this is tried again"),
             }
-            let mut stop = self.stop.clone();
-            tokio::select! {
-                () = sleep(RESTART) => {}
-                _ = stop.wait_for(|stop| *stop) => {}
+            if let Err(Stopped) = self.wait_unread().await {
+                return;
             }
         }
     }
@@ -234,18 +232,7 @@ impl Reader {
         if entries.is_empty() {
             return Ok(());
         }
-        let durable = loop {
-            match fetched::record(&self.core, entries.clone()).await {
-                Ok(durable) => break durable,
-                Err(Unavailable::Stopped) => return Err(Stopped),
-                Err(Unavailable::Busy | Unavailable::NotRecorded | Unavailable::Recovering) => {}
-            }
-            let mut stop = self.stop.clone();
-            tokio::select! {
-                () = sleep(RETRY) => {}
-                _ = stop.wait_for(|stop| *stop) => return Err(Stopped),
-            }
-        };
+        let durable = self.record(&entries).await?;
         self.note(&entries);
         let work = Work {
             consumer: Arc::clone(consumer),
@@ -268,8 +255,44 @@ impl Reader {
             Entry::Consumed(range) => Some(Entry::Lost(OffsetRange::unseen(&range.topic))),
             Entry::Batch(_) | Entry::Deployment(_) | Entry::Tick(_) | Entry::Lost(_) => None,
         });
-        // Where that cannot be recorded the disk is full, and time stands still.
-        drop(fetched::record(&self.core, lost.collect()).await);
+        let lost: Vec<Entry> = lost.collect();
+        self.record(&lost).await?;
+        Ok(())
+    }
+
+    /// Records entries. What cannot be is tried again until it can: a hole that nobody noted would be
+    /// taken for silence.
+    async fn record(&self, entries: &[Entry]) -> Result<Vec<Durable>, Stopped> {
+        loop {
+            match fetched::record(&self.core, entries.to_vec()).await {
+                Ok(durable) => return Ok(durable),
+                Err(Unavailable::Stopped) => return Err(Stopped),
+                Err(Unavailable::Busy | Unavailable::NotRecorded | Unavailable::Recovering) => {}
+            }
+            self.pause(RETRY).await?;
+        }
+    }
+
+    /// Waits, unless the engine stops.
+    async fn pause(&self, time: Duration) -> Result<(), Stopped> {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            () = sleep(time) => Ok(()),
+            _ = stop.wait_for(|stop| *stop) => Err(Stopped),
+        }
+    }
+
+    /// Waits before reading is tried again. Nothing of any topic is seen meanwhile.
+    async fn wait_unread(&self) -> Result<(), Stopped> {
+        let waiting = Stopwatch::start();
+        while waiting.elapsed() < RESTART {
+            if self.is_at_the_clock() {
+                let topics = self.source.plan.topics.keys();
+                let unseen = topics.map(|topic| Entry::Lost(OffsetRange::unseen(topic)));
+                self.record(&unseen.collect::<Vec<_>>()).await?;
+            }
+            self.pause(MARK).await?;
+        }
         Ok(())
     }
 
