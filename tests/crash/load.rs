@@ -198,7 +198,7 @@ impl Load {
                         } else {
                             50.0
                         },
-                        millis: *millis,
+                        timestamp: *millis,
                     };
                     all.push(series(
                         "temperature",
@@ -241,7 +241,7 @@ impl Load {
             let one = |host: usize| {
                 let sample = Sample {
                     value: host as f64,
-                    millis: last,
+                    timestamp: last,
                 };
                 series("noise", &format!("n{sender}-{host}"), vec![sample])
             };
@@ -336,7 +336,7 @@ fn values(times: &[i64], off: f64) -> Vec<Sample> {
         let is_last = place == BUCKET / STEP - 1;
         Sample {
             value: if is_last { off } else { (place + 1) as f64 },
-            millis: *millis,
+            timestamp: *millis,
         }
     };
     times.iter().map(value).collect()

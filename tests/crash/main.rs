@@ -40,3 +40,6 @@ mod load;
 mod payloads;
 mod random;
 mod run;
+#[allow(dead_code, reason = "shared with tests that send more")]
+#[path = "../common/wire.rs"]
+mod wire;

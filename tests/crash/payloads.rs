@@ -12,36 +12,8 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 
-/// `prometheus.WriteRequest`, as far as series of numbers go.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct WriteRequest {
-    #[prost(message, repeated, tag = "1")]
-    pub(crate) series: Vec<TimeSeries>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct TimeSeries {
-    #[prost(message, repeated, tag = "1")]
-    pub(crate) labels: Vec<Label>,
-    #[prost(message, repeated, tag = "2")]
-    pub(crate) samples: Vec<Sample>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Label {
-    #[prost(string, tag = "1")]
-    pub(crate) name: String,
-    #[prost(string, tag = "2")]
-    pub(crate) value: String,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-pub(crate) struct Sample {
-    #[prost(double, tag = "1")]
-    pub(crate) value: f64,
-    #[prost(int64, tag = "2")]
-    pub(crate) millis: i64,
-}
+pub(crate) use crate::wire::Sample;
+use crate::wire::{Label, TimeSeries, WriteRequest};
 
 /// What came of an OTLP export.
 #[derive(Clone, PartialEq, Message)]
@@ -72,8 +44,8 @@ pub(crate) fn series(metric: &str, host: &str, samples: Vec<Sample>) -> TimeSeri
 }
 
 /// A body of remote write 1.0.
-pub(crate) fn write_request(series: Vec<TimeSeries>) -> Vec<u8> {
-    let request = WriteRequest { series }.encode_to_vec();
+pub(crate) fn write_request(timeseries: Vec<TimeSeries>) -> Vec<u8> {
+    let request = WriteRequest { timeseries }.encode_to_vec();
     snap::raw::Encoder::new().compress_vec(&request).unwrap()
 }
 
@@ -105,8 +77,8 @@ fn resource(host: &str) -> Resource {
 pub(crate) fn delta_sums(metric: &str, hosts: &[(&str, Vec<Sample>)], step_millis: i64) -> Vec<u8> {
     let nanos = |millis: i64| (millis * 1_000_000).cast_unsigned();
     let point = |gain: &Sample| NumberDataPoint {
-        start_time_unix_nano: nanos(gain.millis - step_millis),
-        time_unix_nano: nanos(gain.millis),
+        start_time_unix_nano: nanos(gain.timestamp - step_millis),
+        time_unix_nano: nanos(gain.timestamp),
         value: Some(number_data_point::Value::AsDouble(gain.value)),
         ..NumberDataPoint::default()
     };
