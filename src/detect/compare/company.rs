@@ -23,6 +23,8 @@ const SHORT_PAST: f64 = 0.75;
 const SHORT_INDEPENDENT: f64 = 20.0;
 const SHORT_SAMPLES: f64 = 60.0;
 const SHORT_FROM: f64 = 1.0 / 3.0;
+/// Samples below which a series tells nothing of its correlation.
+const SERIES_MIN: usize = 8;
 /// No fleet host may come this close at the same moment: a share of the one-box's distance, plain
 /// and in what is usual for each.
 const FLEET_SHARE: f64 = 0.7;
@@ -205,27 +207,19 @@ fn memory<'a>(series: impl Iterator<Item = &'a [f64]>) -> f64 {
     (1.0 + correlation) / (1.0 - correlation)
 }
 
-/// Samples below which a series tells nothing of its correlation.
-const SERIES_MIN: usize = 8;
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::test_support::noise;
 
     #[test]
     fn what_resembles_its_neighbours_has_a_memory() {
-        let mut state = 1_u64;
-        let mut noise = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            (state >> 33) as f64 / (1_u64 << 31) as f64 - 0.5
-        };
-        let white: Vec<f64> = (0..2_000).map(|_| noise()).collect();
+        let white: Vec<f64> = (0..2_000).map(|step| noise(1, "white", step)).collect();
         let mut level = 0.0;
-        let half: Vec<f64> = (0..2_000)
-            .map(|_| {
-                level = 0.5 * level + noise();
+        let half: Vec<f64> = white
+            .iter()
+            .map(|fresh| {
+                level = 0.5 * level + fresh;
                 level
             })
             .collect();

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::detect::{Unsound, state::counted, stats::median};
+
 /// Shortest run of equal values that means anything.
 const RUN_MIN: usize = 8;
 /// The same in longest runs of the past.
@@ -131,6 +133,12 @@ impl Flat {
         flat.one_box.iter().any(|run| run.is_lively).then_some(flat)
     }
 
+    /// Refuses a saved watch that would not go on.
+    pub(super) fn check(&self) -> Result<(), Unsound> {
+        let mut runs = self.one_box.iter().chain(&self.fleet);
+        runs.try_for_each(|run| counted("number of samples", run.length as u64))
+    }
+
     /// Takes the values of a bucket, NaN where there was none.
     pub(super) fn take(&mut self, own: &[f64], fleet: &[f64]) {
         for (run, value) in self.one_box.iter_mut().zip(own) {
@@ -166,7 +174,7 @@ fn usual_range(values: &[f64], length: usize) -> f64 {
             high - low
         })
         .collect();
-    crate::detect::stats::median(&mut ranges).unwrap_or(0.0)
+    median(&mut ranges).unwrap_or(0.0)
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@
 //! few hosts alone would need effects of five to ten standard errors.
 
 mod rising;
+mod rules;
 
+pub(super) use rules::Rules;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -48,29 +50,9 @@ const ENOUGH_HOSTS: usize = 16;
 const PAST_FREEDOM: f64 = 6.0;
 /// What a person should know of a breach that a trend found.
 const RISING: &str = "it moves away from the fleet all the time";
-/// Events of a fleet host that a window must hold before ratios of events are compared.
+/// Events of a host, of the one-box or of the fleet, that a window must hold before ratios of events
+/// are compared.
 const EVENTS_MIN: f64 = 20.0;
-
-/// How a metric is judged.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(rename = "CompareRules")]
-pub(super) struct Rules {
-    pub(super) working: Working,
-    /// Smallest difference that is harm, on the working scale.
-    pub(super) tolerance: f64,
-    /// Smallest standard deviation that is believed.
-    pub(super) sigma_min: f64,
-    pub(super) sides: Sides,
-    /// What a healthy one-box may differ by on each side (up, down) beyond the tolerance, because
-    /// it is given another share of the traffic.
-    pub(super) allowance: [f64; 2],
-    /// What a rate is multiplied by to give the events of a bucket; `None` where events are not
-    /// counted.
-    pub(super) events_per_rate: Option<f64>,
-    /// Share of the tolerance that a rise since the grace must reach, for one bucket: what leaks is
-    /// harm by where it leads to in a day.
-    pub(super) rise_per_bucket: f64,
-}
 
 /// The comparison of one metric over many hosts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -203,9 +185,11 @@ impl HostsTest {
             if let Some(contrast) = self.contrast(Channel::Level, |slot| slot.since) {
                 self.suspect(&contrast, self.looks.alpha_since, Channel::Level, from, end);
                 self.describe(&contrast);
-            } else if self.outcome.state == CheckState::Ok {
-                // Too few hosts are left to tell.
-                self.outcome.state = CheckState::Undecided;
+            } else if self.outcome.state == CheckState::Ok || self.is_quiet(|slot| slot.since) {
+                // Too few hosts are left to tell, or too few events.
+                if self.outcome.state != CheckState::Breach {
+                    self.outcome.state = CheckState::Undecided;
+                }
             }
             if due.spread
                 && let Some(contrast) = self.contrast(Channel::Spread, |slot| slot.since)
@@ -233,16 +217,28 @@ impl HostsTest {
         }
     }
 
+    /// Whether events are compared, and neither the fleet nor the one-box had enough of them in a
+    /// window that hosts of both were heard in.
+    fn is_quiet(&self, window: impl Fn(&Slot) -> Sums) -> bool {
+        let Some(events) = self.rules.events_per_rate else {
+            return false;
+        };
+        let (one_box, fleet) = self.slots.split_at(self.one_box_count);
+        let usual = |slots: &[Slot]| {
+            let heard = slots.iter().map(&window).filter(|sums| sums.count > 0.0);
+            median(&mut heard.map(|sums| sums.sum * events).collect::<Vec<_>>())
+        };
+        let counts = usual(one_box).zip(usual(fleet));
+        counts.is_some_and(|(one_box, fleet)| one_box.max(fleet) < EVENTS_MIN)
+    }
+
     /// Compares over a window.
     fn contrast(&self, channel: Channel, window: impl Fn(&Slot) -> Sums) -> Option<Contrast> {
         let (one_box, fleet) = self.slots.split_at(self.one_box_count);
         let mut counts: Vec<f64> = fleet.iter().map(|slot| window(slot).count).collect();
         let present_min = (PRESENT_MIN * median(&mut counts)?).max(1.0);
-        if let Some(events) = self.rules.events_per_rate {
-            let mut sums: Vec<f64> = fleet.iter().map(|slot| window(slot).sum * events).collect();
-            if median(&mut sums)? < EVENTS_MIN {
-                return None;
-            }
+        if self.is_quiet(&window) {
+            return None;
         }
         let change = |slot: &Slot| {
             let sums = window(slot);

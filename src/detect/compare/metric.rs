@@ -166,7 +166,6 @@ impl Metric {
     pub(super) fn begin(&mut self, reader: &Reader<'_>, group: &Group) {
         let terms = reader.terms;
         let pasts = Pasts::read(reader, group);
-        self.presence.learn(&self.class, &pasts.fleet);
         let has_exposure = reader
             .view
             .fleet
@@ -178,6 +177,10 @@ impl Metric {
                     .and_then(|track| track.cell(reader.view.bucket))
                     .is_some_and(|cell| cell.exposure.is_some())
             });
+        if !has_exposure {
+            // A host with requests lives, and may have no error left.
+            self.presence.learn(&self.class, &pasts.fleet);
+        }
         let is_events = terms.is_log || (group.kind == Kind::Counter && !self.class.is_share());
         let dense = if pasts.fleet.len() < MANY_HOSTS {
             DENSE_EVENTS_FEW * terms.resolution.seconds_f64() / 60.0
@@ -217,18 +220,25 @@ impl Metric {
             known.cloned().collect()
         };
         let (one_box, fleet) = (with_past(&pasts.one_box), with_past(&pasts.fleet));
-        if one_box.len() < pasts.one_box.len() || fleet.is_empty() {
-            let hosts: Vec<HostId> = pasts.one_box.iter().map(|past| past.host).collect();
-            let (cadence, fleet) = (pasts.cadence(), &pasts.fleet);
-            let test = FreshTest::new(terms, class, working, alpha, &hosts, fleet, cadence);
-            return Test::Fresh(Box::new(test));
-        }
         let many = if working.is_ratio() {
             MANY_HOSTS_RATIO
         } else {
             MANY_HOSTS
         };
-        if fleet.len() < many {
+        let is_few = fleet.len() < many;
+        // What cannot be exceeded proves nothing: then hosts are as good as never seen before.
+        let past_min = OwnPastTest::past_min(terms);
+        let is_short = |past: &HostPast| samples(&past.values) < past_min;
+        let is_fresh = one_box.len() < pasts.one_box.len()
+            || fleet.is_empty()
+            || (is_few && one_box.iter().any(is_short));
+        if is_fresh {
+            let hosts: Vec<HostId> = pasts.one_box.iter().map(|past| past.host).collect();
+            let (cadence, fleet) = (pasts.cadence(), &pasts.fleet);
+            let test = FreshTest::new(terms, class, working, alpha, &hosts, fleet, cadence);
+            return Test::Fresh(Box::new(test));
+        }
+        if is_few {
             let mut test = OwnPastTest::new(terms, class, alpha, &one_box, &fleet);
             let to = reader.view.bucket.start;
             let count = (to - terms.began_at).div_ceil(terms.resolution);

@@ -6,7 +6,7 @@ use super::{
     class::{Class, Measure},
     company::{Company, Stakes},
     flat::Flat,
-    follower::Follower,
+    follower::{Follower, WINDOWS},
     outcome::{Outcome, Scale},
     pinned::{PINNED_SAMPLES, Pinned},
     reading::{HostPast, Reader, Role, per_exposure},
@@ -88,6 +88,22 @@ struct Differences {
     load: f64,
 }
 
+/// The values of all hosts in one sample.
+fn at(values: &[Vec<f64>], column: usize) -> Vec<f64> {
+    values.iter().map(|values| values[column]).collect()
+}
+
+/// Buckets in a sample.
+fn stride(terms: &Terms) -> usize {
+    let bake = terms.bake_until - terms.began_at;
+    let stride = if bake < SHORT_BAKE {
+        bake.div_ceil(terms.resolution) / SHORT_BAKE_SAMPLES
+    } else {
+        SAMPLE.div_ceil(terms.resolution)
+    };
+    stride.max(1)
+}
+
 /// What values are divided by.
 fn full(class: &Class) -> f64 {
     match class.measure {
@@ -97,6 +113,11 @@ fn full(class: &Class) -> f64 {
 }
 
 impl OwnPastTest {
+    /// Values of the past without which there is nothing that a host could exceed.
+    pub(super) fn past_min(terms: &Terms) -> usize {
+        2 * WINDOWS[0] * stride(terms)
+    }
+
     /// Learns from the past of all hosts up to the deployment.
     pub(super) fn new(
         terms: &Terms,
@@ -106,13 +127,7 @@ impl OwnPastTest {
         fleet: &[HostPast],
     ) -> Self {
         let full = full(class);
-        let bake = terms.bake_until - terms.began_at;
-        let stride = if bake < SHORT_BAKE {
-            bake.div_ceil(terms.resolution) / SHORT_BAKE_SAMPLES
-        } else {
-            SAMPLE.div_ceil(terms.resolution)
-        };
-        let stride = stride.max(1);
+        let stride = stride(terms);
         let sampled = |hosts: &[HostPast]| -> Vec<Vec<f64>> {
             let values = matrix(hosts, full).into_iter();
             values.map(|values| samples(&values, stride)).collect()
@@ -170,7 +185,7 @@ impl OwnPastTest {
     /// Learns how far apart the hosts ever were.
     fn learn(&mut self, own: &[Vec<f64>], others: &[Vec<f64>]) {
         let floor = FLOOR_SHARE * self.tolerance;
-        self.load_max = self.highest_load(own, others);
+        self.load_max = self.highest_load(others);
         let (own_past, other_pasts) = self.pasts(own, others, false);
         self.plain = Company::new(&own_past, &other_pasts, self.tolerance, floor);
         let least = RELAPSE_TOLERANCES * self.tolerance;
@@ -185,15 +200,9 @@ impl OwnPastTest {
     }
 
     /// The load that the past hardly ever exceeded.
-    fn highest_load(&self, own: &[Vec<f64>], others: &[Vec<f64>]) -> f64 {
+    fn highest_load(&self, others: &[Vec<f64>]) -> f64 {
         let columns = others.iter().map(Vec::len).max().unwrap_or(0);
-        let at = |values: &[Vec<f64>], column: usize| -> Vec<f64> {
-            values.iter().map(|values| values[column]).collect()
-        };
-        let loads = (0..columns).map(|column| {
-            let differences = self.differences(&at(own, column), &at(others, column), false);
-            differences.load
-        });
+        let loads = (0..columns).map(|column| self.load_of(&at(others, column)));
         let mut loads: Vec<f64> = loads.filter(|load| load.is_finite()).collect();
         quantile(&mut loads, HIGH_LOAD).unwrap_or(1.0).max(1.0)
     }
@@ -208,9 +217,6 @@ impl OwnPastTest {
         let columns = own.iter().chain(others).map(Vec::len).max().unwrap_or(0);
         let mut own_past = Vec::with_capacity(columns);
         let mut other_pasts = vec![Vec::with_capacity(columns); others.len()];
-        let at = |values: &[Vec<f64>], column: usize| -> Vec<f64> {
-            values.iter().map(|values| values[column]).collect()
-        };
         for column in 0..columns {
             let differences = self.differences(&at(own, column), &at(others, column), is_relative);
             own_past.push(differences.own);
@@ -246,6 +252,8 @@ impl OwnPastTest {
         for streak in self.streaks.iter().flatten() {
             counted("number of samples", *streak as u64)?;
         }
+        self.flat.iter().try_for_each(Flat::check)?;
+        self.relapse.iter().try_for_each(Relapse::check)?;
         self.plain.check()?;
         self.twin.iter().try_for_each(Follower::check)
     }
@@ -301,9 +309,9 @@ impl OwnPastTest {
         }
         self.load = plain.load;
         self.plain.push(plain.own, &plain.others);
-        let relative = self.differences(own, fleet, true);
-        if let Some(twin) = &mut self.twin {
-            twin.push(relative.own);
+        if let Some(mut twin) = self.twin.take() {
+            twin.push(self.differences(own, fleet, true).own);
+            self.twin = Some(twin);
         }
         if let Some(pinned) = &mut self.pinned {
             pinned.take(own, fleet);
@@ -430,6 +438,16 @@ impl OwnPastTest {
         };
     }
 
+    /// The fleet's level relative to what is usual.
+    fn load_of(&self, fleet: &[f64]) -> f64 {
+        if !self.is_comparable {
+            return 1.0;
+        }
+        let ratios = fleet.iter().zip(&self.fleet);
+        let ratios: Vec<f64> = ratios.map(|(value, member)| value / member.usual).collect();
+        median_of(&ratios)
+    }
+
     fn differences(&self, own: &[f64], fleet: &[f64], is_relative: bool) -> Differences {
         let departures = |values: &[f64], members: &[Member]| -> Vec<f64> {
             let members = values.iter().zip(members);
@@ -446,13 +464,7 @@ impl OwnPastTest {
         };
         let of_fleet = departures(fleet, &self.fleet);
         let own = departures(own, &self.one_box);
-        let load = if self.is_comparable {
-            let ratios = fleet.iter().zip(&self.fleet);
-            let ratios: Vec<f64> = ratios.map(|(value, member)| value / member.usual).collect();
-            median_of(&ratios)
-        } else {
-            1.0
-        };
+        let load = self.load_of(fleet);
         // Differences grow with the load of all hosts: under one that the past did not see they are
         // scaled down to it.
         let excess = (load / self.load_max).max(1.0);

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::detect::{Unsound, state::counted};
+
 /// Separate excursions that are too many.
 const EPISODES: usize = 4;
 /// How much farther than ever before an excursion must go.
@@ -34,6 +36,12 @@ impl Relapse {
             reach: (BEYOND_PAST * farthest).max(floor),
             sides: [(false, 0); 2],
         })
+    }
+
+    /// Refuses a saved count that would not go on.
+    pub(super) fn check(&self) -> Result<(), Unsound> {
+        let mut sides = self.sides.iter();
+        sides.try_for_each(|(_, episodes)| counted("number of excursions", *episodes as u64))
     }
 
     /// Takes the distances of a bucket; NaN: there is none. An excursion counts if no fleet host

@@ -320,6 +320,7 @@ fn middles(fleet: &[Vec<f64>]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::test_support::noise;
 
     #[test]
     fn the_rise_is_that_of_the_least_squares_line() {
@@ -335,23 +336,16 @@ mod tests {
 
     #[test]
     fn longer_blocks_of_white_noise_vary_less_and_of_a_drift_do_not() {
-        let mut state = 1_u64;
-        let mut noise = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            (state >> 33) as f64 / (1_u64 << 31) as f64 - 0.5
-        };
         let (mut white, mut drift) = (Placebo::new(360), Placebo::new(360));
-        for _ in 0..20 {
-            let values: Vec<f64> = (0..360).map(|_| noise()).collect();
+        for host in 0..20 {
+            let values: Vec<f64> = (0..360).map(|step| noise(host, "white", step)).collect();
             white.learn(&values);
-            let slope = noise() / 100.0;
+            let slope = noise(host, "slope", 0) / 100.0;
             let values: Vec<f64> = (0..360).map(|step| f64::from(step) * slope).collect();
             drift.learn(&values);
         }
         let (short, long) = (white.change(1.0).unwrap(), white.change(64.0).unwrap());
-        assert!((short / (1.5 / 12.0) - 1.0).abs() < 0.1, "{short}");
+        assert!((short / 1.5 - 1.0).abs() < 0.1, "{short}");
         assert!(long < short / 30.0, "{long}");
         let (short, long) = (drift.change(1.0).unwrap(), drift.change(64.0).unwrap());
         assert!(long > 0.5 * short, "{short} {long}");

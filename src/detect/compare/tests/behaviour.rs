@@ -493,3 +493,43 @@ fn a_gauge_may_follow_the_traffic_or_not() {
     });
     assert!(run.breached().is_some(), "a quarter is too little");
 }
+
+#[test]
+fn few_hosts_with_a_past_of_minutes_are_judged_as_if_they_were_new() {
+    for (before, factor, is_harm) in [(40, 6.0, true), (40, 1.0, false), (20, 6.0, true)] {
+        let mut scene = Scene::new(1, 3);
+        scene.before = before;
+        let mut hosts = Hosts::new(5, scene.hosts(), 0.1, 0.5, 0.05);
+        let run = scene.run(|host, bucket| {
+            let is_new = host == 0 && bucket >= 0;
+            gauge(0.1 * if is_new { factor } else { 1.0 } * hosts.value(host, bucket))
+        });
+        assert_eq!(
+            run.breached().is_some(),
+            is_harm,
+            "×{factor} after {before} buckets"
+        );
+    }
+}
+
+#[test]
+fn errors_that_cease_everywhere_are_no_lack_of_data() {
+    let mut scene = Scene::new(2, 12);
+    (scene.metric, scene.kind) = ("errors_total", Kind::Counter);
+    scene.unit = Unit::Count;
+    for (still_failing, is_harm) in [(0, false), (2, true)] {
+        let mut noise = Noise::new(8);
+        let run = scene.run(|host, bucket| {
+            let rate = if bucket < 0 || host < still_failing {
+                20.0
+            } else {
+                0.0
+            };
+            events(noise.poisson(rate), 10.0, Some(100.0))
+        });
+        assert_eq!(run.breached().is_some(), is_harm, "{still_failing} go on");
+        if !is_harm {
+            assert_eq!(run.last().state, CheckState::Undecided);
+        }
+    }
+}
