@@ -21,6 +21,7 @@ mod core;
 mod exposition;
 #[cfg(test)]
 mod failure_tests;
+mod feed;
 mod fetched;
 mod fields;
 mod gates;
@@ -47,13 +48,19 @@ mod saver;
 mod sequence;
 mod server;
 mod shared;
+mod sink_counters;
 mod sources;
 mod worker;
 
 pub use clock::Clock;
 pub use core::{Ending, Unavailable};
+#[cfg(test)]
+pub(crate) use feed::FeedDriver;
+pub use feed::{Feed, Shown};
+pub use published::Deployment;
 pub use recovery::RecoveryError;
 pub use server::{Addresses, Server, Settings, StartError};
+pub use sink_counters::{SinkCounters, Undelivered};
 
 /// The types and services that `proto/` describes, as generated.
 #[expect(

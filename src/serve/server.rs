@@ -28,6 +28,7 @@ use super::{
     api,
     clock::Clock,
     core::{Core, Ending, RECOVERY_PATIENCE, Unavailable},
+    feed::Feed,
     gates::GatesService,
     health::HealthService,
     intake::Intake,
@@ -43,6 +44,7 @@ use super::{
     pb::gates_server::GatesServer,
     recovery::{JournalSettings, Recovery, RecoveryError},
     shared::Shared,
+    sink_counters::SinkCounters,
     sources::{Reach, Sources, World},
 };
 use crate::{
@@ -202,6 +204,16 @@ impl Server {
     /// Every change of a verdict from now on, in order.
     pub fn changes(&self) -> broadcast::Receiver<Arc<Verdict>> {
         self.shared.published().changes()
+    }
+
+    /// Deployments as they stand, for what tells others of them.
+    pub fn feed(&self) -> Feed {
+        Feed::new(self.shared.published(), &self.shared.clock)
+    }
+
+    /// The counters of a sink, which `/metrics` shows from now on.
+    pub fn sink_counters(&self, sink: &str) -> Arc<SinkCounters> {
+        self.shared.metrics.sinks.of(sink)
     }
 
     /// Moves the core to the clock's present, once what is fetched has come there, and waits until it
