@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tracing::error;
 
 use super::{
+    chronicle::Chronicle,
     offsets::Offsets,
     published::{Deployment, Published, Stats},
     recorder::{self, Recording},
@@ -146,9 +147,17 @@ impl Core {
         recovery: Option<Recovery>,
     ) -> std::io::Result<Self> {
         let (orders, inbox) = mpsc::channel(QUEUE_ORDERS_MAX);
+        let forgotten = match &recovery {
+            Some(_) => None,
+            None => Some(Chronicle::in_memory(plan.ledger.keep).map_err(std::io::Error::other)?),
+        };
         let (ending, ended) = watch::channel(None);
         let (readiness, ready) = watch::channel(false);
         let published = Arc::new(Published::new(Stats::none()));
+        let chronicle = recovery.as_ref().map(Recovery::chronicle);
+        if let Some(chronicle) = chronicle.or(forgotten.as_ref()) {
+            published.show_history(chronicle.told());
+        }
         let recording = Arc::new(Recording::default());
         let opened = Arc::new(OnceLock::new());
         let sequence = Arc::new(Sequence::new(
@@ -182,10 +191,8 @@ impl Core {
                 readiness.send_replace(true);
             }
         };
-        let Some(recovery) = recovery else {
-            let engine = Engine::with_keys(Arc::clone(plan), keys);
-            open(&engine, Offsets::default());
-            let worker = Worker::new(engine, sequence, published, recording, None);
+        let (recovery, chronicle) = match (recovery, forgotten) {
+
             spawn(worker, inbox, ending)?;
             return Ok(core);
         };

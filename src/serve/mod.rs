@@ -16,6 +16,7 @@ pub mod codec;
 pub mod convert;
 
 mod api;
+mod chronicle;
 mod clock;
 mod core;
 mod exposition;
@@ -26,6 +27,7 @@ mod fetched;
 mod fields;
 mod gates;
 mod health;
+mod history;
 mod http_request;
 mod intake;
 #[cfg(feature = "kafka")]
