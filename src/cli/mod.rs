@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod deploy;
+mod history;
 mod journal;
 mod print;
 mod record;
@@ -58,6 +59,9 @@ enum Command {
     Record(record::Arguments),
     /// Tell a running engine about a deployment
     Deploy(deploy::Arguments),
+    /// Look through the history of deployments, or verify that nobody changed it
+    #[command(after_help = history::EXAMPLES)]
+    History(history::Arguments),
     /// Ask a running engine for a verdict, or wait for a final one
     #[command(after_help = EXIT_CODES)]
     Verdict(verdict::Arguments),
@@ -85,6 +89,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Journal(arguments) => journal::run(&arguments),
         Command::Record(arguments) => record::run(&arguments),
         Command::Deploy(arguments) => deploy::run(arguments),
+        Command::History(arguments) => history::run(&arguments),
         Command::Verdict(arguments) => verdict::run(&arguments),
     })
 }

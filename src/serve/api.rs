@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::{
     core::{EventError, Unavailable},
-    exposition, fields,
+    exposition, fields, history,
     http_request::{HttpRefusal, ask_to_retry, read_body},
     loki, page,
     published::{Deployment, Withheld},
@@ -59,6 +59,7 @@ pub(super) fn routes(shared: Arc<Shared>) -> Router {
         .route("/api/v1/write", post(remote_write::write))
         .route("/loki/api/v1/push", post(loki::push))
         .route("/api/v1/push", post(remote_write::write))
+        .route("/api/v1/history", get(history::list))
         .route("/api/v1/deployments", get(list).post(begin))
         .route("/api/v1/deployments/{id}/verdict", get(verdict))
         .route("/api/v1/deployments/{id}/steps", post(step))

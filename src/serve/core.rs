@@ -19,12 +19,13 @@ use super::{
     published::{Deployment, Published, Stats},
     recorder::{self, Recording},
     recovery::{Recovery, RecoveryError},
+    requests::unnamed_id,
     sequence::{Sequence, Ticket},
     worker::Worker,
 };
 use crate::{
     engine::{Engine, Refusal},
-    event::{Begin, DeploymentEvent, KeyHash, Raw, Timestamp},
+    event::{DeploymentEvent, KeyHash, Raw, Timestamp},
     journal::{Body, recorded},
     plan::Plan,
     reduce::{Epoch, Put, PutScratch, Shards},
@@ -147,17 +148,9 @@ impl Core {
         recovery: Option<Recovery>,
     ) -> std::io::Result<Self> {
         let (orders, inbox) = mpsc::channel(QUEUE_ORDERS_MAX);
-        let forgotten = match &recovery {
-            Some(_) => None,
-            None => Some(Chronicle::in_memory(plan.ledger.keep).map_err(std::io::Error::other)?),
-        };
         let (ending, ended) = watch::channel(None);
         let (readiness, ready) = watch::channel(false);
         let published = Arc::new(Published::new(Stats::none()));
-        let chronicle = recovery.as_ref().map(Recovery::chronicle);
-        if let Some(chronicle) = chronicle.or(forgotten.as_ref()) {
-            published.show_history(chronicle.told());
-        }
         let recording = Arc::new(Recording::default());
         let opened = Arc::new(OnceLock::new());
         let sequence = Arc::new(Sequence::new(
@@ -191,11 +184,17 @@ impl Core {
                 readiness.send_replace(true);
             }
         };
-        let (recovery, chronicle) = match (recovery, forgotten) {
-
+        let Some(recovery) = recovery else {
+            let chronicle =
+                Chronicle::in_memory(plan.ledger.keep).map_err(std::io::Error::other)?;
+            published.show_history(chronicle.told());
+            let engine = Engine::with_keys(Arc::clone(plan), keys);
+            open(&engine, Offsets::default());
+            let worker = Worker::new(engine, sequence, published, recording, None, chronicle);
             spawn(worker, inbox, ending)?;
             return Ok(core);
         };
+        published.show_history(recovery.chronicle().told());
         published.recover(recovery.gates());
         let is_fed = !plan.sources.is_empty();
         let thread = thread::Builder::new().name("core".to_owned());
@@ -404,15 +403,6 @@ impl Core {
     }
 }
 
-fn unnamed_id(begin: &Begin, number: u64) -> String {
-    let region = begin.region.as_ref();
-    let region = region.map_or_else(String::new, |region| format!("-{region}"));
-    format!(
-        "{}-{}{region}-{}-{number}",
-        begin.service, begin.stage, begin.version
-    )
-}
-
 /// Reads the journal and starts to record.
 ///
 /// # Errors
@@ -454,6 +444,7 @@ fn recover(
         Arc::clone(published),
         Arc::clone(recording),
         Some(recovered.snapshots),
+        recovered.chronicle,
     );
     Ok((worker, recovered.offsets))
 }

@@ -22,7 +22,7 @@ use crate::{
         Body, DataDir, Entry, JournalError, Limits, OffsetRange, Position, Snapshots, Writer,
         decode_limits,
     },
-    ledger::{Ledger, LedgerError},
+    ledger::LedgerError,
     plan::Plan,
     reduce::{Epoch, Put, PutScratch, Select},
 };
@@ -115,8 +115,7 @@ impl Recovery {
                 "a journal of an earlier version is left alone: sluice replay reads it"
             );
         }
-        let ledger = Ledger::open(path, plan.ledger.keep).map_err(RecoveryError::Ledger)?;
-        let chronicle = Chronicle::new(ledger);
+        let chronicle = Chronicle::open(path, plan.ledger.keep).map_err(RecoveryError::Ledger)?;
         let (writer, torn) = directory
             .writer(settings.limits)
             .map_err(RecoveryError::Journal)?;
