@@ -26,7 +26,7 @@ const REPLY_BYTES_MAX: usize = 64 << 10;
 const TOKEN_BYTES_MAX: usize = 16 << 10;
 /// Most bytes that are fetched, and how long that may take.
 const FETCHED_BYTES_MAX: usize = 256 << 20;
-const FETCH_PATIENCE: Duration = Duration::from_secs(60);
+const FETCH_PATIENCE: Duration = Duration::from_mins(1);
 const USER_AGENT: &str = concat!("sluice/", env!("CARGO_PKG_VERSION"));
 
 /// Sends requests to one sink.
