@@ -104,7 +104,7 @@ fn certificates_that_cannot_be_read_are_told_of_at_the_start() {
         }
         let error = Client::new(&plan(1, &file)).unwrap_err();
         let ClientError::Certificates { file: told, .. } = &error;
-        assert_eq!(told.as_deref(), file.to_str());
+        assert_eq!(Some(told.as_str()), file.to_str());
         assert!(error.to_string().contains("ca.pem"), "{error}");
     }
 }
