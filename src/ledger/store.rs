@@ -26,7 +26,7 @@ const INSERT: &str = "INSERT INTO records (kind, at, deployment, service, stage,
                       verdict, privileged, key, body, hash) \
                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
 /// Most records that retention removes at a time.
-const PRUNED_MAX: u64 = 1_000;
+const PRUNED_MAX: u64 = 5_000;
 
 /// The ledger of an engine.
 #[derive(Debug)]
@@ -165,8 +165,9 @@ impl Ledger {
         let mut until = younger.map_or(self.head.seq, |seq| (seq as u64).saturating_sub(1));
         if self.path.is_none() {
             until = until.max(self.head.seq.saturating_sub(IN_MEMORY_MAX));
+        } else {
+            until = until.min(pruned.saturating_add(PRUNED_MAX));
         }
-        let until = until.min(pruned.saturating_add(PRUNED_MAX));
         if until <= pruned {
             return Ok(0);
         }

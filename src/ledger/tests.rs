@@ -298,6 +298,18 @@ fn retention_removes_the_oldest_and_keeps_the_chain() {
 }
 
 #[test]
+fn what_is_kept_in_memory_is_bounded() {
+    let mut ledger = Ledger::in_memory(Span::from_hours(24 * 90)).unwrap();
+    let records: Vec<Record> = (0..10_100)
+        .map(|second| verdict(&begin("d1", 0), second, VerdictState::Pending))
+        .collect();
+    ledger.append(&records).unwrap();
+    assert_eq!(ledger.prune(at(20_000)).unwrap(), 100);
+    let verified = ledger.history().verify(None).unwrap();
+    assert_eq!((verified.records, verified.pruned), (10_000, 100));
+}
+
+#[test]
 fn plain_sql_reads_who_did_what() {
     let directory = tempfile::tempdir().unwrap();
     let mut ledger = opened(&directory);
