@@ -148,7 +148,7 @@ impl Directory {
             .iter()
             .find(|entry| entry.plan.name == gate.begin.service)
             .expect("a gate is opened only for a configured service");
-        if gate.is_final() {
+        if gate.is_settled() {
             return false;
         }
         let roles = Roles::find(service, &gate.begin, gate.grace_until());

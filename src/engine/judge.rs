@@ -60,6 +60,9 @@ impl Directory {
         for loss in &bucket.losses {
             self.note_loss(loss, bucket.interval);
         }
+        for service in &mut self.services {
+            service.look(bucket.interval);
+        }
     }
 
     /// Takes the partials of series. A series that makes its cell alone, as most do, is written

@@ -6,7 +6,10 @@ use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
-use super::selection::{checks, matches_all};
+use super::{
+    health::Health,
+    selection::{checks, matches_all},
+};
 use crate::{
     detect::{HostBook, HostId, Panel},
     event::{Labels, METRIC_NAME, Span, Timestamp},
@@ -28,6 +31,8 @@ pub(super) struct Service {
     pub(super) facts: Vec<HostFacts>,
     /// Series that are bound to it.
     pub(super) series: usize,
+    /// What is watched whether or not a deployment is under way.
+    pub(super) health: Health,
     /// Labels that are no part of the identity of a series.
     left_out: HashSet<String, FixedState>,
     /// The identity found last: series come in the order of their labels, host after host.
@@ -74,7 +79,7 @@ const PANEL_DEPTH: usize = 2_160;
 
 impl Service {
     pub(super) fn new(plan: &Plan, service: &ServicePlan) -> Self {
-        let panels = checks(plan, service)
+        let panels: Vec<CheckPanel> = checks(plan, service)
             .map(|check| CheckPanel {
                 check: check.clone(),
                 panel: Panel::new(plan.resolution, depth(check, plan.resolution)),
@@ -82,6 +87,7 @@ impl Service {
             .collect();
         Self {
             plan: service.clone(),
+            health: Health::new(plan, service, &panels),
             panels,
             hosts: HostBook::default(),
             by_name: BTreeMap::new(),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     directory::Directory,
+    health::HealthState,
     service::{HostFacts, Service, depth},
 };
 use crate::{
@@ -31,6 +32,7 @@ struct ServiceState<'a> {
     facts: Cow<'a, [HostFacts]>,
     /// By the name of the check.
     panels: Vec<(Cow<'a, str>, Cow<'a, Panel>)>,
+    health: HealthState,
 }
 
 impl Directory {
@@ -48,6 +50,7 @@ impl Directory {
                     (name, Cow::Borrowed(&entry.panel))
                 })
                 .collect(),
+            health: service.save_health(),
         });
         DirectoryState {
             watermark: self.watermark,
@@ -102,6 +105,6 @@ impl Service {
                 entry.panel = panel;
             }
         }
-        Ok(())
+        self.restore_health(saved.health)
     }
 }

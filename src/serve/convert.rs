@@ -92,6 +92,7 @@ pub fn verdict_from_pb(verdict: pb::Verdict) -> Result<Verdict, String> {
             .into_iter()
             .map(check_from_pb)
             .collect::<Result<_, _>>()?,
+        shadow: None,
     })
 }
 
@@ -217,6 +218,7 @@ mod tests {
             verdict: VerdictState::Fail,
             since: Timestamp::from_seconds(5),
             watermark: Timestamp::from_nanos(-1),
+            shadow: None,
             config_digest: "abc".to_owned(),
             is_final: true,
             reasons: vec!["because".to_owned()],
