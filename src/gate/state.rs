@@ -338,6 +338,11 @@ impl Gate {
         }
     }
 
+    /// After a PASS that did not wait for the bake: what the whole of it says.
+    pub fn shadow(&self) -> Option<&Shadow> {
+        self.shadow.as_ref()
+    }
+
     /// The stage as it was configured when the deployment began.
     pub fn stage(&self) -> &StagePlan {
         &self.stage
