@@ -8,6 +8,7 @@ use super::{
     roles::Roles,
     selection::{Selector, Way, role, way},
     service::Service,
+    told::Told,
 };
 use crate::{
     detect::{GroupKey, HostId, Stat, View},
@@ -95,6 +96,9 @@ impl Directory {
                     (known, other) => known.or(other),
                 };
             }
+        }
+        if let Some(told) = Told::of(labels, &self.plan.labels) {
+            feeds.push(self.bindings.version(told.hosts, &told.version));
         }
         self.bindings.routes.bind(id, feeds);
         Registration {

@@ -20,8 +20,10 @@ mod roles;
 mod saved;
 mod selection;
 mod service;
+mod sightings;
 mod snapshot;
 mod state;
+mod told;
 
 pub use directory::Directory;
 pub use promotion::{Promotion, PromotionRequest, may_promote};
@@ -237,6 +239,7 @@ impl Engine {
             self.counters.buckets += 1;
             self.watermark = self.watermark.max(bucket.interval.end);
             self.directory.spread(&bucket);
+            self.open_sighted(bucket.interval, outputs);
             self.hold_again(self.watermark);
             for gate in self.gates.values_mut() {
                 let changed = self.directory.judge(gate, bucket.interval);

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     health::Health,
     selection::{checks, matches_all},
+    sightings::Sightings,
 };
 use crate::{
     detect::{HostBook, HostId, Panel},
@@ -33,6 +34,8 @@ pub(super) struct Service {
     pub(super) series: usize,
     /// What is watched whether or not a deployment is under way.
     pub(super) health: Health,
+    /// Versions that were seen, where a new one opens a gate.
+    pub(super) sightings: Sightings,
     /// Labels that are no part of the identity of a series.
     left_out: HashSet<String, FixedState>,
     /// The identity found last: series come in the order of their labels, host after host.
@@ -88,6 +91,7 @@ impl Service {
         Self {
             plan: service.clone(),
             health: Health::new(plan, service, &panels),
+            sightings: Sightings::default(),
             panels,
             hosts: HostBook::default(),
             by_name: BTreeMap::new(),
@@ -167,17 +171,28 @@ impl Service {
         facts.first_data.get_or_insert(start);
         facts.last_data = Some(end);
         if let Some(version) = version {
-            match facts.versions.get_mut(version) {
-                Some(last) => *last = end,
-                None => {
-                    facts.versions.insert(Arc::clone(version), end);
-                }
-            }
+            facts.runs(version, end);
+        }
+    }
+
+    /// Notes the version of a host that a series about it told; what nobody has heard is no host.
+    pub(super) fn told_version(&mut self, host: &str, version: &Arc<str>, end: Timestamp) {
+        if let Some(id) = self.by_name.get(host) {
+            self.facts[id.0 as usize].runs(version, end);
         }
     }
 }
 
 impl HostFacts {
+    fn runs(&mut self, version: &Arc<str>, end: Timestamp) {
+        match self.versions.get_mut(version) {
+            Some(last) => *last = end,
+            None => {
+                self.versions.insert(Arc::clone(version), end);
+            }
+        }
+    }
+
     /// The version that the host runs, as far as its labels tell: the one seen last; of two seen
     /// at once, the greater name.
     pub(super) fn version(&self) -> Option<&str> {

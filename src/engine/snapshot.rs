@@ -8,6 +8,7 @@ use super::{
     directory::Directory,
     health::HealthState,
     service::{HostFacts, Service, depth},
+    sightings::Sightings,
 };
 use crate::{
     detect::{HostBook, Panel, Unsound},
@@ -33,6 +34,7 @@ struct ServiceState<'a> {
     /// By the name of the check.
     panels: Vec<(Cow<'a, str>, Cow<'a, Panel>)>,
     health: HealthState,
+    sightings: Sightings,
 }
 
 impl Directory {
@@ -51,6 +53,7 @@ impl Directory {
                 })
                 .collect(),
             health: service.save_health(),
+            sightings: service.sightings.clone(),
         });
         DirectoryState {
             watermark: self.watermark,
@@ -105,6 +108,7 @@ impl Service {
                 entry.panel = panel;
             }
         }
+        self.sightings = saved.sightings;
         self.restore_health(saved.health)
     }
 }

@@ -64,8 +64,6 @@ impl Proof {
                 }
             }
         }
-        let bake_over = gate.bake_until <= now;
-        let may_pass_early = gate.bake_min_until <= now;
         let mut undecided = Vec::new();
         for check in gate
             .checks
@@ -110,24 +108,38 @@ impl Proof {
         {
             return Err(Missing::Data(vec![reasons::nothing_required(gate)]));
         }
-        if terms.skips_bake {
-            awaited.append(&mut undecided);
-            if proof.checks.is_empty() && proof.steps.is_empty() {
-                awaited.push("no check is covered by data yet".to_owned());
-            }
-        } else if !bake_over {
-            if !may_pass_early {
-                awaited.push(reasons::bake(gate, now, gate.bake_min_until));
-            } else if !undecided.is_empty() {
-                awaited.append(&mut undecided);
-                awaited.push(reasons::bake(gate, now, gate.bake_until));
-            }
-        }
+        awaited.extend(proof.bake(gate, now, terms, undecided));
         if awaited.is_empty() {
             Ok(proof)
         } else {
             Err(Missing::Awaited(awaited))
         }
+    }
+
+    /// What is awaited of the bake, with the checks that have not decided yet.
+    fn bake(
+        &self,
+        gate: &Gate,
+        now: Timestamp,
+        terms: Terms<'_>,
+        mut undecided: Vec<String>,
+    ) -> Vec<String> {
+        if terms.skips_bake {
+            if self.checks.is_empty() && self.steps.is_empty() {
+                undecided.push("no check is covered by data yet".to_owned());
+            }
+            return undecided;
+        }
+        if gate.bake_until <= now {
+            return Vec::new();
+        }
+        if now < gate.bake_min_until {
+            return vec![reasons::bake(gate, now, gate.bake_min_until)];
+        }
+        if !undecided.is_empty() {
+            undecided.push(reasons::bake(gate, now, gate.bake_until));
+        }
+        undecided
     }
 
     fn reasons(&self, gate: &Gate, now: Timestamp, terms: Terms<'_>) -> Vec<String> {

@@ -139,7 +139,10 @@ impl<'a> History<'a> {
         blockers
     }
 
-    /// Whether the version has passed at a place, or what stands against it.
+    /// Whether the version has passed at a place.
+    ///
+    /// # Errors
+    /// It has not: what stands there.
     pub fn standing(
         &self,
         version: &str,

@@ -10,7 +10,7 @@ use super::{
 const SKIPPABLES: [(&str, Skippable); 1] = [("bake", Skippable::Bake)];
 
 /// Rules of a stage beside its checks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policies {
     /// Only one region's one-box bakes at a time.
     pub one_region_at_a_time: bool,
@@ -37,18 +37,6 @@ pub enum StartBlockers {
     WhenTold,
     /// Always; `start_blockers: true` is written in the configuration.
     Always,
-}
-
-impl Default for Policies {
-    fn default() -> Self {
-        Self {
-            one_region_at_a_time: false,
-            off_peak: None,
-            hotfix_skips: Vec::new(),
-            start_blockers: StartBlockers::default(),
-            open_on_new_version: false,
-        }
-    }
 }
 
 /// When a deployment may start.

@@ -196,6 +196,7 @@ fn kind(value: &Value) -> &'static str {
 mod tests {
     use super::*;
 
+    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     #[test]
     fn an_error_names_its_field_and_says_what_would_be_right() {
         for (body, error) in [
