@@ -68,6 +68,7 @@ const VERDICTS: &[(&str, &[(&str, VerdictState)])] = &[
     ("a_start_by_day", &[("d1", Pass)]),
     ("a_start_on_a_sick_target", &[("d1", Pass)]),
     ("a_step_of_its_own", &[("d1", Fail)]),
+    ("a_version_from_labels", &[("shop-onebox-v2", Fail)]),
     ("asd_server", &[("d-broken", Fail), ("d-quiet", Pass)]),
     ("dead_exporters", &[("d1", NoData)]),
     ("nab_database", &[("d-loud", Fail), ("d-quiet", Pass)]),
