@@ -257,3 +257,97 @@ fn meter(panels: &[CheckPanel]) -> Option<Meter> {
     let values = panels.iter().position(load).map(Meter::Values);
     values.or_else(|| panels.iter().position(ratio).map(Meter::Exposures))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::{
+        engine::{Engine, Input, PromotionRequest},
+        event::{
+            Batch, KeyHash, Kind, Labels, METRIC_NAME, Point, SeriesBlock, SeriesMeta, Span,
+            Temporality, Timestamp, Unit, Value,
+        },
+        gate::Blocker,
+        plan::Plan,
+    };
+
+    const PLAN: &str = "
+resolution: 10m
+lateness: 0s
+checks: {load: {metric: requests_total, load: {of: prod}}}
+services:
+  shop:
+    stages:
+      - {name: prod, steps: [t], policies: {off_peak: learned}}
+      - {name: last, steps: [t], checks: [load]}
+";
+
+    fn sample(at: Timestamp, total: f64) -> Batch {
+        let labels = [
+            (METRIC_NAME, "requests_total"),
+            ("host", "h1"),
+            ("service", "shop"),
+        ];
+        let series = SeriesBlock {
+            labels: Labels::new(labels),
+            meta: SeriesMeta {
+                kind: Kind::Counter,
+                temporality: Temporality::Cumulative,
+                unit: Unit::Unknown,
+            },
+            points: vec![Point {
+                at,
+                start: None,
+                value: Value::Number(total),
+            }],
+        };
+        Batch {
+            series: vec![series],
+            ..Batch::default()
+        }
+    }
+
+    /// What stands in the way of an entry into production.
+    fn blockers(engine: &Engine, now: Timestamp) -> Vec<Blocker> {
+        let request = PromotionRequest {
+            service: "shop".to_owned(),
+            version: "v2".to_owned(),
+            ..PromotionRequest::default()
+        };
+        engine.may_promote(&request, now).unwrap().blockers
+    }
+
+    #[test]
+    fn off_peak_hours_are_learned_from_the_traffic_and_kept_over_a_restart() {
+        let plan = Arc::new(Plan::parse(PLAN).unwrap_or_else(|faults| panic!("{faults}")));
+        let mut engine = Engine::new(Arc::clone(&plan));
+        let mut total = 0.0;
+        let mut early = None;
+        for step in 0..9 * 144 {
+            let at = Timestamp::from_seconds(step * 600);
+            let is_busy = (8..20).contains(&(step / 6 % 24));
+            total += if is_busy { 60_000.0 } else { 6_000.0 };
+            engine.step(Input::Batch(&sample(at, total)), &mut Vec::new());
+            engine.step(Input::Tick(at + Span::from_minutes(10)), &mut Vec::new());
+            if step == 3 * 144 {
+                early = Some(blockers(&engine, at));
+            }
+        }
+        let early = early.unwrap_or_default();
+        assert!(
+            matches!(early[..], [Blocker::Unlearned { hours }] if (60..80).contains(&hours)),
+            "{early:?}"
+        );
+        let restored = Engine::restore(plan, KeyHash::new(0), &engine.save()).unwrap();
+        let day = Timestamp::from_seconds(9 * 86_400);
+        for engine in [&engine, &restored] {
+            assert_eq!(blockers(engine, day + Span::from_hours(3)), []);
+            let until = Some(day + Span::from_hours(20));
+            assert_eq!(
+                blockers(engine, day + Span::from_hours(12)),
+                [Blocker::Peak { until }]
+            );
+        }
+    }
+}
