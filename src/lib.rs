@@ -27,7 +27,7 @@
 //! | [`reduce`] | samples → partials, on all cores: counters to increases, histograms, log templates, buckets |
 //! | [`plan`] | configuration text → a checked plan |
 //! | [`detect`] | one file for each kind of check: partials in, findings out |
-//! | [`gate`] | findings → a verdict with its evidence |
+//! | [`gate`] | findings → a verdict with its evidence; what stands in the way of a start |
 //! | [`engine`] | the core as one state machine: [`engine::Input`] → [`engine::Output`] |
 //! | [`journal`] | durable inputs and snapshots, so that a run can be recovered and replayed |
 //! | [`source`] | recordings: files in order of time, or journals |

@@ -13,6 +13,7 @@ mod grammar;
 mod lint;
 mod log_patterns;
 mod parse;
+mod policies;
 mod selector;
 mod services;
 mod settings;
@@ -26,6 +27,7 @@ mod tests;
 
 pub use fault::{Fault, Faults, Warning};
 pub use grammar::SelectorError;
+pub use policies::{OffPeak, Policies, Skippable, StartBlockers};
 pub use selector::{LabelMatcher, MatchOp, SeriesSelector};
 pub use sources::{
     KafkaPlan, KafkaSasl, KafkaTls, MessageCompression, SourcePlan, TopicFormat, TopicStart,
@@ -290,52 +292,6 @@ pub struct Bake {
     pub min: Span,
     /// PASS at this if nothing breached and coverage was complete.
     pub max: Span,
-}
-
-/// Rules of a stage beside its checks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policies {
-    /// Only one region's one-box bakes at a time.
-    pub one_region_at_a_time: bool,
-    /// When a deployment may start.
-    pub off_peak: Option<OffPeak>,
-    /// What a hotfix skips.
-    pub hotfix_skips: Vec<Skippable>,
-    /// Whether a deployment must not start while its target is already unhealthy or the stage
-    /// before has not passed for its version. Default true.
-    pub start_blockers: bool,
-}
-
-impl Default for Policies {
-    fn default() -> Self {
-        Self {
-            one_region_at_a_time: false,
-            off_peak: None,
-            hotfix_skips: Vec::new(),
-            start_blockers: true,
-        }
-    }
-}
-
-/// When a deployment may start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OffPeak {
-    /// In these windows of local time.
-    Windows {
-        /// IANA time zone.
-        zone: String,
-        /// Minutes of the day `[from, to)`; `from > to` runs over midnight.
-        windows: Vec<(u16, u16)>,
-    },
-    /// When the service's own traffic is low.
-    Learned,
-}
-
-/// What a hotfix can skip.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Skippable {
-    /// The bake.
-    Bake,
 }
 
 /// How plain log lines of a file are read.

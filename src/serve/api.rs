@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Path, State},
+    extract::{Path, Query, State},
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
@@ -18,9 +18,10 @@ use super::{
     exposition, fields,
     http_request::{HttpRefusal, ask_to_retry, read_body},
     loki, page,
+    promotion::{self, NoAnswer},
     published::{Deployment, Withheld},
     remote_write,
-    requests::{FieldError, RefusalKind, check_begin, check_name, refused_field},
+    requests::{FieldError, RefusalKind, check_begin, check_bypass, check_name, refused_field},
     shared::Shared,
 };
 use crate::{
@@ -63,6 +64,8 @@ pub(super) fn routes(shared: Arc<Shared>) -> Router {
         .route("/api/v1/deployments/{id}/verdict", get(verdict))
         .route("/api/v1/deployments/{id}/steps", post(step))
         .route("/api/v1/deployments/{id}/end", post(end))
+        .route("/api/v1/deployments/{id}/bypass", post(bypass))
+        .route("/api/v1/may-promote", get(may_promote))
         .with_state(shared)
 }
 
@@ -155,6 +158,36 @@ async fn end(
         }),
     )
     .await
+}
+
+async fn bypass(
+    State(shared): State<Arc<Shared>>,
+    Path(deployment): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let body = read_body(&headers, body, BODY_BYTES_MAX).await?;
+    let bypass = fields::bypass(&body, deployment)?;
+    check_bypass(&bypass)?;
+    tell(&shared, DeploymentEvent::Bypass(bypass)).await
+}
+
+async fn may_promote(
+    State(shared): State<Arc<Shared>>,
+    query: Result<Query<promotion::Query>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(query) = query.map_err(|fault| FieldError::new("query", fault.body_text()))?;
+    let request = query.into();
+    match promotion::ask(&shared, &request) {
+        Ok(answer) => Ok(Json(promotion::answer_to_json(&request, &answer)).into_response()),
+        Err(NoAnswer::Refused(refusal)) => Err(EventError::Refused(refusal).into()),
+        Err(NoAnswer::NotReady(reason)) => {
+            let document = json!({ "allowed": false, "blockers": [], "error": reason });
+            let mut response = (StatusCode::SERVICE_UNAVAILABLE, Json(document)).into_response();
+            ask_to_retry(&mut response);
+            Ok(response)
+        }
+    }
 }
 
 async fn tell(shared: &Shared, event: DeploymentEvent) -> Result<Response, ApiError> {

@@ -36,6 +36,7 @@ mod offsets;
 mod otlp_grpc;
 mod otlp_http;
 mod page;
+mod promotion;
 mod published;
 mod recorder;
 mod recovery;
@@ -48,6 +49,7 @@ mod sequence;
 mod server;
 mod shared;
 mod sources;
+mod verdict_history;
 mod worker;
 
 pub use clock::Clock;

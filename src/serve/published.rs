@@ -12,11 +12,11 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, watch};
 
-use super::{core::Unavailable, saver::Saved};
+use super::{core::Unavailable, saver::Saved, verdict_history::VerdictHistory};
 use crate::{
     engine::EngineCounters,
     event::{Begin, Timestamp},
-    gate::{Gate, Verdict, VerdictState},
+    gate::{Conditions, Gate, Verdict, VerdictState},
     reduce::ReducerCounters,
 };
 
@@ -37,6 +37,10 @@ pub(super) struct Published {
     stats: ArcSwap<Stats>,
     /// Counts the boards; watchers wait for the next.
     generation: watch::Sender<u64>,
+    /// What the streams tell beside the gates, by service.
+    conditions: ArcSwap<BTreeMap<String, Conditions>>,
+    /// The latest changes of verdicts.
+    history: VerdictHistory,
     /// Every change of a verdict, in order.
     changes: broadcast::Sender<Arc<Verdict>>,
     /// Whether inputs cannot be recorded.
@@ -114,6 +118,8 @@ impl Published {
             }),
             stats: ArcSwap::from_pointee(stats),
             generation: watch::Sender::new(0),
+            conditions: ArcSwap::default(),
+            history: VerdictHistory::default(),
             changes: broadcast::Sender::new(CHANGES_MAX),
             is_stalled: AtomicBool::new(false),
             journal_errors: AtomicU64::new(0),
@@ -235,12 +241,11 @@ impl Published {
         let mut board = Board::clone(&before);
         for gate in gates {
             let id = &gate.begin.deployment;
-            // The verdict of an ended deployment stays as it was when it ended.
-            if board
-                .deployments
-                .get(id)
-                .is_none_or(|deployment| !deployment.is_ended)
-            {
+            // The verdict of an ended deployment stays as it was when it ended, but for what checks
+            // say that it did not wait for.
+            if board.deployments.get(id).is_none_or(|deployment| {
+                !deployment.is_ended || deployment.verdict.shadow.as_ref() != gate.shadow()
+            }) {
                 board
                     .deployments
                     .insert(id.clone(), Arc::new(Deployment::of(gate)));
@@ -251,8 +256,25 @@ impl Published {
     }
 
     pub(super) fn announce(&self, verdict: Verdict) {
+        let verdict = Arc::new(verdict);
+        self.history.push(Arc::clone(&verdict));
         // Nobody may be listening.
-        drop(self.changes.send(Arc::new(verdict)));
+        drop(self.changes.send(verdict));
+    }
+
+    /// The latest changes of verdicts.
+    pub(super) fn history(&self) -> &VerdictHistory {
+        &self.history
+    }
+
+    /// Tells what the streams say beside the gates.
+    pub(super) fn tell_conditions(&self, conditions: BTreeMap<String, Conditions>) {
+        self.conditions.store(Arc::new(conditions));
+    }
+
+    /// What the streams say beside the gates.
+    pub(super) fn conditions(&self) -> Arc<BTreeMap<String, Conditions>> {
+        self.conditions.load_full()
     }
 
     pub(super) fn count(&self, stats: Stats) {
@@ -359,5 +381,6 @@ impl Deployment {
             && (now.verdict, now.since, now.is_final) == (then.verdict, then.since, then.is_final)
             && now.reasons == then.reasons
             && now.checks == then.checks
+            && now.shadow == then.shadow
     }
 }
