@@ -1,5 +1,6 @@
 //! Where inputs come from when they are not sent: recordings, and Kafka (feature `kafka`, a default).
 
+pub mod backtest;
 pub mod demo;
 pub mod files;
 pub mod journal;
