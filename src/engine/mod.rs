@@ -19,6 +19,7 @@ mod selection;
 mod service;
 mod snapshot;
 mod state;
+mod survey;
 
 pub use directory::Directory;
 pub use refusal::Refusal;
@@ -26,6 +27,7 @@ pub use saved::GatesError;
 pub use selection::Selector;
 pub use snapshot::DirectoryState;
 pub use state::StateError;
+pub use survey::KnownHost;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -153,6 +155,11 @@ impl Engine {
     /// The gates, open and ended, by the id of their deployment.
     pub fn gates(&self) -> impl Iterator<Item = &Gate> {
         self.gates.values()
+    }
+
+    /// Takes a gate out, and forgets its deployment: for whoever keeps what became of it elsewhere.
+    pub fn dismiss(&mut self, deployment: &str) -> Option<Gate> {
+        self.gates.remove(deployment)
     }
 
     /// End of the latest closed bucket; [`Timestamp::MIN`] before the first.
