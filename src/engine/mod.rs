@@ -27,7 +27,7 @@ pub use saved::GatesError;
 pub use selection::Selector;
 pub use snapshot::DirectoryState;
 pub use state::StateError;
-pub use survey::KnownHost;
+pub use survey::{KnownHost, Watched};
 
 use std::{collections::BTreeMap, sync::Arc};
 

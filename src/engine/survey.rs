@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use super::{Engine, service::Service};
-use crate::event::Timestamp;
+use crate::{
+    detect::{HostBook, Panel},
+    event::Timestamp,
+    plan::Check,
+};
 
 /// A host of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,4 +56,31 @@ fn known<'a>(
             last_data,
         })
     })
+}
+
+/// A check of a service, and what it sees.
+#[derive(Clone, Copy, Debug)]
+pub struct Watched<'a> {
+    /// Name of the service.
+    pub service: &'a str,
+    /// The check.
+    pub check: &'a Check,
+    /// What it sees.
+    pub panel: &'a Panel,
+    /// The hosts of the service.
+    pub hosts: &'a HostBook,
+}
+
+impl Engine {
+    /// The checks that stages use, by service and name.
+    pub fn watched(&self) -> impl Iterator<Item = Watched<'_>> {
+        self.directory.services.iter().flat_map(|service| {
+            service.panels.iter().map(|entry| Watched {
+                service: &service.plan.name,
+                check: &entry.check,
+                panel: &entry.panel,
+                hosts: &service.hosts,
+            })
+        })
+    }
 }

@@ -156,6 +156,12 @@ impl Timeline {
         said(engine, &mut outputs, len);
     }
 
+    /// The names of the metrics in it.
+    pub fn metrics(&self) -> BTreeSet<String> {
+        let names = self.series.iter().map(|(labels, _)| labels.metric());
+        names.map(str::to_owned).collect()
+    }
+
     /// What happens in it, as far as placebos must know before they are drawn.
     pub fn history(&self, roles: &LabelRoles) -> History {
         let has_data = |moment: &&Moment| !moment.points.is_empty() || !moment.logs.is_empty();

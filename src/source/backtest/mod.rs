@@ -6,12 +6,14 @@
 //! same configuration: reduced once, whatever their number, and without touching the real gates. What
 //! fails there is a false alarm. [`Trial`] says what became of a deployment, [`Row`] sums up.
 
+mod fit;
 mod placebo;
 mod random;
 mod rate;
 mod summary;
 mod trial;
 
+pub use fit::{Fault, Fit, Fits, Grade};
 pub use placebo::{History, Placebos};
 pub use rate::Rate;
 pub use summary::{Counts, Row, summarize};

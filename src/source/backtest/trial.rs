@@ -40,6 +40,8 @@ pub struct CheckTrial {
     pub mode: Mode,
     /// What it said last; `None`: nothing.
     pub state: Option<CheckState>,
+    /// What it lacked, or waited for, if it did.
+    pub lacked: Option<String>,
     /// When it first was in breach, since the beginning. A gate that failed looks no further.
     pub breached_after: Option<Span>,
     /// What it was about: the metric, and the hosts.
@@ -96,6 +98,10 @@ impl Sightings {
                 name: check.name.clone(),
                 mode: check.mode,
                 state: check.finding.as_ref().map(|finding| finding.state),
+                lacked: check.finding.as_ref().and_then(|finding| {
+                    let cause = finding.cause.as_ref().map(ToString::to_string);
+                    cause.or_else(|| finding.awaiting.clone())
+                }),
                 // A tick may close many buckets: a gate knows in which of them it failed.
                 breached_after: first
                     .as_ref()
