@@ -303,7 +303,8 @@ fn gauges(rows: &mut Vec<Row>) {
                 effect,
                 asks,
             );
-            row.scene.detector = compare(tolerance, Direction::Both);
+            // As one configures what only harms upwards.
+            row.scene.detector = compare(tolerance, Direction::Up);
             row.scene.after = row.scene.after.min(6 * HOUR);
             rows.push(row);
         }
@@ -407,7 +408,12 @@ fn requests(rows: &mut Vec<Row>) {
             let mut scene = Scene::strict(5, 45);
             scene.after = 2 * HOUR;
             scene.watched = Watched::Quantiles;
-            scene.detector = compare(Some(tolerance), Direction::Both);
+            let direction = if effect == Effect::Nothing {
+                Direction::Both
+            } else {
+                Direction::Up
+            };
+            scene.detector = compare(Some(tolerance), direction);
             Row {
                 name,
                 scene,

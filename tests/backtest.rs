@@ -127,7 +127,7 @@ fn a_check_that_cries_wolf_is_told_by_its_false_alarms() {
 
 #[test]
 fn placebos_keep_away_from_deployments() {
-    // One deployment in the middle; a bake of six hours fits nowhere beside it.
+    // One deployment in the middle; a bake of nine hours fits nowhere beside it.
     let plan = |bake: &str| {
         format!(
             "resolution: 5m\nlateness: 0s\nchecks: {{c: {{metric: m05, bounds: {{max: 1e9}}}}}}\n\
@@ -136,7 +136,7 @@ fn placebos_keep_away_from_deployments() {
     };
     let begin = "{\"at\": \"2020-01-05T11:00:00Z\", \"event\": \"begin\", \"deployment\": \"d\", \
                  \"service\": \"web\", \"stage\": \"onebox\", \"version\": \"v2\", \"one_box\": [\"omi-2\"]}\n";
-    for (bake, made) in [("6h", 0), ("1h", 10)] {
+    for (bake, made) in [("9h", 0), ("1h", 10)] {
         let folder = scratch("asd_server", &plan(bake), Some(begin));
         let run = replay(&[
             folder.path().to_str().unwrap(),
@@ -161,8 +161,9 @@ fn placebos_keep_away_from_deployments() {
 #[test]
 fn a_configuration_that_does_not_fit_a_recording_is_told_why() {
     let folder = tempfile::tempdir().unwrap();
+    // Samples come each 30 s.
     let plan = "\
-resolution: 30s
+resolution: 10s
 lateness: 0s
 labels: {host: [host]}
 checks:
@@ -189,6 +190,10 @@ services:
     let run = sluice(&["check", file.to_str().unwrap(), "--against", "a_bad_deploy"]);
     assert_eq!(run.status.code(), Some(2));
     let told = String::from_utf8_lossy(&run.stdout);
+    assert!(
+        told.contains("10 checks"),
+        "the configuration itself is fine: {told}"
+    );
     let told = told.lines().skip(1).collect::<Vec<_>>().join("\n");
     expect(
         "misfit.txt",

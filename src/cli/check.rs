@@ -11,7 +11,7 @@ use clap::Args;
 
 use super::{exit, print};
 use crate::{
-    engine::Engine,
+    engine::{Engine, Output},
     plan::Plan,
     source::{
         backtest::{Fit, Fits, Grade, Placebos, Sightings},
@@ -95,7 +95,11 @@ fn against(config: &Path, recording: &Path) -> Result<Vec<Fit>, String> {
         recording
             .inputs
             .play_beside(&mut engine, Some(&mut placebos), |engine, outputs, _| {
-                outputs.clear();
+                for output in outputs.drain(..) {
+                    if let Output::Refused(refusal) = output {
+                        print::warning(&refusal);
+                    }
+                }
                 fits.look(engine);
                 sightings.look(engine);
             });

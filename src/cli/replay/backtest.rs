@@ -7,16 +7,13 @@ use serde::Serialize;
 use crate::{
     event::Span,
     plan::{Mode, Plan},
-    source::backtest::{Row, Trial, summarize},
+    source::backtest::{Rate, Row, Trial, summarize},
 };
 
 /// Why writing to a text cannot fail.
 const IN_MEMORY: &str = "a text in memory takes what is written";
 /// Most things that are named as what was flagged.
 const CAUSES_MAX: usize = 3;
-/// Placebos that overlap tell less than as many that do not: said from this share on.
-const DISJOINT_SHARE: f64 = 0.5;
-
 /// What is summed up.
 #[derive(Debug, Default)]
 pub(super) struct Backtest {
@@ -206,26 +203,30 @@ impl Backtest {
         }
         if row.is_placebo && row.check.is_none() {
             let alpha = self.alphas.get(&row.place.0).copied().unwrap_or_default();
-            let (low, high) = row.failed.interval();
+            let Rate { hits, trials } = row.failed;
+            // What overlaps is no proof of anything: the comparison counts what does not.
+            let share = row.disjoint as f64 / trials.max(1) as f64;
+            let (low, high) = Rate {
+                hits: (hits as f64 * share).round() as u64,
+                trials: row.disjoint,
+            }
+            .interval();
             let than = if alpha < low {
-                "more than"
+                "certainly more than"
             } else if high <= alpha {
-                "no more than"
+                "certainly no more than"
             } else {
                 "not told apart from"
             };
-            let share = 100.0 * alpha;
-            writeln!(text, "  {}: {than} the {share} % of alpha", place(row)).expect(IN_MEMORY);
-            let disjoint = row.disjoint;
-            if (disjoint as f64) < DISJOINT_SHARE * row.failed.trials as f64 {
-                writeln!(
-                    text,
-                    "  {}: only {disjoint} of them do not overlap in time; the interval takes them for \
-                     independent",
-                    place(row)
-                )
-                .expect(IN_MEMORY);
-            }
+            writeln!(
+                text,
+                "  {}: {than} the {} % of alpha; {} of {trials} do not overlap in time, and only so many \
+                 are sure to be independent",
+                place(row),
+                100.0 * alpha,
+                row.disjoint
+            )
+            .expect(IN_MEMORY);
         }
         text
     }

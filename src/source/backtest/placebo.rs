@@ -306,7 +306,8 @@ fn targets(plan: &Plan, history: &History) -> Vec<Target> {
         })
     };
     let mut places: BTreeMap<(&str, &str, Option<&str>), Vec<usize>> = BTreeMap::new();
-    for begin in begins() {
+    // What the configuration does not know is of no use here.
+    for begin in begins().filter(|begin| plan.services.contains_key(&begin.service)) {
         let place = (&*begin.service, &*begin.stage, begin.region.as_deref());
         places.entry(place).or_default().push(size(begin, history));
     }
