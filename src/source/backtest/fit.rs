@@ -7,7 +7,7 @@ use super::{CheckTrial, Trial};
 use crate::{
     detect::{CheckState, Track},
     engine::{Engine, Watched},
-    event::{Interval, Span, Timestamp},
+    event::{Interval, Span, Timestamp, Unit},
     plan::{Check, DetectorPlan, Plan, Selection},
 };
 
@@ -67,6 +67,8 @@ struct Seen {
     lowest: Option<f64>,
     highest: Option<f64>,
     events: f64,
+    /// Whether a name or a unit says that it is how long something takes.
+    is_time: bool,
     has_exposure: bool,
     exposure: f64,
     /// By host: when anything of it came last, and the longest time without.
@@ -112,8 +114,14 @@ impl Fits {
                 let key = (service.name.clone(), name.to_owned());
                 let seen = self.seen.remove(&key).unwrap_or_default();
                 let of_service = trials.iter().filter(|trial| trial.place.0 == service.name);
-                let all = of_service.flat_map(|trial| &trial.checks);
-                let trials: Vec<&CheckTrial> = all.filter(|trial| trial.name == name).collect();
+                // A gate that was failed by another check looked no further.
+                let judged = of_service.flat_map(|trial| {
+                    let checks = trial.checks.iter().filter(|check| check.name == name);
+                    checks.filter(|check| {
+                        trial.failed_after.is_none() || check.breached_after.is_some()
+                    })
+                });
+                let trials: Vec<&CheckTrial> = judged.collect();
                 let mut faults = seen.faults(check, plan, &self.metrics);
                 if faults.is_empty() {
                     faults.extend(of_trials(&trials));
@@ -142,6 +150,10 @@ impl Seen {
                     continue;
                 };
                 self.metrics.insert(index);
+                let metric = group.key.labels.metric();
+                let words = ["seconds", "latency", "duration"];
+                self.is_time |= matches!(group.unit, Unit::Seconds | Unit::Milliseconds)
+                    || words.iter().any(|word| metric.contains(word));
                 let Some(cell) = track.cell(bucket) else {
                     continue;
                 };
@@ -256,7 +268,8 @@ impl Seen {
             "never out of range here: values are {lowest} to {highest}, the bounds {}",
             bounds.join(", ")
         );
-        if max.is_some_and(|max| (1.0..=100.0).contains(&max) && 0.0 <= lowest && highest <= 1.0) {
+        let is_percent = |max: f64| 1.0 < max && max <= 100.0 && 0.0 <= lowest && highest <= 1.0;
+        if !self.is_time && max.is_some_and(is_percent) {
             why.push_str("; values look like shares of 1: is the bound in percent (90% is 0.9)?");
         }
         Some((Grade::NeverBreaches, why))
@@ -292,6 +305,13 @@ fn nothing(check: &Check, plan: &Plan, metrics: &BTreeSet<String>) -> String {
             plan.labels.service.join(", ")
         );
     };
+    let divisor = selection.per.as_ref().and_then(|per| per.metric());
+    if let Some(divisor) = divisor
+        && metrics.contains(name)
+        && !metrics.contains(divisor)
+    {
+        return format!("what it divides by: {}", unknown(divisor, metrics));
+    }
     if metrics.contains(name) {
         return if selection.quantile.is_some() {
             format!(
@@ -301,6 +321,11 @@ fn nothing(check: &Check, plan: &Plan, metrics: &BTreeSet<String>) -> String {
             format!("{name} is in the recording, but with other labels, or not of this service")
         };
     }
+    unknown(name, metrics)
+}
+
+/// That a metric is not there, and which was probably meant.
+fn unknown(name: &str, metrics: &BTreeSet<String>) -> String {
     let near = metrics
         .iter()
         .map(|known| (distance(known, name), known))
