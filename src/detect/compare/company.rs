@@ -232,6 +232,10 @@ mod tests {
     /// Memory, and by length of the window how far a level must be and the margin of a step: computed by
     /// numpy from the same formulas, written down once more.
     #[test]
+    #[expect(
+        clippy::unreadable_literal,
+        reason = "a table of numbers, not of words"
+    )]
     fn margins_and_reach_agree_with_numpy() {
         let past = |host: f64| -> Vec<f64> {
             let at = |time: i32| {
