@@ -50,10 +50,12 @@ fn a_back_test_of_many_recordings_is_summed_up_for_a_program() {
             .iter()
             .all(|line| MANY.contains(&line["recording"].as_str().unwrap()))
     );
-    let sums: String = told[first..]
-        .iter()
-        .map(|line| format!("{line}\n"))
-        .collect();
+    let sums: Vec<String> = told[first..].iter().map(ToString::to_string).collect();
+    let sums = sums.join(
+        "
+",
+    ) + "
+";
     expect("many.jsonl", &sums);
 }
 
@@ -229,16 +231,23 @@ fn hosts_without_a_label_cannot_be_compared() {
 
 /// The data of a recording under another configuration and with other deployments.
 fn scratch(name: &str, plan: &str, deployments: Option<&str>) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(recordings().join(name)).unwrap() {
-        let path = entry.unwrap().path();
+    let folder = tempfile::tempdir().expect("a scratch directory can be filled");
+    for entry in fs::read_dir(recordings().join(name)).expect("a scratch directory can be filled") {
+        let path = entry.expect("a scratch directory can be filled").path();
         if path.to_string_lossy().ends_with(".csv.gz") {
-            fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+            fs::copy(
+                &path,
+                folder
+                    .path()
+                    .join(path.file_name().expect("a scratch directory can be filled")),
+            )
+            .expect("a scratch directory can be filled");
         }
     }
-    fs::write(folder.path().join("sluice.yaml"), plan).unwrap();
+    fs::write(folder.path().join("sluice.yaml"), plan).expect("a scratch directory can be filled");
     if let Some(deployments) = deployments.filter(|text| !text.is_empty()) {
-        fs::write(folder.path().join("deployments.jsonl"), deployments).unwrap();
+        fs::write(folder.path().join("deployments.jsonl"), deployments)
+            .expect("a scratch directory can be filled");
     }
     folder
 }

@@ -3,8 +3,10 @@
 
 use std::{
     collections::BTreeSet,
+    fmt::Write as _,
     io::{Write, stdout},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use clap::Args;
@@ -90,7 +92,7 @@ fn against(config: &Path, recording: &Path) -> Result<Vec<Fit>, String> {
         Inputs::Journal(_) => BTreeSet::new(),
     });
     let mut sightings = Sightings::default();
-    let mut engine = Engine::new(plan.clone());
+    let mut engine = Engine::new(Arc::clone(&plan));
     let played =
         recording
             .inputs
@@ -122,10 +124,12 @@ fn tell(recording: &Path, fits: &[Fit]) -> u8 {
             faults,
         } = fit;
         let is_fine = if faults.is_empty() { ", fits" } else { "" };
-        lines.push_str(&format!(
+        writeln!(
+            lines,
             "  {service}: {check}: {metrics} metrics on {hosts} hosts, {trials} deployments and \
-             placebos{is_fine}\n"
-        ));
+             placebos{is_fine}"
+        )
+        .expect("a text in memory takes what is written");
         for fault in faults {
             let what = match fault.grade {
                 Grade::MatchesNothing => "matches nothing",

@@ -274,7 +274,7 @@ fn row_cells(row: &Row) -> [String; 8] {
         row.ends.no_data.to_string(),
         row.ends.open.to_string(),
         row.detectable
-            .map_or_else(|| "-".to_owned(), |value| format!("{:.3}", value)),
+            .map_or_else(|| "-".to_owned(), |value| format!("{value:.3}")),
     ]
 }
 

@@ -18,7 +18,7 @@ use crate::{
     engine::{Engine, Output, Refusal},
     gate::{Line, LineKind, Verdict, VerdictState},
     source::{
-        backtest::{Placebos, Sightings, Trial},
+        backtest::{Placebos, Sightings},
         files::FileError,
         recording::{Recording, recordings},
     },
@@ -90,7 +90,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
             OutputFormat::Text => replay.backtest.table(),
             OutputFormat::Json => replay.backtest.json(),
         };
-        replay.print(text.trim_end());
+        say(text.trim_end());
     }
     match (replay.failed, replay.worst) {
         (true, _) => exit::ERROR,
@@ -124,71 +124,48 @@ impl Replay<'_> {
         index: usize,
         named: Option<&str>,
     ) -> Result<(), String> {
-        let Arguments {
-            config,
-            deployments,
-            placebo,
-            seed,
-            ..
-        } = self.arguments;
+        let arguments = self.arguments;
+        let (config, deployments) = (&arguments.config, &arguments.deployments);
         let recording = Recording::open(paths, config.as_deref(), deployments.as_deref())
             .map_err(|error| error.to_string())?;
         for note in &recording.notes {
             print::warning(note);
         }
         if let Some(name) = named
-            && self.arguments.output == OutputFormat::Text
+            && arguments.output == OutputFormat::Text
         {
-            self.print(&format!("{name}:"));
+            say(&format!("{name}:"));
         }
         let live_refused = recording.inputs.is_live();
-        let mut placebos = None;
-        if let Some(count) = placebo {
-            let history = recording.inputs.history(&recording.plan);
-            let history = history.map_err(|error| error.to_string())?;
-            let count = *count as usize;
-            placebos = Some(Placebos::draw(
-                index,
-                &recording.plan,
-                &history,
-                count,
-                *seed,
-            ));
-        }
+        let mut placebos = self.placebos(&recording, index)?;
         self.backtest.know(&recording.plan);
         let mut sightings = Sightings::default();
         let mut refused = 0;
+        let on_refusal = |refusal: &Refusal| {
+            if live_refused {
+                print::warning(&format!("refused as it was live: {refusal}"));
+            } else {
+                refused += 1;
+                print::error(refusal);
+            }
+        };
         let engine = self
             .play(
                 recording,
                 placebos.as_mut(),
                 &mut sightings,
                 named,
-                |refusal| {
-                    if live_refused {
-                        print::warning(&format!("refused as it was live: {refusal}"));
-                    } else {
-                        refused += 1;
-                        print::error(refusal);
-                    }
-                },
+                on_refusal,
             )
             .map_err(|error| error.to_string())?;
         for gate in engine.gates() {
             let verdict = gate.verdict();
             self.worst = self.worst.max(Some(severity(verdict.verdict)));
-            let trial: Trial = sightings.trial(index, false, gate);
-            self.backtest.add(trial);
+            self.backtest.add(sightings.trial(index, false, gate));
             self.line(LineKind::Final, verdict, named);
         }
         if let Some(placebos) = placebos {
-            let (trials, skipped) = placebos.finish();
-            trials
-                .into_iter()
-                .for_each(|trial| self.backtest.add(trial));
-            for (why, count) in skipped {
-                print::warning(&format!("{count} placebos could not be made: {why}"));
-            }
+            self.finish(placebos);
         } else if engine.gates().next().is_none() {
             return Err(
                 "the recording has no deployment: add a begin event to deployments.jsonl"
@@ -201,6 +178,36 @@ impl Replay<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// Draws placebos for a recording, if they are asked for.
+    fn placebos(&self, recording: &Recording, index: usize) -> Result<Option<Placebos>, String> {
+        let Some(count) = self.arguments.placebo else {
+            return Ok(None);
+        };
+        let plan = &recording.plan;
+        let history = recording
+            .inputs
+            .history(plan)
+            .map_err(|error| error.to_string())?;
+        let seed = self.arguments.seed;
+        Ok(Some(Placebos::draw(
+            index,
+            plan,
+            &history,
+            count as usize,
+            seed,
+        )))
+    }
+
+    fn finish(&mut self, placebos: Placebos) {
+        let (trials, skipped) = placebos.finish();
+        for trial in trials {
+            self.backtest.add(trial);
+        }
+        for (why, count) in skipped {
+            print::warning(&format!("{count} placebos could not be made: {why}"));
+        }
     }
 
     fn play(
@@ -245,13 +252,13 @@ impl Replay<'_> {
                 LineKind::Final => print::verdict_block(&verdict),
             },
         };
-        self.print(&text);
+        say(&text);
     }
+}
 
-    fn print(&self, text: &str) {
-        // A reader that closed the pipe has seen enough; the exit code still tells the verdict.
-        drop(writeln!(stdout().lock(), "{text}"));
-    }
+fn say(text: &str) {
+    // A reader that closed the pipe has seen enough; the exit code still tells the verdict.
+    drop(writeln!(stdout().lock(), "{text}"));
 }
 
 /// Long work shows how far it is on a terminal, and stays silent in a pipe.

@@ -9,6 +9,7 @@ use super::{Sightings, Trial, random::Random};
 use crate::{
     engine::{Engine, Input, Output},
     event::{Begin, DeploymentEvent, Interval, Span, Step, StepOutcome, Timestamp},
+    gate::Gate,
     plan::{Plan, Policies, StagePlan},
 };
 
@@ -130,7 +131,7 @@ impl Placebos {
     pub fn tick(&mut self, now: Timestamp) {
         self.step(Input::Tick(now));
         self.sightings.look(&self.engine);
-        self.collect(|gate| gate.is_final());
+        self.collect(Gate::is_final);
         while self.draws.last().is_some_and(|draw| draw.at <= now) {
             let draw = self.draws.pop().expect("there is a last one");
             self.begin(draw.target, now);
@@ -140,7 +141,7 @@ impl Placebos {
     /// What became of them, at the end of the data; and of those that could not begin, how many for
     /// which reason.
     pub fn finish(mut self) -> (Vec<Trial>, BTreeMap<&'static str, u64>) {
-        let ends = self.engine.gates().map(crate::gate::Gate::bake_until);
+        let ends = self.engine.gates().map(Gate::bake_until);
         if let Some(end) = ends.max() {
             self.tick(self.engine.replay_until(end));
         }
@@ -158,7 +159,7 @@ impl Placebos {
     }
 
     /// Sums up gates and lets go of them: an engine may have seen thousands.
-    fn collect(&mut self, is_done: impl Fn(&crate::gate::Gate) -> bool) {
+    fn collect(&mut self, is_done: impl Fn(&Gate) -> bool) {
         let gates = self.engine.gates().filter(|gate| is_done(gate));
         let done: Vec<String> = gates.map(|gate| gate.begin.deployment.clone()).collect();
         for deployment in done {

@@ -48,7 +48,9 @@ mod tests {
         for _ in 0..5_000 {
             let chosen = random.choose((0..5).collect::<Vec<usize>>(), 2);
             assert!(chosen.len() == 2 && chosen[0] < chosen[1]);
-            chosen.into_iter().for_each(|index| counts[index] += 1);
+            for index in chosen {
+                counts[index] += 1;
+            }
         }
         // 2,000 expected, with a standard deviation of 35.
         assert!(

@@ -90,7 +90,7 @@ impl Sightings {
             let key = (gate.begin.deployment.clone(), check.name.clone());
             let first = self.firsts.remove(&key);
             let is_why = has_failed && check.mode == Mode::Blocking;
-            let reports = verdict
+            let mut reports = verdict
                 .checks
                 .iter()
                 .filter(|report| report.check == check.name);
@@ -107,7 +107,7 @@ impl Sightings {
                     .as_ref()
                     .map(|(at, _)| if is_why { (*at).min(verdict.since) } else { *at } - began_at),
                 breached_by: first.map(|(_, what)| what).filter(|what| !what.is_empty()),
-                detectable: reports.filter_map(|report| report.detectable).next(),
+                detectable: reports.find_map(|report| report.detectable),
             }
         });
         let checks = checks.collect();
