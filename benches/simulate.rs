@@ -107,8 +107,9 @@ impl Row {
         };
         let seen = self.seen(runs, size.threads);
         let mut failed = Rate::default();
-        seen.iter()
-            .for_each(|run| failed.count(run.breach.is_some()));
+        for run in &seen {
+            failed.count(run.breach.is_some());
+        }
         let minutes = |bucket: f64| format!("{:.1} min", bucket / MINUTE as f64);
         let quantiles = |mut values: Vec<f64>| {
             values.sort_by(f64::total_cmp);
@@ -179,7 +180,7 @@ impl Row {
         };
         let mut seen: Vec<(u64, Seen)> = thread::scope(|scope| {
             let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
-            let joined = workers.into_iter().map(|worker| worker.join());
+            let joined = workers.into_iter().map(thread::ScopedJoinHandle::join);
             joined
                 .flat_map(|seen| seen.expect("a simulation does not panic"))
                 .collect()
@@ -192,6 +193,8 @@ impl Row {
 fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     gauges(&mut rows);
+    effects(&mut rows);
+    forgiven(&mut rows);
     counts(&mut rows);
     requests(&mut rows);
     memory(&mut rows);
@@ -221,6 +224,62 @@ fn gauge(name: String, one_box: usize, nature: Nature, effect: Effect, asks: Ask
     }
 }
 
+/// Goals, and the oracle's delays, in the order of the nulls.
+type Told = [(&'static str, &'static str); 5];
+
+/// Effects by name, with the tolerance under which they are looked for.
+const EFFECTS: [(&str, Effect, Option<f64>, Told); 5] = [
+    ("2x", Effect::Level(2.0, 0), None, [("≤ 0.2", "0.2"); 5]),
+    (
+        "+20 %",
+        Effect::Level(1.2, 0),
+        None,
+        [
+            ("≤ 0.3", "0.2"),
+            ("≤ 0.3", "0.2"),
+            ("≤ 0.3", "0.2"),
+            ("≤ 12", "1.7"),
+            ("≤ 0.3", "0.2"),
+        ],
+    ),
+    (
+        "+20 % after 1 h",
+        Effect::Level(1.2, HOUR),
+        None,
+        [
+            ("≤ 2.5", "0.2"),
+            ("≤ 5", "0.2"),
+            ("≤ 2.5", "0.2"),
+            ("≤ 35", "0.8"),
+            ("-", "0.2"),
+        ],
+    ),
+    (
+        "+5 %",
+        Effect::Level(1.05, 0),
+        Some(0.01),
+        [
+            ("≤ 3", "1.2"),
+            ("≤ 75", "35.4"),
+            ("≤ 2", "0.7"),
+            ("print", "94.8"),
+            ("-", "36.8"),
+        ],
+    ),
+    (
+        "noise 2x",
+        Effect::Spread,
+        None,
+        [
+            ("≤ 15", "-"),
+            ("≤ 15", "-"),
+            ("≤ 15", "-"),
+            ("≤ 45", "-"),
+            ("≤ 45", "-"),
+        ],
+    ),
+];
+
 fn gauges(rows: &mut Vec<Row>) {
     for (name, one_box, nature) in GAUGES {
         rows.push(gauge(
@@ -231,60 +290,10 @@ fn gauges(rows: &mut Vec<Row>) {
             Asks::Null,
         ));
     }
-    // For each effect, goals and oracle's delays in the order of the nulls.
-    type Told = [(&'static str, &'static str); 5];
-    let effects: [(&str, Effect, Option<f64>, Told); 5] = [
-        ("2x", Effect::Level(2.0, 0), None, [("≤ 0.2", "0.2"); 5]),
-        (
-            "+20 %",
-            Effect::Level(1.2, 0),
-            None,
-            [
-                ("≤ 0.3", "0.2"),
-                ("≤ 0.3", "0.2"),
-                ("≤ 0.3", "0.2"),
-                ("≤ 12", "1.7"),
-                ("≤ 0.3", "0.2"),
-            ],
-        ),
-        (
-            "+20 % after 1 h",
-            Effect::Level(1.2, HOUR),
-            None,
-            [
-                ("≤ 2.5", "0.2"),
-                ("≤ 5", "0.2"),
-                ("≤ 2.5", "0.2"),
-                ("≤ 35", "0.8"),
-                ("-", "0.2"),
-            ],
-        ),
-        (
-            "+5 %",
-            Effect::Level(1.05, 0),
-            Some(0.01),
-            [
-                ("≤ 3", "1.2"),
-                ("≤ 75", "35.4"),
-                ("≤ 2", "0.7"),
-                ("print", "94.8"),
-                ("-", "36.8"),
-            ],
-        ),
-        (
-            "noise 2x",
-            Effect::Spread,
-            None,
-            [
-                ("≤ 15", "-"),
-                ("≤ 15", "-"),
-                ("≤ 15", "-"),
-                ("≤ 45", "-"),
-                ("≤ 45", "-"),
-            ],
-        ),
-    ];
-    for (effect_name, effect, tolerance, told) in effects {
+}
+
+fn effects(rows: &mut Vec<Row>) {
+    for (effect_name, effect, tolerance, told) in EFFECTS {
         for ((name, one_box, nature), (goal, oracle)) in GAUGES.into_iter().zip(told) {
             let onset = if let Effect::Level(_, from) = effect {
                 from
@@ -309,6 +318,10 @@ fn gauges(rows: &mut Vec<Row>) {
             rows.push(row);
         }
     }
+}
+
+/// What heals within the grace, and what may pass early.
+fn forgiven(rows: &mut Vec<Row>) {
     for (name, one_box, nature) in GAUGES {
         let asks = Asks::Unpromised;
         let mut row = gauge(

@@ -51,11 +51,7 @@ fn a_back_test_of_many_recordings_is_summed_up_for_a_program() {
             .all(|line| MANY.contains(&line["recording"].as_str().unwrap()))
     );
     let sums: Vec<String> = told[first..].iter().map(ToString::to_string).collect();
-    let sums = sums.join(
-        "
-",
-    ) + "
-";
+    let sums = format!("{}\n", sums.join("\n"));
     expect("many.jsonl", &sums);
 }
 

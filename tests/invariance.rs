@@ -4,6 +4,7 @@
 //! Worlds are of four kinds: many hosts with a past, few hosts with a past, a fresh one-box without one,
 //! and events. What does not hold exactly, and why, stands at the law that is nearest to it.
 
+#[allow(dead_code, reason = "log records are no part of these worlds")]
 mod common;
 
 use std::sync::{Arc, LazyLock};

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::Deserialize;
@@ -79,7 +80,7 @@ struct Taped {
 pub(crate) fn judge(folder: &Path, truth: &Truth) -> Outcome {
     let path: PathBuf = folder.join(&truth.id);
     let recording = Recording::open(&[path], None, None).unwrap_or_else(|error| panic!("{error}"));
-    let plan = recording.plan.clone();
+    let plan = Arc::clone(&recording.plan);
     let history = recording
         .inputs
         .history(&plan)
@@ -96,7 +97,7 @@ pub(crate) fn judge(folder: &Path, truth: &Truth) -> Outcome {
     });
     let begin = begin.unwrap_or_else(|| panic!("{}: no such deployment", truth.id));
     let mut tape = Tape::default();
-    let mut engine = Engine::new(plan.clone());
+    let mut engine = Engine::new(Arc::clone(&plan));
     let mut failed_at = None;
     let played = recording
         .inputs
