@@ -30,7 +30,7 @@
 //! | [`gate`] | findings → a verdict with its evidence; what stands in the way of a start |
 //! | [`engine`] | the core as one state machine: [`engine::Input`] → [`engine::Output`] |
 //! | [`journal`] | durable inputs and snapshots, so that a run can be recovered and replayed |
-//! | [`source`] | recordings: files in order of time, or journals |
+//! | [`source`] | recordings: files in order of time, or journals; back-tests of them, with deployments that never happened |
 //! | [`serve`] | the network doors: OTLP, remote write, Loki push, the gates' API, metrics, the page; the order of inputs, recovery |
 //! | [`cli`] | one file for each subcommand; the only code that prints |
 //!

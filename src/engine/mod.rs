@@ -24,6 +24,7 @@ mod sightings;
 mod snapshot;
 mod state;
 mod told;
+mod survey;
 
 pub use directory::Directory;
 pub use promotion::{Promotion, PromotionRequest, may_promote};
@@ -32,6 +33,7 @@ pub use saved::GatesError;
 pub use selection::Selector;
 pub use snapshot::DirectoryState;
 pub use state::StateError;
+pub use survey::{KnownHost, Watched};
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -159,6 +161,11 @@ impl Engine {
     /// The gates, open and ended, by the id of their deployment.
     pub fn gates(&self) -> impl Iterator<Item = &Gate> {
         self.gates.values()
+    }
+
+    /// Takes a gate out, and forgets its deployment: for whoever keeps what became of it elsewhere.
+    pub fn dismiss(&mut self, deployment: &str) -> Option<Gate> {
+        self.gates.remove(deployment)
     }
 
     /// End of the latest closed bucket; [`Timestamp::MIN`] before the first.
