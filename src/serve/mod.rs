@@ -15,15 +15,20 @@ pub mod client;
 pub mod codec;
 pub mod convert;
 
+mod access;
 mod api;
 mod clock;
 mod core;
+#[cfg(test)]
+mod drivers_tests;
 mod exposition;
 #[cfg(test)]
 mod failure_tests;
 mod fetched;
 mod fields;
+mod flagger;
 mod gates;
+mod guard;
 mod health;
 mod http_request;
 mod intake;
@@ -31,25 +36,31 @@ mod intake;
 mod kafka;
 mod listener;
 mod loki;
+mod lookup;
 mod metrics;
 mod offsets;
 mod otlp_grpc;
 mod otlp_http;
 mod page;
 mod published;
+mod query;
 mod recorder;
 mod recovery;
 #[cfg(test)]
 mod recovery_tests;
 mod remote_write;
 mod requests;
+mod routes;
 mod saver;
 mod sequence;
 mod server;
 mod shared;
 mod sources;
+mod tls;
+mod watch;
 mod worker;
 
+pub use access::AccessError;
 pub use clock::Clock;
 pub use core::{Ending, Unavailable};
 pub use recovery::RecoveryError;
