@@ -16,6 +16,8 @@ pub mod codec;
 pub mod convert;
 
 mod access;
+#[cfg(test)]
+mod access_tests;
 mod api;
 mod clock;
 mod core;

@@ -59,7 +59,8 @@ use crate::{
 };
 
 /// The protocol files, for reflection.
-const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sluice.v1.descriptors.bin"));
+pub(super) const DESCRIPTORS: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/sluice.v1.descriptors.bin"));
 
 /// How long requests that are under way may take when the engine stops.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(7);
