@@ -8,6 +8,11 @@
 //! anything. A start goes on where the journal ends ([`recovery`]). When the core dies, no verdict is given
 //! out any more.
 //!
+//! Every path stands in one table ([`routes`]) with the operation that it is; a [`guard`] asks of each
+//! request and RPC whether its caller may ([`access`]), over encrypted connections where the
+//! configuration says so ([`tls`]). Tools that drive deployments have doors of their own ([`flagger`],
+//! [`query`]).
+//!
 //! What is fetched instead of being sent ([`sources`]) takes the same way, but only its range is recorded
 //! ([`fetched`]).
 
