@@ -31,7 +31,7 @@
 //! | [`engine`] | the core as one state machine: [`engine::Input`] → [`engine::Output`] |
 //! | [`journal`] | durable inputs and snapshots, so that a run can be recovered and replayed |
 //! | [`source`] | recordings: files in order of time, or journals; back-tests of them, with deployments that never happened |
-//! | [`serve`] | the network doors: OTLP, remote write, Loki push, the gates' API, metrics, the page; the order of inputs, recovery |
+//! | [`serve`] | the network doors: OTLP, remote write, Loki push, the gates' API, the doors of deployers, who may use them, metrics, the page; the order of inputs, recovery |
 //! | [`cli`] | one file for each subcommand; the only code that prints |
 //!
 //! # What holds everywhere

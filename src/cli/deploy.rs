@@ -4,13 +4,13 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::{
     exit, print,
-    verdict::{AskError, ServerArguments, away, on_runtime, print_verdict},
+    reach::ServerArguments,
+    verdict::{AskError, connect, on_runtime, print_verdict},
 };
 use crate::{
     event::Timestamp,
     gate::Verdict,
     serve::{
-        client,
         convert::{timestamp_to_pb, verdict_from_pb},
         pb,
     },
@@ -174,7 +174,12 @@ async fn begin(arguments: BeginArguments) -> Result<Verdict, AskError> {
         weight: arguments.weight,
         hotfix,
     };
-    answer(connect(&arguments.server).await?.begin(request).await?)
+    answer(
+        connect(&arguments.server.reach()?)
+            .await?
+            .begin(request)
+            .await?,
+    )
 }
 
 async fn step(arguments: StepArguments) -> Result<Verdict, AskError> {
@@ -188,7 +193,7 @@ async fn step(arguments: StepArguments) -> Result<Verdict, AskError> {
         outcome: outcome.into(),
     };
     answer(
-        connect(&arguments.server)
+        connect(&arguments.server.reach()?)
             .await?
             .report_step(request)
             .await?,
@@ -209,16 +214,12 @@ async fn end(arguments: EndArguments) -> Result<Verdict, AskError> {
     let request = pb::EndRequest {
         deployment: arguments.deployment,
     };
-    answer(connect(&arguments.server).await?.end(request).await?)
-}
-
-async fn connect(
-    arguments: &ServerArguments,
-) -> Result<pb::gates_client::GatesClient<tonic::transport::Channel>, AskError> {
-    let server = &arguments.server;
-    client::connect(server)
-        .await
-        .map_err(|error| away(server, &error))
+    answer(
+        connect(&arguments.server.reach()?)
+            .await?
+            .end(request)
+            .await?,
+    )
 }
 
 fn answer(response: tonic::Response<pb::Verdict>) -> Result<Verdict, AskError> {

@@ -51,6 +51,11 @@ pub(super) fn verdict_line(verdict: &Verdict) -> String {
     clean(&line)
 }
 
+/// Text of the engine on one line, without what would move a terminal's cursor.
+pub(super) fn one_line(text: &str) -> String {
+    clean(text)
+}
+
 /// The whole verdict with its evidence.
 pub(super) fn verdict_block(verdict: &Verdict) -> String {
     let mut text = format!(

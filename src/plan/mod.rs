@@ -5,6 +5,7 @@
 //! what would be right. The types here are what the core works with: names resolved, units
 //! converted, defaults filled in.
 
+mod access;
 mod checks;
 mod detectors;
 mod digest;
@@ -25,6 +26,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use access::{AccessPlan, CertificatePlan, Role, TlsPlan, TokenPlan};
 pub use fault::{Fault, Faults, Warning};
 pub use grammar::SelectorError;
 pub use policies::{OffPeak, Policies, Skippable, StartBlockers};
@@ -44,6 +46,10 @@ use crate::event::{Kind, Severity, Span, Unit};
 pub struct Plan {
     /// Where the engine listens.
     pub listen: Listen,
+    /// Encrypted connections; `None`: plain ones. Changes no verdict.
+    pub tls: Option<TlsPlan>,
+    /// Who may do what. Changes no verdict.
+    pub access: AccessPlan,
     /// Width of a bucket. Default 10 s.
     pub resolution: Span,
     /// How long after its end a bucket waits for stragglers. Default 20 s.
@@ -376,37 +382,6 @@ pub struct JournalPlan {
     pub snapshot_every: Span,
     /// How long an input waits for others to be made durable with; at most 20 ms. Default 2 ms.
     pub commit_delay: Span,
-}
-
-impl Default for JournalPlan {
-    fn default() -> Self {
-        Self {
-            keep: Span::from_hours(24),
-            snapshot_every: Span::from_minutes(5),
-            commit_delay: Span::from_nanos(2_000_000),
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            request_bytes: 32 << 20,
-            decompressed_bytes: 64 << 20,
-            samples_per_request: 1_000_000,
-            labels: 64,
-            label_bytes: 16 << 10,
-            series_per_service: 1_000_000,
-            series: 5_000_000,
-            samples_per_bucket: 4_096,
-            templates: 4_096,
-            open_gates: 1_000,
-            future: Span::from_minutes(5),
-            journal_bytes: 64 << 30,
-            open_requests: 1_024,
-            connections: 1_024,
-        }
-    }
 }
 
 impl Check {

@@ -119,6 +119,11 @@ fn doors(text: &mut Text, shared: &Shared) {
             }
         }
     }
+    let name = "sluice_denied_requests_total";
+    text.family(counter(name, "Requests of callers that may not."));
+    for (reason, count) in shared.guard.denials() {
+        text.sample(name, &[("reason", reason)], count);
+    }
     let name = "sluice_request_seconds";
     text.family(Family {
         name,

@@ -3,19 +3,19 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{Stream, stream};
-use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::{
     convert::{outcome_from_pb, timestamp_from_pb, verdict_to_pb},
-    core::{EventError, Unavailable},
+    core::EventError,
     pb::{self, gates_server::Gates},
     promotion::{self, NoAnswer},
-    published::{Deployment, Published, Withheld},
+    published::{Deployment, Withheld},
     requests::{FieldError, RefusalKind, check_begin, check_bypass, check_name, refused_field},
     shared::Shared,
     verdict_history::Filter,
+    watch::Watcher,
 };
 use crate::{
     engine::Refusal,
@@ -28,17 +28,6 @@ pub(super) struct GatesService(pub Arc<Shared>);
 
 /// A stream of verdicts.
 pub(super) type VerdictStream = Pin<Box<dyn Stream<Item = Result<pb::Verdict, Status>> + Send>>;
-
-/// One client that watches one deployment. It is asked for the next verdict when the client can
-/// take one, so that a slow client sees the newest state and holds nobody up.
-struct Watcher {
-    id: String,
-    published: Arc<Published>,
-    boards: watch::Receiver<u64>,
-    stopping: watch::Receiver<bool>,
-    shown: Option<Arc<Deployment>>,
-    is_done: bool,
-}
 
 #[tonic::async_trait]
 impl Gates for GatesService {
@@ -127,19 +116,15 @@ impl Gates for GatesService {
     ) -> Result<Response<VerdictStream>, Status> {
         let id = request.into_inner().deployment;
         self.find(&id)?;
-        let published = Arc::clone(self.0.published());
-        let watcher = Watcher {
-            id,
-            boards: published.watch(),
-            published,
-            stopping: self.0.stopping.clone(),
-            shown: None,
-            is_done: false,
-        };
-        Ok(Response::new(Box::pin(stream::unfold(
-            watcher,
-            Watcher::next,
-        ))))
+        let verdicts = stream::unfold(Watcher::new(&self.0, id), |mut watcher| async {
+            let verdict = watcher
+                .next()
+                .await?
+                .map(|deployment| verdict_to_pb(&deployment.verdict))
+                .map_err(|lost| unavailable(lost.to_string()));
+            Some((verdict, watcher))
+        });
+        Ok(Response::new(Box::pin(verdicts)))
     }
 
     async fn list_deployments(
@@ -222,47 +207,6 @@ impl GatesService {
                 };
                 event_status(EventError::Refused(Box::new(refusal)))
             })
-    }
-}
-
-impl Watcher {
-    async fn next(mut self) -> Option<(Result<pb::Verdict, Status>, Self)> {
-        while !self.is_done {
-            match self.published.deployment(&self.id) {
-                Ok(Some(deployment)) => {
-                    self.is_done = deployment.is_ended;
-                    if self
-                        .shown
-                        .as_ref()
-                        .is_none_or(|shown| !deployment.says_the_same(shown))
-                    {
-                        let verdict = verdict_to_pb(&deployment.verdict);
-                        self.shown = Some(deployment);
-                        return Some((Ok(verdict), self));
-                    }
-                    if self.is_done {
-                        return None;
-                    }
-                }
-                Ok(None) => return None,
-                Err(error) => return Some(self.fail(withheld(error))),
-            }
-            let failure = tokio::select! {
-                changed = self.boards.changed() => changed.err().map(|_| withheld(Withheld(Unavailable::Stopped))),
-                _ = self.stopping.wait_for(|stopping| *stopping) => {
-                    Some(unavailable("the engine is shutting down"))
-                }
-            };
-            if let Some(status) = failure {
-                return Some(self.fail(status));
-            }
-        }
-        None
-    }
-
-    fn fail(mut self, status: Status) -> (Result<pb::Verdict, Status>, Self) {
-        self.is_done = true;
-        (Err(status), self)
     }
 }
 

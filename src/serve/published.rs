@@ -159,7 +159,7 @@ impl Published {
     /// Shows what is known of gates while the core reads its journal: they wait for it.
     pub(super) fn recover<'a>(&self, gates: impl Iterator<Item = &'a Gate>) {
         let deployments = gates.map(|gate| {
-            let deployment = Arc::new(Deployment::recovering(gate));
+            let deployment = Arc::new(Deployment::of(gate).recovering());
             (gate.begin.deployment.clone(), deployment)
         });
         self.board.store(Arc::new(Board {
@@ -293,6 +293,23 @@ impl Published {
     }
 }
 
+#[cfg(test)]
+impl Published {
+    /// As if the engine had been restarted and read its journal.
+    pub(super) fn relapse(&self) {
+        let board = self.board.load();
+        let deployments = board.deployments.iter().map(|(id, deployment)| {
+            let deployment = Deployment::clone(deployment).recovering();
+            (id.clone(), Arc::new(deployment))
+        });
+        self.board.store(Arc::new(Board {
+            deployments: deployments.collect(),
+            standing: Standing::Recovering,
+        }));
+        self.wake();
+    }
+}
+
 impl Stats {
     /// Nothing counted.
     pub(super) fn none() -> Self {
@@ -338,15 +355,14 @@ impl Deployment {
     }
 
     /// A deployment whose gate is not caught up: whatever it said before, it says PENDING.
-    fn recovering(gate: &Gate) -> Self {
-        let mut deployment = Self::of(gate);
-        if !deployment.is_ended {
-            let verdict = &mut deployment.verdict;
+    fn recovering(mut self) -> Self {
+        if !self.is_ended {
+            let verdict = &mut self.verdict;
             verdict.verdict = VerdictState::Pending;
             verdict.is_final = false;
             verdict.reasons = vec![RECOVERING.to_owned()];
         }
-        deployment
+        self
     }
 
     /// The deployment while inputs cannot be recorded. What was decided before stands.
