@@ -207,7 +207,12 @@ async fn bypass(arguments: BypassArguments) -> Result<Verdict, AskError> {
         reason: arguments.reason,
         ticket: arguments.ticket,
     };
-    answer(connect(&arguments.server).await?.bypass(request).await?)
+    answer(
+        connect(&arguments.server.reach()?)
+            .await?
+            .bypass(request)
+            .await?,
+    )
 }
 
 async fn end(arguments: EndArguments) -> Result<Verdict, AskError> {

@@ -23,8 +23,8 @@ mod service;
 mod sightings;
 mod snapshot;
 mod state;
-mod told;
 mod survey;
+mod told;
 
 pub use directory::Directory;
 pub use promotion::{Promotion, PromotionRequest, may_promote};

@@ -1,8 +1,8 @@
 //! One shard: the keys whose hashes fall to it, and what came of them for buckets that are open.
 
 use crate::event::{
-    BadLabels, Raw, RawLog, RawPoint, RawSeries, RejectReason, SeriesMeta, Span,
-    Timestamp, Value, canonical,
+    BadLabels, Raw, RawLog, RawPoint, RawSeries, RejectReason, SeriesMeta, Span, Timestamp, Value,
+    canonical,
 };
 
 use super::{

@@ -10,7 +10,7 @@ use crate::{
     engine::{Engine, Input, Output},
     event::{Begin, DeploymentEvent, Interval, Span, Step, StepOutcome, Timestamp},
     gate::Gate,
-    plan::{Plan, Policies, StagePlan},
+    plan::{Plan, Policies, StagePlan, StartBlockers},
 };
 
 /// What must be known of a recording before placebos are drawn.
@@ -389,7 +389,7 @@ fn without_policies(mut plan: Plan) -> Plan {
         .flat_map(|service| &mut service.stages)
     {
         stage.policies = Policies {
-            start_blockers: false,
+            start_blockers: StartBlockers::Off,
             ..Policies::default()
         };
     }
