@@ -32,6 +32,7 @@
 //! | [`journal`] | durable inputs and snapshots, so that a run can be recovered and replayed |
 //! | [`source`] | recordings: files in order of time, or journals; back-tests of them, with deployments that never happened |
 //! | [`serve`] | the network doors: OTLP, remote write, Loki push, the gates' API, the doors of deployers, who may use them, metrics, the page; the order of inputs, recovery |
+//! | [`sink`] | tells others of verdicts: Alertmanager, Grafana's webhook and annotations |
 //! | [`cli`] | one file for each subcommand; the only code that prints |
 //!
 //! # What holds everywhere
@@ -72,4 +73,5 @@ pub mod journal;
 pub mod plan;
 pub mod reduce;
 pub mod serve;
+pub mod sink;
 pub mod source;

@@ -18,6 +18,7 @@ mod policies;
 mod selector;
 mod services;
 mod settings;
+mod sinks;
 mod sources;
 mod tree;
 mod units;
@@ -31,6 +32,7 @@ pub use fault::{Fault, Faults, Warning};
 pub use grammar::SelectorError;
 pub use policies::{OffPeak, Policies, Skippable, StartBlockers};
 pub use selector::{LabelMatcher, MatchOp, SeriesSelector};
+pub use sinks::{AlertRules, SinkKind, SinkPlan, SinkUrl};
 pub use sources::{
     KafkaPlan, KafkaSasl, KafkaTls, MessageCompression, SourcePlan, TopicFormat, TopicStart,
 };
@@ -64,12 +66,16 @@ pub struct Plan {
     pub log_patterns: Vec<LogPattern>,
     /// Where data is fetched from, beside what is sent. Changes no verdict of the same data.
     pub sources: Vec<SourcePlan>,
-    /// Where alerts go; used by the sinks.
+    /// Where alerts go. Changes no verdict.
     pub sinks: Vec<SinkPlan>,
+    /// Where people reach the engine's page, for links in alerts; `None`: where it listens.
+    pub external_url: Option<String>,
     /// What the engine accepts at most.
     pub limits: Limits,
     /// How the journal is kept.
     pub journal: JournalPlan,
+    /// How the history of verdicts is kept.
+    pub ledger: LedgerPlan,
     /// Hex digest of the configuration's meaning: equal for texts that differ only in layout,
     /// comments or the order of keys.
     pub digest: String,
@@ -312,30 +318,6 @@ pub struct LogPattern {
     pub zone: String,
 }
 
-/// Where alerts go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SinkPlan {
-    /// Alertmanager, API v2.
-    Alertmanager {
-        /// Base URL.
-        url: String,
-    },
-    /// A receiver of Grafana's webhook contact point.
-    GrafanaWebhook {
-        /// URL.
-        url: String,
-        /// File that holds the bearer token.
-        bearer_file: Option<String>,
-    },
-    /// Grafana's annotations API.
-    GrafanaAnnotations {
-        /// Base URL.
-        url: String,
-        /// File that holds the API token.
-        token_file: Option<String>,
-    },
-}
-
 /// What the engine accepts at most. Each has a counter for what was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -382,6 +364,22 @@ pub struct JournalPlan {
     pub snapshot_every: Span,
     /// How long an input waits for others to be made durable with; at most 20 ms. Default 2 ms.
     pub commit_delay: Span,
+}
+
+/// How the history of deployments and verdicts is kept. Changes no verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerPlan {
+    /// How long a record is kept, by event time. Default 90 d. Whoever has to answer for overrides
+    /// longer than that raises it.
+    pub keep: Span,
+}
+
+impl Default for LedgerPlan {
+    fn default() -> Self {
+        Self {
+            keep: Span::from_hours(24 * 90),
+        }
+    }
 }
 
 impl Check {

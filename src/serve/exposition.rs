@@ -32,6 +32,7 @@ pub(super) fn render(shared: &Shared) -> String {
     about(&mut text, shared);
     doors(&mut text, shared);
     core(&mut text, shared);
+    shared.metrics.sinks.render(&mut text);
     #[cfg(feature = "kafka")]
     super::kafka::metrics::render(&mut text, shared);
     text.0

@@ -31,6 +31,7 @@ mod drivers_tests;
 mod exposition;
 #[cfg(test)]
 mod failure_tests;
+mod feed;
 mod fetched;
 mod fields;
 mod flagger;
@@ -63,6 +64,7 @@ mod saver;
 mod sequence;
 mod server;
 mod shared;
+mod sink_counters;
 mod sources;
 mod tls;
 mod verdict_history;
@@ -72,8 +74,13 @@ mod worker;
 pub use access::AccessError;
 pub use clock::Clock;
 pub use core::{Ending, Unavailable};
+#[cfg(test)]
+pub(crate) use feed::FeedDriver;
+pub use feed::{Feed, Shown};
+pub use published::Deployment;
 pub use recovery::RecoveryError;
 pub use server::{Addresses, Server, Settings, StartError};
+pub use sink_counters::{SinkCounters, Undelivered};
 
 /// The types and services that `proto/` describes, as generated.
 #[expect(

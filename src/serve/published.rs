@@ -74,7 +74,7 @@ pub(super) enum Standing {
 
 /// A deployment as it stands.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Deployment {
+pub struct Deployment {
     /// How it began.
     pub begin: Begin,
     /// What its gate says.
@@ -177,6 +177,18 @@ impl Published {
         });
         self.board.store(Arc::new(Board {
             deployments: deployments.collect(),
+            standing: Standing::Alive,
+        }));
+        self.wake();
+    }
+
+    #[cfg(test)]
+    pub(super) fn show(&self, deployments: Vec<Deployment>) {
+        let deployments = deployments.into_iter();
+        self.board.store(Arc::new(Board {
+            deployments: deployments
+                .map(|one| (one.begin.deployment.clone(), Arc::new(one)))
+                .collect(),
             standing: Standing::Alive,
         }));
         self.wake();
