@@ -30,6 +30,7 @@
 //! | [`gate`] | findings → a verdict with its evidence; what stands in the way of a start |
 //! | [`engine`] | the core as one state machine: [`engine::Input`] → [`engine::Output`] |
 //! | [`journal`] | durable inputs and snapshots, so that a run can be recovered and replayed |
+//! | [`ledger`] | the durable history of deployments, verdicts and overrides, for people and SQL |
 //! | [`source`] | recordings: files in order of time, or journals; back-tests of them, with deployments that never happened |
 //! | [`serve`] | the network doors: OTLP, remote write, Loki push, the gates' API, the doors of deployers, who may use them, metrics, the page; the order of inputs, recovery |
 //! | [`sink`] | tells others of verdicts: Alertmanager, Grafana's webhook and annotations |
@@ -70,6 +71,7 @@ pub mod engine;
 pub mod event;
 pub mod gate;
 pub mod journal;
+pub mod ledger;
 pub mod plan;
 pub mod reduce;
 pub mod serve;

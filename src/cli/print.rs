@@ -149,7 +149,7 @@ fn note(check: &CheckReport) -> String {
 }
 
 /// Text from outside may hold control characters: a terminal must not obey them.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     text.chars()
         .map(|character| {
             if character.is_control() {

@@ -24,6 +24,7 @@ mod access;
 #[cfg(test)]
 mod access_tests;
 mod api;
+mod chronicle;
 mod clock;
 mod core;
 #[cfg(test)]
@@ -38,6 +39,7 @@ mod flagger;
 mod gates;
 mod guard;
 mod health;
+mod history;
 mod http_request;
 mod intake;
 #[cfg(feature = "kafka")]

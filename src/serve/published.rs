@@ -4,7 +4,7 @@ use std::{
     cmp::Reverse,
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -12,7 +12,9 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, watch};
 
-use super::{core::Unavailable, saver::Saved, verdict_history::VerdictHistory};
+use super::{
+    chronicle::Chronicled, core::Unavailable, saver::Saved, verdict_history::VerdictHistory,
+};
 use crate::{
     engine::EngineCounters,
     event::{Begin, Timestamp},
@@ -49,6 +51,8 @@ pub(super) struct Published {
     journal_errors: AtomicU64,
     /// Whether a start waits for a source that does not answer.
     waits_for_source: AtomicBool,
+    /// The history, once it is opened.
+    chronicled: OnceLock<Arc<Chronicled>>,
 }
 
 /// All deployments at one moment.
@@ -124,6 +128,7 @@ impl Published {
             is_stalled: AtomicBool::new(false),
             journal_errors: AtomicU64::new(0),
             waits_for_source: AtomicBool::new(false),
+            chronicled: OnceLock::new(),
         }
     }
 
@@ -230,6 +235,18 @@ impl Published {
     /// Whether a start waits for a source that does not answer.
     pub(super) fn waits_for_source(&self) -> bool {
         self.waits_for_source.load(Ordering::Relaxed)
+    }
+
+    /// Shows the history.
+    pub(super) fn show_history(&self, chronicled: &Arc<Chronicled>) {
+        // There is one for each engine.
+        drop(self.chronicled.set(Arc::clone(chronicled)));
+    }
+
+    /// The history.
+    pub(super) fn chronicled(&self) -> &Chronicled {
+        let chronicled = self.chronicled.get();
+        chronicled.expect("the history is opened before the doors are")
     }
 
     /// What the core has counted.

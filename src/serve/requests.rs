@@ -169,3 +169,13 @@ impl fmt::Display for FieldError {
 }
 
 impl std::error::Error for FieldError {}
+
+/// An id for a deployment that came without one.
+pub(super) fn unnamed_id(begin: &Begin, number: u64) -> String {
+    let region = begin.region.as_ref();
+    let region = region.map_or_else(String::new, |region| format!("-{region}"));
+    format!(
+        "{}-{}{region}-{}-{number}",
+        begin.service, begin.stage, begin.version
+    )
+}

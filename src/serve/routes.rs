@@ -9,7 +9,9 @@ use axum::{
     routing::{MethodRouter, get, post},
 };
 
-use super::{access::Operation, api, flagger, guard, loki, query, remote_write, shared::Shared};
+use super::{
+    access::Operation, api, flagger, guard, history, loki, query, remote_write, shared::Shared,
+};
 
 /// One method of one path.
 pub(super) struct Route {
@@ -42,6 +44,7 @@ pub(super) fn table() -> Vec<Route> {
         Route::post("/api/v1/deployments/{id}/steps", Drive, api::step),
         Route::post("/api/v1/deployments/{id}/end", Drive, api::end),
         Route::post("/api/v1/deployments/{id}/bypass", Privileged, api::bypass),
+        Route::get("/api/v1/history", Read, history::list),
         Route::get("/api/v1/may-promote", Read, api::may_promote),
         Route::get("/api/v1/query", Read, query::query),
         Route::post("/api/v1/query", Read, query::query),

@@ -24,6 +24,9 @@ use crate::plan::SinkPlan;
 const REPLY_BYTES_MAX: usize = 64 << 10;
 /// Most bytes of a file with a token.
 const TOKEN_BYTES_MAX: usize = 16 << 10;
+/// Most bytes that are fetched, and how long that may take.
+const FETCHED_BYTES_MAX: usize = 256 << 20;
+const FETCH_PATIENCE: Duration = Duration::from_secs(60);
 const USER_AGENT: &str = concat!("sluice/", env!("CARGO_PKG_VERSION"));
 
 /// Sends requests to one sink.
@@ -31,6 +34,7 @@ pub(super) struct Client {
     http: Http<HttpsConnector<HttpConnector>, Full<Bytes>>,
     token_file: Option<String>,
     patience: Duration,
+    reply_bytes_max: usize,
 }
 
 /// What a sink answered.
@@ -75,8 +79,23 @@ impl Client {
     /// # Errors
     /// The certificates that an https server is to be checked against cannot be read.
     pub(super) fn new(plan: &SinkPlan) -> Result<Self, ClientError> {
-        let is_encrypted = plan.url.0.starts_with("https://");
-        let tls = tls(plan.ca_file.as_deref(), is_encrypted)?;
+        Self::to(
+            &plan.url.0,
+            plan.token_file.clone(),
+            plan.ca_file.as_deref(),
+            Duration::from_nanos(plan.timeout.nanos().max(0) as u64),
+            REPLY_BYTES_MAX,
+        )
+    }
+
+    fn to(
+        url: &str,
+        token_file: Option<String>,
+        ca_file: Option<&str>,
+        patience: Duration,
+        reply_bytes_max: usize,
+    ) -> Result<Self, ClientError> {
+        let tls = tls(ca_file, url.starts_with("https://"))?;
         // A redirect is an answer like any other: it is not followed, to nowhere.
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
@@ -88,8 +107,9 @@ impl Client {
             .build(connector);
         Ok(Self {
             http,
-            token_file: plan.token_file.clone(),
-            patience: Duration::from_nanos(plan.timeout.nanos().max(0) as u64),
+            token_file,
+            patience,
+            reply_bytes_max,
         })
     }
 
@@ -154,7 +174,7 @@ impl Client {
             .get(header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.trim().parse().ok())
             .map(Duration::from_secs);
-        let body = Limited::new(answer.into_body(), REPLY_BYTES_MAX);
+        let body = Limited::new(answer.into_body(), self.reply_bytes_max);
         let body = body.collect().await.map_err(|error| {
             SendError::Answer(if error.is::<LengthLimitError>() {
                 "the answer is too long"
@@ -168,6 +188,39 @@ impl Client {
             body: body.to_bytes().to_vec(),
         })
     }
+}
+
+/// Asks an HTTP server, such as an engine, and gives the body of its answer.
+///
+/// # Errors
+/// The server is not reached, does not answer in time, or says no; in words.
+pub async fn fetch(
+    url: &str,
+    token_file: Option<&str>,
+    ca_file: Option<&str>,
+) -> Result<Vec<u8>, String> {
+    let token_file = token_file.map(str::to_owned);
+    let client = Client::to(url, token_file, ca_file, FETCH_PATIENCE, FETCHED_BYTES_MAX)
+        .map_err(|error| error.to_string())?;
+    let letter = Letter {
+        method: http::Method::GET,
+        url: url.to_owned(),
+        body: Vec::new(),
+        key: None,
+        news: Vec::new(),
+    };
+    let reply = client.send(&letter).await;
+    let reply = reply.map_err(|error| error.to_string())?;
+    if reply.status == 200 {
+        return Ok(reply.body);
+    }
+    let said: Option<serde_json::Value> = serde_json::from_slice(&reply.body).ok();
+    let said = said.as_ref().and_then(|said| said["error"].as_str());
+    Err(format!(
+        "it answers {}: {}",
+        reply.status,
+        said.unwrap_or("-")
+    ))
 }
 
 /// The error with what caused it.

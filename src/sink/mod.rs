@@ -24,7 +24,7 @@ mod receiver_tests;
 mod test_support;
 mod webhook;
 
-pub use client::ClientError;
+pub use client::{ClientError, fetch};
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
