@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use super::{
     core::{EventError, Unavailable},
-    exposition, fields, history,
+    exposition, fields,
     http_request::{HttpRefusal, ask_to_retry, read_body},
     page,
     promotion::{self, NoAnswer},
