@@ -51,6 +51,18 @@ pub(super) fn verdict_line(verdict: &Verdict) -> String {
     clean(&line)
 }
 
+/// One line with everything that a verdict waits for.
+pub(super) fn awaited_line(verdict: &Verdict) -> String {
+    let line = format!(
+        "{}  {:<8}  {}  {}",
+        verdict.at,
+        verdict.verdict,
+        subject(verdict),
+        verdict.reasons.join(" · ")
+    );
+    clean(&line)
+}
+
 /// Text of the engine on one line, without what would move a terminal's cursor.
 pub(super) fn one_line(text: &str) -> String {
     clean(text)

@@ -46,7 +46,7 @@ impl Waiting {
 
     /// Shows what is awaited.
     pub(super) fn show(&mut self, verdict: &Verdict) {
-        let line = print::verdict_line(verdict);
+        let line = print::awaited_line(verdict);
         match &self.bar {
             Some(bar) => {
                 let awaited = print::one_line(&verdict.reasons.join(" · "));
@@ -106,26 +106,21 @@ fn awaited(verdict: &Verdict) -> String {
 /// As the command line takes it: `1h30m`.
 fn humane(span: Duration) -> String {
     let seconds = span.as_secs();
-    let mut text = String::new();
-    for (unit, name) in [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")] {
-        let count = if unit == 86_400 {
-            seconds / unit
-        } else {
-            let larger = match unit {
-                3_600 => 86_400,
-                60 => 3_600,
-                _ => 60,
-            };
-            seconds % larger / unit
-        };
-        if count > 0 {
-            text.push_str(&format!("{count}{name}"));
-        }
-    }
-    if text.is_empty() {
+    let parts = [
+        (seconds / 86_400, "d"),
+        (seconds / 3_600 % 24, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+    ];
+    let parts: Vec<String> = parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, unit)| format!("{count}{unit}"))
+        .collect();
+    if parts.is_empty() {
         format!("{}ms", span.as_millis())
     } else {
-        text
+        parts.concat()
     }
 }
 

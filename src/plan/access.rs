@@ -92,11 +92,13 @@ pub(super) fn access(place: &Place<'_>, tls: Option<&TlsPlan>) -> AccessPlan {
         return access;
     };
     if let Some(list) = keys.get("tokens") {
-        access.tokens = items(list, "tokens").filter_map(token).collect();
+        access.tokens = items(list, "tokens")
+            .filter_map(|place| token(&place))
+            .collect();
     }
     if let Some(list) = keys.get("certificates") {
         access.certificates = items(list, "certificates")
-            .filter_map(certificate)
+            .filter_map(|place| certificate(&place))
             .collect();
         if tls.is_none_or(|tls| tls.client_ca_file.is_none()) {
             list.fault(
@@ -128,7 +130,7 @@ fn items<'t>(list: &Place<'t>, key: &str) -> impl Iterator<Item = Place<'t>> {
     list.list().into_iter()
 }
 
-fn token(place: Place<'_>) -> Option<TokenPlan> {
+fn token(place: &Place<'_>) -> Option<TokenPlan> {
     let keys = place.map(&["role", "file"])?;
     let role = role(&keys);
     let file = keys
@@ -140,7 +142,7 @@ fn token(place: Place<'_>) -> Option<TokenPlan> {
     })
 }
 
-fn certificate(place: Place<'_>) -> Option<CertificatePlan> {
+fn certificate(place: &Place<'_>) -> Option<CertificatePlan> {
     let keys = place.map(&["role", "name"])?;
     let role = role(&keys);
     let name = keys.require("name", "add name: deployer.example")?.text()?;

@@ -94,14 +94,14 @@ impl Operation {
             (
                 "sluice.v1.Gates",
                 "GetVerdict" | "WatchVerdict" | "ListDeployments" | "ListVerdicts" | "MayPromote",
+            )
+            | (
+                "grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection",
+                "ServerReflectionInfo",
             ) => Some(Self::Read),
             ("sluice.v1.Gates", "Bypass") => Some(Self::Privileged),
             // The names of gates are kept to readers by the service itself.
             ("grpc.health.v1.Health", "Check" | "Watch" | "List") => Some(Self::Probe),
-            (
-                "grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection",
-                "ServerReflectionInfo",
-            ) => Some(Self::Read),
             (
                 "opentelemetry.proto.collector.metrics.v1.MetricsService"
                 | "opentelemetry.proto.collector.logs.v1.LogsService",

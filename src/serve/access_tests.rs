@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, atomic::AtomicI64},
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use prost::Message;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
@@ -372,31 +373,21 @@ async fn a_one_box_cannot_open_end_or_step_its_own_deployment() {
 async fn a_token_may_be_a_password() {
     let (server, _directory) = guarded().await;
     let at = server.addresses().http;
-    // flagger:deploy-0123456789abcdef, then the same without a colon, then no base64.
+    let basic = |text: &str| format!("Basic {}", BASE64_STANDARD.encode(text));
     for (given, code) in [
-        ("Basic Zmxh\u{67}2dlcjpkZXBsb3ktMDEyMzQ1Njc4OWFiY2RlZg==", 0),
-        ("Basic ZGVwbG95LTAxMjM0NTY3ODlhYmNkZWY=", 401),
-        ("Basic ***", 401),
-        ("Bearer", 401),
-        ("Digest deploy-0123456789abcdef", 401),
+        (basic(&format!("flagger:{DEPLOY}")), 200),
+        (basic(&format!(":{DEPLOY}")), 200),
+        (basic(DEPLOY), 401),
+        (basic(&format!("{DEPLOY}:")), 401),
+        ("Basic ***".to_owned(), 401),
+        ("Bearer".to_owned(), 401),
+        (format!("Digest {DEPLOY}"), 401),
+        (format!("bearer  {DEPLOY}"), 200),
     ] {
-        let given = if code == 0 {
-            use base64::{Engine as _, prelude::BASE64_STANDARD};
-            format!(
-                "Basic {}",
-                BASE64_STANDARD.encode(format!("flagger:{DEPLOY}"))
-            )
-        } else {
-            given.to_owned()
-        };
         let stream = TcpStream::connect(at).await.unwrap();
         let headers = format!("Authorization: {given}\r\n");
         let answer = exchange(stream, "GET /api/v1/deployments", &headers, "").await;
-        assert_eq!(
-            status(&answer),
-            if code == 0 { 200 } else { code },
-            "{given}"
-        );
+        assert_eq!(status(&answer), code, "{given}");
     }
 }
 
@@ -548,6 +539,10 @@ async fn https(
     Ok(exchange(stream, request, "", "").await)
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "every port by every kind of certificate"
+)]
 #[tokio::test]
 async fn every_port_is_encrypted_and_a_certificate_is_a_role() {
     let directory = tempfile::tempdir().unwrap();

@@ -38,7 +38,7 @@ use crate::{
 const BODY_BYTES_MAX: usize = 4 << 20;
 
 /// The longest `wait` of a request.
-const WAIT_MAX: Duration = Duration::from_secs(300);
+const WAIT_MAX: Duration = Duration::from_mins(5);
 
 /// What is served, for programs.
 const OPENAPI: &str = include_str!("../../proto/openapi.json");
@@ -79,7 +79,7 @@ pub(super) enum ApiError {
     NotFound(String),
 }
 
-/// The OpenAPI document of all that is served here.
+/// The `OpenAPI` document of all that is served here.
 pub(super) async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
 }
@@ -304,12 +304,10 @@ impl Patience {
         let Some(text) = &self.wait else {
             return Ok(None);
         };
-        let (number, unit) = text.split_at(text.len() - usize::from(!text.is_empty()));
-        let seconds = number.parse::<u32>().ok().and_then(|number| match unit {
-            "s" => Some(u64::from(number)),
-            "m" => Some(u64::from(number) * 60),
-            _ => None,
-        });
+        let number = |unit: char| text.strip_suffix(unit)?.parse::<u32>().ok();
+        let seconds = number('s')
+            .map(u64::from)
+            .or_else(|| Some(u64::from(number('m')?) * 60));
         match seconds.map(Duration::from_secs) {
             Some(wait) if wait <= WAIT_MAX => Ok(Some(wait)),
             Some(_) | None => {

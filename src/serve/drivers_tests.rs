@@ -109,6 +109,29 @@ fn now() -> Timestamp {
     Timestamp::from_seconds(1_772_359_200)
 }
 
+fn begin(stage: &str) -> Begin {
+    Begin {
+        at: Timestamp::MIN,
+        deployment: "d1".to_owned(),
+        service: "web".to_owned(),
+        stage: stage.to_owned(),
+        region: None,
+        version: "v2".to_owned(),
+        one_box: Vec::new(),
+        fleet: Vec::new(),
+        weight: 1.0,
+        hotfix: None,
+    }
+}
+
+/// Only what is watched can lack data.
+fn stage(state: State) -> &'static str {
+    match state {
+        State::NoData => "watched",
+        _ => "onebox",
+    }
+}
+
 /// An engine whose deployment `d1` is in that state.
 async fn engine(state: State) -> Server {
     let clock = Arc::new(AtomicI64::new(now().nanos()));
@@ -128,23 +151,7 @@ async fn engine(state: State) -> Server {
         })
     };
     if state != State::Unknown {
-        tell(DeploymentEvent::Begin(Begin {
-            at: Timestamp::MIN,
-            deployment: "d1".to_owned(),
-            service: "web".to_owned(),
-            stage: match state {
-                State::NoData => "watched",
-                _ => "onebox",
-            }
-            .to_owned(),
-            region: None,
-            version: "v2".to_owned(),
-            one_box: Vec::new(),
-            fleet: Vec::new(),
-            weight: 1.0,
-            hotfix: None,
-        }))
-        .await;
+        tell(DeploymentEvent::Begin(begin(stage(state)))).await;
     }
     match state {
         State::Pass | State::Recovering | State::Stopped => {
@@ -360,13 +367,9 @@ async fn only_a_pass_is_a_go_through_every_door() {
     use Act::{Go, Hold, Stop};
     for state in STATES {
         let server = engine(state).await;
-        let stage = match state {
-            State::NoData => "watched",
-            _ => "onebox",
-        };
         let given = [
             argo(&server).await,
-            flagger_metric(&server, stage).await,
+            flagger_metric(&server, stage(state)).await,
             promoter(&server).await,
             kargo(&server).await,
             spinnaker(&server).await,
