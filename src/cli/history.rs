@@ -1,6 +1,7 @@
 //! `sluice history`: looks through the history of deployments, and verifies it.
 
 use std::{
+    fmt::Write as _,
     io::{Write, stdout},
     path::PathBuf,
 };
@@ -27,6 +28,8 @@ Examples:
   sluice history verify --data-dir /var/lib/sluice --head 3f8a…
   sqlite3 /var/lib/sluice/ledger.sqlite 'SELECT * FROM verdicts WHERE verdict = \"FAIL\"'";
 
+/// Why writing to a text cannot fail.
+const IN_MEMORY: &str = "a text in memory takes what is written";
 /// Records that are asked for at a time.
 const PAGE: usize = 1_000;
 
@@ -190,7 +193,7 @@ fn ask(arguments: &ListArguments, from: u64) -> Result<(Vec<Entry>, Option<u64>)
         ("to", &time(arguments.to)),
     ] {
         if !value.is_empty() {
-            address.push_str(&format!("&{key}={}", percent_encode(value)));
+            write!(address, "&{key}={}", percent_encode(value)).expect(IN_MEMORY);
         }
     }
     let (token, ca) = (
@@ -286,7 +289,7 @@ fn in_words(entry: &Entry) -> String {
         ("/hotfix/ticket", "ticket"),
     ] {
         if let Some(value) = text(pointer) {
-            line.push_str(&format!("  {name}: {value}"));
+            write!(line, "  {name}: {value}").expect(IN_MEMORY);
         }
     }
     print::clean(&line)

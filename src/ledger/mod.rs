@@ -1,7 +1,7 @@
 //! The durable history of deployments: how they began, every change of a verdict with its evidence, steps,
 //! overrides, ends.
 //!
-//! It is an SQLite database, `ledger.sqlite` in the data directory, that plain SQL reads: the views
+//! It is a database of `SQLite`, `ledger.sqlite` in the data directory, that plain SQL reads: the views
 //! `deployments`, `verdicts`, `steps` and `acts`. Records are only appended. Each carries the SHA-256 of
 //! the record before it and of itself, so that a change, a removal or an insertion afterwards is noticed
 //! ([`History::verify`]); retention removes the oldest records and keeps where their chain ended.

@@ -18,8 +18,8 @@ use crate::{
 const SCHEMA: &str = include_str!("schema.sql");
 /// The version of the schema, as `PRAGMA user_version` has it.
 const SCHEMA_VERSION: i64 = 1;
-/// How long a reader of the database may hold up a checkpoint.
-const BUSY_PATIENCE: Duration = Duration::from_secs(2);
+/// How long another process that writes may hold us up: readers never do, and the engine waits.
+const BUSY_PATIENCE: Duration = Duration::from_millis(50);
 /// Most records that are kept where there is no data directory.
 const IN_MEMORY_MAX: u64 = 10_000;
 const INSERT: &str = "INSERT INTO records (kind, at, deployment, service, stage, region, version, \

@@ -109,12 +109,7 @@ impl Recovery {
         settings: JournalSettings,
     ) -> Result<Self, RecoveryError> {
         let directory = DataDir::open(path).map_err(RecoveryError::Journal)?;
-        if let Some(earlier) = directory.earlier_journal() {
-            warn!(
-                journal = %earlier.display(),
-                "a journal of an earlier version is left alone: sluice replay reads it"
-            );
-        }
+        tell_of_earlier(&directory);
         let chronicle = Chronicle::open(path, plan.ledger.keep).map_err(RecoveryError::Ledger)?;
         let (writer, torn) = directory
             .writer(settings.limits)
@@ -282,6 +277,15 @@ impl Recovery {
             chronicle: self.chronicle,
             offsets: self.offsets,
         })
+    }
+}
+
+fn tell_of_earlier(directory: &DataDir) {
+    if let Some(earlier) = directory.earlier_journal() {
+        warn!(
+            journal = %earlier.display(),
+            "a journal of an earlier version is left alone: sluice replay reads it"
+        );
     }
 }
 

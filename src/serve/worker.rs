@@ -102,7 +102,7 @@ impl Worker {
                         debug!("nobody waits for this tick any more");
                     }
                 }
-                Order::Event { event, reply } => self.event(event, reply),
+                Order::Event { event, reply } => self.event(&event, reply),
                 Order::Lost => self.engine.step(Input::Lost, &mut self.outputs),
                 Order::CaughtUp => {
                     self.is_catching_up = false;
@@ -118,13 +118,13 @@ impl Worker {
         }
     }
 
-    fn event(&mut self, event: DeploymentEvent, reply: EventReply) {
+    fn event(&mut self, event: &DeploymentEvent, reply: EventReply) {
         let id = event.deployment().to_owned();
-        let was_open = Chronicle::is_open(&self.engine, &event);
+        let was_open = Chronicle::is_open(&self.engine, event);
         let input = Input::Deployment(event.clone());
         self.engine.step(input, &mut self.outputs);
         self.chronicle
-            .note_event(&self.engine, &event, was_open, &self.outputs);
+            .note_event(&self.engine, event, was_open, &self.outputs);
         self.chronicle.flush();
         if self.is_catching_up {
             self.publish_all();

@@ -275,7 +275,7 @@ mod tests {
 
     impl Dialect for Plain {
         fn resend(&self) -> Option<Duration> {
-            Some(Duration::from_secs(60))
+            Some(Duration::from_mins(1))
         }
 
         fn write(&self, notices: &[Notice<'_>], _now: Timestamp) -> Letter {

@@ -16,6 +16,7 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 use tokio::time::timeout;
+use tracing::warn;
 
 use super::conversation::Letter;
 use crate::plan::SinkPlan;
@@ -26,7 +27,7 @@ const REPLY_BYTES_MAX: usize = 64 << 10;
 const TOKEN_BYTES_MAX: usize = 16 << 10;
 /// Most bytes that are fetched, and how long that may take.
 const FETCHED_BYTES_MAX: usize = 256 << 20;
-const FETCH_PATIENCE: Duration = Duration::from_secs(60);
+const FETCH_PATIENCE: Duration = Duration::from_mins(1);
 const USER_AGENT: &str = concat!("sluice/", env!("CARGO_PKG_VERSION"));
 
 /// Sends requests to one sink.
@@ -66,8 +67,8 @@ pub(super) enum SendError {
 pub enum ClientError {
     /// The certificates cannot be read.
     Certificates {
-        /// The file of the key `ca_file`; `None`: those of the system.
-        file: Option<String>,
+        /// The file of the key `ca_file`.
+        file: String,
         /// What is wrong.
         problem: String,
     },
@@ -236,10 +237,6 @@ fn causes(error: &dyn std::error::Error) -> String {
 }
 
 fn tls(ca_file: Option<&str>, is_encrypted: bool) -> Result<ClientConfig, ClientError> {
-    let failed = |problem: String| ClientError::Certificates {
-        file: ca_file.map(str::to_owned),
-        problem,
-    };
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("ring speaks the default versions of TLS");
@@ -248,9 +245,21 @@ fn tls(ca_file: Option<&str>, is_encrypted: bool) -> Result<ClientConfig, Client
             let roots = RootCertStore::empty();
             return Ok(builder.with_root_certificates(roots).with_no_client_auth());
         }
-        let builder = builder.with_native_roots();
-        let builder = builder.map_err(|error: io::Error| failed(error.to_string()))?;
+        let with_roots = builder.clone().with_native_roots();
+        let builder = with_roots.unwrap_or_else(|error: io::Error| {
+            // As with a token that is not there: an engine that judges is better than none.
+            warn!(
+                %error,
+                "the system has no certificates to check https servers against: nothing can be \
+                 delivered to those without ca_file, install some and start the engine again"
+            );
+            builder.with_root_certificates(RootCertStore::empty())
+        });
         return Ok(builder.with_no_client_auth());
+    };
+    let failed = |problem: String| ClientError::Certificates {
+        file: file.to_owned(),
+        problem,
     };
     let mut roots = RootCertStore::empty();
     let certificates =
@@ -294,18 +303,9 @@ impl fmt::Display for SendError {
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Certificates {
-                file: Some(file),
-                problem,
-            } => write!(f, "ca_file {file} cannot be used: {problem}"),
-            Self::Certificates {
-                file: None,
-                problem,
-            } => write!(
-                f,
-                "the system has no certificates to check an https server against, name some with \
-                 ca_file: {problem}"
-            ),
+            Self::Certificates { file, problem } => {
+                write!(f, "ca_file {file} cannot be used: {problem}")
+            }
         }
     }
 }

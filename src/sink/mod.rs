@@ -22,6 +22,8 @@ mod memory;
 mod receiver_tests;
 #[cfg(test)]
 mod test_support;
+#[cfg(test)]
+mod tls_tests;
 mod webhook;
 
 pub use client::{ClientError, fetch};

@@ -131,6 +131,43 @@ async fn a_deployment_is_remembered_as_it_went() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_a_history_nobody_is_let_past_a_gate() {
+    let directory = tempfile::tempdir().unwrap();
+    let rig = Rig::with(plan(), Some(directory.path().to_owned())).await;
+    let hotfix = r#"{"deployment": "h1", "service": "checkout", "stage": "beta", "version": "v3",
+        "hotfix": {"by": "ana", "reason": "outage", "ticket": "OPS-1", "expires": "2026-03-02T10:00:00Z"}}"#;
+    let held = rusqlite::Connection::open(directory.path().join(FILE)).unwrap();
+    held.execute_batch("BEGIN IMMEDIATE").unwrap();
+    fail_one(&rig, "d1").await;
+    assert_eq!(
+        kinds(&history(&rig, "").await),
+        [""; 0],
+        "it could not be written"
+    );
+    assert!(rig.metric("sluice_ledger_failures_total").await.unwrap() > 0.0);
+    assert_eq!(
+        rig.post_json("/api/v1/deployments", hotfix).await.status,
+        503
+    );
+
+    held.execute_batch("ROLLBACK").unwrap();
+    rig.pass(10).await;
+    assert_eq!(
+        kinds(&history(&rig, "").await),
+        LIFE,
+        "nothing was lost meanwhile"
+    );
+    assert_eq!(
+        rig.post_json("/api/v1/deployments", hotfix).await.status,
+        200
+    );
+    let acts = "SELECT group_concat(kind || ' ' || coalesce(who, '-'), ', ') FROM acts";
+    let acts: String = held.query_row(acts, [], |row| row.get(0)).unwrap();
+    assert_eq!(acts, "end -, begin ana");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_history_outlasts_a_restart_and_tells_of_changes() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().to_owned();
