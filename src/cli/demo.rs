@@ -22,16 +22,12 @@ use tokio::{
     sync::broadcast,
     time::{MissedTickBehavior, interval},
 };
-use tonic::transport::Channel;
 
 use super::print;
 use crate::{
     event::{Batch, Begin, DeploymentEvent, Timestamp, Value},
     gate::Verdict,
-    serve::{
-        Server, client,
-        pb::{BeginRequest, gates_client::GatesClient},
-    },
+    serve::{Server, client, pb::BeginRequest},
     source::{
         demo::SOURCE,
         timeline::{Step, Timeline},
@@ -139,7 +135,7 @@ fn report(changes: &mut broadcast::Receiver<Arc<Verdict>>, last: &mut Vec<Arc<Ve
 
 /// The doors of the engine, as a sender and a deployer use them.
 struct Doors {
-    gates: GatesClient<Channel>,
+    gates: client::Gates,
     http: Client<HttpConnector, Full<Bytes>>,
     write_url: String,
 }
@@ -147,7 +143,7 @@ struct Doors {
 impl Doors {
     async fn open(grpc: SocketAddr, http: SocketAddr) -> Result<Self, Failure> {
         Ok(Self {
-            gates: client::connect(&grpc.to_string()).await?,
+            gates: client::connect(&client::Reach::at(grpc.to_string())).await?,
             http: Client::builder(TokioExecutor::new()).build_http(),
             write_url: format!("http://{http}/api/v1/write"),
         })

@@ -4,13 +4,13 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::{
     exit, print,
-    verdict::{AskError, ServerArguments, away, on_runtime, print_verdict},
+    reach::ServerArguments,
+    verdict::{AskError, connect, on_runtime, print_verdict},
 };
 use crate::{
     event::Timestamp,
     gate::Verdict,
     serve::{
-        client,
         convert::{timestamp_to_pb, verdict_from_pb},
         pb,
     },
@@ -30,8 +30,27 @@ enum Event {
     Begin(Box<BeginArguments>),
     /// Reports how a step went
     Step(StepArguments),
+    /// A person lets the deployment go on: the gate says BYPASSED, never PASS
+    Bypass(BypassArguments),
     /// The deployment is over: closes its gate
     End(EndArguments),
+}
+
+#[derive(Debug, Args)]
+struct BypassArguments {
+    /// Id of the deployment
+    deployment: String,
+    /// Who decides
+    #[arg(long)]
+    by: String,
+    /// Why
+    #[arg(long)]
+    reason: String,
+    /// Where it is written down
+    #[arg(long)]
+    ticket: String,
+    #[command(flatten)]
+    server: ServerArguments,
 }
 
 #[derive(Debug, Args)]
@@ -112,6 +131,10 @@ pub(super) fn run(arguments: Arguments) -> u8 {
             let output = arguments.server.output;
             (on_runtime(step(arguments)), output)
         }
+        Event::Bypass(arguments) => {
+            let output = arguments.server.output;
+            (on_runtime(bypass(arguments)), output)
+        }
         Event::End(arguments) => {
             let output = arguments.server.output;
             (on_runtime(end(arguments)), output)
@@ -151,7 +174,12 @@ async fn begin(arguments: BeginArguments) -> Result<Verdict, AskError> {
         weight: arguments.weight,
         hotfix,
     };
-    answer(connect(&arguments.server).await?.begin(request).await?)
+    answer(
+        connect(&arguments.server.reach()?)
+            .await?
+            .begin(request)
+            .await?,
+    )
 }
 
 async fn step(arguments: StepArguments) -> Result<Verdict, AskError> {
@@ -165,9 +193,24 @@ async fn step(arguments: StepArguments) -> Result<Verdict, AskError> {
         outcome: outcome.into(),
     };
     answer(
-        connect(&arguments.server)
+        connect(&arguments.server.reach()?)
             .await?
             .report_step(request)
+            .await?,
+    )
+}
+
+async fn bypass(arguments: BypassArguments) -> Result<Verdict, AskError> {
+    let request = pb::BypassRequest {
+        deployment: arguments.deployment,
+        by: arguments.by,
+        reason: arguments.reason,
+        ticket: arguments.ticket,
+    };
+    answer(
+        connect(&arguments.server.reach()?)
+            .await?
+            .bypass(request)
             .await?,
     )
 }
@@ -176,16 +219,12 @@ async fn end(arguments: EndArguments) -> Result<Verdict, AskError> {
     let request = pb::EndRequest {
         deployment: arguments.deployment,
     };
-    answer(connect(&arguments.server).await?.end(request).await?)
-}
-
-async fn connect(
-    arguments: &ServerArguments,
-) -> Result<pb::gates_client::GatesClient<tonic::transport::Channel>, AskError> {
-    let server = &arguments.server;
-    client::connect(server)
-        .await
-        .map_err(|error| away(server, &error))
+    answer(
+        connect(&arguments.server.reach()?)
+            .await?
+            .end(request)
+            .await?,
+    )
 }
 
 fn answer(response: tonic::Response<pb::Verdict>) -> Result<Verdict, AskError> {

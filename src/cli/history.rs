@@ -11,7 +11,8 @@ use serde::Deserialize;
 
 use super::{
     exit, print,
-    verdict::{AskError, OutputFormat, on_runtime},
+    reach::OutputFormat,
+    verdict::{AskError, on_runtime},
 };
 use crate::{
     event::Timestamp,

@@ -3,17 +3,21 @@
 mod check;
 mod demo;
 mod deploy;
+mod help;
 mod history;
 mod journal;
+mod manual;
 mod print;
+mod reach;
 mod record;
 mod replay;
 mod serve;
 mod verdict;
+mod waiting;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Exit codes that scripts rely on.
 pub mod exit {
@@ -31,13 +35,9 @@ pub mod exit {
     pub const BYPASSED: u8 = 5;
 }
 
-const EXIT_CODES: &str = "\
-Exit codes of replay and verdict: 0 PASS, 1 FAIL, 2 usage, configuration or connection error, \
-3 PENDING, 4 NO_DATA, 5 BYPASSED (0 with --accept-bypass).";
-
 /// Watches metric and log streams while a change is rolled out, and answers: may it go on?
 #[derive(Debug, Parser)]
-#[command(name = "sluice", version, after_help = EXIT_CODES, propagate_version = true)]
+#[command(name = "sluice", version, after_help = help::ALL, propagate_version = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -46,9 +46,10 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the engine: ingest, verdict API, metrics
+    #[command(after_help = help::SERVE)]
     Serve(serve::Arguments),
     /// Run a recording through the same core as fast as it goes
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = help::REPLAY)]
     Replay(replay::Arguments),
     /// Lint a configuration: every fault at once
     Check(check::Arguments),
@@ -58,13 +59,20 @@ enum Command {
     #[command(after_help = record::EXAMPLE)]
     Record(record::Arguments),
     /// Tell a running engine about a deployment
+    #[command(after_help = help::DEPLOY)]
     Deploy(deploy::Arguments),
     /// Look through the history of deployments, or verify that nobody changed it
     #[command(after_help = history::EXAMPLES)]
     History(history::Arguments),
     /// Ask a running engine for a verdict, or wait for a final one
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = help::VERDICT)]
     Verdict(verdict::Arguments),
+    /// Print what a shell needs to complete commands
+    #[command(after_help = help::COMPLETIONS)]
+    Completions(manual::CompletionsArguments),
+    /// Print a manual page
+    #[command(after_help = help::MAN)]
+    Man(manual::ManArguments),
 }
 
 /// Runs the command line and gives the exit code.
@@ -91,5 +99,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Deploy(arguments) => deploy::run(arguments),
         Command::History(arguments) => history::run(&arguments),
         Command::Verdict(arguments) => verdict::run(&arguments),
+        Command::Completions(arguments) => manual::completions(&arguments, Arguments::command()),
+        Command::Man(arguments) => manual::man(&arguments, Arguments::command()),
     })
 }

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     detect::CheckState,
-    gate::{CheckReport, Verdict},
+    gate::{CheckReport, Shadow, Verdict},
 };
 
 /// Why writing to a text cannot fail.
@@ -45,7 +45,27 @@ pub(super) fn verdict_line(verdict: &Verdict) -> String {
     if verdict.reasons.len() > 1 {
         write!(line, " (and {} more)", verdict.reasons.len() - 1).expect(IN_MEMORY);
     }
+    if let Some(shadow) = &verdict.shadow {
+        write!(line, "; without the hotfix it would say {}", shadow.verdict).expect(IN_MEMORY);
+    }
     clean(&line)
+}
+
+/// One line with everything that a verdict waits for.
+pub(super) fn awaited_line(verdict: &Verdict) -> String {
+    let line = format!(
+        "{}  {:<8}  {}  {}",
+        verdict.at,
+        verdict.verdict,
+        subject(verdict),
+        verdict.reasons.join(" · ")
+    );
+    clean(&line)
+}
+
+/// Text of the engine on one line, without what would move a terminal's cursor.
+pub(super) fn one_line(text: &str) -> String {
+    clean(text)
 }
 
 /// The whole verdict with its evidence.
@@ -60,6 +80,17 @@ pub(super) fn verdict_block(verdict: &Verdict) -> String {
     );
     for reason in &verdict.reasons {
         writeln!(text, "  - {reason}").expect(IN_MEMORY);
+    }
+    if let Some(shadow) = &verdict.shadow {
+        let Shadow { verdict, since, .. } = shadow;
+        writeln!(
+            text,
+            "  without the hotfix it would say {verdict} since {since}:"
+        )
+        .expect(IN_MEMORY);
+        for reason in &shadow.reasons {
+            writeln!(text, "  - {reason}").expect(IN_MEMORY);
+        }
     }
     if !verdict.checks.is_empty() {
         text.push('\n');

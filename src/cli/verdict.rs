@@ -2,47 +2,30 @@
 
 use std::{
     error::Error,
-    io::{Write, stderr, stdout},
+    io::{Write, stdout},
     time::Duration,
 };
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use tokio::time::{sleep, timeout};
 use tonic::{Code, Status};
 
-use super::{exit, print};
+use super::{
+    exit, print,
+    reach::{OutputFormat, ServerArguments},
+    waiting::Waiting,
+};
 use crate::{
     gate::{Verdict, VerdictState},
-    serve::{client, convert::verdict_from_pb, pb},
+    serve::{
+        client::{self, Reach},
+        convert::verdict_from_pb,
+        pb,
+    },
 };
 
 /// How long a client waits before it asks a server again that was away.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// How to reach the engine, common to all that ask one.
-#[derive(Debug, Args)]
-pub(super) struct ServerArguments {
-    /// Address of the engine's gRPC API
-    #[arg(
-        long,
-        env = "SLUICE_SERVER",
-        default_value = "127.0.0.1:7070",
-        value_name = "HOST:PORT"
-    )]
-    pub(super) server: String,
-    /// How the verdict is printed: for a person, or as one JSON object
-    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
-    pub(super) output: OutputFormat,
-}
-
-/// How a verdict is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum OutputFormat {
-    /// For a person.
-    Text,
-    /// One JSON object.
-    Json,
-}
 
 /// Arguments of `sluice verdict`.
 #[derive(Debug, Args)]
@@ -77,7 +60,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         if arguments.wait {
             wait(arguments).await
         } else {
-            ask(&arguments.server.server, &arguments.deployment).await
+            ask(arguments).await
         }
     });
     match asked {
@@ -128,12 +111,10 @@ fn exit_code(state: VerdictState, accept_bypass: bool) -> u8 {
     }
 }
 
-async fn ask(server: &str, deployment: &str) -> Result<Verdict, AskError> {
-    let mut gates = client::connect(server)
-        .await
-        .map_err(|error| away(server, &error))?;
+async fn ask(arguments: &Arguments) -> Result<Verdict, AskError> {
+    let mut gates = connect(&arguments.server.reach()?).await?;
     let request = pb::GetVerdictRequest {
-        deployment: deployment.to_owned(),
+        deployment: arguments.deployment.clone(),
     };
     let verdict = gates.get_verdict(request).await?.into_inner();
     verdict_from_pb(verdict).map_err(AskError::Refused)
@@ -142,18 +123,19 @@ async fn ask(server: &str, deployment: &str) -> Result<Verdict, AskError> {
 /// Waits for a final verdict. A server that goes away is asked again until the time is over; what
 /// it said before it went is then no answer.
 async fn wait(arguments: &Arguments) -> Result<Verdict, AskError> {
+    let reach = arguments.server.reach()?;
     let mut watch = Watch {
-        shown: None,
+        waiting: Waiting::begin(&arguments.deployment, arguments.timeout),
         last: Err(AskError::Away("not asked yet".to_owned())),
     };
     let watching = async {
         loop {
-            match watch
-                .until_final(&arguments.server.server, &arguments.deployment)
-                .await
-            {
+            match watch.until_final(&reach, &arguments.deployment).await {
                 Ok(()) => return,
-                Err(AskError::Away(reason)) => watch.lose(reason),
+                Err(AskError::Away(reason)) => {
+                    watch.waiting.lose(&reason);
+                    watch.last = Err(AskError::Away(reason));
+                }
                 Err(refused @ AskError::Refused(_)) => {
                     watch.last = Err(refused);
                     return;
@@ -164,22 +146,20 @@ async fn wait(arguments: &Arguments) -> Result<Verdict, AskError> {
     };
     // At the timeout the verdict as it stands is the answer.
     drop(timeout(arguments.timeout, watching).await);
+    watch.waiting.end();
     watch.last
 }
 
 /// What a waiting client has seen.
 struct Watch {
-    /// What was last said on stderr.
-    shown: Option<String>,
+    waiting: Waiting,
     /// What the server says now.
     last: Result<Verdict, AskError>,
 }
 
 impl Watch {
-    async fn until_final(&mut self, server: &str, deployment: &str) -> Result<(), AskError> {
-        let mut gates = client::connect(server)
-            .await
-            .map_err(|error| away(server, &error))?;
+    async fn until_final(&mut self, reach: &Reach, deployment: &str) -> Result<(), AskError> {
+        let mut gates = connect(reach).await?;
         let request = pb::WatchVerdictRequest {
             deployment: deployment.to_owned(),
         };
@@ -188,7 +168,7 @@ impl Watch {
             let verdict = verdict_from_pb(verdict).map_err(AskError::Refused)?;
             let is_final = verdict.is_final;
             if !is_final {
-                self.show(awaited(&verdict), &print::verdict_line(&verdict));
+                self.waiting.show(&verdict);
             }
             self.last = Ok(verdict);
             if is_final {
@@ -199,38 +179,16 @@ impl Watch {
             "the server closed the stream before the verdict was final".to_owned(),
         ))
     }
-
-    fn lose(&mut self, reason: String) {
-        let line = format!("{reason}; asking again");
-        self.show(line.clone(), &line);
-        self.last = Err(AskError::Away(reason));
-    }
-
-    /// Says something on stderr unless it was said last.
-    fn show(&mut self, key: String, line: &str) {
-        if self.shown.as_ref() != Some(&key) {
-            // Nobody listens on a closed stderr.
-            drop(writeln!(stderr(), "{line}"));
-            self.shown = Some(key);
-        }
-    }
 }
 
-/// What a verdict waits for, without the numbers that move.
-fn awaited(verdict: &Verdict) -> String {
-    let reasons = verdict
-        .reasons
-        .iter()
-        .map(|reason| reason.split(':').next().unwrap_or(reason));
-    format!(
-        "{} {}",
-        verdict.verdict,
-        reasons.collect::<Vec<_>>().join(", ")
-    )
+/// Connects to an engine.
+pub(super) async fn connect(reach: &Reach) -> Result<client::Gates, AskError> {
+    let connected = client::connect(reach).await;
+    connected.map_err(|error| away(&reach.server, &error))
 }
 
 /// Nobody can be reached there.
-pub(super) fn away(server: &str, error: &dyn Error) -> AskError {
+fn away(server: &str, error: &dyn Error) -> AskError {
     let mut message = format!("no engine answers at {server}: {error}");
     let mut source = error.source();
     while let Some(cause) = source {

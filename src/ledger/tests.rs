@@ -45,6 +45,7 @@ fn verdict(begin: &Begin, seconds: i64, state: VerdictState) -> Record {
         is_final: false,
         reasons: vec!["because".to_owned()],
         checks: Vec::new(),
+        shadow: None,
     };
     Record::verdict(begin, &verdict)
 }

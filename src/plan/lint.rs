@@ -9,7 +9,7 @@ impl Plan {
     /// Finds what is odd, in the order of the names: checks that nothing uses or that can never
     /// breach, stages that nothing can block, policies without effect.
     pub fn warnings(&self) -> Vec<Warning> {
-        let mut warnings = Vec::new();
+        let mut warnings: Vec<Warning> = self.lint_access().into_iter().collect();
         for (name, check) in &self.checks {
             self.lint_check(name, check, &mut warnings);
         }

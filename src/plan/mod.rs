@@ -5,6 +5,7 @@
 //! what would be right. The types here are what the core works with: names resolved, units
 //! converted, defaults filled in.
 
+mod access;
 mod checks;
 mod detectors;
 mod digest;
@@ -13,6 +14,7 @@ mod grammar;
 mod lint;
 mod log_patterns;
 mod parse;
+mod policies;
 mod selector;
 mod services;
 mod settings;
@@ -25,8 +27,10 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use access::{AccessPlan, CertificatePlan, Role, TlsPlan, TokenPlan};
 pub use fault::{Fault, Faults, Warning};
 pub use grammar::SelectorError;
+pub use policies::{OffPeak, Policies, Skippable, StartBlockers};
 pub use selector::{LabelMatcher, MatchOp, SeriesSelector};
 pub use sinks::{AlertRules, SinkKind, SinkPlan, SinkUrl};
 pub use sources::{
@@ -44,6 +48,10 @@ use crate::event::{Kind, Severity, Span, Unit};
 pub struct Plan {
     /// Where the engine listens.
     pub listen: Listen,
+    /// Encrypted connections; `None`: plain ones. Changes no verdict.
+    pub tls: Option<TlsPlan>,
+    /// Who may do what. Changes no verdict.
+    pub access: AccessPlan,
     /// Width of a bucket. Default 10 s.
     pub resolution: Span,
     /// How long after its end a bucket waits for stragglers. Default 20 s.
@@ -298,52 +306,6 @@ pub struct Bake {
     pub max: Span,
 }
 
-/// Rules of a stage beside its checks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policies {
-    /// Only one region's one-box bakes at a time.
-    pub one_region_at_a_time: bool,
-    /// When a deployment may start.
-    pub off_peak: Option<OffPeak>,
-    /// What a hotfix skips.
-    pub hotfix_skips: Vec<Skippable>,
-    /// Whether a deployment must not start while its target is already unhealthy or the stage
-    /// before has not passed for its version. Default true.
-    pub start_blockers: bool,
-}
-
-impl Default for Policies {
-    fn default() -> Self {
-        Self {
-            one_region_at_a_time: false,
-            off_peak: None,
-            hotfix_skips: Vec::new(),
-            start_blockers: true,
-        }
-    }
-}
-
-/// When a deployment may start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OffPeak {
-    /// In these windows of local time.
-    Windows {
-        /// IANA time zone.
-        zone: String,
-        /// Minutes of the day `[from, to)`; `from > to` runs over midnight.
-        windows: Vec<(u16, u16)>,
-    },
-    /// When the service's own traffic is low.
-    Learned,
-}
-
-/// What a hotfix can skip.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Skippable {
-    /// The bake.
-    Bake,
-}
-
 /// How plain log lines of a file are read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogPattern {
@@ -416,37 +378,6 @@ impl Default for LedgerPlan {
     fn default() -> Self {
         Self {
             keep: Span::from_hours(24 * 90),
-        }
-    }
-}
-
-impl Default for JournalPlan {
-    fn default() -> Self {
-        Self {
-            keep: Span::from_hours(24),
-            snapshot_every: Span::from_minutes(5),
-            commit_delay: Span::from_nanos(2_000_000),
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            request_bytes: 32 << 20,
-            decompressed_bytes: 64 << 20,
-            samples_per_request: 1_000_000,
-            labels: 64,
-            label_bytes: 16 << 10,
-            series_per_service: 1_000_000,
-            series: 5_000_000,
-            samples_per_bucket: 4_096,
-            templates: 4_096,
-            open_gates: 1_000,
-            future: Span::from_minutes(5),
-            journal_bytes: 64 << 30,
-            open_requests: 1_024,
-            connections: 1_024,
         }
     }
 }

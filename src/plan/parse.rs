@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Plan,
+    Plan, access,
     checks::check,
     fault::{Fault, Faults},
     log_patterns,
@@ -14,8 +14,10 @@ use super::{
 };
 use crate::event::Span;
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 15] = [
     "listen",
+    "tls",
+    "access",
     "resolution",
     "lateness",
     "labels",
@@ -96,7 +98,13 @@ fn plan(keys: &Entries<'_>) -> Plan {
         .iter()
         .filter_map(|(name, place)| Some(((*name).to_owned(), service(name, place, known)?)))
         .collect();
+    let tls = keys.get("tls").and_then(access::tls);
+    let access = keys.get("access");
     Plan {
+        access: access
+            .map(|place| access::access(place, tls.as_ref()))
+            .unwrap_or_default(),
+        tls,
         listen: keys.get("listen").map(settings::listen).unwrap_or_default(),
         resolution,
         lateness: keys

@@ -23,6 +23,37 @@ impl Default for Listen {
     }
 }
 
+impl Default for JournalPlan {
+    fn default() -> Self {
+        Self {
+            keep: Span::from_hours(24),
+            snapshot_every: Span::from_minutes(5),
+            commit_delay: Span::from_nanos(2_000_000),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_bytes: 32 << 20,
+            decompressed_bytes: 64 << 20,
+            samples_per_request: 1_000_000,
+            labels: 64,
+            label_bytes: 16 << 10,
+            series_per_service: 1_000_000,
+            series: 5_000_000,
+            samples_per_bucket: 4_096,
+            templates: 4_096,
+            open_gates: 1_000,
+            future: Span::from_minutes(5),
+            journal_bytes: 64 << 30,
+            open_requests: 1_024,
+            connections: 1_024,
+        }
+    }
+}
+
 /// OpenTelemetry's names before Prometheus' before Kubernetes'.
 impl Default for LabelRoles {
     fn default() -> Self {

@@ -1,27 +1,32 @@
 //! The gates' API as JSON over HTTP, with the engine's own health.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Json, Router,
+    Json,
     body::Body,
-    extract::{Path, State},
-    response::{Html, IntoResponse, Response},
-    routing::{get, post},
+    extract::{Path, Query, State, rejection::QueryRejection},
+    response::{
+        Html, IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
 };
+use futures_util::stream;
 use http::{HeaderMap, StatusCode, header};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::{
     core::{EventError, Unavailable},
-    exposition, fields, history,
+    exposition, fields,
     http_request::{HttpRefusal, ask_to_retry, read_body},
-    loki, page,
+    page,
+    promotion::{self, NoAnswer},
     published::{Deployment, Withheld},
-    remote_write,
-    requests::{FieldError, RefusalKind, check_begin, check_name, refused_field},
+    requests::{FieldError, RefusalKind, check_begin, check_bypass, check_name, refused_field},
     shared::Shared,
+    watch::Watcher,
 };
 use crate::{
     engine::Refusal,
@@ -31,6 +36,30 @@ use crate::{
 
 /// The largest body of a request about deployments, in bytes.
 const BODY_BYTES_MAX: usize = 4 << 20;
+
+/// The longest `wait` of a request.
+const WAIT_MAX: Duration = Duration::from_mins(5);
+
+/// What is served, for programs.
+const OPENAPI: &str = include_str!("../../proto/openapi.json");
+
+/// Which deployments are listed; what is not given matches everything.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Filter {
+    service: Option<String>,
+    stage: Option<String>,
+    region: Option<String>,
+    open_only: bool,
+}
+
+/// How a verdict is asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Patience {
+    /// How long to wait until it is final: `30s`, `2m`.
+    wait: Option<String>,
+}
 
 /// A verdict as HTTP carries it.
 #[derive(Debug, Serialize)]
@@ -42,32 +71,26 @@ struct Document<'a> {
 }
 
 /// Why a request about deployments has no effect.
-enum ApiError {
+#[derive(Debug)]
+pub(super) enum ApiError {
     Field(FieldError),
     Http(HttpRefusal),
     Event(EventError),
     NotFound(String),
 }
 
-/// The routes.
-pub(super) fn routes(shared: Arc<Shared>) -> Router {
-    Router::new()
-        .route("/", get(index))
-        .route("/metrics", get(metrics))
-        .route("/-/healthy", get(|| async { "healthy\n" }))
-        .route("/-/ready", get(ready))
-        .route("/api/v1/write", post(remote_write::write))
-        .route("/loki/api/v1/push", post(loki::push))
-        .route("/api/v1/push", post(remote_write::write))
-        .route("/api/v1/history", get(history::list))
-        .route("/api/v1/deployments", get(list).post(begin))
-        .route("/api/v1/deployments/{id}/verdict", get(verdict))
-        .route("/api/v1/deployments/{id}/steps", post(step))
-        .route("/api/v1/deployments/{id}/end", post(end))
-        .with_state(shared)
+/// The `OpenAPI` document of all that is served here.
+pub(super) async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
 }
 
-async fn index(State(shared): State<Arc<Shared>>) -> Response {
+/// 200 while the process lives.
+pub(super) async fn healthy() -> &'static str {
+    "healthy\n"
+}
+
+/// The page.
+pub(super) async fn index(State(shared): State<Arc<Shared>>) -> Response {
     match shared.published().board() {
         Ok(board) => Html(page::render(&board, shared.clock.now())).into_response(),
         Err(Withheld(_)) => (
@@ -78,12 +101,14 @@ async fn index(State(shared): State<Arc<Shared>>) -> Response {
     }
 }
 
-async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+/// The engine's own metrics.
+pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     let content_type = [(header::CONTENT_TYPE, exposition::CONTENT_TYPE)];
     (content_type, exposition::render(&shared)).into_response()
 }
 
-async fn ready(State(shared): State<Arc<Shared>>) -> Response {
+/// 200 when the engine can answer, 503 with the reason when it cannot.
+pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     match shared.ready() {
         Ok(()) => "ready\n".into_response(),
         Err(reason) => (
@@ -94,7 +119,12 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     }
 }
 
-async fn list(State(shared): State<Arc<Shared>>) -> Result<Response, ApiError> {
+/// Deployments, newest first.
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    filter: Result<Query<Filter>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(filter) = filter?;
     let board = shared
         .published()
         .board()
@@ -102,15 +132,31 @@ async fn list(State(shared): State<Arc<Shared>>) -> Result<Response, ApiError> {
     let deployments: Vec<Document<'_>> = board
         .newest_first()
         .into_iter()
+        .filter(|deployment| filter.lets_through(deployment))
         .map(|deployment| Document::of(deployment))
         .collect();
     Ok(Json(json!({ "deployments": deployments })).into_response())
 }
 
-async fn verdict(
+/// The verdict as it stands, or, with `wait`, as soon as it is final or the wait is over.
+pub(super) async fn verdict(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
+    patience: Result<Query<Patience>, QueryRejection>,
 ) -> Result<Response, ApiError> {
+    let Query(patience) = patience?;
+    if let Some(patience) = patience.duration()? {
+        let mut watcher = Watcher::new(&shared, id.clone());
+        let until_final = async {
+            while let Some(Ok(deployment)) = watcher.next().await {
+                if deployment.verdict.is_final || deployment.is_ended {
+                    break;
+                }
+            }
+        };
+        // At the end of the wait the verdict as it stands is the answer.
+        drop(timeout(patience, until_final).await);
+    }
     match shared.published().deployment(&id) {
         Ok(Some(deployment)) => Ok(Json(Document::of(&deployment)).into_response()),
         Ok(None) => Err(ApiError::NotFound(id)),
@@ -118,7 +164,35 @@ async fn verdict(
     }
 }
 
-async fn begin(
+/// Server-sent events: `verdict` for the present and for every change until the deployment ends, and
+/// `error` where the engine can tell no more.
+pub(super) async fn watch(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    match shared.published().deployment(&id) {
+        Ok(Some(_)) => {}
+        Ok(None) => return Err(ApiError::NotFound(id)),
+        Err(Withheld(reason)) => return Ok(withheld(&id, reason)),
+    }
+    let events = stream::unfold(Watcher::new(&shared, id), |mut watcher| async {
+        let event = match watcher.next().await? {
+            Ok(deployment) => Event::default()
+                .event("verdict")
+                .json_data(Document::of(&deployment)),
+            Err(lost) => Event::default()
+                .event("error")
+                .json_data(json!({ "error": lost.to_string() })),
+        };
+        Some((event, watcher))
+    });
+    Ok(Sse::new(events)
+        .keep_alive(KeepAlive::default())
+        .into_response())
+}
+
+/// Opens a gate.
+pub(super) async fn begin(
     State(shared): State<Arc<Shared>>,
     headers: HeaderMap,
     body: Body,
@@ -129,7 +203,8 @@ async fn begin(
     tell(&shared, DeploymentEvent::Begin(begin)).await
 }
 
-async fn step(
+/// Reports how a step went.
+pub(super) async fn step(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
     headers: HeaderMap,
@@ -141,7 +216,8 @@ async fn step(
     tell(&shared, DeploymentEvent::Step(step)).await
 }
 
-async fn end(
+/// Closes a gate.
+pub(super) async fn end(
     State(shared): State<Arc<Shared>>,
     Path(deployment): Path<String>,
     headers: HeaderMap,
@@ -156,6 +232,38 @@ async fn end(
         }),
     )
     .await
+}
+
+/// Lets a person override a gate.
+pub(super) async fn bypass(
+    State(shared): State<Arc<Shared>>,
+    Path(deployment): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let body = read_body(&headers, body, BODY_BYTES_MAX).await?;
+    let bypass = fields::bypass(&body, deployment)?;
+    check_bypass(&bypass)?;
+    tell(&shared, DeploymentEvent::Bypass(bypass)).await
+}
+
+/// Says what stands in the way of the next stage or region.
+pub(super) async fn may_promote(
+    State(shared): State<Arc<Shared>>,
+    query: Result<Query<promotion::Query>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(query) = query.map_err(|fault| FieldError::new("query", fault.body_text()))?;
+    let request = query.into();
+    match promotion::ask(&shared, &request) {
+        Ok(answer) => Ok(Json(promotion::answer_to_json(&request, &answer)).into_response()),
+        Err(NoAnswer::Refused(refusal)) => Err(EventError::Refused(refusal).into()),
+        Err(NoAnswer::NotReady(reason)) => {
+            let document = json!({ "allowed": false, "blockers": [], "error": reason });
+            let mut response = (StatusCode::SERVICE_UNAVAILABLE, Json(document)).into_response();
+            ask_to_retry(&mut response);
+            Ok(response)
+        }
+    }
 }
 
 async fn tell(shared: &Shared, event: DeploymentEvent) -> Result<Response, ApiError> {
@@ -178,12 +286,50 @@ fn withheld(id: &str, reason: Unavailable) -> Response {
     response
 }
 
+impl Filter {
+    fn lets_through(&self, deployment: &Deployment) -> bool {
+        let begin = &deployment.begin;
+        let matches = |wanted: Option<&String>, given: &str| {
+            wanted.is_none_or(|wanted| wanted.is_empty() || wanted == given)
+        };
+        matches(self.service.as_ref(), &begin.service)
+            && matches(self.stage.as_ref(), &begin.stage)
+            && matches(self.region.as_ref(), begin.region.as_deref().unwrap_or(""))
+            && !(self.open_only && deployment.is_ended)
+    }
+}
+
+impl Patience {
+    fn duration(&self) -> Result<Option<Duration>, FieldError> {
+        let Some(text) = &self.wait else {
+            return Ok(None);
+        };
+        let number = |unit: char| text.strip_suffix(unit)?.parse::<u32>().ok();
+        let seconds = number('s')
+            .map(u64::from)
+            .or_else(|| Some(u64::from(number('m')?) * 60));
+        match seconds.map(Duration::from_secs) {
+            Some(wait) if wait <= WAIT_MAX => Ok(Some(wait)),
+            Some(_) | None => {
+                let problem = format!("is {text:?}: it must be a time up to 5m, such as 30s");
+                Err(FieldError::new("wait", problem))
+            }
+        }
+    }
+}
+
 impl<'a> Document<'a> {
     fn of(deployment: &'a Deployment) -> Self {
         Self {
             verdict: &deployment.verdict,
             progress: deployment.progress(),
         }
+    }
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::Field(FieldError::new("query", rejection.body_text()))
     }
 }
 

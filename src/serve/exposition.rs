@@ -31,6 +31,7 @@ pub(super) fn render(shared: &Shared) -> String {
     let mut text = Text(String::new());
     about(&mut text, shared);
     doors(&mut text, shared);
+    denials(&mut text, shared);
     core(&mut text, shared);
     shared.metrics.sinks.render(&mut text);
     ledger(&mut text, shared);
@@ -129,6 +130,14 @@ fn doors(text: &mut Text, shared: &Shared) {
     });
     for (source, metrics) in &sources {
         summary(text, name, *source, metrics);
+    }
+}
+
+fn denials(text: &mut Text, shared: &Shared) {
+    let name = "sluice_denied_requests_total";
+    text.family(counter(name, "Requests of callers that may not."));
+    for (reason, count) in shared.guard.denials() {
+        text.sample(name, &[("reason", reason)], count);
     }
 }
 

@@ -84,7 +84,9 @@ fn begin(deployment: &str) -> pb::BeginRequest {
 async fn when_the_core_dies_no_verdict_is_given_out() {
     let (server, _) = start().await;
     let at = *server.addresses();
-    let mut gates = client::connect(&at.grpc.to_string()).await.unwrap();
+    let mut gates = client::connect(&client::Reach::at(at.grpc.to_string()))
+        .await
+        .unwrap();
     gates.begin(begin("d1")).await.unwrap();
     let request = pb::ReportStepRequest {
         deployment: "d1".to_owned(),

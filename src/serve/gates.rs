@@ -3,21 +3,23 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{Stream, stream};
-use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::{
     convert::{outcome_from_pb, timestamp_from_pb, verdict_to_pb},
-    core::{EventError, Unavailable},
+    core::EventError,
     pb::{self, gates_server::Gates},
-    published::{Deployment, Published, Withheld},
-    requests::{FieldError, RefusalKind, check_begin, check_name, refused_field},
+    promotion::{self, NoAnswer},
+    published::{Deployment, Withheld},
+    requests::{FieldError, RefusalKind, check_begin, check_bypass, check_name, refused_field},
     shared::Shared,
+    verdict_history::Filter,
+    watch::Watcher,
 };
 use crate::{
     engine::Refusal,
-    event::{Begin, DeploymentEvent, End, Hotfix, Step, Timestamp},
+    event::{Begin, Bypass, DeploymentEvent, End, Hotfix, Step, Timestamp},
 };
 
 /// The service.
@@ -26,17 +28,6 @@ pub(super) struct GatesService(pub Arc<Shared>);
 
 /// A stream of verdicts.
 pub(super) type VerdictStream = Pin<Box<dyn Stream<Item = Result<pb::Verdict, Status>> + Send>>;
-
-/// One client that watches one deployment. It is asked for the next verdict when the client can
-/// take one, so that a slow client sees the newest state and holds nobody up.
-struct Watcher {
-    id: String,
-    published: Arc<Published>,
-    boards: watch::Receiver<u64>,
-    stopping: watch::Receiver<bool>,
-    shown: Option<Arc<Deployment>>,
-    is_done: bool,
-}
 
 #[tonic::async_trait]
 impl Gates for GatesService {
@@ -71,6 +62,34 @@ impl Gates for GatesService {
         self.tell(DeploymentEvent::Step(step)).await
     }
 
+    async fn bypass(
+        &self,
+        request: Request<pb::BypassRequest>,
+    ) -> Result<Response<pb::Verdict>, Status> {
+        let request = request.into_inner();
+        let bypass = Bypass {
+            at: Timestamp::MIN,
+            deployment: request.deployment,
+            by: request.by,
+            reason: request.reason,
+            ticket: request.ticket,
+        };
+        check_bypass(&bypass).map_err(bad_field)?;
+        self.tell(DeploymentEvent::Bypass(bypass)).await
+    }
+
+    async fn may_promote(
+        &self,
+        request: Request<pb::MayPromoteRequest>,
+    ) -> Result<Response<pb::MayPromoteResponse>, Status> {
+        let request = promotion::request_from_pb(request.into_inner());
+        match promotion::ask(&self.0, &request) {
+            Ok(answer) => Ok(Response::new(promotion::answer_to_pb(&answer))),
+            Err(NoAnswer::NotReady(reason)) => Err(unavailable(reason)),
+            Err(NoAnswer::Refused(refusal)) => Err(event_status(EventError::Refused(refusal))),
+        }
+    }
+
     async fn end(&self, request: Request<pb::EndRequest>) -> Result<Response<pb::Verdict>, Status> {
         let deployment = request.into_inner().deployment;
         check_name("deployment", &deployment).map_err(bad_field)?;
@@ -97,19 +116,15 @@ impl Gates for GatesService {
     ) -> Result<Response<VerdictStream>, Status> {
         let id = request.into_inner().deployment;
         self.find(&id)?;
-        let published = Arc::clone(self.0.published());
-        let watcher = Watcher {
-            id,
-            boards: published.watch(),
-            published,
-            stopping: self.0.stopping.clone(),
-            shown: None,
-            is_done: false,
-        };
-        Ok(Response::new(Box::pin(stream::unfold(
-            watcher,
-            Watcher::next,
-        ))))
+        let verdicts = stream::unfold(Watcher::new(&self.0, id), |mut watcher| async {
+            let verdict = watcher
+                .next()
+                .await?
+                .map(|deployment| verdict_to_pb(&deployment.verdict))
+                .map_err(|lost| unavailable(lost.to_string()));
+            Some((verdict, watcher))
+        });
+        Ok(Response::new(Box::pin(verdicts)))
     }
 
     async fn list_deployments(
@@ -133,6 +148,45 @@ impl Gates for GatesService {
             .collect();
         Ok(Response::new(pb::ListDeploymentsResponse { deployments }))
     }
+
+    async fn list_verdicts(
+        &self,
+        request: Request<pb::ListVerdictsRequest>,
+    ) -> Result<Response<pb::ListVerdictsResponse>, Status> {
+        let wanted = request.into_inner();
+        let published = self.0.published();
+        published.board().map_err(withheld)?;
+        let after = match wanted.page_token.as_str() {
+            "" => 0,
+            token => token.parse().map_err(|_| {
+                let problem = "is none that was given: leave it out to begin anew";
+                bad_field(FieldError::new("page_token", problem))
+            })?,
+        };
+        let size = usize::try_from(wanted.page_size).map_err(|_| {
+            bad_field(FieldError::new(
+                "page_size",
+                "is negative: it must be 0 or more",
+            ))
+        })?;
+        let time = |at: Option<prost_types::Timestamp>, missing| {
+            at.as_ref().map_or(missing, timestamp_from_pb)
+        };
+        let filter = Filter {
+            service: wanted.service,
+            stage: wanted.stage,
+            region: wanted.region,
+            version: wanted.version,
+            deployment: wanted.deployment,
+            from: time(wanted.from, Timestamp::MIN),
+            to: time(wanted.to, Timestamp::MAX),
+        };
+        let (page, next) = published.history().page(&filter, after, size);
+        Ok(Response::new(pb::ListVerdictsResponse {
+            verdicts: page.iter().map(|verdict| verdict_to_pb(verdict)).collect(),
+            next_page_token: next.map_or_else(String::new, |number| number.to_string()),
+        }))
+    }
 }
 
 impl GatesService {
@@ -153,47 +207,6 @@ impl GatesService {
                 };
                 event_status(EventError::Refused(Box::new(refusal)))
             })
-    }
-}
-
-impl Watcher {
-    async fn next(mut self) -> Option<(Result<pb::Verdict, Status>, Self)> {
-        while !self.is_done {
-            match self.published.deployment(&self.id) {
-                Ok(Some(deployment)) => {
-                    self.is_done = deployment.is_ended;
-                    if self
-                        .shown
-                        .as_ref()
-                        .is_none_or(|shown| !deployment.says_the_same(shown))
-                    {
-                        let verdict = verdict_to_pb(&deployment.verdict);
-                        self.shown = Some(deployment);
-                        return Some((Ok(verdict), self));
-                    }
-                    if self.is_done {
-                        return None;
-                    }
-                }
-                Ok(None) => return None,
-                Err(error) => return Some(self.fail(withheld(error))),
-            }
-            let failure = tokio::select! {
-                changed = self.boards.changed() => changed.err().map(|_| withheld(Withheld(Unavailable::Stopped))),
-                _ = self.stopping.wait_for(|stopping| *stopping) => {
-                    Some(unavailable("the engine is shutting down"))
-                }
-            };
-            if let Some(status) = failure {
-                return Some(self.fail(status));
-            }
-        }
-        None
-    }
-
-    fn fail(mut self, status: Status) -> (Result<pb::Verdict, Status>, Self) {
-        self.is_done = true;
-        (Err(status), self)
     }
 }
 

@@ -9,7 +9,10 @@ use tonic_health::pb::{
     health_server::Health,
 };
 
-use super::shared::Shared;
+use super::{
+    access::{Denied, Operation, Roles},
+    shared::Shared,
+};
 use crate::gate::VerdictState;
 
 /// The service. The empty name is the engine: serving when it is ready. The name
@@ -26,6 +29,7 @@ impl Health for HealthService {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
+        may_ask(&request, &request.get_ref().service)?;
         let service = request.into_inner().service;
         match status(&self.0, &service) {
             ServingStatus::ServiceUnknown => Err(Status::not_found(format!(
@@ -45,6 +49,7 @@ impl Health for HealthService {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<StatusStream>, Status> {
+        may_ask(&request, &request.get_ref().service)?;
         let service = request.into_inner().service;
         let shared = Arc::clone(&self.0);
         let boards = shared.published().watch();
@@ -65,6 +70,16 @@ impl Health for HealthService {
         });
         Ok(Response::new(Box::pin(statuses)))
     }
+}
+
+/// Everybody may ask for the engine's health; that of a gate is a verdict.
+fn may_ask<T>(request: &Request<T>, service: &str) -> Result<(), Status> {
+    let roles = request.extensions().get::<Roles>().copied();
+    if service.is_empty() || roles.is_some_and(|roles| roles.may(Operation::Read)) {
+        return Ok(());
+    }
+    let denied = Denied::Stranger(Operation::Read);
+    Err(Status::unauthenticated(denied.to_string()))
 }
 
 fn status(shared: &Shared, service: &str) -> ServingStatus {

@@ -1,4 +1,4 @@
-//! Accepts connections, up to a limit.
+//! Accepts connections, up to a limit, and encrypts them where the configuration says so.
 
 use std::{
     io,
@@ -9,22 +9,45 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{Stream, stream};
+use futures_util::stream;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::sleep,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinSet,
+    time::{sleep, timeout},
 };
-use tonic::transport::server::{Connected, TcpConnectInfo};
-use tracing::warn;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tonic::transport::server::Connected;
+use tracing::{debug, warn};
+
+use super::tls::Peer;
 
 /// How long a listener rests when the system has no more file descriptors.
 const REST: Duration = Duration::from_millis(100);
 
+/// How long a client may take to agree on encryption.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
+/// Encrypted connections that wait to be served.
+const AGREED_MAX: usize = 16;
+
 /// A listener that holds at most so many connections open; more wait to be accepted.
 #[derive(Debug)]
 pub(super) struct Listener {
+    address: SocketAddr,
+    incoming: Incoming,
+}
+
+/// Where connections come from.
+#[derive(Debug)]
+enum Incoming {
+    Plain(Acceptor),
+    /// From a task that agrees on encryption with many clients at once: a slow one holds nobody up.
+    Encrypted(mpsc::Receiver<(Connection, SocketAddr)>),
+}
+
+#[derive(Debug)]
+struct Acceptor {
     listener: TcpListener,
     room: Arc<Semaphore>,
 }
@@ -32,9 +55,16 @@ pub(super) struct Listener {
 /// One of them.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
+    peer: Peer,
     /// Gives its place to the next.
     _permit: Option<OwnedSemaphorePermit>,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Encrypted(Box<TlsStream<TcpStream>>),
 }
 
 impl Listener {
@@ -42,33 +72,98 @@ impl Listener {
     ///
     /// # Errors
     /// The address is in use or not ours.
-    pub(super) async fn bind(address: SocketAddr, connections_max: usize) -> io::Result<Self> {
+    pub(super) async fn bind(
+        address: SocketAddr,
+        connections_max: usize,
+        tls: Option<TlsAcceptor>,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
-        Ok(Self {
+        let address = listener.local_addr()?;
+        let acceptor = Acceptor {
             listener,
             room: Arc::new(Semaphore::new(
                 connections_max.clamp(1, Semaphore::MAX_PERMITS),
             )),
-        })
+        };
+        let incoming = match tls {
+            None => Incoming::Plain(acceptor),
+            Some(tls) => {
+                let (agreed, connections) = mpsc::channel(AGREED_MAX);
+                tokio::spawn(encrypt(acceptor, tls, agreed));
+                Incoming::Encrypted(connections)
+            }
+        };
+        Ok(Self { address, incoming })
     }
 
     /// Where it listens.
-    ///
-    /// # Errors
-    /// The system does not tell.
-    pub(super) fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Its connections, as they come.
-    pub(super) fn connections(self) -> impl Stream<Item = io::Result<Connection>> {
-        stream::unfold(self, |listener| async {
+    pub(super) fn connections(self) -> impl futures_util::Stream<Item = io::Result<Connection>> {
+        stream::unfold(self, |mut listener| async {
             let (connection, _) = listener.next().await;
             Some((Ok(connection), listener))
         })
     }
 
-    async fn next(&self) -> (Connection, SocketAddr) {
+    async fn next(&mut self) -> (Connection, SocketAddr) {
+        match &mut self.incoming {
+            Incoming::Plain(acceptor) => {
+                let (stream, address, permit) = acceptor.next().await;
+                let connection = Connection {
+                    stream: Stream::Plain(stream),
+                    peer: Peer::default(),
+                    _permit: permit,
+                };
+                (connection, address)
+            }
+            Incoming::Encrypted(connections) => match connections.recv().await {
+                Some(next) => next,
+                // The task lives as long as this end of its channel.
+                None => std::future::pending().await,
+            },
+        }
+    }
+}
+
+/// Agrees on encryption with each client on its own until nobody takes connections any more.
+async fn encrypt(
+    acceptor: Acceptor,
+    tls: TlsAcceptor,
+    agreed: mpsc::Sender<(Connection, SocketAddr)>,
+) {
+    let mut handshakes = JoinSet::new();
+    loop {
+        let (stream, address, permit) = tokio::select! {
+            next = acceptor.next() => next,
+            () = agreed.closed() => return,
+        };
+        while handshakes.try_join_next().is_some() {}
+        let (tls, agreed) = (tls.clone(), agreed.clone());
+        handshakes.spawn(async move {
+            match timeout(HANDSHAKE_PATIENCE, tls.accept(stream)).await {
+                Ok(Ok(stream)) => {
+                    let certificates = stream.get_ref().1.peer_certificates();
+                    let connection = Connection {
+                        peer: Peer::of(certificates.and_then(<[_]>::first)),
+                        stream: Stream::Encrypted(Box::new(stream)),
+                        _permit: permit,
+                    };
+                    // Nobody takes connections when the engine stops.
+                    drop(agreed.send((connection, address)).await);
+                }
+                Ok(Err(error)) => debug!(%error, %address, "no encryption was agreed on"),
+                Err(_) => debug!(%address, "no encryption was agreed on in time"),
+            }
+        });
+    }
+}
+
+impl Acceptor {
+    async fn next(&self) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
         // The semaphore is never closed, so that there is always a permit in the end.
         let permit = Arc::clone(&self.room).acquire_owned().await.ok();
         loop {
@@ -76,13 +171,7 @@ impl Listener {
                 Ok((stream, peer)) => {
                     // A connection without it is slower, not wrong.
                     drop(stream.set_nodelay(true));
-                    return (
-                        Connection {
-                            stream,
-                            _permit: permit,
-                        },
-                        peer,
-                    );
+                    return (stream, peer, permit);
                 }
                 Err(error) if is_of_the_peer(&error) => {}
                 Err(error) => {
@@ -103,7 +192,7 @@ impl axum::serve::Listener for Listener {
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.address()
+        Ok(self.address)
     }
 }
 
@@ -117,10 +206,16 @@ fn is_of_the_peer(error: &io::Error) -> bool {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
+    }
+}
+
+impl axum::extract::connect_info::Connected<axum::serve::IncomingStream<'_, Listener>> for Peer {
+    fn connect_info(stream: axum::serve::IncomingStream<'_, Listener>) -> Self {
+        stream.io().peer.clone()
     }
 }
 
@@ -130,7 +225,10 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Encrypted(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
     }
 }
 
@@ -140,7 +238,10 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Encrypted(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
     }
 
     fn poll_write_vectored(
@@ -148,18 +249,30 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Stream::Encrypted(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        match &self.stream {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Encrypted(stream) => stream.is_write_vectored(),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Encrypted(stream) => Pin::new(stream).poll_flush(context),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Encrypted(stream) => Pin::new(stream).poll_shutdown(context),
+        }
     }
 }

@@ -8,6 +8,11 @@
 //! anything. A start goes on where the journal ends ([`recovery`]). When the core dies, no verdict is given
 //! out any more.
 //!
+//! Every path stands in one table ([`routes`]) with the operation that it is; a [`guard`] asks of each
+//! request and RPC whether its caller may ([`access`]), over encrypted connections where the
+//! configuration says so ([`tls`]). Tools that drive deployments have doors of their own ([`flagger`],
+//! [`query`]).
+//!
 //! What is fetched instead of being sent ([`sources`]) takes the same way, but only its range is recorded
 //! ([`fetched`]).
 
@@ -15,17 +20,24 @@ pub mod client;
 pub mod codec;
 pub mod convert;
 
+mod access;
+#[cfg(test)]
+mod access_tests;
 mod api;
 mod chronicle;
 mod clock;
 mod core;
+#[cfg(test)]
+mod drivers_tests;
 mod exposition;
 #[cfg(test)]
 mod failure_tests;
 mod feed;
 mod fetched;
 mod fields;
+mod flagger;
 mod gates;
+mod guard;
 mod health;
 mod history;
 mod http_request;
@@ -34,26 +46,34 @@ mod intake;
 mod kafka;
 mod listener;
 mod loki;
+mod lookup;
 mod metrics;
 mod offsets;
 mod otlp_grpc;
 mod otlp_http;
 mod page;
+mod promotion;
 mod published;
+mod query;
 mod recorder;
 mod recovery;
 #[cfg(test)]
 mod recovery_tests;
 mod remote_write;
 mod requests;
+mod routes;
 mod saver;
 mod sequence;
 mod server;
 mod shared;
 mod sink_counters;
 mod sources;
+mod tls;
+mod verdict_history;
+mod watch;
 mod worker;
 
+pub use access::AccessError;
 pub use clock::Clock;
 pub use core::{Ending, Unavailable};
 #[cfg(test)]

@@ -6,6 +6,7 @@ use axum::{
     Router,
     body::Body as HttpBody,
     extract::State,
+    middleware,
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -14,7 +15,9 @@ use prost::Message;
 use serde_json::json;
 
 use super::{
+    access::Operation,
     clock::Stopwatch,
+    guard,
     http_request::{HttpRefusal, ask_to_retry, header_text, media_type, read_body},
     intake::Taken,
     metrics::Source,
@@ -64,14 +67,21 @@ enum Signal {
     Logs,
 }
 
+/// The paths, all with POST.
+#[cfg(test)]
+pub(super) const PATHS: [&str; 2] = ["/v1/metrics", "/v1/logs"];
+
 /// The routes.
 pub(super) fn routes(shared: Arc<Shared>) -> Router {
+    let guard =
+        || middleware::from_fn_with_state((Arc::clone(&shared), Operation::Push), guard::http);
     let signal = |signal: Signal| {
         post(
             move |state: State<Arc<Shared>>, headers: HeaderMap, body: HttpBody| {
                 export(signal, state, headers, body)
             },
         )
+        .route_layer(guard())
         .fallback(wrong_method)
     };
     Router::new()

@@ -12,11 +12,13 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, watch};
 
-use super::{chronicle::Chronicled, core::Unavailable, saver::Saved};
+use super::{
+    chronicle::Chronicled, core::Unavailable, saver::Saved, verdict_history::VerdictHistory,
+};
 use crate::{
     engine::EngineCounters,
     event::{Begin, Timestamp},
-    gate::{Gate, Verdict, VerdictState},
+    gate::{Conditions, Gate, Verdict, VerdictState},
     reduce::ReducerCounters,
 };
 
@@ -37,6 +39,10 @@ pub(super) struct Published {
     stats: ArcSwap<Stats>,
     /// Counts the boards; watchers wait for the next.
     generation: watch::Sender<u64>,
+    /// What the streams tell beside the gates, by service.
+    conditions: ArcSwap<BTreeMap<String, Conditions>>,
+    /// The latest changes of verdicts.
+    history: VerdictHistory,
     /// Every change of a verdict, in order.
     changes: broadcast::Sender<Arc<Verdict>>,
     /// Whether inputs cannot be recorded.
@@ -116,6 +122,8 @@ impl Published {
             }),
             stats: ArcSwap::from_pointee(stats),
             generation: watch::Sender::new(0),
+            conditions: ArcSwap::default(),
+            history: VerdictHistory::default(),
             changes: broadcast::Sender::new(CHANGES_MAX),
             is_stalled: AtomicBool::new(false),
             journal_errors: AtomicU64::new(0),
@@ -156,7 +164,7 @@ impl Published {
     /// Shows what is known of gates while the core reads its journal: they wait for it.
     pub(super) fn recover<'a>(&self, gates: impl Iterator<Item = &'a Gate>) {
         let deployments = gates.map(|gate| {
-            let deployment = Arc::new(Deployment::recovering(gate));
+            let deployment = Arc::new(Deployment::of(gate).recovering());
             (gate.begin.deployment.clone(), deployment)
         });
         self.board.store(Arc::new(Board {
@@ -262,12 +270,11 @@ impl Published {
         let mut board = Board::clone(&before);
         for gate in gates {
             let id = &gate.begin.deployment;
-            // The verdict of an ended deployment stays as it was when it ended.
-            if board
-                .deployments
-                .get(id)
-                .is_none_or(|deployment| !deployment.is_ended)
-            {
+            // The verdict of an ended deployment stays as it was when it ended, but for what checks
+            // say that it did not wait for.
+            if board.deployments.get(id).is_none_or(|deployment| {
+                !deployment.is_ended || deployment.verdict.shadow.as_ref() != gate.shadow()
+            }) {
                 board
                     .deployments
                     .insert(id.clone(), Arc::new(Deployment::of(gate)));
@@ -278,8 +285,25 @@ impl Published {
     }
 
     pub(super) fn announce(&self, verdict: Verdict) {
+        let verdict = Arc::new(verdict);
+        self.history.push(Arc::clone(&verdict));
         // Nobody may be listening.
-        drop(self.changes.send(Arc::new(verdict)));
+        drop(self.changes.send(verdict));
+    }
+
+    /// The latest changes of verdicts.
+    pub(super) fn history(&self) -> &VerdictHistory {
+        &self.history
+    }
+
+    /// Tells what the streams say beside the gates.
+    pub(super) fn tell_conditions(&self, conditions: BTreeMap<String, Conditions>) {
+        self.conditions.store(Arc::new(conditions));
+    }
+
+    /// What the streams say beside the gates.
+    pub(super) fn conditions(&self) -> Arc<BTreeMap<String, Conditions>> {
+        self.conditions.load_full()
     }
 
     pub(super) fn count(&self, stats: Stats) {
@@ -295,6 +319,23 @@ impl Published {
     fn wake(&self) {
         self.generation
             .send_modify(|generation| *generation = generation.wrapping_add(1));
+    }
+}
+
+#[cfg(test)]
+impl Published {
+    /// As if the engine had been restarted and read its journal.
+    pub(super) fn relapse(&self) {
+        let board = self.board.load();
+        let deployments = board.deployments.iter().map(|(id, deployment)| {
+            let deployment = Deployment::clone(deployment).recovering();
+            (id.clone(), Arc::new(deployment))
+        });
+        self.board.store(Arc::new(Board {
+            deployments: deployments.collect(),
+            standing: Standing::Recovering,
+        }));
+        self.wake();
     }
 }
 
@@ -343,15 +384,14 @@ impl Deployment {
     }
 
     /// A deployment whose gate is not caught up: whatever it said before, it says PENDING.
-    fn recovering(gate: &Gate) -> Self {
-        let mut deployment = Self::of(gate);
-        if !deployment.is_ended {
-            let verdict = &mut deployment.verdict;
+    fn recovering(mut self) -> Self {
+        if !self.is_ended {
+            let verdict = &mut self.verdict;
             verdict.verdict = VerdictState::Pending;
             verdict.is_final = false;
             verdict.reasons = vec![RECOVERING.to_owned()];
         }
-        deployment
+        self
     }
 
     /// The deployment while inputs cannot be recorded. What was decided before stands.
@@ -386,5 +426,6 @@ impl Deployment {
             && (now.verdict, now.since, now.is_final) == (then.verdict, then.since, then.is_final)
             && now.reasons == then.reasons
             && now.checks == then.checks
+            && now.shadow == then.shadow
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     engine::Refusal,
-    event::{Begin, Hotfix},
+    event::{Begin, Bypass, Hotfix},
     gate::GateError,
 };
 
@@ -126,6 +126,17 @@ pub(super) fn check_name(field: &str, name: &str) -> Result<(), FieldError> {
         return Err(FieldError::new(field, "is missing: it must not be empty"));
     }
     check_letters(field, name)
+}
+
+/// Checks a person's decision.
+///
+/// # Errors
+/// A field makes no sense.
+pub(super) fn check_bypass(bypass: &Bypass) -> Result<(), FieldError> {
+    check_name("deployment", &bypass.deployment)?;
+    check_name("by", &bypass.by)?;
+    check_name("reason", &bypass.reason)?;
+    check_name("ticket", &bypass.ticket)
 }
 
 fn check_hotfix(hotfix: &Hotfix) -> Result<(), FieldError> {

@@ -16,6 +16,7 @@ use tokio::{
     task::JoinSet,
     time::{MissedTickBehavior, interval, timeout},
 };
+use tokio_rustls::TlsAcceptor;
 use tonic::{
     codec::CompressionEncoding,
     service::Routes,
@@ -25,11 +26,12 @@ use tonic_health::pb::health_server::HealthServer;
 use tracing::{error, info, warn};
 
 use super::{
-    api,
+    access::{AccessError, Guard},
     clock::Clock,
     core::{Core, Ending, RECOVERY_PATIENCE, Unavailable},
     feed::Feed,
     gates::GatesService,
+    guard,
     health::HealthService,
     intake::Intake,
     listener::Listener,
@@ -43,9 +45,11 @@ use super::{
     otlp_http,
     pb::gates_server::GatesServer,
     recovery::{JournalSettings, Recovery, RecoveryError},
+    routes,
     shared::Shared,
     sink_counters::SinkCounters,
     sources::{Reach, Sources, World},
+    tls::{self, Peer, Protocols},
 };
 use crate::{
     engine::Selector,
@@ -57,7 +61,8 @@ use crate::{
 };
 
 /// The protocol files, for reflection.
-const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sluice.v1.descriptors.bin"));
+pub(super) const DESCRIPTORS: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/sluice.v1.descriptors.bin"));
 
 /// How long requests that are under way may take when the engine stops.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(7);
@@ -111,6 +116,15 @@ pub enum StartError {
         /// What the system said.
         error: io::Error,
     },
+    /// Others reach it, nobody has to say who they are, and nothing says that this is meant.
+    Exposed {
+        /// Key of the address in the configuration.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+    },
+    /// A token, certificate or key cannot be used.
+    Access(AccessError),
     /// A source of the configuration cannot be read, for this reason.
     Sources(String),
     /// The data directory cannot be gone on with.
@@ -133,19 +147,11 @@ impl Server {
             clock,
         } = settings;
         let sources = Sources::new(&plan, data_dir.is_some()).map_err(StartError::Sources)?;
-        let (listen, connections) = (&plan.listen, plan.limits.connections);
-        let (grpc, grpc_at) = bind("listen.grpc", listen.grpc, connections).await?;
-        let (http, http_at) = bind("listen.http", listen.http, connections).await?;
-        let (otlp_grpc, otlp_grpc_at) =
-            bind("listen.otlp_grpc", listen.otlp_grpc, connections).await?;
-        let (otlp_http, otlp_http_at) =
-            bind("listen.otlp_http", listen.otlp_http, connections).await?;
-        let addresses = Addresses {
-            grpc: grpc_at,
-            http: http_at,
-            otlp_grpc: otlp_grpc_at,
-            otlp_http: otlp_http_at,
-        };
+        if let Some((key, address)) = plan.exposed() {
+            return Err(StartError::Exposed { key, address });
+        }
+        let guard = Guard::new(&plan.access).map_err(StartError::Access)?;
+        let (listeners, addresses) = bind_all(&plan).await?;
         let keys = KeyHash::new(RandomState::new().hash_one(0));
         let mut recovery = data_dir
             .as_deref()
@@ -182,12 +188,13 @@ impl Server {
             clock,
             core,
             intake,
+            guard,
             sources: Arc::new(sources),
             metrics,
             stopping,
         });
 
-        let doors = open_doors(&shared, [grpc, http, otlp_grpc, otlp_http])?;
+        let doors = open_doors(&shared, listeners)?;
         Ok(Self {
             shared,
             addresses,
@@ -283,21 +290,38 @@ fn journal_settings(plan: &Plan) -> JournalSettings {
     }
 }
 
-async fn bind(
-    key: &'static str,
-    address: SocketAddr,
-    connections_max: usize,
-) -> Result<(Listener, SocketAddr), StartError> {
-    let error = |error| StartError::Listen {
-        key,
-        address,
-        error,
+/// Listens at each address, in the order of [`Addresses`].
+async fn bind_all(plan: &Plan) -> Result<([Listener; 4], Addresses), StartError> {
+    let connections = plan.limits.connections;
+    let acceptor = |protocols| {
+        let tls = plan.tls.as_ref();
+        let acceptor = tls.map(|tls| tls::acceptor(tls, protocols));
+        acceptor.transpose().map_err(StartError::Access)
     };
-    let listener = Listener::bind(address, connections_max)
-        .await
-        .map_err(error)?;
-    let bound = listener.address().map_err(error)?;
-    Ok((listener, bound))
+    let (grpc, http) = (acceptor(Protocols::Grpc)?, acceptor(Protocols::Http)?);
+    let bind = async |key, address, tls: &Option<TlsAcceptor>| {
+        let listener = Listener::bind(address, connections, tls.clone()).await;
+        listener.map_err(|error| StartError::Listen {
+            key,
+            address,
+            error,
+        })
+    };
+    let listen = &plan.listen;
+    let listeners = [
+        bind("listen.grpc", listen.grpc, &grpc).await?,
+        bind("listen.http", listen.http, &http).await?,
+        bind("listen.otlp_grpc", listen.otlp_grpc, &grpc).await?,
+        bind("listen.otlp_http", listen.otlp_http, &http).await?,
+    ];
+    let [grpc, http, otlp_grpc, otlp_http] = listeners.each_ref().map(Listener::address);
+    let addresses = Addresses {
+        grpc,
+        http,
+        otlp_grpc,
+        otlp_http,
+    };
+    Ok((listeners, addresses))
 }
 
 /// Serves on each listener, in the order of [`Addresses`], and starts the clock.
@@ -309,7 +333,7 @@ fn open_doors(
     let mut doors = JoinSet::new();
     doors.spawn(serve_grpc(gates_router(shared)?, grpc, share()));
     doors.spawn(serve_grpc(otlp_router(shared), otlp_grpc, share()));
-    doors.spawn(serve_http(api::routes(share()), http, share()));
+    doors.spawn(serve_http(routes::router(share()), http, share()));
     doors.spawn(serve_http(otlp_http::routes(share()), otlp_http, share()));
     let sources = Arc::clone(&shared.sources);
     let world = World {
@@ -339,15 +363,18 @@ fn gates_router(shared: &Arc<Shared>) -> Result<Router, StartError> {
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    Ok(transport()
-        .add_service(GatesServer::new(GatesService(Arc::clone(shared))))
+    let v1 = reflection().build_v1().map_err(StartError::Reflection)?;
+    let v1alpha = reflection().build_v1alpha();
+    let routes = Routes::new(GatesServer::new(GatesService(Arc::clone(shared))))
         .add_service(HealthServer::new(HealthService(Arc::clone(shared))))
-        .add_service(reflection().build_v1().map_err(StartError::Reflection)?)
-        .add_service(
-            reflection()
-                .build_v1alpha()
-                .map_err(StartError::Reflection)?,
-        ))
+        .add_service(v1)
+        .add_service(v1alpha.map_err(StartError::Reflection)?)
+        .into_axum_router()
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(shared),
+            guard::grpc,
+        ));
+    Ok(transport().add_routes(Routes::from(routes)))
 }
 
 fn otlp_router(shared: &Arc<Shared>) -> Router {
@@ -363,6 +390,10 @@ fn otlp_router(shared: &Arc<Shared>) -> Router {
     let routes = Routes::new(metrics)
         .add_service(logs)
         .into_axum_router()
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(shared),
+            guard::grpc,
+        ))
         .layer(middleware::from_fn_with_state(
             Arc::clone(shared),
             correct_status,
@@ -382,6 +413,7 @@ async fn serve_grpc(router: Router, listener: Listener, shared: Arc<Shared>) {
 
 async fn serve_http(router: axum::Router, listener: Listener, shared: Arc<Shared>) {
     let stopping = stopping(shared.stopping.clone());
+    let router = router.into_make_service_with_connect_info::<Peer>();
     if let Err(error) = axum::serve(listener, router)
         .with_graceful_shutdown(stopping)
         .await
@@ -460,6 +492,13 @@ impl fmt::Display for StartError {
                     "cannot listen at {address}: change {key}, or stop what listens there"
                 )
             }
+            Self::Exposed { key, address } => write!(
+                f,
+                "{key} is {address}, where others reach the engine, and nothing says who may do what: \
+                 add access: {{tokens: [{{role: …, file: …}}]}}, listen on 127.0.0.1, or write \
+                 access: {{anonymous: true}} if whoever reaches it may do everything"
+            ),
+            Self::Access(error) => error.fmt(f),
             Self::Sources(problem) => f.write_str(problem),
             Self::Recovery(error) => error.fmt(f),
             Self::Core(_) => f.write_str("the engine's thread cannot be started"),
@@ -472,7 +511,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Listen { error, .. } | Self::Core(error) => Some(error),
-            Self::Sources(_) => None,
+            Self::Exposed { .. } | Self::Access(_) | Self::Sources(_) => None,
             Self::Recovery(error) => error.source(),
             Self::Reflection(error) => Some(error),
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::{
+    access::Guard,
     clock::Clock,
     core::{Core, EventError, Unavailable},
     intake::Intake,
@@ -31,6 +32,8 @@ pub(super) struct Shared {
     pub core: Core,
     /// The way in for data.
     pub intake: Intake,
+    /// Tells callers apart.
+    pub guard: Guard,
     /// What is fetched instead of being sent.
     pub sources: Arc<Sources>,
     /// What the doors count.

@@ -78,6 +78,7 @@ impl Worker {
 
     /// Publishes every deployment as it stands.
     pub(super) fn publish_all(&self) {
+        self.published.tell_conditions(self.engine.conditions());
         if self.is_catching_up {
             self.published.recover(self.engine.gates());
         } else {
@@ -162,6 +163,7 @@ impl Worker {
         if self.is_catching_up {
             self.publish_all();
         } else if self.engine.watermark() != before {
+            self.published.tell_conditions(self.engine.conditions());
             self.published.update(self.engine.gates());
         }
         self.say();

@@ -45,6 +45,7 @@ pub(super) fn deployment(id: &str, began_at: i64, state: VerdictState) -> Deploy
             since: at,
             watermark: at,
             config_digest: "0123456789abcdef".to_owned(),
+            shadow: None,
             is_final: matches!(
                 state,
                 VerdictState::Fail | VerdictState::Pass | VerdictState::Bypassed

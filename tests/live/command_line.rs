@@ -5,7 +5,10 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use sluice::journal::{Entry, Reader};
+use sluice::{
+    journal::{Entry, Reader},
+    plan::Plan,
+};
 
 use super::{
     payloads::{busy, cpu_series, write_request},
@@ -52,7 +55,17 @@ async fn a_deployment_is_driven_from_the_command_line() {
 
     let (code, _, error) = sluice(&server, &["verdict", "d1", "--wait", "--timeout", "1s"]).await;
     assert_eq!(code, 3);
-    assert!(error.contains("PENDING"), "{error}");
+    let mut lines = error.lines();
+    assert_eq!(
+        lines.next(),
+        Some("waiting for a final verdict of d1, at most 1s")
+    );
+    let awaited = lines.next().unwrap();
+    assert!(awaited.contains("PENDING  d1 checkout/beta v2"), "{error}");
+    assert!(
+        !error.contains('\u{1b}'),
+        "a pipe is no terminal: {error:?}"
+    );
 
     let (code, _, error) = sluice(&server, &["deploy", "step", "d1", "load", "passed"]).await;
     assert_eq!(code, 2);
@@ -186,4 +199,124 @@ fn a_terminated_engine_flushes_its_journal_and_exits_with_zero() {
     let mut journal = Reader::open(&directory.path().join("data/journal")).unwrap();
     assert!(matches!(journal.next(), Some(Ok((_, Entry::Tick(_))))));
     assert!(journal.all(|entry| entry.is_ok()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_sent_from_its_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let deploy = file("deploy", "deploy-0123456789abcdef\n");
+    let ingest = file("ingest", "ingest-0123456789abcdef\n");
+    let empty = file("empty", "\n");
+    let access = format!(
+        "access: {{tokens: [{{role: deploy, file: '{deploy}'}}, {{role: ingest, file: '{ingest}'}}]}}"
+    );
+    let plan = Plan::parse(&format!("{CONFIGURATION}{access}")).unwrap();
+    let rig = Rig::with(plan, None).await;
+    let server = rig.at.grpc.to_string();
+    let begin = [
+        "deploy",
+        "begin",
+        "--id",
+        "d1",
+        "--service",
+        "checkout",
+        "--stage",
+        "beta",
+        "--version",
+        "v2",
+    ];
+    let with = |token: &str| {
+        let token = token.to_owned();
+        let server = server.clone();
+        async move {
+            let arguments = [&begin[..], &["--token-file", &token]].concat();
+            sluice(&server, &arguments).await
+        }
+    };
+    let (code, _, error) = sluice(&server, &begin).await;
+    assert_eq!(code, 2);
+    assert!(error.contains("not known here: send"), "{error}");
+    let (code, _, error) = with(&ingest).await;
+    assert_eq!(code, 2);
+    assert!(error.contains("it takes role deploy or admin"), "{error}");
+    let (code, _, error) = with(&empty).await;
+    assert_eq!(code, 2);
+    assert!(error.contains("no token"), "{error}");
+    let (code, _, error) = with("/nowhere").await;
+    assert_eq!(code, 2);
+    assert!(error.contains("/nowhere"), "{error}");
+    let (code, _, error) = with(&deploy).await;
+    assert_eq!(code, 0, "{error}");
+    let arguments = [
+        "verdict",
+        "d1",
+        "--wait",
+        "--timeout",
+        "60s",
+        "--token-file",
+        &ingest,
+    ];
+    let (code, _, error) = sluice(&server, &arguments).await;
+    assert_eq!(code, 2, "who may not is told at once: {error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_serves_beyond_loopback_without_saying_who_may() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("sluice.yaml");
+    let everywhere = CONFIGURATION.replace("http: \"127.0.0.1:0\"", "http: \"0.0.0.0:0\"");
+    std::fs::write(&file, everywhere).unwrap();
+    let (code, out, error) = sluice("", &["serve", "--config", file.to_str().unwrap()]).await;
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(error.contains("error: listen.http is 0.0.0.0:0"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shells_and_manuals_know_every_command() {
+    for (shell, mark) in [
+        ("bash", "complete"),
+        ("zsh", "#compdef sluice"),
+        ("fish", "complete -c sluice"),
+    ] {
+        let (code, script, error) = sluice("", &["completions", shell]).await;
+        assert_eq!(code, 0, "{error}");
+        for word in [mark, "token-file", "accept-bypass", "replay"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    let (code, page, error) = sluice("", &["man"]).await;
+    assert_eq!(code, 0, "{error}");
+    assert!(
+        page.contains(".TH sluice 1") && page.contains("verdict"),
+        "{page}"
+    );
+    let (code, page, error) = sluice("", &["man", "deploy", "begin"]).await;
+    assert_eq!(code, 0, "{error}");
+    assert!(
+        page.contains("one\\-box") && page.contains("sluice\\-deploy\\-begin"),
+        "{page}"
+    );
+    let (code, _, error) = sluice("", &["man", "deplyo"]).await;
+    assert_eq!(code, 2);
+    assert!(error.contains("no command \"deplyo\""), "{error}");
+    for (arguments, example) in [
+        (vec!["--help"], "sluice verdict d1 --wait && ./promote.sh"),
+        (
+            vec!["verdict", "--help"],
+            "sluice verdict d1 --wait --timeout 2h",
+        ),
+        (vec!["deploy", "--help"], "sluice deploy step d1"),
+        (vec!["serve", "--help"], "sluice serve --demo"),
+    ] {
+        let (code, help, _) = sluice("", &arguments).await;
+        assert_eq!(code, 0);
+        assert!(help.contains(example), "{help}");
+    }
+    let (_, help, _) = sluice("", &["verdict", "--help"]).await;
+    assert!(help.contains("0 PASS, 1 FAIL, 2 usage"), "{help}");
 }

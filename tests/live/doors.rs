@@ -2,6 +2,10 @@
 
 use prost::Message;
 use sluice::event::Span;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tonic::codec::CompressionEncoding;
 
 use super::{
@@ -275,4 +279,102 @@ async fn the_page_shows_deployments_and_obeys_no_markup() {
     );
     assert_eq!(rig.get("/-/healthy").await.status, 200);
     assert_eq!(rig.get("/-/ready").await.status, 200);
+}
+
+#[tokio::test]
+async fn deployments_are_listed_by_their_service_stage_and_region() {
+    let rig = Rig::new().await;
+    for (id, stage, region) in [("a", "beta", ""), ("b", "prod", "eu"), ("c", "prod", "us")] {
+        let body = format!(
+            r#"{{"deployment": "{id}", "service": "checkout", "stage": "{stage}", "region": "{region}", "version": "v2"}}"#
+        );
+        let answer = rig.post_json("/api/v1/deployments", &body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    rig.post_json("/api/v1/deployments/c/end", "").await;
+    for (filter, expected) in [
+        ("", "a b c"),
+        ("?service=checkout", "a b c"),
+        ("?service=shop", ""),
+        ("?stage=prod", "b c"),
+        ("?stage=prod&region=us", "c"),
+        ("?open_only=true", "a b"),
+        ("?stage=&open_only=false", "a b c"),
+    ] {
+        let listed = rig
+            .get(&format!("/api/v1/deployments{filter}"))
+            .await
+            .json();
+        let listed = listed["deployments"].as_array().unwrap();
+        let mut ids: Vec<_> = listed
+            .iter()
+            .map(|verdict| verdict["deployment"].as_str().unwrap())
+            .collect();
+        ids.sort_unstable();
+        assert_eq!(ids.join(" "), expected, "{filter}");
+    }
+    for filter in ["?colour=red", "?open_only=perhaps"] {
+        let answer = rig.get(&format!("/api/v1/deployments{filter}")).await;
+        assert_eq!(
+            (answer.status, &answer.json()["field"]),
+            (400, &"query".into())
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_verdict_can_be_waited_for() {
+    let rig = Rig::new().await;
+    begin(&rig, "beta").await;
+    let path = "/api/v1/deployments/d1/verdict";
+    let now = rig.get(&format!("{path}?wait=0s")).await.json();
+    assert_eq!(now["verdict"], "PENDING");
+    let failed = async {
+        let step = r#"{"step": "smoke", "outcome": "failed"}"#;
+        rig.post_json("/api/v1/deployments/d1/steps", step).await
+    };
+    let waiting = format!("{path}?wait=5m");
+    let (waited, _) = tokio::join!(rig.get(&waiting), failed);
+    assert_eq!(waited.json()["verdict"], "FAIL");
+    for query in [
+        "wait=1h",
+        "wait=6m",
+        "wait=5",
+        "wait=",
+        "wait=-1s",
+        "wait=\u{e9}",
+        "wiat=5s",
+    ] {
+        let query = query.replace('\u{e9}', "%C3%A9");
+        let answer = rig.get(&format!("{path}?{query}")).await;
+        assert_eq!(answer.status, 400, "{query}: {}", answer.text());
+    }
+    let unknown = rig.get("/api/v1/deployments/d9/verdict?wait=5m").await;
+    assert_eq!(unknown.status, 404);
+}
+
+#[tokio::test]
+async fn a_watch_sends_the_present_then_every_change_until_the_end() {
+    let rig = Rig::new().await;
+    assert_eq!(rig.get("/api/v1/deployments/d1/watch").await.status, 404);
+    begin(&rig, "beta").await;
+    let mut stream = TcpStream::connect(rig.at.http).await.unwrap();
+    let request =
+        "GET /api/v1/deployments/d1/watch HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut seen = String::new();
+    let mut buffer = [0; 4_096];
+    while !seen.contains("PENDING") {
+        let count = stream.read(&mut buffer).await.unwrap();
+        assert_ne!(count, 0, "{seen}");
+        seen.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
+    }
+    assert!(seen.contains("content-type: text/event-stream"), "{seen}");
+    let step = r#"{"step": "smoke", "outcome": "failed"}"#;
+    rig.post_json("/api/v1/deployments/d1/steps", step).await;
+    rig.post_json("/api/v1/deployments/d1/end", "").await;
+    stream.read_to_string(&mut seen).await.unwrap();
+    let events = seen.matches("event: verdict").count();
+    assert!(events >= 2 && seen.contains("\"FAIL\""), "{seen}");
+    assert!(!seen.contains("event: error"), "{seen}");
 }

@@ -12,14 +12,13 @@ use sluice::{
     event::{Span, Timestamp},
     gate::{Line, LineKind, Verdict},
     plan::Plan,
-    serve::{Addresses, Clock, Ending, Server, Settings, pb::gates_client::GatesClient},
+    serve::{Addresses, Clock, Ending, Server, Settings, client},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::broadcast,
 };
-use tonic::transport::Channel;
 
 /// Every gate has a bake of one minute and forgives no lateness, so that event time moves as the
 /// test says.
@@ -107,8 +106,8 @@ impl Rig {
         self.server.run(std::future::ready(())).await
     }
 
-    pub(crate) async fn gates(&self) -> GatesClient<Channel> {
-        sluice::serve::client::connect(&self.at.grpc.to_string())
+    pub(crate) async fn gates(&self) -> client::Gates {
+        client::connect(&client::Reach::at(self.at.grpc.to_string()))
             .await
             .unwrap()
     }

@@ -1,0 +1,66 @@
+//! What stands under the arguments in `--help`: exit codes, and examples to copy.
+
+/// Exit codes of `replay` and `verdict`.
+macro_rules! exit_codes {
+    () => {
+        "Exit codes of replay and verdict: 0 PASS, 1 FAIL, 2 usage, configuration or connection error, \
+         3 PENDING, 4 NO_DATA, 5 BYPASSED (0 with --accept-bypass)."
+    };
+}
+
+pub(super) const ALL: &str = concat!(
+    exit_codes!(),
+    "
+
+Examples:
+  sluice serve --demo                          see a bad deployment being failed, a good one passed
+  sluice check sluice.yaml                     every fault of a configuration at once
+  sluice serve --config sluice.yaml --data-dir /var/lib/sluice
+  sluice verdict d1 --wait && ./promote.sh"
+);
+
+pub(super) const SERVE: &str = "\
+Examples:
+  sluice serve --demo
+  sluice serve --config sluice.yaml --data-dir /var/lib/sluice
+
+Where others reach it, the configuration says who may do what:
+  access: {tokens: [{role: ingest, file: …}, {role: deploy, file: …}, {role: admin, file: …}]}
+  tls: {cert_file: …, key_file: …}";
+
+pub(super) const REPLAY: &str = concat!(
+    exit_codes!(),
+    "
+
+Examples:
+  sluice replay recording/
+  sluice replay metrics.csv --config sluice.yaml --deployments deployments.jsonl --output json"
+);
+
+pub(super) const DEPLOY: &str = "\
+Examples:
+  sluice deploy begin --id d1 --service checkout --stage onebox --version v42 --one-box h3,h7
+  sluice deploy step d1 integration-tests passed
+  sluice deploy end d1";
+
+pub(super) const VERDICT: &str = concat!(
+    exit_codes!(),
+    "
+
+Examples:
+  sluice verdict d1                            as it stands
+  sluice verdict d1 --wait --timeout 2h && ./promote.sh
+  sluice verdict d1 --output json | jq -r .verdict
+  sluice verdict d1 --server https://sluice.example:7070 --token-file /run/secrets/sluice"
+);
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  sluice completions bash > /etc/bash_completion.d/sluice
+  sluice completions zsh > \"${fpath[1]}/_sluice\"
+  sluice completions fish > ~/.config/fish/completions/sluice.fish";
+
+pub(super) const MAN: &str = "\
+Examples:
+  sluice man > sluice.1
+  sluice man deploy begin > sluice-deploy-begin.1";

@@ -1,0 +1,600 @@
+//! What each tool that drives deployments makes of every verdict: its ready-made configuration is read,
+//! its requests are sent to real doors, and its rules decide.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::{Clock, Ending, Server, Settings, core::Core, routes};
+use crate::{
+    event::{Begin, Bypass, DeploymentEvent, Span, Step, StepOutcome, Timestamp},
+    plan::Plan,
+};
+
+const CONFIGURATION: &str = r#"
+listen: {grpc: "127.0.0.1:0", http: "127.0.0.1:0", otlp_grpc: "127.0.0.1:0", otlp_http: "127.0.0.1:0"}
+lateness: 0s
+checks: {up: {metric: up, absent: 1m}}
+services:
+  web:
+    stages:
+      - {name: onebox, steps: [tests]}
+      - {name: watched, checks: [up], bake: 1h}
+"#;
+const ARGO: &str = include_str!("../../fixtures/doors/argo-rollouts.yaml");
+const FLAGGER: &str = include_str!("../../fixtures/doors/flagger.yaml");
+const FLAGGER_METRIC: &str = include_str!("../../fixtures/doors/flagger-metric.yaml");
+const PROMOTER: &str = include_str!("../../fixtures/doors/gitops-promoter.yaml");
+const KARGO: &str = include_str!("../../fixtures/doors/kargo.yaml");
+const SPINNAKER: &str = include_str!("../../fixtures/doors/spinnaker.json");
+const OPENAPI: &str = include_str!("../../proto/openapi.json");
+
+/// What a deployment is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Pass,
+    Fail,
+    Pending,
+    NoData,
+    Bypassed,
+    /// Nobody has begun it.
+    Unknown,
+    /// It had passed; the engine was restarted and reads its journal.
+    Recovering,
+    /// It had failed; the engine was restarted and reads its journal.
+    RecoveringFail,
+    /// It had passed; the engine died.
+    Stopped,
+}
+
+const STATES: [State; 9] = [
+    State::Pass,
+    State::Fail,
+    State::Pending,
+    State::NoData,
+    State::Bypassed,
+    State::Unknown,
+    State::Recovering,
+    State::RecoveringFail,
+    State::Stopped,
+];
+
+/// What a tool does with an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Act {
+    Go,
+    Hold,
+    Stop,
+}
+
+struct Answer {
+    status: u16,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or(Value::Null)
+    }
+}
+
+async fn http(server: &Server, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+    let mut stream = TcpStream::connect(server.addresses().http).await.unwrap();
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: sluice.example:7071\r\nConnection: close\r\n\
+         Content-Length: {length}\r\n{headers}\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    Answer {
+        status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+        body: body.to_owned(),
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_seconds(1_772_359_200)
+}
+
+fn begin(stage: &str) -> Begin {
+    Begin {
+        at: Timestamp::MIN,
+        deployment: "d1".to_owned(),
+        service: "web".to_owned(),
+        stage: stage.to_owned(),
+        region: None,
+        version: "v2".to_owned(),
+        one_box: Vec::new(),
+        fleet: Vec::new(),
+        weight: 1.0,
+        hotfix: None,
+    }
+}
+
+/// Only what is watched can lack data.
+fn stage(state: State) -> &'static str {
+    match state {
+        State::NoData => "watched",
+        _ => "onebox",
+    }
+}
+
+/// An engine whose deployment `d1` is in that state.
+async fn engine(state: State) -> Server {
+    let clock = Arc::new(AtomicI64::new(now().nanos()));
+    let settings = Settings {
+        plan: Arc::new(Plan::parse(CONFIGURATION).unwrap()),
+        data_dir: None,
+        clock: Clock::Manual(Arc::clone(&clock)),
+    };
+    let server = Server::start(settings).await.unwrap();
+    let tell = async |event| server.shared().tell(event).await.unwrap();
+    let step = |outcome| {
+        DeploymentEvent::Step(Step {
+            at: Timestamp::MIN,
+            deployment: "d1".to_owned(),
+            step: "tests".to_owned(),
+            outcome,
+        })
+    };
+    if state != State::Unknown {
+        tell(DeploymentEvent::Begin(begin(stage(state)))).await;
+    }
+    match state {
+        State::Pass | State::Recovering | State::Stopped => {
+            tell(step(StepOutcome::Passed)).await;
+        }
+        State::Fail | State::RecoveringFail => {
+            tell(step(StepOutcome::Failed)).await;
+        }
+        State::NoData => {
+            for _ in 0..20 {
+                clock.fetch_add(Span::from_seconds(30).nanos(), Ordering::AcqRel);
+                server.tick().await.unwrap();
+            }
+        }
+        State::Bypassed => {
+            tell(DeploymentEvent::Bypass(Bypass {
+                at: Timestamp::MIN,
+                deployment: "d1".to_owned(),
+                by: "ana".to_owned(),
+                reason: "known".to_owned(),
+                ticket: "OPS-1".to_owned(),
+            }))
+            .await;
+        }
+        State::Pending | State::Unknown => {}
+    }
+    match state {
+        State::Recovering | State::RecoveringFail => server.shared().published().relapse(),
+        State::Stopped => {
+            let core = server.shared().core.clone();
+            core.panic().await;
+            assert_eq!(Core::ended(core.ending()).await, Ending::Died);
+        }
+        _ => {}
+    }
+    server
+}
+
+/// The path of a URL of a fixture, for deployment `d1`.
+fn path(url: &str) -> String {
+    let path = url.strip_prefix("http://sluice.example:7071").unwrap();
+    for placeholder in [
+        "{{args.deployment}}",
+        "{{ .ReportedSha }}",
+        "${{ vars.deployment }}",
+        "${parameters.deployment}",
+    ] {
+        if path.contains(placeholder) {
+            return path.replace(placeholder, "d1");
+        }
+    }
+    path.to_owned()
+}
+
+fn yaml(text: &str) -> Value {
+    serde_saphyr::from_str(text).unwrap()
+}
+
+/// Argo takes a status outside of 2xx, and a body without the path, for an error; then the conditions
+/// decide, and what meets neither is inconclusive.
+async fn argo(server: &Server) -> Act {
+    let template = yaml(ARGO);
+    let metric = &template["spec"]["metrics"][0];
+    let web = &metric["provider"]["web"];
+    assert_eq!(web["jsonPath"], "{$.verdict}");
+    assert_eq!(metric["successCondition"], "result == \"PASS\"");
+    assert_eq!(metric["failureCondition"], "result == \"FAIL\"");
+    let headers = "User-Agent: Go-http-client/1.1\r\nAccept-Encoding: identity\r\n";
+    let answer = http(
+        server,
+        "GET",
+        &path(web["url"].as_str().unwrap()),
+        headers,
+        "",
+    )
+    .await;
+    if !(200..300).contains(&answer.status) {
+        return Act::Hold;
+    }
+    match answer.json()["verdict"].as_str().expect("always a string") {
+        "PASS" => Act::Go,
+        "FAIL" => Act::Stop,
+        _ => Act::Hold,
+    }
+}
+
+/// Sends the webhook of a type as Flagger does, and says whether Flagger takes the answer for a yes.
+async fn flagger(server: &Server, kind: &str, metadata: Option<Value>) -> (bool, u16) {
+    let canary = yaml(FLAGGER);
+    let hooks = canary["analysis"]["webhooks"].as_array().unwrap();
+    let hook = hooks.iter().find(|hook| hook["type"] == kind).unwrap();
+    let payload = json!({
+        "name": "web",
+        "namespace": "shop",
+        "phase": "Progressing",
+        "checksum": "7d9f6bcf8b",
+        "metadata": metadata.unwrap_or_else(|| hook["metadata"].clone()),
+    });
+    let headers = "User-Agent: Go-http-client/1.1\r\nContent-Type: application/json\r\n";
+    let path = path(hook["url"].as_str().unwrap());
+    let answer = http(server, "POST", &path, headers, &payload.to_string()).await;
+    assert!(!answer.body.trim().is_empty(), "Flagger shows the body");
+    (answer.status <= 202, answer.status)
+}
+
+/// Flagger takes the last value; none is a failed check.
+async fn flagger_metric(server: &Server, stage: &str) -> Act {
+    let template = FLAGGER_METRIC.split("---").next().unwrap();
+    let query = yaml(template)["spec"]["query"].as_str().unwrap().to_owned();
+    let query = query.split_whitespace().collect::<Vec<_>>().join(" ");
+    let query = query.replace("onebox", stage);
+    let encoded = query
+        .bytes()
+        .map(|byte| match byte {
+            b' ' => "+".to_owned(),
+            byte if byte.is_ascii_alphanumeric() || byte == b'_' => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect::<String>();
+    let path = format!("/api/v1/query?query={encoded}");
+    let answer = http(server, "GET", &path, "", "").await;
+    if answer.status >= 400 {
+        return Act::Hold;
+    }
+    let document = answer.json();
+    let samples = document["data"]["result"].as_array().unwrap();
+    assert!(samples.len() <= 1, "{document}");
+    let value = samples
+        .last()
+        .map(|sample| sample["value"][1].as_str().unwrap());
+    if value.is_some_and(|value| value.parse::<f64>().unwrap() >= 1.0) {
+        Act::Go
+    } else {
+        Act::Hold
+    }
+}
+
+async fn promoter(server: &Server) -> Act {
+    let status = yaml(PROMOTER);
+    let spec = &status["spec"];
+    assert_eq!(
+        spec["success"]["when"]["expression"],
+        "Response.StatusCode == 200 && Response.Body.verdict == \"PASS\""
+    );
+    let url = spec["httpRequest"]["urlTemplate"].as_str().unwrap();
+    let answer = http(server, "GET", &path(url), "", "").await;
+    if answer.status == 200 && answer.json()["verdict"] == "PASS" {
+        Act::Go
+    } else {
+        Act::Hold
+    }
+}
+
+async fn kargo(server: &Server) -> Act {
+    let steps = yaml(KARGO);
+    let config = &steps["steps"][0]["config"];
+    assert_eq!(
+        config["successExpression"],
+        "response.status == 200 && response.body.verdict == \"PASS\""
+    );
+    assert_eq!(
+        config["failureExpression"],
+        "response.status == 404 || (response.status == 200 && response.body.verdict == \"FAIL\")"
+    );
+    let answer = http(
+        server,
+        "GET",
+        &path(config["url"].as_str().unwrap()),
+        "",
+        "",
+    )
+    .await;
+    let verdict = answer.json()["verdict"].clone();
+    if answer.status == 200 && verdict == "PASS" {
+        Act::Go
+    } else if answer.status == 404 || (answer.status == 200 && verdict == "FAIL") {
+        Act::Stop
+    } else {
+        Act::Hold
+    }
+}
+
+/// Spinnaker asks again on 5xx and on statuses that are neither success nor terminal; another 4xx ends
+/// the stage, as does a path that gives no string.
+async fn spinnaker(server: &Server) -> Act {
+    let stage: Value = serde_json::from_str(SPINNAKER).unwrap();
+    assert_eq!(stage["statusJsonPath"], "$.verdict");
+    assert_eq!(stage["progressJsonPath"], "$.progress");
+    let answer = http(server, "GET", &path(stage["url"].as_str().unwrap()), "", "").await;
+    match answer.status {
+        503 => return Act::Hold,
+        200 => {}
+        _ => return Act::Stop,
+    }
+    let document = answer.json();
+    assert!(document["progress"].is_string(), "{document}");
+    let status = document["verdict"].as_str().expect("always a string");
+    let lists = |key: &str| {
+        let statuses = stage[key].as_str().unwrap();
+        statuses.split(',').any(|listed| listed.trim() == status)
+    };
+    if lists("successStatuses") {
+        Act::Go
+    } else if lists("terminalStatuses") {
+        Act::Stop
+    } else {
+        Act::Hold
+    }
+}
+
+#[tokio::test]
+async fn only_a_pass_is_a_go_through_every_door() {
+    use Act::{Go, Hold, Stop};
+    for state in STATES {
+        let server = engine(state).await;
+        let given = [
+            argo(&server).await,
+            flagger_metric(&server, stage(state)).await,
+            promoter(&server).await,
+            kargo(&server).await,
+            spinnaker(&server).await,
+        ];
+        //                  Argo  metric Promoter Kargo Spinnaker
+        let expected = match state {
+            State::Pass => [Go, Go, Go, Go, Go],
+            State::Fail => [Stop, Hold, Hold, Stop, Stop],
+            State::Unknown => [Hold, Hold, Hold, Stop, Stop],
+            State::Pending
+            | State::NoData
+            | State::Bypassed
+            | State::Recovering
+            | State::RecoveringFail
+            | State::Stopped => [Hold; 5],
+        };
+        assert_eq!(given, expected, "{state:?}");
+    }
+}
+
+#[tokio::test]
+async fn flagger_is_answered_by_its_own_rules() {
+    for state in STATES {
+        let server = engine(state).await;
+        let metadata = || Some(json!({"deployment": "d1"}));
+        let given = [
+            flagger(&server, "confirm-promotion", metadata()).await,
+            flagger(&server, "rollout", metadata()).await,
+            flagger(&server, "rollback", metadata()).await,
+        ];
+        let (yes, no) = ((true, 200), (false, 409));
+        let (unknown, away) = ((false, 404), (false, 503));
+        //                  confirm, check, rollback
+        let expected = match state {
+            State::Pass => [yes, yes, no],
+            State::Fail => [no, no, yes],
+            State::Pending | State::NoData | State::Bypassed => [no, yes, no],
+            State::Unknown => [unknown; 3],
+            State::Recovering | State::RecoveringFail => [no, away, no],
+            State::Stopped => [away; 3],
+        };
+        assert_eq!(given, expected, "{state:?}");
+    }
+}
+
+#[tokio::test]
+async fn flagger_finds_the_deployment_that_it_means_or_none() {
+    let server = engine(State::Pass).await;
+    let ask = async |metadata: Value| {
+        flagger(&server, "confirm-promotion", Some(metadata))
+            .await
+            .1
+    };
+    assert_eq!(
+        flagger(&server, "confirm-promotion", None).await.1,
+        200,
+        "as in the fixture"
+    );
+    for (metadata, status) in [
+        (json!({}), 200),
+        (json!(null), 200),
+        (json!({"stage": "onebox", "version": "v2"}), 200),
+        (json!({"stage": "watched"}), 404),
+        (json!({"version": "v3"}), 404),
+        (json!({"region": "eu"}), 404),
+        (json!({"service": "shop"}), 404),
+        (json!({"deployment": "d1", "version": "v2"}), 200),
+        (json!({"deployment": "d1", "version": "v3"}), 404),
+        (json!({"deployment": "d2"}), 404),
+    ] {
+        assert_eq!(ask(metadata.clone()).await, status, "{metadata}");
+    }
+    let begin = |id: &str, stage: &str| {
+        json!({"deployment": id, "service": "web", "stage": stage, "version": "v2"}).to_string()
+    };
+    let deployments = "/api/v1/deployments";
+    let json_type = "Content-Type: application/json\r\n";
+    let begun = http(
+        &server,
+        "POST",
+        deployments,
+        json_type,
+        &begin("d2", "watched"),
+    )
+    .await;
+    assert_eq!(begun.status, 200, "{}", begun.body);
+    assert_eq!(ask(json!({})).await, 422, "two gates are no answer");
+    assert_eq!(ask(json!({"stage": "onebox"})).await, 200);
+    http(&server, "POST", "/api/v1/deployments/d1/end", "", "").await;
+    let ended = ask(json!({"stage": "onebox"})).await;
+    assert_eq!(ended, 404, "what is over speaks for nothing");
+    assert_eq!(
+        ask(json!({"deployment": "d1"})).await,
+        200,
+        "unless it is named"
+    );
+    let begun = http(
+        &server,
+        "POST",
+        deployments,
+        json_type,
+        &begin("d3", "onebox"),
+    )
+    .await;
+    assert_eq!(begun.status, 200, "{}", begun.body);
+    assert_eq!(
+        ask(json!({"stage": "onebox"})).await,
+        409,
+        "the newest counts"
+    );
+    for body in ["", "[]", "{}", r#"{"name": 1}"#] {
+        let answer = http(&server, "POST", "/flagger/check", json_type, body).await;
+        assert_eq!(answer.status, 400, "{body}: {}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn a_query_is_answered_with_our_verdict_only() {
+    let server = engine(State::Pass).await;
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let ask = async |query: &str| {
+        let body = format!("time=1772359200&query={query}");
+        http(&server, "POST", "/api/v1/query", form, &body).await
+    };
+    let answer = ask("sluice_verdict%7Bdeployment%3D%22d1%22%7D").await;
+    let expected = json!({"status": "success", "data": {"resultType": "vector", "result": [{
+        "metric": {"__name__": "sluice_verdict", "deployment": "d1", "service": "web",
+            "stage": "onebox", "region": "", "version": "v2", "verdict": "PASS"},
+        "value": [1_772_359_200.0, "1"],
+    }]}});
+    assert_eq!(answer.json(), expected);
+    assert_eq!(
+        ask("vector(1)").await.json()["data"]["result"][0]["value"][1],
+        "1"
+    );
+    for query in [
+        "up",
+        "*",
+        "",
+        "sluice_verdict%7B",
+        "sluice_verdict+or+vector(1)",
+        "vector(0)",
+        "1-sluice_verdict",
+        "%7Bdeployment%3D%22d1%22%7D",
+    ] {
+        let answer = ask(query).await;
+        assert_eq!(
+            (answer.status, &answer.json()["errorType"]),
+            (400, &json!("bad_data")),
+            "{query}"
+        );
+    }
+    let answer = http(&server, "GET", "/api/v1/query", "", "").await;
+    assert_eq!(
+        (answer.status, &answer.json()["status"]),
+        (400, &json!("error"))
+    );
+    let stopped = engine(State::Stopped).await;
+    let probe = http(&stopped, "GET", "/api/v1/query?query=vector(1)", "", "").await;
+    assert_eq!(probe.status, 503);
+}
+
+#[test]
+fn the_document_describes_every_route_and_nothing_else() {
+    let document: Value = serde_json::from_str(OPENAPI).unwrap();
+    let mut described = BTreeMap::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let roles: Vec<&str> = operation["x-roles"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|role| role.as_str().unwrap())
+                .collect();
+            described.insert((method.to_uppercase(), path.clone()), roles);
+        }
+    }
+    let names = |operation: super::access::Operation| {
+        let roles = operation.roles().unwrap_or_default();
+        roles.iter().map(|role| role.name()).collect::<Vec<_>>()
+    };
+    let mut served = BTreeMap::new();
+    for route in routes::table() {
+        let key = (route.method.to_owned(), route.path.to_owned());
+        assert!(
+            served.insert(key, names(route.operation)).is_none(),
+            "{}",
+            route.path
+        );
+    }
+    for path in super::otlp_http::PATHS {
+        let roles = names(super::access::Operation::Push);
+        served.insert(("POST".to_owned(), path.to_owned()), roles);
+    }
+    assert_eq!(described, served);
+}
+
+#[tokio::test]
+async fn a_verdict_has_the_fields_of_the_document() {
+    let document: Value = serde_json::from_str(OPENAPI).unwrap();
+    let schema = &document["components"]["schemas"];
+    let keys = |value: &Value| {
+        let keys = value.as_object().unwrap().keys().cloned();
+        keys.collect::<std::collections::BTreeSet<_>>()
+    };
+    let server = engine(State::NoData).await;
+    let answer = http(&server, "GET", "/api/v1/deployments/d1/verdict", "", "").await;
+    let verdict = answer.json();
+    assert_eq!(keys(&verdict), keys(&schema["Verdict"]["properties"]));
+    assert_eq!(
+        keys(&verdict["checks"][0]),
+        keys(&schema["Check"]["properties"])
+    );
+    let states = schema["VerdictState"]["enum"].as_array().unwrap();
+    assert!(states.contains(&verdict["verdict"]));
+    let stopped = engine(State::Stopped).await;
+    let answer = http(&stopped, "GET", "/api/v1/deployments/d1/verdict", "", "").await;
+    assert_eq!(
+        (answer.status, &answer.json()["verdict"]),
+        (503, &json!("NO_DATA"))
+    );
+    assert_eq!(
+        keys(&answer.json()),
+        keys(&schema["Withheld"]["properties"])
+    );
+    let served = http(&server, "GET", "/api/v1/openapi.json", "", "").await;
+    assert_eq!((served.status, served.json()), (200, document));
+}
