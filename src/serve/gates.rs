@@ -3,6 +3,7 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{Stream, stream};
+use tokio::task::spawn_blocking;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -14,12 +15,12 @@ use super::{
     published::{Deployment, Withheld},
     requests::{FieldError, RefusalKind, check_begin, check_bypass, check_name, refused_field},
     shared::Shared,
-    verdict_history::Filter,
     watch::Watcher,
 };
 use crate::{
     engine::Refusal,
     event::{Begin, Bypass, DeploymentEvent, End, Hotfix, Step, Timestamp},
+    ledger::{Filter, Kind},
 };
 
 /// The service.
@@ -173,6 +174,7 @@ impl Gates for GatesService {
             at.as_ref().map_or(missing, timestamp_from_pb)
         };
         let filter = Filter {
+            kind: Some(Kind::Verdict),
             service: wanted.service,
             stage: wanted.stage,
             region: wanted.region,
@@ -181,10 +183,16 @@ impl Gates for GatesService {
             from: time(wanted.from, Timestamp::MIN),
             to: time(wanted.to, Timestamp::MAX),
         };
-        let (page, next) = published.history().page(&filter, after, size);
+        let history = published.chronicled().history().clone();
+        let read = spawn_blocking(move || history.verdicts(&filter, after, size));
+        let page = match read.await {
+            Ok(Ok(page)) => page,
+            Ok(Err(problem)) => return Err(unavailable(problem.to_string())),
+            Err(problem) => return Err(unavailable(problem.to_string())),
+        };
         Ok(Response::new(pb::ListVerdictsResponse {
-            verdicts: page.iter().map(|verdict| verdict_to_pb(verdict)).collect(),
-            next_page_token: next.map_or_else(String::new, |number| number.to_string()),
+            verdicts: page.records.iter().map(verdict_to_pb).collect(),
+            next_page_token: page.next.map_or_else(String::new, |seq| seq.to_string()),
         }))
     }
 }

@@ -69,7 +69,6 @@ mod shared;
 mod sink_counters;
 mod sources;
 mod tls;
-mod verdict_history;
 mod watch;
 mod worker;
 

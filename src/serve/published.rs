@@ -12,9 +12,7 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, watch};
 
-use super::{
-    chronicle::Chronicled, core::Unavailable, saver::Saved, verdict_history::VerdictHistory,
-};
+use super::{chronicle::Chronicled, core::Unavailable, saver::Saved};
 use crate::{
     engine::EngineCounters,
     event::{Begin, Timestamp},
@@ -41,8 +39,6 @@ pub(super) struct Published {
     generation: watch::Sender<u64>,
     /// What the streams tell beside the gates, by service.
     conditions: ArcSwap<BTreeMap<String, Conditions>>,
-    /// The latest changes of verdicts.
-    history: VerdictHistory,
     /// Every change of a verdict, in order.
     changes: broadcast::Sender<Arc<Verdict>>,
     /// Whether inputs cannot be recorded.
@@ -123,7 +119,6 @@ impl Published {
             stats: ArcSwap::from_pointee(stats),
             generation: watch::Sender::new(0),
             conditions: ArcSwap::default(),
-            history: VerdictHistory::default(),
             changes: broadcast::Sender::new(CHANGES_MAX),
             is_stalled: AtomicBool::new(false),
             journal_errors: AtomicU64::new(0),
@@ -285,15 +280,8 @@ impl Published {
     }
 
     pub(super) fn announce(&self, verdict: Verdict) {
-        let verdict = Arc::new(verdict);
-        self.history.push(Arc::clone(&verdict));
         // Nobody may be listening.
-        drop(self.changes.send(verdict));
-    }
-
-    /// The latest changes of verdicts.
-    pub(super) fn history(&self) -> &VerdictHistory {
-        &self.history
+        drop(self.changes.send(Arc::new(verdict)));
     }
 
     /// Tells what the streams say beside the gates.

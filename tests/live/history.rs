@@ -3,7 +3,10 @@
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use sluice::ledger::FILE;
+use sluice::{
+    ledger::FILE,
+    serve::pb::{self, ListVerdictsRequest, VerdictState},
+};
 
 use super::support::{Rig, plan};
 
@@ -181,6 +184,11 @@ async fn the_history_outlasts_a_restart_and_tells_of_changes() {
         before,
         "nothing is lost, nothing comes twice"
     );
+    let mut gates = rig.gates().await;
+    let listed = gates.list_verdicts(ListVerdictsRequest::default()).await;
+    let listed = listed.unwrap().into_inner().verdicts;
+    let states: Vec<VerdictState> = listed.iter().map(pb::Verdict::verdict).collect();
+    assert_eq!(states, [VerdictState::Pending, VerdictState::Fail]);
 
     let place = data_dir.to_str().unwrap();
     let (code, out, error) = sluice(&["verify", "--data-dir", place]).await;
