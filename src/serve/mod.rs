@@ -68,6 +68,7 @@ mod server;
 mod shared;
 mod sink_counters;
 mod sources;
+mod start_error;
 mod tls;
 mod watch;
 mod worker;
@@ -80,8 +81,9 @@ pub(crate) use feed::FeedDriver;
 pub use feed::{Feed, Shown};
 pub use published::Deployment;
 pub use recovery::RecoveryError;
-pub use server::{Addresses, Server, Settings, StartError};
+pub use server::{Addresses, Server, Settings};
 pub use sink_counters::{SinkCounters, Undelivered};
+pub use start_error::StartError;
 
 /// The types and services that `proto/` describes, as generated.
 #[expect(

@@ -26,7 +26,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tracing::{error, info, warn};
 
 use super::{
-    access::{AccessError, Guard},
+    access::Guard,
     clock::Clock,
     core::{Core, Ending, RECOVERY_PATIENCE, Unavailable},
     feed::Feed,
@@ -44,11 +44,12 @@ use super::{
     },
     otlp_http,
     pb::gates_server::GatesServer,
-    recovery::{JournalSettings, Recovery, RecoveryError},
+    recovery::{JournalSettings, Recovery},
     routes,
     shared::Shared,
     sink_counters::SinkCounters,
     sources::{Reach, Sources, World},
+    start_error::StartError,
     tls::{self, Peer, Protocols},
 };
 use crate::{
@@ -102,37 +103,6 @@ pub struct Server {
     addresses: Addresses,
     stop: watch::Sender<bool>,
     doors: JoinSet<()>,
-}
-
-/// Why an engine does not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// It cannot listen.
-    Listen {
-        /// Key of the address in the configuration.
-        key: &'static str,
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// Others reach it, nobody has to say who they are, and nothing says that this is meant.
-    Exposed {
-        /// Key of the address in the configuration.
-        key: &'static str,
-        /// The address.
-        address: SocketAddr,
-    },
-    /// A token, certificate or key cannot be used.
-    Access(AccessError),
-    /// A source of the configuration cannot be read, for this reason.
-    Sources(String),
-    /// The data directory cannot be gone on with.
-    Recovery(RecoveryError),
-    /// The system gives no thread, or the core ended at once.
-    Core(io::Error),
-    /// The descriptors of the protocol cannot be read.
-    Reflection(tonic_reflection::server::Error),
 }
 
 impl Server {
@@ -480,40 +450,5 @@ impl fmt::Display for Addresses {
             "grpc={} http={} otlp_grpc={} otlp_http={}",
             self.grpc, self.http, self.otlp_grpc, self.otlp_http
         )
-    }
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Listen { key, address, .. } => {
-                write!(
-                    f,
-                    "cannot listen at {address}: change {key}, or stop what listens there"
-                )
-            }
-            Self::Exposed { key, address } => write!(
-                f,
-                "{key} is {address}, where others reach the engine, and nothing says who may do what: \
-                 add access: {{tokens: [{{role: …, file: …}}]}}, listen on 127.0.0.1, or write \
-                 access: {{anonymous: true}} if whoever reaches it may do everything"
-            ),
-            Self::Access(error) => error.fmt(f),
-            Self::Sources(problem) => f.write_str(problem),
-            Self::Recovery(error) => error.fmt(f),
-            Self::Core(_) => f.write_str("the engine's thread cannot be started"),
-            Self::Reflection(_) => f.write_str("the protocol's descriptors cannot be read"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Listen { error, .. } | Self::Core(error) => Some(error),
-            Self::Exposed { .. } | Self::Access(_) | Self::Sources(_) => None,
-            Self::Recovery(error) => error.source(),
-            Self::Reflection(error) => Some(error),
-        }
     }
 }
