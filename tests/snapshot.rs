@@ -76,6 +76,12 @@ const MUST_SEE: &[&str] = &[
     "state: Breach",
     "finding: None",
     "bypass: Some",
+    "held: [NotPassed",
+    "held: [OtherRegion",
+    "held: [Unhealthy",
+    "held: [Peak",
+    "held: [FailedElsewhere",
+    "shadow: Some",
     "Passed}",
     // Detectors that have learned.
     "Run {",

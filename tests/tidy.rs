@@ -7,7 +7,7 @@ use std::{
 
 /// The rooms in the order of the path of a data point, and what each may import. A new arrow is
 /// decided here.
-const ROOMS: [(&str, &[&str]); 12] = [
+const ROOMS: [(&str, &[&str]); 13] = [
     ("event", &[]),
     ("decode", &["event"]),
     ("reduce", &["event"]),
@@ -21,6 +21,7 @@ const ROOMS: [(&str, &[&str]); 12] = [
             "event", "decode", "reduce", "plan", "detect", "gate", "engine",
         ],
     ),
+    ("ledger", &["event", "gate"]),
     (
         "source",
         &[
@@ -30,21 +31,22 @@ const ROOMS: [(&str, &[&str]); 12] = [
     (
         "serve",
         &[
-            "event", "decode", "reduce", "plan", "detect", "gate", "engine", "journal", "source",
+            "event", "decode", "reduce", "plan", "detect", "gate", "engine", "journal", "ledger",
+            "source",
         ],
     ),
     (
         "sink",
         &[
-            "event", "decode", "reduce", "plan", "detect", "gate", "engine", "journal", "source",
-            "serve",
+            "event", "decode", "reduce", "plan", "detect", "gate", "engine", "journal", "ledger",
+            "source", "serve",
         ],
     ),
     (
         "cli",
         &[
-            "event", "decode", "reduce", "plan", "detect", "gate", "engine", "journal", "source",
-            "serve", "sink",
+            "event", "decode", "reduce", "plan", "detect", "gate", "engine", "journal", "ledger",
+            "source", "serve", "sink",
         ],
     ),
 ];

@@ -1,14 +1,29 @@
-//! `sluice check`: lints a configuration, every fault at once.
+//! `sluice check`: lints a configuration, every fault at once; with a recording, also what does not
+//! fit it.
 
 use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
     io::{Write, stdout},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use clap::Args;
 
 use super::{exit, print};
-use crate::{plan::Plan, source::files};
+use crate::{
+    engine::{Engine, Output},
+    plan::Plan,
+    source::{
+        backtest::{Fit, Fits, Grade, Placebos, Sightings},
+        files,
+        recording::{Inputs, Recording},
+    },
+};
+
+/// Placebos that show what a check can say, beside the real deployments.
+const PLACEBOS: usize = 20;
 
 /// Arguments of `sluice check`.
 #[derive(Debug, Args)]
@@ -16,6 +31,9 @@ pub(super) struct Arguments {
     /// The configuration
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// A recording to hold it against: which checks match nothing, can never breach, can never pass
+    #[arg(long, value_name = "RECORDING")]
+    against: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> u8 {
@@ -26,24 +44,107 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
             return exit::ERROR;
         }
     };
-    match Plan::parse(&text) {
-        Ok(plan) => {
-            for warning in plan.warnings() {
-                print::warning(&warning);
-            }
-            let (checks, services) = (plan.checks.len(), plan.services.len());
-            // Who closed the pipe has seen enough.
-            drop(writeln!(
-                stdout(),
-                "{}: ok, {services} services, {checks} checks, digest {}",
-                arguments.file.display(),
-                plan.digest
-            ));
-            exit::PASS
-        }
+    let plan = match Plan::parse(&text) {
+        Ok(plan) => plan,
         Err(faults) => {
             print::error(&faults);
+            return exit::ERROR;
+        }
+    };
+    for warning in plan.warnings() {
+        print::warning(&warning);
+    }
+    let (checks, services) = (plan.checks.len(), plan.services.len());
+    // Who closed the pipe has seen enough.
+    drop(writeln!(
+        stdout(),
+        "{}: ok, {services} services, {checks} checks, digest {}",
+        arguments.file.display(),
+        plan.digest
+    ));
+    let Some(recording) = &arguments.against else {
+        return exit::PASS;
+    };
+    match against(&arguments.file, recording) {
+        Ok(fits) => tell(recording, &fits),
+        Err(problem) => {
+            print::error(&problem);
             exit::ERROR
         }
     }
+}
+
+/// Plays the recording, with its deployments and with placebos, and looks at what the checks see.
+fn against(config: &Path, recording: &Path) -> Result<Vec<Fit>, String> {
+    let recording = Recording::open(&[recording.to_path_buf()], Some(config), None)
+        .map_err(|error| error.to_string())?;
+    for note in &recording.notes {
+        print::warning(note);
+    }
+    let plan = recording.plan;
+    let history = recording
+        .inputs
+        .history(&plan)
+        .map_err(|error| error.to_string())?;
+    let mut placebos = Placebos::draw(0, &plan, &history, PLACEBOS, 1);
+    let mut fits = Fits::new(match &recording.inputs {
+        Inputs::Timeline(timeline) => timeline.metrics(),
+        Inputs::Journal(_) => BTreeSet::new(),
+    });
+    let mut sightings = Sightings::default();
+    let mut engine = Engine::new(Arc::clone(&plan));
+    let played =
+        recording
+            .inputs
+            .play_beside(&mut engine, Some(&mut placebos), |engine, outputs, _| {
+                for output in outputs.drain(..) {
+                    if let Output::Refused(refusal) = output {
+                        print::warning(&refusal);
+                    }
+                }
+                fits.look(engine);
+                sightings.look(engine);
+            });
+    played.map_err(|error| error.to_string())?;
+    let (mut trials, _) = placebos.finish();
+    trials.extend(engine.gates().map(|gate| sightings.trial(0, false, gate)));
+    Ok(fits.conclude(&plan, &trials))
+}
+
+fn tell(recording: &Path, fits: &[Fit]) -> u8 {
+    let mut is_wrong = false;
+    let mut lines = format!("against {}:\n", recording.display());
+    for fit in fits {
+        let Fit {
+            service,
+            check,
+            metrics,
+            hosts,
+            trials,
+            faults,
+        } = fit;
+        let is_fine = if faults.is_empty() { ", fits" } else { "" };
+        writeln!(
+            lines,
+            "  {service}: {check}: {metrics} metrics on {hosts} hosts, {trials} deployments and \
+             placebos{is_fine}"
+        )
+        .expect("a text in memory takes what is written");
+        for fault in faults {
+            let what = match fault.grade {
+                Grade::MatchesNothing => "matches nothing",
+                Grade::NeverPasses => "can never pass",
+                Grade::NeverBreaches => "never breached",
+            };
+            let told = format!("services.{service}: checks.{check}: {what}: {}", fault.why);
+            if fault.grade == Grade::NeverBreaches {
+                print::warning(&told);
+            } else {
+                is_wrong = true;
+                print::error(&told);
+            }
+        }
+    }
+    drop(write!(stdout(), "{lines}"));
+    if is_wrong { exit::ERROR } else { exit::PASS }
 }

@@ -30,8 +30,27 @@ enum Event {
     Begin(Box<BeginArguments>),
     /// Reports how a step went
     Step(StepArguments),
+    /// A person lets the deployment go on: the gate says BYPASSED, never PASS
+    Bypass(BypassArguments),
     /// The deployment is over: closes its gate
     End(EndArguments),
+}
+
+#[derive(Debug, Args)]
+struct BypassArguments {
+    /// Id of the deployment
+    deployment: String,
+    /// Who decides
+    #[arg(long)]
+    by: String,
+    /// Why
+    #[arg(long)]
+    reason: String,
+    /// Where it is written down
+    #[arg(long)]
+    ticket: String,
+    #[command(flatten)]
+    server: ServerArguments,
 }
 
 #[derive(Debug, Args)]
@@ -112,6 +131,10 @@ pub(super) fn run(arguments: Arguments) -> u8 {
             let output = arguments.server.output;
             (on_runtime(step(arguments)), output)
         }
+        Event::Bypass(arguments) => {
+            let output = arguments.server.output;
+            (on_runtime(bypass(arguments)), output)
+        }
         Event::End(arguments) => {
             let output = arguments.server.output;
             (on_runtime(end(arguments)), output)
@@ -173,6 +196,21 @@ async fn step(arguments: StepArguments) -> Result<Verdict, AskError> {
         connect(&arguments.server.reach()?)
             .await?
             .report_step(request)
+            .await?,
+    )
+}
+
+async fn bypass(arguments: BypassArguments) -> Result<Verdict, AskError> {
+    let request = pb::BypassRequest {
+        deployment: arguments.deployment,
+        by: arguments.by,
+        reason: arguments.reason,
+        ticket: arguments.ticket,
+    };
+    answer(
+        connect(&arguments.server.reach()?)
+            .await?
+            .bypass(request)
             .await?,
     )
 }

@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod deploy;
 mod help;
+mod history;
 mod journal;
 mod manual;
 mod print;
@@ -60,6 +61,9 @@ enum Command {
     /// Tell a running engine about a deployment
     #[command(after_help = help::DEPLOY)]
     Deploy(deploy::Arguments),
+    /// Look through the history of deployments, or verify that nobody changed it
+    #[command(after_help = history::EXAMPLES)]
+    History(history::Arguments),
     /// Ask a running engine for a verdict, or wait for a final one
     #[command(after_help = help::VERDICT)]
     Verdict(verdict::Arguments),
@@ -93,6 +97,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Journal(arguments) => journal::run(&arguments),
         Command::Record(arguments) => record::run(&arguments),
         Command::Deploy(arguments) => deploy::run(arguments),
+        Command::History(arguments) => history::run(&arguments),
         Command::Verdict(arguments) => verdict::run(&arguments),
         Command::Completions(arguments) => manual::completions(&arguments, Arguments::command()),
         Command::Man(arguments) => manual::man(&arguments, Arguments::command()),

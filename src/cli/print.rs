@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     detect::CheckState,
-    gate::{CheckReport, Verdict},
+    gate::{CheckReport, Shadow, Verdict},
 };
 
 /// Why writing to a text cannot fail.
@@ -45,6 +45,9 @@ pub(super) fn verdict_line(verdict: &Verdict) -> String {
     if verdict.reasons.len() > 1 {
         write!(line, " (and {} more)", verdict.reasons.len() - 1).expect(IN_MEMORY);
     }
+    if let Some(shadow) = &verdict.shadow {
+        write!(line, "; without the hotfix it would say {}", shadow.verdict).expect(IN_MEMORY);
+    }
     clean(&line)
 }
 
@@ -77,6 +80,17 @@ pub(super) fn verdict_block(verdict: &Verdict) -> String {
     );
     for reason in &verdict.reasons {
         writeln!(text, "  - {reason}").expect(IN_MEMORY);
+    }
+    if let Some(shadow) = &verdict.shadow {
+        let Shadow { verdict, since, .. } = shadow;
+        writeln!(
+            text,
+            "  without the hotfix it would say {verdict} since {since}:"
+        )
+        .expect(IN_MEMORY);
+        for reason in &shadow.reasons {
+            writeln!(text, "  - {reason}").expect(IN_MEMORY);
+        }
     }
     if !verdict.checks.is_empty() {
         text.push('\n');
@@ -147,7 +161,7 @@ fn note(check: &CheckReport) -> String {
 }
 
 /// Text from outside may hold control characters: a terminal must not obey them.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     text.chars()
         .map(|character| {
             if character.is_control() {

@@ -20,6 +20,7 @@ use super::{demo as player, exit, print};
 use crate::{
     plan::Plan,
     serve::{Addresses, Clock, Ending, Server, Settings, StartError},
+    sink::Sinks,
     source::{demo, files, timeline::Timeline},
 };
 
@@ -132,14 +133,20 @@ async fn serve(settings: Settings, timeline: Option<Timeline>, hands: &AtomicI64
         print::error(&"signals cannot be caught");
         return exit::ERROR;
     };
+    let (plan, data_dir) = (Arc::clone(&settings.plan), settings.data_dir.clone());
     let server = match start(settings, timeline.is_some()).await {
         Ok(server) => server,
         Err(error) => {
-            let cause = error
-                .source()
-                .map(|cause| format!(": {cause}"))
-                .unwrap_or_default();
-            print::error(&format!("{error}{cause}"));
+            print::error(&with_cause(&error));
+            return exit::ERROR;
+        }
+    };
+    let page = format!("http://{}", server.addresses().http);
+    let (feed, counters) = (server.feed(), |sink: &str| server.sink_counters(sink));
+    let sinks = match Sinks::start(&plan, data_dir.as_deref(), &page, &feed, counters).await {
+        Ok(sinks) => sinks,
+        Err(error) => {
+            print::error(&with_cause(&error));
             return exit::ERROR;
         }
     };
@@ -164,13 +171,20 @@ async fn serve(settings: Settings, timeline: Option<Timeline>, hands: &AtomicI64
             None => asked = Box::pin(async {}),
         }
     }
-    match server.run(asked).await {
+    let ending = server.run(asked).await;
+    sinks.stop().await;
+    match ending {
         Ending::Asked => exit::PASS,
         Ending::Died => {
             print::error(&"the engine stopped by itself, see above");
             exit::ERROR
         }
     }
+}
+
+fn with_cause(error: &dyn Error) -> String {
+    let cause = error.source().map(|cause| format!(": {cause}"));
+    format!("{error}{}", cause.unwrap_or_default())
 }
 
 /// Starts the engine. The demo has no configuration in which an address that is in use could be

@@ -135,6 +135,14 @@ impl Bounds {
         Finding::new(CheckState::Ok, evidence.into_iter().collect())
     }
 
+    /// What stands in breach on the judged hosts, whether or not all of them are covered.
+    pub fn excesses(&mut self, view: &View<'_>) -> Vec<Evidence> {
+        self.judged.resize(view.hosts.len(), None);
+        self.read(view);
+        self.end_stale_runs(view);
+        self.evidence(view, CheckState::Breach)
+    }
+
     /// What was learned and latched: whoever adds a field decides here whether it is kept.
     pub(super) fn save(&self) -> State {
         let Self {

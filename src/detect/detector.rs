@@ -1,8 +1,8 @@
 //! The closed set of detectors, one for each kind of check.
 
 use super::{
-    Finding, Setup, View, absent::Absent, bounds::Bounds, compare::Compare, derivative::Derivative,
-    load::Load, new_template::NewTemplate, sigma::Sigma,
+    Evidence, Finding, Setup, View, absent::Absent, bounds::Bounds, compare::Compare,
+    derivative::Derivative, load::Load, new_template::NewTemplate, sigma::Sigma,
 };
 use crate::plan::DetectorPlan;
 
@@ -49,6 +49,20 @@ impl Detector {
             Self::Absent(detector) => detector.observe(view),
             Self::NewTemplate(detector) => detector.observe(view),
             Self::Load(detector) => detector.observe(view),
+        }
+    }
+
+    /// What is beyond the owner's limits, whether or not all hosts are covered; instead of
+    /// [`Detector::observe`]. Only `bounds` knows limits of one host at one time.
+    pub fn excesses(&mut self, view: &View<'_>) -> Vec<Evidence> {
+        match self {
+            Self::Bounds(detector) => detector.excesses(view),
+            Self::Derivative(_)
+            | Self::Sigma(_)
+            | Self::Compare(_)
+            | Self::Absent(_)
+            | Self::NewTemplate(_)
+            | Self::Load(_) => Vec::new(),
         }
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Bindings {
     /// By service and host: indices of `sources`, one for each version. Looked up, never walked.
     by_host: HashMap<(usize, HostId), Vec<u32>, FixedState>,
     pub(super) distributions: Vec<Distribution>,
+    /// Hosts and versions that series about them tell.
+    pub(super) versions: Vec<(Vec<String>, Arc<str>)>,
 }
 
 /// What each series feeds.
@@ -40,7 +42,7 @@ struct Feeds {
 /// One way in which a series feeds a panel.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Feed {
-    /// Whose it is, an index of [`Bindings::sources`].
+    /// Whose it is, an index of [`Bindings::sources`]; means nothing for [`Part::Version`].
     pub(super) source: u32,
     /// Index of the panel in its service.
     pub(super) panel: u32,
@@ -58,6 +60,8 @@ pub(super) enum Part {
     Exposure(Place),
     /// It is (a part of) a distribution, an index of [`Bindings::distributions`].
     Quantiles(u32),
+    /// It tells the version of a host, an index of [`Bindings::versions`], and feeds no panel.
+    Version(u32),
 }
 
 /// A distribution, or one bucket of a classic one.
@@ -110,6 +114,17 @@ impl Bindings {
             moved: Timestamp::MIN,
         });
         index
+    }
+
+    /// Adds a version that a series about a host tells.
+    pub(super) fn version(&mut self, hosts: Vec<String>, version: &str) -> Feed {
+        let index = index_of(self.versions.len());
+        self.versions.push((hosts, Arc::from(version)));
+        Feed {
+            source: 0,
+            panel: 0,
+            part: Part::Version(index),
+        }
     }
 
     /// Adds a distribution.

@@ -8,6 +8,7 @@ use super::{
     roles::Roles,
     selection::{Selector, Way, role, way},
     service::Service,
+    told::Told,
 };
 use crate::{
     detect::{GroupKey, HostId, Stat, View},
@@ -96,6 +97,9 @@ impl Directory {
                 };
             }
         }
+        if let Some(told) = Told::of(labels, &self.plan.labels) {
+            feeds.push(self.bindings.version(told.hosts, &told.version));
+        }
         self.bindings.routes.bind(id, feeds);
         Registration {
             kind,
@@ -148,7 +152,7 @@ impl Directory {
             .iter()
             .find(|entry| entry.plan.name == gate.begin.service)
             .expect("a gate is opened only for a configured service");
-        if gate.is_final() {
+        if gate.is_settled() {
             return false;
         }
         let roles = Roles::find(service, &gate.begin, gate.grace_until());

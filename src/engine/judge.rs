@@ -11,6 +11,7 @@ use super::{
 use crate::{
     detect::{Cell, HostId, Place, TemplateTrack},
     event::{Interval, Kind},
+    gate::Place as StagePlace,
     plan::Selection,
     reduce::{
         ClosedBucket, HistogramPartial, LogCount, LossMark, LossSource, Partial, SeriesPartial,
@@ -60,6 +61,9 @@ impl Directory {
         for loss in &bucket.losses {
             self.note_loss(loss, bucket.interval);
         }
+        for service in &mut self.services {
+            service.look(bucket.interval);
+        }
     }
 
     /// Takes the partials of series. A series that makes its cell alone, as most do, is written
@@ -75,6 +79,15 @@ impl Directory {
         contributions.clear();
         for SeriesPartial { series, partial } in series {
             for feed in bindings.routes.of(*series) {
+                if let Part::Version(index) = feed.part {
+                    let (hosts, version) = &bindings.versions[index as usize];
+                    for service in services.iter_mut() {
+                        for host in hosts {
+                            service.told_version(host, version, bucket.end);
+                        }
+                    }
+                    continue;
+                }
                 let source = &mut bindings.sources[feed.source as usize];
                 let service = &mut services[source.origin.service];
                 source.hear(service, bucket);
@@ -101,6 +114,7 @@ impl Directory {
                         pieces.extend(Piece::new(distribution, partial, cell));
                         continue;
                     }
+                    Part::Version(_) => continue,
                 };
                 contributions.push(Contribution::new(cell(place), partial, share));
             }
@@ -112,6 +126,17 @@ impl Directory {
                 service.hosts.moved(key.host, bucket);
             }
         }
+    }
+
+    /// The versions that are new in the bucket that has just been spread, by service and place.
+    pub(super) fn sight(&mut self, bucket: Interval) -> Vec<(String, StagePlace, String)> {
+        let mut found = Vec::new();
+        for service in &mut self.services {
+            let name = service.plan.name.clone();
+            let sighted = service.sight(bucket).into_iter();
+            found.extend(sighted.map(|(place, version)| (name.clone(), place, version)));
+        }
+        found
     }
 
     fn hear_logs(&mut self, logs: &[LogCount], bucket: Interval) {
@@ -177,6 +202,9 @@ impl Directory {
             return;
         };
         for feed in self.bindings.routes.of(series) {
+            if matches!(feed.part, Part::Version(_)) {
+                continue;
+            }
             let source = &self.bindings.sources[feed.source as usize];
             let service = &mut self.services[source.origin.service];
             let panel = &mut service.panels[feed.panel as usize].panel;
@@ -189,6 +217,7 @@ impl Directory {
                         panel.record_loss_at(*place, bucket, loss.reason);
                     }
                 }
+                Part::Version(_) => {}
             }
         }
     }

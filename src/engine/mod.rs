@@ -11,28 +11,36 @@
 mod binding;
 mod combine;
 mod directory;
+mod health;
+mod holds;
 mod judge;
+mod promotion;
 mod refusal;
 mod roles;
 mod saved;
 mod selection;
 mod service;
+mod sightings;
 mod snapshot;
 mod state;
+mod survey;
+mod told;
 
 pub use directory::Directory;
+pub use promotion::{Promotion, PromotionRequest, may_promote};
 pub use refusal::Refusal;
 pub use saved::GatesError;
 pub use selection::Selector;
 pub use snapshot::DirectoryState;
 pub use state::StateError;
+pub use survey::{KnownHost, Watched};
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{Batch, Begin, DeploymentEvent, KeyHash, Raw, Span, Timestamp},
+    event::{Batch, Begin, Bypass, DeploymentEvent, KeyHash, Raw, Span, Timestamp},
     gate::{Gate, Verdict, VerdictState},
     plan::Plan,
     reduce::{Epoch, Reducer, ReducerCounters, ReducerLimits, Shards},
@@ -155,6 +163,11 @@ impl Engine {
         self.gates.values()
     }
 
+    /// Takes a gate out, and forgets its deployment: for whoever keeps what became of it elsewhere.
+    pub fn dismiss(&mut self, deployment: &str) -> Option<Gate> {
+        self.gates.remove(deployment)
+    }
+
     /// End of the latest closed bucket; [`Timestamp::MIN`] before the first.
     pub fn watermark(&self) -> Timestamp {
         self.watermark
@@ -233,6 +246,8 @@ impl Engine {
             self.counters.buckets += 1;
             self.watermark = self.watermark.max(bucket.interval.end);
             self.directory.spread(&bucket);
+            self.open_sighted(bucket.interval, outputs);
+            self.hold_again(self.watermark);
             for gate in self.gates.values_mut() {
                 let changed = self.directory.judge(gate, bucket.interval);
                 if changed {
@@ -248,7 +263,7 @@ impl Engine {
         let next = self.reducer.next_bucket().unwrap_or(Timestamp::MIN);
         self.gates
             .values()
-            .all(|gate| gate.is_final() || gate.bake_until() + SILENCE_NOTICED < next)
+            .all(|gate| gate.is_settled() || gate.bake_until() + SILENCE_NOTICED < next)
     }
 
     fn deployment(&mut self, event: DeploymentEvent, outputs: &mut Vec<Output>) {
@@ -256,7 +271,7 @@ impl Engine {
         let changed = match event {
             DeploymentEvent::Begin(begin) => self.begin(begin),
             DeploymentEvent::Step(step) => self.on_gate(&id, |gate| gate.report(&step)),
-            DeploymentEvent::Bypass(bypass) => self.on_gate(&id, |gate| gate.bypass(bypass)),
+            DeploymentEvent::Bypass(bypass) => self.bypass(&id, bypass),
             DeploymentEvent::End(end) => self.on_gate(&id, |gate| {
                 gate.end(end.at);
                 Ok(false)
@@ -274,6 +289,11 @@ impl Engine {
                 outputs.push(Output::Refused(Box::new(refusal)));
             }
         }
+    }
+
+    fn bypass(&mut self, id: &str, bypass: Bypass) -> Result<bool, Refusal> {
+        holds::signed(&bypass.by, &bypass.reason, &bypass.ticket)?;
+        self.on_gate(id, |gate| gate.bypass(bypass))
     }
 
     fn on_gate(
@@ -313,7 +333,8 @@ impl Engine {
         let (service, stage) = refusal::resolve(&self.plan, &begin)?;
         self.directory.expect_hosts(&begin);
         let plan = &self.plan;
-        let gate = Gate::open(
+        let held = self.held_at_begin(&begin, stage);
+        let mut gate = Gate::open(
             begin,
             service,
             stage,
@@ -325,6 +346,9 @@ impl Engine {
                     .expect("a checked plan names only checks that exist")
             },
         );
+        if !held.is_empty() {
+            gate.begin_held(held);
+        }
         self.gates.insert(gate.begin.deployment.clone(), gate);
         Ok(true)
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    event::Begin,
+    event::{Begin, Hotfix, Timestamp},
     gate::GateError,
     plan::{Plan, ServicePlan, StagePlan},
 };
@@ -123,7 +123,38 @@ pub(super) fn resolve<'a>(
     if let Some(host) = begin.one_box.iter().find(|host| begin.fleet.contains(host)) {
         return bad("fleet", format!("holds {host:?}, which is in one_box too"));
     }
+    begin
+        .hotfix
+        .as_ref()
+        .map_or(Ok(()), |hotfix| check_hotfix(begin, hotfix))?;
     Ok((service, stage))
+}
+
+fn check_hotfix(begin: &Begin, hotfix: &Hotfix) -> Result<(), Refusal> {
+    for (field, text) in [
+        ("hotfix.by", &hotfix.by),
+        ("hotfix.reason", &hotfix.reason),
+        ("hotfix.ticket", &hotfix.ticket),
+    ] {
+        if text.trim().is_empty() {
+            let problem =
+                "is missing: a hotfix needs who, why, a ticket and when it expires".to_owned();
+            return Err(Refusal::BadField { field, problem });
+        }
+    }
+    if hotfix.expires <= begin.at {
+        let right = "a hotfix needs a time that is still to come";
+        let problem = if hotfix.expires == Timestamp::MIN {
+            format!("is missing: {right}")
+        } else {
+            format!("is {}, but it is {}: {right}", hotfix.expires, begin.at)
+        };
+        return Err(Refusal::BadField {
+            field: "hotfix.expires",
+            problem,
+        });
+    }
+    Ok(())
 }
 
 impl fmt::Display for Refusal {

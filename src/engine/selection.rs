@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use super::told::Told;
 use crate::{
     event::{Kind, Labels, METRIC_NAME, SeriesMeta, Severity},
     plan::{
@@ -133,13 +134,17 @@ impl Selector {
 
 impl Select for Selector {
     fn series(&self, labels: &Labels, meta: SeriesMeta) -> Option<Kind> {
+        // What tells the version of a host is needed whoever owns it.
+        let is_told = || !self.owners.is_empty() && Told::of(labels, &self.plan.labels).is_some();
         let mut owners = self.owners(labels).peekable();
-        owners.peek()?;
+        if owners.peek().is_none() {
+            return is_told().then_some(Kind::Gauge);
+        }
         let kind = self.kind(labels, meta);
-        owners
+        let is_selected = owners
             .flat_map(|owner| &self.owners[owner].checks)
-            .any(|check| way(&check.selection, labels, kind).is_some())
-            .then_some(kind)
+            .any(|check| way(&check.selection, labels, kind).is_some());
+        (is_selected || is_told()).then_some(kind)
     }
 
     fn stream_labels(&self) -> &BTreeSet<String> {

@@ -6,7 +6,11 @@ use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
-use super::selection::{checks, matches_all};
+use super::{
+    health::Health,
+    selection::{checks, matches_all},
+    sightings::Sightings,
+};
 use crate::{
     detect::{HostBook, HostId, Panel},
     event::{Labels, METRIC_NAME, Span, Timestamp},
@@ -28,6 +32,10 @@ pub(super) struct Service {
     pub(super) facts: Vec<HostFacts>,
     /// Series that are bound to it.
     pub(super) series: usize,
+    /// What is watched whether or not a deployment is under way.
+    pub(super) health: Health,
+    /// Versions that were seen, where a new one opens a gate.
+    pub(super) sightings: Sightings,
     /// Labels that are no part of the identity of a series.
     left_out: HashSet<String, FixedState>,
     /// The identity found last: series come in the order of their labels, host after host.
@@ -74,7 +82,7 @@ const PANEL_DEPTH: usize = 2_160;
 
 impl Service {
     pub(super) fn new(plan: &Plan, service: &ServicePlan) -> Self {
-        let panels = checks(plan, service)
+        let panels: Vec<CheckPanel> = checks(plan, service)
             .map(|check| CheckPanel {
                 check: check.clone(),
                 panel: Panel::new(plan.resolution, depth(check, plan.resolution)),
@@ -82,6 +90,8 @@ impl Service {
             .collect();
         Self {
             plan: service.clone(),
+            health: Health::new(plan, service, &panels),
+            sightings: Sightings::default(),
             panels,
             hosts: HostBook::default(),
             by_name: BTreeMap::new(),
@@ -161,17 +171,28 @@ impl Service {
         facts.first_data.get_or_insert(start);
         facts.last_data = Some(end);
         if let Some(version) = version {
-            match facts.versions.get_mut(version) {
-                Some(last) => *last = end,
-                None => {
-                    facts.versions.insert(Arc::clone(version), end);
-                }
-            }
+            facts.runs(version, end);
+        }
+    }
+
+    /// Notes the version of a host that a series about it told; what nobody has heard is no host.
+    pub(super) fn told_version(&mut self, host: &str, version: &Arc<str>, end: Timestamp) {
+        if let Some(id) = self.by_name.get(host) {
+            self.facts[id.0 as usize].runs(version, end);
         }
     }
 }
 
 impl HostFacts {
+    fn runs(&mut self, version: &Arc<str>, end: Timestamp) {
+        match self.versions.get_mut(version) {
+            Some(last) => *last = end,
+            None => {
+                self.versions.insert(Arc::clone(version), end);
+            }
+        }
+    }
+
     /// The version that the host runs, as far as its labels tell: the one seen last; of two seen
     /// at once, the greater name.
     pub(super) fn version(&self) -> Option<&str> {

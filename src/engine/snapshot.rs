@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     directory::Directory,
+    health::HealthState,
     service::{HostFacts, Service, depth},
+    sightings::Sightings,
 };
 use crate::{
     detect::{HostBook, Panel, Unsound},
@@ -31,6 +33,8 @@ struct ServiceState<'a> {
     facts: Cow<'a, [HostFacts]>,
     /// By the name of the check.
     panels: Vec<(Cow<'a, str>, Cow<'a, Panel>)>,
+    health: HealthState,
+    sightings: Sightings,
 }
 
 impl Directory {
@@ -48,6 +52,8 @@ impl Directory {
                     (name, Cow::Borrowed(&entry.panel))
                 })
                 .collect(),
+            health: service.save_health(),
+            sightings: service.sightings.clone(),
         });
         DirectoryState {
             watermark: self.watermark,
@@ -102,6 +108,7 @@ impl Service {
                 entry.panel = panel;
             }
         }
-        Ok(())
+        self.sightings = saved.sightings;
+        self.restore_health(saved.health)
     }
 }

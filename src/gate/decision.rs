@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Gate, VerdictState, reasons};
+use super::{Blocker, Gate, VerdictState, reasons};
 use crate::{
     detect::CheckState,
     event::{StepOutcome, Timestamp},
@@ -25,6 +25,17 @@ pub struct Proof {
     steps: Vec<String>,
     /// The required checks that were covered over the bake, with what they say.
     checks: Vec<(String, CheckState)>,
+    /// The checks that a hotfix did not wait for.
+    skipped: Vec<String>,
+}
+
+/// By what the rule is softened and hardened.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms<'a> {
+    /// Whether the bake need not be waited for.
+    pub(super) skips_bake: bool,
+    /// What keeps the gate from PASS, whatever the checks say.
+    pub(super) held: &'a [Blocker],
 }
 
 /// Why there is no proof yet, and no FAIL either.
@@ -37,12 +48,13 @@ enum Missing {
 
 impl Proof {
     /// Collects the proof, or what it lacks.
-    fn collect(gate: &Gate, now: Timestamp) -> Result<Self, Missing> {
+    fn collect(gate: &Gate, now: Timestamp, terms: Terms<'_>) -> Result<Self, Missing> {
         let mut blind = Vec::new();
         let mut awaited = Vec::new();
         let mut proof = Self {
             steps: Vec::new(),
             checks: Vec::new(),
+            skipped: Vec::new(),
         };
         for step in &gate.stage.steps {
             match gate.steps.get(step) {
@@ -52,8 +64,6 @@ impl Proof {
                 }
             }
         }
-        let bake_over = gate.bake_until <= now;
-        let may_pass_early = gate.bake_min_until <= now;
         let mut undecided = Vec::new();
         for check in gate
             .checks
@@ -69,6 +79,15 @@ impl Proof {
             };
             match finding.state {
                 CheckState::Ok => proof.checks.push((check.name.clone(), CheckState::Ok)),
+                // It is covered by data so far; what it gathers over the bake is not waited for.
+                CheckState::Undecided | CheckState::Warming
+                    if terms.skips_bake && check.needs_bake =>
+                {
+                    if finding.state == CheckState::Undecided {
+                        proof.checks.push((check.name.clone(), finding.state));
+                    }
+                    proof.skipped.push(check.name.clone());
+                }
                 CheckState::Undecided => {
                     proof
                         .checks
@@ -89,14 +108,7 @@ impl Proof {
         {
             return Err(Missing::Data(vec![reasons::nothing_required(gate)]));
         }
-        if !bake_over {
-            if !may_pass_early {
-                awaited.push(reasons::bake(gate, now, gate.bake_min_until));
-            } else if !undecided.is_empty() {
-                awaited.append(&mut undecided);
-                awaited.push(reasons::bake(gate, now, gate.bake_until));
-            }
-        }
+        awaited.extend(proof.bake(gate, now, terms, undecided));
         if awaited.is_empty() {
             Ok(proof)
         } else {
@@ -104,17 +116,55 @@ impl Proof {
         }
     }
 
-    fn reasons(&self, gate: &Gate) -> Vec<String> {
-        let mut reasons = Vec::new();
-        if !self.checks.is_empty() {
-            let names: Vec<&str> = self.checks.iter().map(|(name, _)| name.as_str()).collect();
+    /// What is awaited of the bake, with the checks that have not decided yet.
+    fn bake(
+        &self,
+        gate: &Gate,
+        now: Timestamp,
+        terms: Terms<'_>,
+        mut undecided: Vec<String>,
+    ) -> Vec<String> {
+        if terms.skips_bake {
+            if self.checks.is_empty() && self.steps.is_empty() {
+                undecided.push("no check is covered by data yet".to_owned());
+            }
+            return undecided;
+        }
+        if gate.bake_until <= now {
+            return Vec::new();
+        }
+        if now < gate.bake_min_until {
+            return vec![reasons::bake(gate, now, gate.bake_min_until)];
+        }
+        if !undecided.is_empty() {
+            undecided.push(reasons::bake(gate, now, gate.bake_until));
+        }
+        undecided
+    }
+
+    fn reasons(&self, gate: &Gate, now: Timestamp, terms: Terms<'_>) -> Vec<String> {
+        let mut reasons: Vec<String> = reasons::hotfix(gate, now, terms.skips_bake)
+            .into_iter()
+            .collect();
+        let is_waited_for = |name: &String| !self.skipped.contains(name);
+        let waited = self
+            .checks
+            .iter()
+            .map(|(name, _)| name)
+            .filter(|name| is_waited_for(name));
+        let names: Vec<&str> = waited.map(String::as_str).collect();
+        if !names.is_empty() {
             reasons.push(format!("covered and in range: {}", names.join(", ")));
         }
         if !self.steps.is_empty() {
             reasons.push(format!("steps passed: {}", self.steps.join(", ")));
         }
+        if !self.skipped.is_empty() {
+            reasons.push(format!("not waited for: {}", self.skipped.join(", ")));
+        }
         for (name, state) in &self.checks {
             if *state == CheckState::Undecided
+                && is_waited_for(name)
                 && let Some(check) = gate.checks.iter().find(|check| check.name == *name)
                 && let Some(finding) = &check.finding
             {
@@ -128,7 +178,7 @@ impl Proof {
 impl Decision {
     /// Weighs what the gate knows at an instant of event time. A gate whose answer is latched is
     /// not asked again.
-    pub(super) fn weigh(gate: &Gate, now: Timestamp) -> Self {
+    pub(super) fn weigh(gate: &Gate, now: Timestamp, terms: Terms<'_>) -> Self {
         let mut failures: Vec<String> = gate
             .steps
             .iter()
@@ -152,10 +202,15 @@ impl Decision {
                 reasons: failures,
             };
         }
-        match Proof::collect(gate, now) {
-            Ok(proof) => Self {
+        let held = terms.held.iter().map(reasons::held);
+        match Proof::collect(gate, now, terms) {
+            Ok(proof) if terms.held.is_empty() => Self {
                 state: VerdictState::Pass,
-                reasons: proof.reasons(gate),
+                reasons: proof.reasons(gate, now, terms),
+            },
+            Ok(_) => Self {
+                state: VerdictState::Pending,
+                reasons: held.collect(),
             },
             Err(Missing::Data(reasons)) => Self {
                 state: VerdictState::NoData,
@@ -163,7 +218,7 @@ impl Decision {
             },
             Err(Missing::Awaited(reasons)) => Self {
                 state: VerdictState::Pending,
-                reasons,
+                reasons: held.chain(reasons).collect(),
             },
         }
     }

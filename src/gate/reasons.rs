@@ -1,6 +1,6 @@
 //! Reasons: what decides, in words for the person who is woken by it.
 
-use super::{Gate, GateCheck};
+use super::{Blocker, Gate, GateCheck};
 use crate::{
     detect::{CheckState, Evidence, Finding},
     event::{Span, Timestamp},
@@ -48,6 +48,23 @@ pub(super) fn bake(gate: &Gate, now: Timestamp, until: Timestamp) -> String {
     let (done, whole) = (now - gate.begin.at, until - gate.begin.at);
     let done = Span::from_seconds((done.nanos() / 1_000_000_000).max(0));
     format!("bake: {done} of {whole}, until {until}")
+}
+
+/// What keeps a gate from PASS whatever its checks say.
+pub(super) fn held(blocker: &Blocker) -> String {
+    format!("held: {blocker}")
+}
+
+/// That the deployment is a hotfix, and what that did.
+pub(super) fn hotfix(gate: &Gate, now: Timestamp, skips_bake: bool) -> Option<String> {
+    let hotfix = gate.begin.hotfix.as_ref()?;
+    let (by, reason, ticket) = (&hotfix.by, &hotfix.reason, &hotfix.ticket);
+    let what = if skips_bake {
+        format!("skipped {}", bake(gate, now, gate.bake_until))
+    } else {
+        "nothing was skipped".to_owned()
+    };
+    Some(format!("hotfix by {by}: {reason} ({ticket}); {what}"))
 }
 
 /// Why a stage without requirements cannot be passed.

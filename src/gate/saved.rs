@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use super::Decision;
+use super::{Blocker, Decision, Shadow};
 use crate::{
     detect::{CheckState, DetectorState, Evidence, Finding, NoDataCause, Unsound},
     event::{Begin, Bypass, Hotfix, StepOutcome, Timestamp},
@@ -19,7 +19,7 @@ use crate::{
 /// Raise it whenever a saved struct or enum changes, in the gate, a detector, or an event that they
 /// hold: a field or a variant that is added, removed or moved, or another type. `tests/snapshot.rs`
 /// holds the form against `fixtures/state`.
-pub const STATE_VERSION: u32 = 2;
+pub const STATE_VERSION: u32 = 3;
 
 /// What a gate has learned and latched; all but what comes from the plan.
 ///
@@ -34,6 +34,8 @@ pub struct GateState {
     pub(super) steps: BTreeMap<String, StepOutcome>,
     pub(super) checks: Vec<GateCheckState>,
     pub(super) bypass: Option<Bypass>,
+    pub(super) held: Vec<Blocker>,
+    pub(super) shadow: Option<Shadow>,
     pub(super) decision: Decision,
     pub(super) at: Timestamp,
     pub(super) since: Timestamp,

@@ -3,13 +3,16 @@
 use std::{collections::BTreeMap, fmt};
 
 use super::{
-    CheckReport, Decision, GateState, RestoreError, Verdict, VerdictState,
-    saved::{GateCheckState, Kept},
+    Blocker, Decision, GateCheck, GateState, RestoreError, Shadow, Verdict, VerdictState,
+    checks::{GateSetup, alpha_per_weight},
+    decision::Terms,
+    pipeline::Attempt,
+    saved::GateCheckState,
 };
 use crate::{
-    detect::{CheckState, Detector, Extent, Finding, Setup, View},
+    detect::{Extent, View},
     event::{Begin, Bypass, Span, Step, StepOutcome, Timestamp},
-    plan::{Check, Mode, ServicePlan, StagePlan},
+    plan::{Check, ServicePlan, Skippable, StagePlan},
 };
 
 /// The gate of one deployment.
@@ -29,6 +32,10 @@ pub struct Gate {
     /// The checks in the order of the stage.
     pub checks: Vec<GateCheck>,
     bypass: Option<Bypass>,
+    /// What keeps it from PASS though its deployment has begun.
+    held: Vec<Blocker>,
+    /// After a PASS that did not wait for the bake: what the whole of it says.
+    shadow: Option<Shadow>,
     decision: Decision,
     at: Timestamp,
     since: Timestamp,
@@ -36,19 +43,8 @@ pub struct Gate {
     ended: bool,
 }
 
-/// A check as the gate uses it.
-#[derive(Clone, Debug)]
-pub struct GateCheck {
-    /// Its name.
-    pub name: String,
-    /// Its kind, as verdicts name it.
-    pub kind: &'static str,
-    /// Whether it can block.
-    pub mode: Mode,
-    /// What it said last.
-    pub finding: Option<Finding>,
-    detector: Detector,
-}
+/// How long after its bake the checks that a hotfix skipped are still asked.
+const SHADOW_PATIENCE: Span = Span::from_hours(1);
 
 /// What a gate refuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,25 +83,7 @@ impl Gate {
         if !(setup.weight.is_finite() && setup.weight > 0.0) {
             setup.weight = 1.0;
         }
-        let checks = stage
-            .checks
-            .iter()
-            .map(|used| {
-                let check = checks(&used.check);
-                let alpha = if check.is_statistical() {
-                    setup.alpha_per_weight * f64::from(used.weight)
-                } else {
-                    0.0
-                };
-                GateCheck {
-                    name: check.name.clone(),
-                    kind: check.kind(),
-                    mode: used.mode,
-                    finding: None,
-                    detector: Detector::new(&setup.of(check, used.mode, alpha)),
-                }
-            })
-            .collect();
+        let checks = setup.checks(stage, &checks);
         let mut gate = Self {
             stage: stage.clone(),
             config_digest: config_digest.to_owned(),
@@ -115,6 +93,8 @@ impl Gate {
             steps: BTreeMap::new(),
             checks,
             bypass: None,
+            held: Vec::new(),
+            shadow: None,
             decision: Decision {
                 state: VerdictState::Pending,
                 reasons: Vec::new(),
@@ -125,7 +105,7 @@ impl Gate {
             ended: false,
             begin,
         };
-        gate.decision = Decision::weigh(&gate, gate.at);
+        gate.decision = gate.decide(gate.at);
         gate
     }
 
@@ -141,6 +121,8 @@ impl Gate {
             steps,
             checks,
             bypass,
+            held,
+            shadow,
             decision,
             at,
             since,
@@ -153,6 +135,8 @@ impl Gate {
             steps: steps.clone(),
             checks: checks.iter().map(GateCheck::save).collect(),
             bypass: bypass.clone(),
+            held: held.clone(),
+            shadow: shadow.clone(),
             decision: decision.clone(),
             at: *at,
             since: *since,
@@ -182,6 +166,8 @@ impl Gate {
             steps,
             checks: saved,
             bypass,
+            held,
+            shadow,
             decision,
             at,
             since,
@@ -220,6 +206,8 @@ impl Gate {
         }
         gate.steps = steps;
         gate.bypass = bypass;
+        gate.held = held;
+        gate.shadow = shadow;
         gate.decision = decision;
         gate.at = at;
         gate.since = since;
@@ -236,13 +224,33 @@ impl Gate {
         mut views: impl FnMut(usize) -> View<'a>,
     ) -> bool {
         self.watermark = self.watermark.max(bucket_end);
-        if self.is_final() || bucket_end <= self.begin.at {
+        if self.is_settled() || bucket_end <= self.begin.at {
             return false;
         }
         for (index, check) in self.checks.iter_mut().enumerate() {
             check.finding = Some(check.detector.observe(&views(index)));
         }
-        self.weigh(bucket_end)
+        if self.is_final() {
+            self.watch_on(bucket_end)
+        } else {
+            self.weigh(bucket_end)
+        }
+    }
+
+    /// Holds the gate from its begin on: it can fail, but not pass.
+    pub fn begin_held(&mut self, held: Vec<Blocker>) {
+        self.held = held;
+        self.decision = self.decide(self.at);
+    }
+
+    /// Replaces what holds the gate; the next bucket is weighed by it.
+    pub fn hold(&mut self, held: Vec<Blocker>) {
+        self.held = held;
+    }
+
+    /// What keeps it from PASS though its deployment has begun.
+    pub fn held(&self) -> &[Blocker] {
+        &self.held
     }
 
     /// Takes the report of a step. Says whether the verdict changed.
@@ -310,6 +318,36 @@ impl Gate {
         }
     }
 
+    /// Whether nothing of it can change by itself any more: it is final, and the checks that a hotfix
+    /// skipped have said what they would have.
+    pub fn is_settled(&self) -> bool {
+        let is_shadow_open = self.shadow.as_ref().is_some_and(|shadow| {
+            shadow.is_open() && self.watermark < self.bake_until + SHADOW_PATIENCE
+        });
+        self.is_final() && !is_shadow_open
+    }
+
+    /// The deployment as the pipeline sees it.
+    pub fn attempt(&self) -> Attempt<'_> {
+        Attempt {
+            begin: &self.begin,
+            state: self.decision.state,
+            is_final: self.is_final(),
+            is_ended: self.ended,
+            bake_until: self.bake_until,
+        }
+    }
+
+    /// After a PASS that did not wait for the bake: what the whole of it says.
+    pub fn shadow(&self) -> Option<&Shadow> {
+        self.shadow.as_ref()
+    }
+
+    /// The stage as it was configured when the deployment began.
+    pub fn stage(&self) -> &StagePlan {
+        &self.stage
+    }
+
     /// The answer.
     pub fn state(&self) -> VerdictState {
         self.decision.state
@@ -341,105 +379,61 @@ impl Gate {
             is_final: self.is_final(),
             reasons: self.decision.reasons.clone(),
             checks: self.checks.iter().flat_map(GateCheck::reports).collect(),
+            shadow: self.shadow.clone(),
         }
     }
 
     fn weigh(&mut self, now: Timestamp) -> bool {
         self.at = self.at.max(now);
-        let decision = Decision::weigh(self, self.at);
+        let decision = self.decide(self.at);
         let changed = decision.state != self.decision.state;
         if changed {
             self.since = self.at;
         }
         self.decision = decision;
+        if self.decision.state == VerdictState::Pass && self.skips_bake(self.at) {
+            self.shadow = Some(Shadow::of(self.whole(self.at), self.at));
+        }
         changed
     }
-}
 
-impl GateCheck {
-    fn save(&self) -> GateCheckState {
-        let Self {
-            name,
-            kind: _,
-            mode: _,
-            finding,
-            detector,
-        } = self;
-        GateCheckState {
-            name: name.clone(),
-            finding: finding.clone().map(Kept),
-            detector: detector.save(),
-        }
-    }
-
-    fn reports(&self) -> Vec<CheckReport> {
-        let bare = |state, note| {
-            vec![CheckReport::bare(
-                &self.name, self.kind, self.mode, state, note,
-            )]
+    /// Asks on behalf of a PASS that did not wait. Says whether the answer changed.
+    fn watch_on(&mut self, now: Timestamp) -> bool {
+        let whole = self.whole(now);
+        let Some(shadow) = &mut self.shadow else {
+            return false;
         };
-        let Some(finding) = &self.finding else {
-            return bare(
-                CheckState::Warming,
-                "waits for the first bucket to close".to_owned(),
-            );
+        if !shadow.takes(whole, now) {
+            return false;
+        }
+        self.at = self.at.max(now);
+        true
+    }
+
+    fn decide(&self, now: Timestamp) -> Decision {
+        let terms = Terms {
+            skips_bake: self.skips_bake(now),
+            held: &self.held,
         };
-        if finding.evidence.is_empty() {
-            let cause = finding.cause.as_ref().map(ToString::to_string);
-            return bare(
-                finding.state,
-                cause.or(finding.awaiting.clone()).unwrap_or_default(),
-            );
-        }
-        finding
-            .evidence
-            .iter()
-            .map(|evidence| CheckReport::new(&self.name, self.kind, self.mode, evidence))
-            .collect()
+        Decision::weigh(self, now, terms)
     }
-}
 
-/// What all detectors of a gate have in common.
-struct GateSetup {
-    began_at: Timestamp,
-    grace_until: Timestamp,
-    bake_min_until: Timestamp,
-    bake_until: Timestamp,
-    resolution: Span,
-    alpha_per_weight: f64,
-    weight: f64,
-}
-
-impl GateSetup {
-    fn of<'a>(&self, check: &'a Check, mode: Mode, alpha: f64) -> Setup<'a> {
-        Setup {
-            check,
-            mode,
-            began_at: self.began_at,
-            grace_until: self.grace_until,
-            bake_min_until: self.bake_min_until,
-            bake_until: self.bake_until,
-            resolution: self.resolution,
-            alpha,
-            weight: self.weight,
-        }
+    /// What would be decided if nothing were skipped.
+    fn whole(&self, now: Timestamp) -> Decision {
+        let terms = Terms {
+            skips_bake: false,
+            held: &[],
+        };
+        Decision::weigh(self, now, terms)
     }
-}
 
-/// The gate's alpha is split over its blocking statistical checks by weight; an advisory check is
-/// held to the share of a blocking one, so that switching it on changes nothing but its effect.
-fn alpha_per_weight<'a>(
-    service: &ServicePlan,
-    stage: &StagePlan,
-    checks: &impl Fn(&str) -> &'a Check,
-) -> f64 {
-    let blocking: u32 = stage
-        .checks
-        .iter()
-        .filter(|used| used.mode == Mode::Blocking && checks(&used.check).is_statistical())
-        .map(|used| used.weight)
-        .sum();
-    service.alpha / f64::from(blocking.max(1))
+    /// Whether there is still a bake that need not be waited for.
+    fn skips_bake(&self, now: Timestamp) -> bool {
+        let hotfix = self.begin.hotfix.as_ref();
+        hotfix.is_some_and(|hotfix| now < hotfix.expires)
+            && self.stage.policies.hotfix_skips.contains(&Skippable::Bake)
+            && now < self.bake_until
+    }
 }
 
 impl fmt::Display for GateError {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::Decision;
 use crate::{
     detect::{Basis, CheckState, Evidence},
     event::Timestamp,
@@ -59,6 +60,20 @@ pub struct Verdict {
     pub reasons: Vec<String>,
     /// What each check says, in the order of the stage.
     pub checks: Vec<CheckReport>,
+    /// After the PASS of a hotfix that did not wait for the bake: what the gate would have said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
+}
+
+/// What a gate would have said if nothing had been skipped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shadow {
+    /// The answer.
+    pub verdict: VerdictState,
+    /// Event time since which it has stood.
+    pub since: Timestamp,
+    /// Why.
+    pub reasons: Vec<String>,
 }
 
 /// What a check says of one metric.
@@ -124,6 +139,33 @@ impl VerdictState {
             Self::Bypassed => "BYPASSED",
             Self::NoData => "NO_DATA",
             Self::Fail => "FAIL",
+        }
+    }
+}
+
+impl Shadow {
+    /// What would have been said first.
+    pub(super) fn of(decision: Decision, since: Timestamp) -> Self {
+        Self {
+            verdict: decision.state,
+            since,
+            reasons: decision.reasons,
+        }
+    }
+
+    /// Takes what would be said now. Says whether the answer changed.
+    pub(super) fn takes(&mut self, decision: Decision, now: Timestamp) -> bool {
+        let changed = self.verdict != decision.state;
+        let since = if changed { now } else { self.since };
+        *self = Self::of(decision, since);
+        changed
+    }
+
+    /// Whether it can still change: a FAIL is latched, a PASS was proven over the whole bake.
+    pub(super) fn is_open(&self) -> bool {
+        match self.verdict {
+            VerdictState::Pending | VerdictState::NoData => true,
+            VerdictState::Pass | VerdictState::Fail | VerdictState::Bypassed => false,
         }
     }
 }

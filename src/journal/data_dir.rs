@@ -18,6 +18,8 @@ use super::{
 /// | `lock` | locked as long as an engine runs |
 /// | `journal/*.journal` | segments |
 /// | `snapshots/*.sluice` | snapshots |
+/// | `ledger.sqlite` | the history of deployments |
+/// | `sinks/*.json` | what each sink was told |
 #[derive(Debug)]
 pub struct DataDir {
     root: PathBuf,

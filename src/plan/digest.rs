@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Check, DetectorPlan, LabelMatcher, OffPeak, Plan, Selection, SeriesSelector, ServicePlan,
-    Skippable, Slope, StagePlan,
+    Skippable, Slope, StagePlan, StartBlockers,
 };
 use crate::event::{Severity, Span};
 
@@ -148,6 +148,18 @@ fn stage(stage: &StagePlan) -> Value {
         })
         .collect();
     let span = |span: Span| span.nanos();
+    let mut policies = vec![
+        json!(stage.policies.one_region_at_a_time),
+        match stage.policies.start_blockers {
+            StartBlockers::Off => json!(false),
+            StartBlockers::WhenTold => json!(true),
+            StartBlockers::Always => json!("always"),
+        },
+    ];
+    // What came later stands only where it says something, so that older digests keep their meaning.
+    if stage.policies.open_on_new_version {
+        policies.push(json!("open_on_new_version"));
+    }
     json!([
         stage.name,
         matchers(&stage.matchers),
@@ -159,10 +171,7 @@ fn stage(stage: &StagePlan) -> Value {
             span(stage.bake.max),
             span(stage.grace)
         ],
-        [
-            stage.policies.one_region_at_a_time,
-            stage.policies.start_blockers
-        ],
+        policies,
         off_peak,
         skips,
     ])
@@ -217,6 +226,14 @@ mod tests {
         ("mode: advisory", "mode: blocking"),
         ("one_region_at_a_time: true", "one_region_at_a_time: false"),
         ("one_region_at_a_time: true", "start_blockers: false"),
+        (
+            "one_region_at_a_time: true",
+            "one_region_at_a_time: true\n          start_blockers: true",
+        ),
+        (
+            "one_region_at_a_time: true",
+            "one_region_at_a_time: true\n          open_on_new_version: true",
+        ),
         ("Europe/Warsaw", "Europe/Berlin"),
         ("22:00-06:00\"]}", "22:00-06:01\"]}"),
         ("hotfix_skips: [bake]", "hotfix_skips: []"),

@@ -2,7 +2,7 @@
 
 use jiff::{civil::date, fmt::strtime, tz::TimeZone};
 
-use super::{LogPattern, Pattern, checks::pattern, grammar::compile, services::zone, walk::Place};
+use super::{LogPattern, Pattern, checks::pattern, grammar::compile, policies::zone, walk::Place};
 
 /// Patterns where the configuration names none, tried in order.
 const BUILT_IN: [(&str, Option<&str>); 5] = [

@@ -14,9 +14,11 @@ mod grammar;
 mod lint;
 mod log_patterns;
 mod parse;
+mod policies;
 mod selector;
 mod services;
 mod settings;
+mod sinks;
 mod sources;
 mod tree;
 mod units;
@@ -28,7 +30,9 @@ mod tests;
 pub use access::{AccessPlan, CertificatePlan, Role, TlsPlan, TokenPlan};
 pub use fault::{Fault, Faults, Warning};
 pub use grammar::SelectorError;
+pub use policies::{OffPeak, Policies, Skippable, StartBlockers};
 pub use selector::{LabelMatcher, MatchOp, SeriesSelector};
+pub use sinks::{AlertRules, SinkKind, SinkPlan, SinkUrl};
 pub use sources::{
     KafkaPlan, KafkaSasl, KafkaTls, MessageCompression, SourcePlan, TopicFormat, TopicStart,
 };
@@ -62,12 +66,16 @@ pub struct Plan {
     pub log_patterns: Vec<LogPattern>,
     /// Where data is fetched from, beside what is sent. Changes no verdict of the same data.
     pub sources: Vec<SourcePlan>,
-    /// Where alerts go; used by the sinks.
+    /// Where alerts go. Changes no verdict.
     pub sinks: Vec<SinkPlan>,
+    /// Where people reach the engine's page, for links in alerts; `None`: where it listens.
+    pub external_url: Option<String>,
     /// What the engine accepts at most.
     pub limits: Limits,
     /// How the journal is kept.
     pub journal: JournalPlan,
+    /// How the history of verdicts is kept.
+    pub ledger: LedgerPlan,
     /// Hex digest of the configuration's meaning: equal for texts that differ only in layout,
     /// comments or the order of keys.
     pub digest: String,
@@ -298,52 +306,6 @@ pub struct Bake {
     pub max: Span,
 }
 
-/// Rules of a stage beside its checks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policies {
-    /// Only one region's one-box bakes at a time.
-    pub one_region_at_a_time: bool,
-    /// When a deployment may start.
-    pub off_peak: Option<OffPeak>,
-    /// What a hotfix skips.
-    pub hotfix_skips: Vec<Skippable>,
-    /// Whether a deployment must not start while its target is already unhealthy or the stage
-    /// before has not passed for its version. Default true.
-    pub start_blockers: bool,
-}
-
-impl Default for Policies {
-    fn default() -> Self {
-        Self {
-            one_region_at_a_time: false,
-            off_peak: None,
-            hotfix_skips: Vec::new(),
-            start_blockers: true,
-        }
-    }
-}
-
-/// When a deployment may start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OffPeak {
-    /// In these windows of local time.
-    Windows {
-        /// IANA time zone.
-        zone: String,
-        /// Minutes of the day `[from, to)`; `from > to` runs over midnight.
-        windows: Vec<(u16, u16)>,
-    },
-    /// When the service's own traffic is low.
-    Learned,
-}
-
-/// What a hotfix can skip.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Skippable {
-    /// The bake.
-    Bake,
-}
-
 /// How plain log lines of a file are read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogPattern {
@@ -354,30 +316,6 @@ pub struct LogPattern {
     pub time_format: Option<String>,
     /// IANA zone of times without an offset. Default UTC.
     pub zone: String,
-}
-
-/// Where alerts go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SinkPlan {
-    /// Alertmanager, API v2.
-    Alertmanager {
-        /// Base URL.
-        url: String,
-    },
-    /// A receiver of Grafana's webhook contact point.
-    GrafanaWebhook {
-        /// URL.
-        url: String,
-        /// File that holds the bearer token.
-        bearer_file: Option<String>,
-    },
-    /// Grafana's annotations API.
-    GrafanaAnnotations {
-        /// Base URL.
-        url: String,
-        /// File that holds the API token.
-        token_file: Option<String>,
-    },
 }
 
 /// What the engine accepts at most. Each has a counter for what was refused.
@@ -426,6 +364,22 @@ pub struct JournalPlan {
     pub snapshot_every: Span,
     /// How long an input waits for others to be made durable with; at most 20 ms. Default 2 ms.
     pub commit_delay: Span,
+}
+
+/// How the history of deployments and verdicts is kept. Changes no verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerPlan {
+    /// How long a record is kept, by event time. Default 90 d. Whoever has to answer for overrides
+    /// longer than that raises it.
+    pub keep: Span,
+}
+
+impl Default for LedgerPlan {
+    fn default() -> Self {
+        Self {
+            keep: Span::from_hours(24 * 90),
+        }
+    }
 }
 
 impl Check {

@@ -8,13 +8,13 @@ use super::{
     fault::{Fault, Faults},
     log_patterns,
     services::{KnownChecks, service},
-    settings, sources,
+    settings, sinks, sources,
     tree::{Node, Tree},
     walk::{Entries, FaultList, Place},
 };
 use crate::event::Span;
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 15] = [
     "listen",
     "tls",
     "access",
@@ -28,6 +28,8 @@ const KEYS: [&str; 13] = [
     "sinks",
     "limits",
     "journal",
+    "external_url",
+    "ledger",
 ];
 
 /// Configuration of an engine that is started without one.
@@ -117,12 +119,14 @@ fn plan(keys: &Entries<'_>) -> Plan {
             .get("sources")
             .map(sources::sources)
             .unwrap_or_default(),
-        sinks: keys.get("sinks").map(settings::sinks).unwrap_or_default(),
+        sinks: keys.get("sinks").map(sinks::sinks).unwrap_or_default(),
+        external_url: keys.get("external_url").and_then(sinks::web_address),
         limits: keys.get("limits").map(settings::limits).unwrap_or_default(),
         journal: keys
             .get("journal")
             .map(settings::journal)
             .unwrap_or_default(),
+        ledger: keys.get("ledger").map(settings::ledger).unwrap_or_default(),
         digest: String::new(),
         checks,
     }

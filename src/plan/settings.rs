@@ -1,12 +1,12 @@
-//! The keys of a configuration beside checks and services: addresses, labels, sinks, limits.
+//! The keys of a configuration beside checks and services: addresses, labels, limits, durability.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::{
-    JournalPlan, LabelRoles, Limits, Listen, SinkPlan,
+    JournalPlan, LabelRoles, LedgerPlan, Limits, Listen,
     tree::{Tree, quoted},
     units::{self, Complaint},
-    walk::{Entries, Place, suggestion},
+    walk::Place,
 };
 use crate::event::Span;
 
@@ -175,78 +175,6 @@ pub(super) fn labels(place: &Place<'_>) -> LabelRoles {
     roles
 }
 
-const SINKS: [&str; 3] = ["alertmanager", "grafana_webhook", "grafana_annotations"];
-
-/// Reads `sinks`.
-pub(super) fn sinks(place: &Place<'_>) -> Vec<SinkPlan> {
-    place.list().iter().filter_map(sink).collect()
-}
-
-fn sink(place: &Place<'_>) -> Option<SinkPlan> {
-    let kinds = place.free_map();
-    let [(kind, keys)] = kinds.as_slice() else {
-        if matches!(place.node.value, Tree::Map(_)) {
-            place.fault(
-                format!("a sink has one kind, not {}", kinds.len()),
-                "write one of alertmanager, grafana_webhook, grafana_annotations for each item",
-            );
-        }
-        return None;
-    };
-    match *kind {
-        "alertmanager" => {
-            let keys = keys.map(&["url"])?;
-            Some(SinkPlan::Alertmanager { url: url(&keys)? })
-        }
-        "grafana_webhook" => {
-            let keys = keys.map(&["url", "bearer_file"])?;
-            let bearer_file = file(&keys, "bearer_file");
-            Some(SinkPlan::GrafanaWebhook {
-                url: url(&keys)?,
-                bearer_file,
-            })
-        }
-        "grafana_annotations" => {
-            let keys = keys.map(&["url", "token_file"])?;
-            let token_file = file(&keys, "token_file");
-            Some(SinkPlan::GrafanaAnnotations {
-                url: url(&keys)?,
-                token_file,
-            })
-        }
-        other => {
-            keys.fault(
-                "unknown kind of sink",
-                suggestion(other, SINKS.into_iter(), "kinds"),
-            );
-            None
-        }
-    }
-}
-
-fn file(keys: &Entries<'_>, key: &str) -> Option<String> {
-    keys.get(key).and_then(Place::text).map(str::to_owned)
-}
-
-fn url(keys: &Entries<'_>) -> Option<String> {
-    let place = keys.require("url", "add url: \"http://…\"")?;
-    let text = place.text()?;
-    let rest = text
-        .strip_prefix("http://")
-        .or_else(|| text.strip_prefix("https://"));
-    let host = rest
-        .and_then(|rest| rest.split(['/', '?', '#']).next())
-        .unwrap_or_default();
-    if host.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        place.fault(
-            format!("{} is no URL of a server", quoted(text)),
-            "write one that begins with http:// or https://",
-        );
-        return None;
-    }
-    Some(text.to_owned())
-}
-
 /// Reads `limits`; those that are not given keep their defaults.
 pub(super) fn limits(place: &Place<'_>) -> Limits {
     let mut limits = Limits::default();
@@ -332,4 +260,22 @@ pub(super) fn journal(place: &Place<'_>) -> JournalPlan {
     });
     journal.commit_delay = delay.unwrap_or(journal.commit_delay);
     journal
+}
+
+/// Reads `ledger`; what is not given keeps its default.
+pub(super) fn ledger(place: &Place<'_>) -> LedgerPlan {
+    const MIN: Span = Span::from_hours(1);
+    let mut ledger = LedgerPlan::default();
+    let Some(keys) = place.map(&["keep"]) else {
+        return ledger;
+    };
+    let keep = keys.read("keep", |value| match units::span(value)? {
+        span if MIN <= span => Ok(span),
+        span => Err(Complaint::new(
+            format!("{span} is too short"),
+            format!("write {MIN} or more"),
+        )),
+    });
+    ledger.keep = keep.unwrap_or(ledger.keep);
+    ledger
 }

@@ -102,7 +102,8 @@ fn the_documented_example_loads_as_it_stands() {
                 windows: vec![(22 * 60, 6 * 60)],
             }),
             hotfix_skips: vec![Skippable::Bake],
-            start_blockers: true,
+            start_blockers: StartBlockers::WhenTold,
+            open_on_new_version: false,
         }
     );
     let kinds: Vec<&str> = plan.checks.values().map(Check::kind).collect();
@@ -249,7 +250,7 @@ fn a_coarse_resolution_lengthens_the_default_window() {
 fn stages_get_their_defaults() {
     let plain = stage("{name: a, checks: [ok]}");
     assert_eq!(plain.bake, Bake::default());
-    assert!(plain.policies.start_blockers);
+    assert_eq!(plain.policies.start_blockers, StartBlockers::WhenTold);
     let full = stage(
         "{name: a, match: {env: dev}, steps: [t], bake: {max: 1h}, checks: [{check: ok, weight: 3}], \
          policies: {start_blockers: false, off_peak: learned}}",
@@ -264,7 +265,7 @@ fn stages_get_their_defaults() {
     );
     assert_eq!(full.checks[0].weight, 3);
     assert_eq!(full.policies.off_peak, Some(OffPeak::Learned));
-    assert!(!full.policies.start_blockers);
+    assert_eq!(full.policies.start_blockers, StartBlockers::Off);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
-use crate::event::{ExponentialBuckets, Histogram, Temporality, Timestamp};
+use crate::event::{ExponentialBuckets, Histogram, Span, Temporality, Timestamp};
 
 use super::LossReason;
 
@@ -10,8 +10,12 @@ use super::LossReason;
 /// looked through for those over the limit.
 const UNCHECKED: usize = 8_192;
 const UNCHECKED_PER_SERIES: usize = 16;
-/// Samples of a chunk: 32 KiB.
+/// Samples of a chunk: 16 KiB.
 const CHUNK_SAMPLES: usize = 1_024;
+/// Nanoseconds of a unit in which plain times are kept.
+const UNIT_NANOS: i64 = 1_000_000;
+/// Says that a time is not plain.
+const RARE: u32 = 1 << 31;
 
 /// One sample of a selected series.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +31,31 @@ pub(super) struct Sample {
     pub(super) value: f64,
 }
 
+/// A sample as an open bucket keeps it: what every sample has in 16 bytes, what few have elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packed {
+    pub(super) series: u32,
+    /// Milliseconds after the start of the bucket, or [`RARE`] and an index of [`Rare`].
+    when: u32,
+    value: f64,
+}
+
+/// What a sample has beside its series and its value, if it is a distribution, a delta, tells its start
+/// or does not fall on a whole millisecond.
+#[derive(Clone, Copy, Debug)]
+struct Rare {
+    at: Timestamp,
+    start: Timestamp,
+    tail: u32,
+}
+
+/// What packed samples of one bucket refer to.
+#[derive(Clone, Debug)]
+pub(super) struct Packing {
+    start: Timestamp,
+    rare: Vec<Rare>,
+}
+
 /// Samples of one open bucket.
 ///
 /// Bounded without depending on the order of arrival: when too many have piled up, what settling would
@@ -37,8 +66,9 @@ pub(super) struct Sample {
 /// used for the next.
 #[derive(Clone, Debug)]
 pub(super) struct Samples {
-    chunks: Vec<Vec<Sample>>,
+    chunks: Vec<Vec<Packed>>,
     len: usize,
+    packing: Packing,
     /// Consistent and normalized.
     histograms: Vec<Histogram>,
     per_series_max: usize,
@@ -47,12 +77,13 @@ pub(super) struct Samples {
 
 /// Chunks that wait to be used again.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Spare(Vec<Vec<Sample>>);
+pub(super) struct Spare(Vec<Vec<Packed>>);
 
 /// The samples of one bucket from all shards, with their series named.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Gathered {
-    pub(super) samples: Vec<Sample>,
+    pub(super) samples: Vec<Packed>,
+    pub(super) packing: Packing,
     pub(super) histograms: Vec<Histogram>,
 }
 
@@ -103,12 +134,79 @@ impl Sample {
     }
 }
 
+impl Packing {
+    /// Of a bucket that starts at a time.
+    pub(super) fn new(start: Timestamp) -> Self {
+        Self {
+            start,
+            rare: Vec::new(),
+        }
+    }
+
+    #[inline]
+    fn pack(&mut self, sample: &Sample) -> Packed {
+        let Sample {
+            series,
+            tail,
+            at,
+            start,
+            value,
+        } = *sample;
+        let after = (at - self.start).nanos();
+        let units = after / UNIT_NANOS;
+        let is_plain = tail == 0 && start == Timestamp::MIN && units * UNIT_NANOS == after;
+        let when = match u32::try_from(units) {
+            Ok(units) if is_plain && units < RARE => units,
+            Ok(_) | Err(_) => self.pack_rare(Rare { at, start, tail }),
+        };
+        Packed {
+            series,
+            when,
+            value,
+        }
+    }
+
+    fn pack_rare(&mut self, rare: Rare) -> u32 {
+        self.rare.push(rare);
+        RARE | (self.rare.len() - 1) as u32
+    }
+
+    /// The sample as it came.
+    #[inline]
+    pub(super) fn unpack(&self, packed: &Packed) -> Sample {
+        let Packed {
+            series,
+            when,
+            value,
+        } = *packed;
+        if when & RARE == 0 {
+            let at = self.start + Span::from_nanos(i64::from(when) * UNIT_NANOS);
+            return Sample {
+                series,
+                tail: 0,
+                at,
+                start: Timestamp::MIN,
+                value,
+            };
+        }
+        let Rare { at, start, tail } = self.rare[(when & !RARE) as usize];
+        Sample {
+            series,
+            tail,
+            at,
+            start,
+            value,
+        }
+    }
+}
+
 impl Samples {
-    /// An empty bucket.
-    pub(super) fn new(per_series_max: usize, selected: usize) -> Self {
+    /// An empty bucket that starts at a time.
+    pub(super) fn new(start: Timestamp, per_series_max: usize, selected: usize) -> Self {
         Self {
             chunks: Vec::new(),
             len: 0,
+            packing: Packing::new(start),
             histograms: Vec::new(),
             per_series_max: per_series_max.max(1),
             settle_at: UNCHECKED.saturating_add(UNCHECKED_PER_SERIES.saturating_mul(selected)),
@@ -117,7 +215,7 @@ impl Samples {
 
     /// Appends a number.
     #[inline]
-    pub(super) fn push(&mut self, sample: Sample, spare: &mut Spare, dropped: &mut Dropped) {
+    pub(super) fn push(&mut self, sample: &Sample, spare: &mut Spare, dropped: &mut Dropped) {
         self.append(sample, spare);
         if self.settle_at <= self.len {
             self.settle(spare, dropped);
@@ -134,7 +232,7 @@ impl Samples {
     ) {
         sample.set_histogram(self.histograms.len());
         self.histograms.push(histogram);
-        self.push(sample, spare, dropped);
+        self.push(&sample, spare, dropped);
     }
 
     /// How many chunks it holds.
@@ -143,8 +241,9 @@ impl Samples {
     }
 
     #[inline]
-    fn append(&mut self, sample: Sample, spare: &mut Spare) {
+    fn append(&mut self, sample: &Sample, spare: &mut Spare) {
         self.len += 1;
+        let sample = self.packing.pack(sample);
         match self.chunks.last_mut() {
             Some(chunk) if chunk.len() < CHUNK_SAMPLES => chunk.push(sample),
             Some(_) | None => {
@@ -158,8 +257,10 @@ impl Samples {
     /// Sorts by series and time, and leaves one sample for each time and at most the limit for each
     /// series.
     fn settle(&mut self, spare: &mut Spare, dropped: &mut Dropped) {
-        let mut samples: Vec<Sample> = self.chunks.concat();
+        let mut samples: Vec<Packed> = self.chunks.concat();
         samples.sort_unstable_by_key(|sample| sample.series);
+        let unused = Packing::new(self.packing.start);
+        let packing = std::mem::replace(&mut self.packing, unused);
         for mut chunk in self.chunks.drain(..) {
             chunk.clear();
             spare.0.push(chunk);
@@ -167,10 +268,12 @@ impl Samples {
         self.len = 0;
         let histograms = std::mem::take(&mut self.histograms);
         let mut kept_histograms = Vec::new();
-        for run in samples.chunk_by_mut(|a, b| a.series == b.series) {
-            let len = settle_run(run, &histograms, self.per_series_max, dropped);
-            for sample in &run[..len] {
-                let mut sample = *sample;
+        let mut run = Vec::new();
+        for packed in samples.chunk_by(|a, b| a.series == b.series) {
+            run.clear();
+            run.extend(packed.iter().map(|packed| packing.unpack(packed)));
+            let len = settle_run(&mut run, &histograms, self.per_series_max, dropped);
+            for sample in &mut run[..len] {
                 if let Some(index) = sample.histogram() {
                     sample.set_histogram(kept_histograms.len());
                     kept_histograms.push(histograms[index].clone());
@@ -196,7 +299,7 @@ impl Samples {
 }
 
 impl Spare {
-    fn take(&mut self) -> Vec<Sample> {
+    fn take(&mut self) -> Vec<Packed> {
         self.0
             .pop()
             .unwrap_or_else(|| Vec::with_capacity(CHUNK_SAMPLES))
@@ -223,23 +326,34 @@ impl Gathered {
         name: impl Fn(u32) -> Option<u32>,
     ) {
         let histograms = self.histograms.len();
+        let rare = self.packing.rare.len() as u32;
         let chunks_max = samples.chunks.len() * 2;
         self.samples.reserve(samples.len);
         for mut chunk in samples.chunks {
-            for sample in chunk.drain(..) {
-                let Some(series) = name(sample.series) else {
+            for packed in chunk.drain(..) {
+                let Some(series) = name(packed.series) else {
                     continue;
                 };
-                let mut named = Sample { series, ..sample };
-                if let Some(index) = sample.histogram() {
-                    named.set_histogram(index + histograms);
-                }
-                self.samples.push(named);
+                let is_rare = packed.when & RARE != 0;
+                let when = packed.when + if is_rare { rare } else { 0 };
+                self.samples.push(Packed {
+                    series,
+                    when,
+                    value: packed.value,
+                });
             }
             if spare.0.len() < chunks_max {
                 spare.0.push(chunk);
             }
         }
+        self.packing
+            .rare
+            .extend(samples.packing.rare.into_iter().map(|mut rare| {
+                if let Some(index) = (rare.tail as usize >> 1).checked_sub(1) {
+                    rare.tail = ((index + histograms) as u32 + 1) << 1 | rare.tail & 1;
+                }
+                rare
+            }));
         self.histograms.extend(samples.histograms);
     }
 }

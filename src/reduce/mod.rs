@@ -39,6 +39,7 @@ mod shards;
 mod standing;
 mod state;
 pub mod template;
+mod unselected;
 
 pub use epoch::Epoch;
 pub use partial::{

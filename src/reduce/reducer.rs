@@ -7,7 +7,7 @@ use crate::event::{Batch, Interval, KeyHash, Labels, Raw, RawBatch, Span, Timest
 use super::{
     ClosedBucket, Directory, Epoch, LossMark, LossReason, LossSource, Put, PutScratch,
     ReducerCounters, ReducerLimits, Select, SeriesId, SeriesPartial, Shards, StreamId,
-    bucket::{Dropped, Gathered, Sample, Samples, Spare},
+    bucket::{Dropped, Gathered, Packed, Packing, Sample, Samples, Spare},
     logs::{OpenLogs, Templates},
     registry::Registry,
     selected::Selected,
@@ -40,7 +40,9 @@ pub struct Reducer {
     /// By shard, chunks of buckets that are closed.
     spare: Vec<Spare>,
     /// Memory of the bucket that was closed last.
-    gathered: Vec<Sample>,
+    gathered: Vec<Packed>,
+    /// Memory of the series that was reduced last.
+    run: Vec<Sample>,
     /// For batches that come as values of their own.
     raw: RawBatch,
     scratch: PutScratch,
@@ -91,6 +93,7 @@ impl Reducer {
             duplicates: 0,
             spare: vec![Spare::default(); shards.len()],
             gathered: Vec::new(),
+            run: Vec::new(),
             raw: RawBatch::new(keys, canonical::read),
             scratch: PutScratch::default(),
             shards,
@@ -334,6 +337,7 @@ impl Reducer {
         let bucket = self.taken.entry(start).or_insert_with(|| TakenBucket {
             samples: Gathered {
                 samples: std::mem::take(memory),
+                packing: Packing::new(start),
                 histograms: Vec::new(),
             },
             logs: OpenLogs::default(),
@@ -350,14 +354,18 @@ impl Reducer {
     fn reduce(&mut self, bucket: Gathered) -> Vec<SeriesPartial> {
         let Gathered {
             mut samples,
+            packing,
             mut histograms,
         } = bucket;
         samples.sort_unstable_by_key(|sample| sample.series);
         let per_series_max = self.shards.limits().samples_per_bucket;
         let mut dropped = Dropped::default();
         let mut partials = Vec::new();
-        for run in samples.chunk_by_mut(|a, b| a.series == b.series) {
-            let len = Samples::settle_series(run, &histograms, per_series_max, &mut dropped);
+        let mut run = std::mem::take(&mut self.run);
+        for packed in samples.chunk_by(|a, b| a.series == b.series) {
+            run.clear();
+            run.extend(packed.iter().map(|packed| packing.unpack(packed)));
+            let len = Samples::settle_series(&mut run, &histograms, per_series_max, &mut dropped);
             let id = run[0].series;
             let selected = &mut self.selected[id as usize];
             let (partial, incompatible) =
@@ -374,6 +382,7 @@ impl Reducer {
         }
         samples.clear();
         self.gathered = samples;
+        self.run = run;
         self.duplicates += dropped.duplicates;
         for ((id, reason), count) in dropped.losses {
             self.lose((LossSource::Series(SeriesId(id)), reason), count);

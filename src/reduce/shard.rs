@@ -1,10 +1,8 @@
 //! One shard: the keys whose hashes fall to it, and what came of them for buckets that are open.
 
-use hashbrown::HashTable;
-
 use crate::event::{
-    BadLabels, KeyHash, Raw, RawLog, RawPoint, RawSeries, RejectReason, SeriesMeta, Span,
-    Timestamp, Value, canonical,
+    BadLabels, Raw, RawLog, RawPoint, RawSeries, RejectReason, SeriesMeta, Span, Timestamp, Value,
+    canonical,
 };
 
 use super::{
@@ -16,6 +14,7 @@ use super::{
     shards::{Put, Room, ShardCounters},
     standing::{Losses, NewSeries, NewStream, Standing, Stream},
     template::mask_into,
+    unselected::Unselected,
 };
 
 /// Chunks that an idle shard holds on to.
@@ -39,8 +38,7 @@ pub(super) struct Context<'a> {
 pub(super) struct Shard {
     pub(super) series: KeyTable<Standing>,
     pub(super) streams: KeyTable<Stream>,
-    /// Series that nobody selects, by a hash of 128 bits.
-    unselected: HashTable<(u64, u64)>,
+    unselected: Unselected,
     open: Vec<OpenBucket>,
     /// Which of `open` was used last.
     recent: usize,
@@ -82,7 +80,7 @@ impl Shard {
         Self {
             series: KeyTable::new(),
             streams: KeyTable::new(),
-            unselected: HashTable::new(),
+            unselected: Unselected::default(),
             open: Vec::new(),
             recent: 0,
             new_series: Vec::new(),
@@ -95,19 +93,25 @@ impl Shard {
         }
     }
 
-    /// Puts the points of a series; `before` is the slot of the series before, and gives that of this one.
+    /// Puts the points of a series; `before` is what came before, and becomes this one.
     #[inline]
     pub(super) fn put_series(
         &mut self,
         context: &Context<'_>,
         series: &RawSeries,
-        before: &mut u32,
+        before: &mut Before,
         put: &mut Put,
     ) {
         let key = context.raw.key(series);
-        let place = match self.series.find(series.hash, key, *before) {
+        let is_unselected = self.unselected.follows(before.unselected, series.hash)
+            && self.is_unselected(context, series, key, before);
+        if is_unselected {
+            self.pass_over(series, put);
+            return;
+        }
+        let place = match self.series.find(series.hash, key, before.selected) {
             Some(slot) => {
-                *before = slot;
+                before.selected = slot;
                 match *self.series.value(slot) {
                     Standing::Bound => Place::Slot(slot),
                     Standing::Refused => Place::Refused,
@@ -119,14 +123,12 @@ impl Shard {
                     }
                 }
             }
-            None => self.meet_series(context, series, key),
+            None if self.is_unselected(context, series, key, before) => Place::Unselected,
+            None => self.meet_series(context, series, key, before),
         };
         match place {
             Place::Slot(slot) => self.put_points(context, slot, series, put),
-            Place::Unselected => {
-                self.counters.samples_unselected += u64::from(series.count);
-                put.samples += u64::from(series.count);
-            }
+            Place::Unselected => self.pass_over(series, put),
             Place::Refused => {
                 self.counters.samples_refused += u64::from(series.count);
                 for _ in 0..series.count {
@@ -145,17 +147,34 @@ impl Shard {
         }
     }
 
-    /// Decides about a key that is not among the selected ones.
-    fn meet_series(&mut self, context: &Context<'_>, series: &RawSeries, key: [&[u8]; 3]) -> Place {
-        let check = check_hash(context.raw.batch.keys(), key, series.meta);
-        let unselected = (series.hash, check);
-        if self
-            .unselected
-            .find(series.hash, |known| *known == unselected)
-            .is_some()
-        {
-            return Place::Unselected;
-        }
+    /// Counts the points of a series that nobody selects.
+    fn pass_over(&mut self, series: &RawSeries, put: &mut Put) {
+        self.counters.samples_unselected += u64::from(series.count);
+        put.samples += u64::from(series.count);
+    }
+
+    /// Whether a key is known as one that nobody selects.
+    fn is_unselected(
+        &self,
+        context: &Context<'_>,
+        series: &RawSeries,
+        key: [&[u8]; 3],
+        before: &mut Before,
+    ) -> bool {
+        let hashes = hashes(context, series, key);
+        let known = self.unselected.find(hashes, before.unselected);
+        before.unselected = known.unwrap_or(before.unselected);
+        known.is_some()
+    }
+
+    /// Decides about a key that was never seen.
+    fn meet_series(
+        &mut self,
+        context: &Context<'_>,
+        series: &RawSeries,
+        key: [&[u8]; 3],
+        before: &mut Before,
+    ) -> Place {
         let labels = match context.raw.labels(series) {
             Ok(labels) => labels,
             Err(bad) => return Place::BadLabels(bad),
@@ -168,8 +187,7 @@ impl Shard {
             // Where there is no room to remember it, it is asked about again.
             if context.room.take_unselected() {
                 self.counters.unselected_series += 1;
-                self.unselected
-                    .insert_unique(series.hash, unselected, |known| known.0);
+                before.unselected = self.unselected.insert(hashes(context, series, key));
             }
             return Place::Unselected;
         };
@@ -240,7 +258,7 @@ impl Shard {
             }
             let place = self.bucket(context, point.at);
             let bucket = &mut self.open[place];
-            bucket.samples.push(sample, &mut self.spare, &mut dropped);
+            bucket.samples.push(&sample, &mut self.spare, &mut dropped);
         } else if let Some(histogram) = context.raw.histogram(point) {
             inspect(histogram).map_err(|flaw| match flaw {
                 Flaw::NotFinite => LossReason::NotFinite,
@@ -300,7 +318,7 @@ impl Shard {
             start,
             // At the end of time a bucket has no width; nothing later can come.
             end: if start < end { end } else { Timestamp::MAX },
-            samples: Samples::new(context.room.samples_per_bucket(), self.series.len()),
+            samples: Samples::new(start, context.room.samples_per_bucket(), self.series.len()),
             logs: OpenLogs::default(),
         });
         self.open.len() - 1
@@ -455,12 +473,31 @@ fn check_time(context: &Context<'_>, at: Timestamp) -> Result<(), LossReason> {
     Ok(())
 }
 
-/// A second hash of a key, with what the protocol tells: the two together stand for the key.
-fn check_hash(keys: KeyHash, key: [&[u8]; 3], meta: SeriesMeta) -> u64 {
+/// The hash of a key, and a second one of it with what the protocol tells: the two together stand for
+/// the key.
+fn hashes(context: &Context<'_>, series: &RawSeries, key: [&[u8]; 3]) -> (u64, u64) {
+    let meta = series.meta;
     let told = [meta.kind as u8, meta.temporality as u8, meta.unit as u8];
-    let other = keys.other();
-    other.last(other.key(key), &told)
+    let other = context.raw.batch.keys().other();
+    (series.hash, other.last(other.key(key), &told))
 }
 
 /// No slot came before.
 pub(super) const NOTHING_BEFORE: u32 = NONE;
+
+/// Which series of a shard came last: senders repeat their order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    /// The slot of a selected one.
+    selected: u32,
+    /// The place of one that nobody selects.
+    unselected: u32,
+}
+
+impl Before {
+    /// Nothing came before.
+    pub(super) const NOTHING: Self = Self {
+        selected: NOTHING_BEFORE,
+        unselected: NOTHING_BEFORE,
+    };
+}

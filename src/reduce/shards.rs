@@ -12,7 +12,7 @@ use crate::event::{KeyHash, Labels, Raw, Rejects, Span, Timestamp, canonical};
 
 use super::{
     Epoch, LossReason, Select,
-    shard::{Context, NOTHING_BEFORE, Shard},
+    shard::{Before, Context, NOTHING_BEFORE, Shard},
     standing::Standing,
 };
 
@@ -210,7 +210,7 @@ impl Shards {
         let batch = raw.batch;
         let hashes = batch.series.iter().map(|series| series.hash);
         self.route(hashes, scratch, |shard, indices| {
-            let mut before = NOTHING_BEFORE;
+            let mut before = Before::NOTHING;
             for index in indices {
                 let series = &batch.series[*index as usize];
                 shard.put_series(&context, series, &mut before, &mut put);

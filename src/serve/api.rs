@@ -22,8 +22,9 @@ use super::{
     exposition, fields,
     http_request::{HttpRefusal, ask_to_retry, read_body},
     page,
+    promotion::{self, NoAnswer},
     published::{Deployment, Withheld},
-    requests::{FieldError, RefusalKind, check_begin, check_name, refused_field},
+    requests::{FieldError, RefusalKind, check_begin, check_bypass, check_name, refused_field},
     shared::Shared,
     watch::Watcher,
 };
@@ -231,6 +232,38 @@ pub(super) async fn end(
         }),
     )
     .await
+}
+
+/// Lets a person override a gate.
+pub(super) async fn bypass(
+    State(shared): State<Arc<Shared>>,
+    Path(deployment): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let body = read_body(&headers, body, BODY_BYTES_MAX).await?;
+    let bypass = fields::bypass(&body, deployment)?;
+    check_bypass(&bypass)?;
+    tell(&shared, DeploymentEvent::Bypass(bypass)).await
+}
+
+/// Says what stands in the way of the next stage or region.
+pub(super) async fn may_promote(
+    State(shared): State<Arc<Shared>>,
+    query: Result<Query<promotion::Query>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(query) = query.map_err(|fault| FieldError::new("query", fault.body_text()))?;
+    let request = query.into();
+    match promotion::ask(&shared, &request) {
+        Ok(answer) => Ok(Json(promotion::answer_to_json(&request, &answer)).into_response()),
+        Err(NoAnswer::Refused(refusal)) => Err(EventError::Refused(refusal).into()),
+        Err(NoAnswer::NotReady(reason)) => {
+            let document = json!({ "allowed": false, "blockers": [], "error": reason });
+            let mut response = (StatusCode::SERVICE_UNAVAILABLE, Json(document)).into_response();
+            ask_to_retry(&mut response);
+            Ok(response)
+        }
+    }
 }
 
 async fn tell(shared: &Shared, event: DeploymentEvent) -> Result<Response, ApiError> {

@@ -6,7 +6,7 @@ use super::pb;
 use crate::{
     detect::{Basis, CheckState},
     event::{StepOutcome, Timestamp},
-    gate::{CheckReport, Verdict, VerdictState},
+    gate::{CheckReport, Shadow, Verdict, VerdictState},
 };
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
@@ -30,20 +30,13 @@ pub fn timestamp_from_pb(at: &PbTimestamp) -> Timestamp {
 
 /// A verdict as the protocol has it.
 pub fn verdict_to_pb(verdict: &Verdict) -> pb::Verdict {
-    let state = match verdict.verdict {
-        VerdictState::Pending => pb::VerdictState::Pending,
-        VerdictState::Pass => pb::VerdictState::Pass,
-        VerdictState::Bypassed => pb::VerdictState::Bypassed,
-        VerdictState::NoData => pb::VerdictState::NoData,
-        VerdictState::Fail => pb::VerdictState::Fail,
-    };
     pb::Verdict {
         deployment: verdict.deployment.clone(),
         service: verdict.service.clone(),
         stage: verdict.stage.clone(),
         region: verdict.region.clone().unwrap_or_default(),
         version: verdict.version.clone(),
-        verdict: state.into(),
+        verdict: state_to_pb(verdict.verdict).into(),
         at: Some(timestamp_to_pb(verdict.at)),
         since: Some(timestamp_to_pb(verdict.since)),
         watermark: Some(timestamp_to_pb(verdict.watermark)),
@@ -51,6 +44,34 @@ pub fn verdict_to_pb(verdict: &Verdict) -> pb::Verdict {
         reasons: verdict.reasons.clone(),
         checks: verdict.checks.iter().map(check_to_pb).collect(),
         r#final: verdict.is_final,
+        shadow: verdict.shadow.as_ref().map(|shadow| pb::Shadow {
+            verdict: state_to_pb(shadow.verdict).into(),
+            since: Some(timestamp_to_pb(shadow.since)),
+            reasons: shadow.reasons.clone(),
+        }),
+    }
+}
+
+fn state_to_pb(state: VerdictState) -> pb::VerdictState {
+    match state {
+        VerdictState::Pending => pb::VerdictState::Pending,
+        VerdictState::Pass => pb::VerdictState::Pass,
+        VerdictState::Bypassed => pb::VerdictState::Bypassed,
+        VerdictState::NoData => pb::VerdictState::NoData,
+        VerdictState::Fail => pb::VerdictState::Fail,
+    }
+}
+
+fn state_from_pb(state: i32) -> Result<VerdictState, String> {
+    match pb::VerdictState::try_from(state) {
+        Ok(pb::VerdictState::Pending) => Ok(VerdictState::Pending),
+        Ok(pb::VerdictState::Pass) => Ok(VerdictState::Pass),
+        Ok(pb::VerdictState::Bypassed) => Ok(VerdictState::Bypassed),
+        Ok(pb::VerdictState::NoData) => Ok(VerdictState::NoData),
+        Ok(pb::VerdictState::Fail) => Ok(VerdictState::Fail),
+        Ok(pb::VerdictState::Unspecified) | Err(_) => Err(format!(
+            "the server answers with the unknown verdict {state}"
+        )),
     }
 }
 
@@ -60,20 +81,15 @@ pub fn verdict_to_pb(verdict: &Verdict) -> pb::Verdict {
 /// The verdict, or the state of a check, is none that this version knows: it must not be taken for
 /// anything.
 pub fn verdict_from_pb(verdict: pb::Verdict) -> Result<Verdict, String> {
-    let state = match verdict.verdict() {
-        pb::VerdictState::Pending => VerdictState::Pending,
-        pb::VerdictState::Pass => VerdictState::Pass,
-        pb::VerdictState::Bypassed => VerdictState::Bypassed,
-        pb::VerdictState::NoData => VerdictState::NoData,
-        pb::VerdictState::Fail => VerdictState::Fail,
-        pb::VerdictState::Unspecified => {
-            return Err(format!(
-                "the server answers with the unknown verdict {}",
-                verdict.verdict
-            ));
-        }
-    };
+    let state = state_from_pb(verdict.verdict)?;
     let instant = |at: &Option<PbTimestamp>| at.as_ref().map_or(Timestamp::MIN, timestamp_from_pb);
+    let shadow = verdict.shadow.map(|shadow| {
+        Ok::<_, String>(Shadow {
+            verdict: state_from_pb(shadow.verdict)?,
+            since: instant(&shadow.since),
+            reasons: shadow.reasons,
+        })
+    });
     Ok(Verdict {
         at: instant(&verdict.at),
         since: instant(&verdict.since),
@@ -92,6 +108,7 @@ pub fn verdict_from_pb(verdict: pb::Verdict) -> Result<Verdict, String> {
             .into_iter()
             .map(check_from_pb)
             .collect::<Result<_, _>>()?,
+        shadow: shadow.transpose()?,
     })
 }
 
@@ -217,6 +234,11 @@ mod tests {
             verdict: VerdictState::Fail,
             since: Timestamp::from_seconds(5),
             watermark: Timestamp::from_nanos(-1),
+            shadow: Some(Shadow {
+                verdict: VerdictState::Fail,
+                since: Timestamp::from_seconds(7),
+                reasons: vec!["slow".to_owned()],
+            }),
             config_digest: "abc".to_owned(),
             is_final: true,
             reasons: vec!["because".to_owned()],

@@ -14,16 +14,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tracing::error;
 
 use super::{
+    chronicle::Chronicle,
     offsets::Offsets,
     published::{Deployment, Published, Stats},
     recorder::{self, Recording},
     recovery::{Recovery, RecoveryError},
+    requests::unnamed_id,
     sequence::{Sequence, Ticket},
     worker::Worker,
 };
 use crate::{
     engine::{Engine, Refusal},
-    event::{Begin, DeploymentEvent, KeyHash, Raw, Timestamp},
+    event::{DeploymentEvent, KeyHash, Raw, Timestamp},
     journal::{Body, recorded},
     plan::Plan,
     reduce::{Epoch, Put, PutScratch, Shards},
@@ -183,12 +185,16 @@ impl Core {
             }
         };
         let Some(recovery) = recovery else {
+            let chronicle =
+                Chronicle::in_memory(plan.ledger.keep).map_err(std::io::Error::other)?;
+            published.show_history(chronicle.told());
             let engine = Engine::with_keys(Arc::clone(plan), keys);
             open(&engine, Offsets::default());
-            let worker = Worker::new(engine, sequence, published, recording, None);
+            let worker = Worker::new(engine, sequence, published, recording, None, chronicle);
             spawn(worker, inbox, ending)?;
             return Ok(core);
         };
+        published.show_history(recovery.chronicle().told());
         published.recover(recovery.gates());
         let is_fed = !plan.sources.is_empty();
         let thread = thread::Builder::new().name("core".to_owned());
@@ -397,15 +403,6 @@ impl Core {
     }
 }
 
-fn unnamed_id(begin: &Begin, number: u64) -> String {
-    let region = begin.region.as_ref();
-    let region = region.map_or_else(String::new, |region| format!("-{region}"));
-    format!(
-        "{}-{}{region}-{}-{number}",
-        begin.service, begin.stage, begin.version
-    )
-}
-
 /// Reads the journal and starts to record.
 ///
 /// # Errors
@@ -447,6 +444,7 @@ fn recover(
         Arc::clone(published),
         Arc::clone(recording),
         Some(recovered.snapshots),
+        recovered.chronicle,
     );
     Ok((worker, recovered.offsets))
 }

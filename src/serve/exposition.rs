@@ -33,6 +33,8 @@ pub(super) fn render(shared: &Shared) -> String {
     doors(&mut text, shared);
     denials(&mut text, shared);
     core(&mut text, shared);
+    shared.metrics.sinks.render(&mut text);
+    ledger(&mut text, shared);
     #[cfg(feature = "kafka")]
     super::kafka::metrics::render(&mut text, shared);
     text.0
@@ -217,6 +219,26 @@ fn core(text: &mut Text, shared: &Shared) {
     }
     verdicts(text, &stats);
     reduce(text, &stats.reducer);
+}
+
+fn ledger(text: &mut Text, shared: &Shared) {
+    let (failures, lost, head) = shared.published().chronicled().counted();
+    let help = "Number of the last record of the history.";
+    text.single(gauge("sluice_ledger_records", help), head.seq);
+    for (name, help, value) in [
+        (
+            "failures",
+            "How often the history could not be written.",
+            failures,
+        ),
+        (
+            "lost_records",
+            "Records that wait for a restart to be derived again.",
+            lost,
+        ),
+    ] {
+        text.single(counter(&format!("sluice_ledger_{name}_total"), help), value);
+    }
 }
 
 fn verdicts(text: &mut Text, stats: &Stats) {

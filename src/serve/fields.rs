@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::requests::FieldError;
-use crate::event::{Begin, Hotfix, Step, StepOutcome, Timestamp};
+use crate::event::{Begin, Bypass, Hotfix, Step, StepOutcome, Timestamp};
 
 /// The fields of an object that were not read yet.
 struct Fields {
@@ -57,6 +57,23 @@ pub(super) fn step(body: &[u8], deployment: String) -> Result<Step, FieldError> 
         step,
         outcome,
     })
+}
+
+/// Reads the body of `POST /api/v1/deployments/{id}/bypass`.
+///
+/// # Errors
+/// A field is missing, unknown or of a wrong type.
+pub(super) fn bypass(body: &[u8], deployment: String) -> Result<Bypass, FieldError> {
+    let mut fields = Fields::read(body)?;
+    let bypass = Bypass {
+        at: Timestamp::MIN,
+        deployment,
+        by: fields.required("by")?,
+        reason: fields.required("reason")?,
+        ticket: fields.required("ticket")?,
+    };
+    fields.finish()?;
+    Ok(bypass)
 }
 
 /// Reads a body that may be empty, but holds no fields.
@@ -179,6 +196,7 @@ fn kind(value: &Value) -> &'static str {
 mod tests {
     use super::*;
 
+    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     #[test]
     fn an_error_names_its_field_and_says_what_would_be_right() {
         for (body, error) in [
@@ -234,6 +252,23 @@ mod tests {
             ),
         ] {
             let given = step(body.as_bytes(), "d".to_owned());
+            assert_eq!(given.unwrap_err().to_string(), error, "{body}");
+        }
+        for (body, error) in [
+            (
+                r#"{"by": "ana", "reason": "r"}"#,
+                "ticket is missing: it must not be empty",
+            ),
+            (
+                r#"{"by": "", "reason": "r", "ticket": "t"}"#,
+                "by is missing: it must not be empty",
+            ),
+            (
+                r#"{"by": "ana", "reason": "r", "ticket": "t", "at": 1}"#,
+                "at is not known here: remove it",
+            ),
+        ] {
+            let given = bypass(body.as_bytes(), "d".to_owned());
             assert_eq!(given.unwrap_err().to_string(), error, "{body}");
         }
         assert!(nothing(b" ").is_ok() && nothing(b"{}").is_ok());

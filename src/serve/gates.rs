@@ -10,14 +10,16 @@ use super::{
     convert::{outcome_from_pb, timestamp_from_pb, verdict_to_pb},
     core::EventError,
     pb::{self, gates_server::Gates},
+    promotion::{self, NoAnswer},
     published::{Deployment, Withheld},
-    requests::{FieldError, RefusalKind, check_begin, check_name, refused_field},
+    requests::{FieldError, RefusalKind, check_begin, check_bypass, check_name, refused_field},
     shared::Shared,
+    verdict_history::Filter,
     watch::Watcher,
 };
 use crate::{
     engine::Refusal,
-    event::{Begin, DeploymentEvent, End, Hotfix, Step, Timestamp},
+    event::{Begin, Bypass, DeploymentEvent, End, Hotfix, Step, Timestamp},
 };
 
 /// The service.
@@ -58,6 +60,34 @@ impl Gates for GatesService {
             outcome,
         };
         self.tell(DeploymentEvent::Step(step)).await
+    }
+
+    async fn bypass(
+        &self,
+        request: Request<pb::BypassRequest>,
+    ) -> Result<Response<pb::Verdict>, Status> {
+        let request = request.into_inner();
+        let bypass = Bypass {
+            at: Timestamp::MIN,
+            deployment: request.deployment,
+            by: request.by,
+            reason: request.reason,
+            ticket: request.ticket,
+        };
+        check_bypass(&bypass).map_err(bad_field)?;
+        self.tell(DeploymentEvent::Bypass(bypass)).await
+    }
+
+    async fn may_promote(
+        &self,
+        request: Request<pb::MayPromoteRequest>,
+    ) -> Result<Response<pb::MayPromoteResponse>, Status> {
+        let request = promotion::request_from_pb(request.into_inner());
+        match promotion::ask(&self.0, &request) {
+            Ok(answer) => Ok(Response::new(promotion::answer_to_pb(&answer))),
+            Err(NoAnswer::NotReady(reason)) => Err(unavailable(reason)),
+            Err(NoAnswer::Refused(refusal)) => Err(event_status(EventError::Refused(refusal))),
+        }
     }
 
     async fn end(&self, request: Request<pb::EndRequest>) -> Result<Response<pb::Verdict>, Status> {
@@ -117,6 +147,45 @@ impl Gates for GatesService {
             .map(|deployment| verdict_to_pb(&deployment.verdict))
             .collect();
         Ok(Response::new(pb::ListDeploymentsResponse { deployments }))
+    }
+
+    async fn list_verdicts(
+        &self,
+        request: Request<pb::ListVerdictsRequest>,
+    ) -> Result<Response<pb::ListVerdictsResponse>, Status> {
+        let wanted = request.into_inner();
+        let published = self.0.published();
+        published.board().map_err(withheld)?;
+        let after = match wanted.page_token.as_str() {
+            "" => 0,
+            token => token.parse().map_err(|_| {
+                let problem = "is none that was given: leave it out to begin anew";
+                bad_field(FieldError::new("page_token", problem))
+            })?,
+        };
+        let size = usize::try_from(wanted.page_size).map_err(|_| {
+            bad_field(FieldError::new(
+                "page_size",
+                "is negative: it must be 0 or more",
+            ))
+        })?;
+        let time = |at: Option<prost_types::Timestamp>, missing| {
+            at.as_ref().map_or(missing, timestamp_from_pb)
+        };
+        let filter = Filter {
+            service: wanted.service,
+            stage: wanted.stage,
+            region: wanted.region,
+            version: wanted.version,
+            deployment: wanted.deployment,
+            from: time(wanted.from, Timestamp::MIN),
+            to: time(wanted.to, Timestamp::MAX),
+        };
+        let (page, next) = published.history().page(&filter, after, size);
+        Ok(Response::new(pb::ListVerdictsResponse {
+            verdicts: page.iter().map(|verdict| verdict_to_pb(verdict)).collect(),
+            next_page_token: next.map_or_else(String::new, |number| number.to_string()),
+        }))
     }
 }
 

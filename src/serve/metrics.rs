@@ -8,6 +8,7 @@ use std::{
 
 use hdrhistogram::Histogram;
 
+use super::sink_counters::AllSinkCounters;
 use crate::event::Timestamp;
 
 /// The longest request that the summary tells apart, in microseconds: one minute.
@@ -32,6 +33,8 @@ pub(super) struct Metrics {
     /// When the engine was started.
     pub started_at: Timestamp,
     sources: Mutex<BTreeMap<Source, SourceMetrics>>,
+    /// What is counted of the sinks.
+    pub sinks: AllSinkCounters,
 }
 
 /// What one door has counted.
@@ -102,6 +105,7 @@ impl Metrics {
         Self {
             started_at,
             sources: Mutex::new(sources),
+            sinks: AllSinkCounters::default(),
         }
     }
 

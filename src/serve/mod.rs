@@ -24,6 +24,7 @@ mod access;
 #[cfg(test)]
 mod access_tests;
 mod api;
+mod chronicle;
 mod clock;
 mod core;
 #[cfg(test)]
@@ -31,12 +32,14 @@ mod drivers_tests;
 mod exposition;
 #[cfg(test)]
 mod failure_tests;
+mod feed;
 mod fetched;
 mod fields;
 mod flagger;
 mod gates;
 mod guard;
 mod health;
+mod history;
 mod http_request;
 mod intake;
 #[cfg(feature = "kafka")]
@@ -49,6 +52,7 @@ mod offsets;
 mod otlp_grpc;
 mod otlp_http;
 mod page;
+mod promotion;
 mod published;
 mod query;
 mod recorder;
@@ -62,16 +66,23 @@ mod saver;
 mod sequence;
 mod server;
 mod shared;
+mod sink_counters;
 mod sources;
 mod tls;
+mod verdict_history;
 mod watch;
 mod worker;
 
 pub use access::AccessError;
 pub use clock::Clock;
 pub use core::{Ending, Unavailable};
+#[cfg(test)]
+pub(crate) use feed::FeedDriver;
+pub use feed::{Feed, Shown};
+pub use published::Deployment;
 pub use recovery::RecoveryError;
 pub use server::{Addresses, Server, Settings, StartError};
+pub use sink_counters::{SinkCounters, Undelivered};
 
 /// The types and services that `proto/` describes, as generated.
 #[expect(

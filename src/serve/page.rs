@@ -90,10 +90,11 @@ fn article(page: &mut String, deployment: &Deployment) {
     put(
         page,
         format_args!(
-            "<article class=\"{state}{ended}\"><h2><span class=\"verdict\">{state}</span>\
+            "<article class=\"{state}{ended}\" id=\"{}\"><h2><span class=\"verdict\">{state}</span>\
              <span>{}</span><span>{}</span></h2>\n<p class=\"small\">{} since {}, \
              progress: {}; deployment <a href=\"/api/v1/deployments/{}/verdict\">{}</a>, \
              began {}{}</p>\n",
+            escape(&begin.deployment),
             escape(&format!("{} {}{region}", begin.service, begin.stage)),
             escape(&begin.version),
             state,

@@ -4,7 +4,7 @@ use std::{
     cmp::Reverse,
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -12,11 +12,13 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, watch};
 
-use super::{core::Unavailable, saver::Saved};
+use super::{
+    chronicle::Chronicled, core::Unavailable, saver::Saved, verdict_history::VerdictHistory,
+};
 use crate::{
     engine::EngineCounters,
     event::{Begin, Timestamp},
-    gate::{Gate, Verdict, VerdictState},
+    gate::{Conditions, Gate, Verdict, VerdictState},
     reduce::ReducerCounters,
 };
 
@@ -37,6 +39,10 @@ pub(super) struct Published {
     stats: ArcSwap<Stats>,
     /// Counts the boards; watchers wait for the next.
     generation: watch::Sender<u64>,
+    /// What the streams tell beside the gates, by service.
+    conditions: ArcSwap<BTreeMap<String, Conditions>>,
+    /// The latest changes of verdicts.
+    history: VerdictHistory,
     /// Every change of a verdict, in order.
     changes: broadcast::Sender<Arc<Verdict>>,
     /// Whether inputs cannot be recorded.
@@ -45,6 +51,8 @@ pub(super) struct Published {
     journal_errors: AtomicU64,
     /// Whether a start waits for a source that does not answer.
     waits_for_source: AtomicBool,
+    /// The history, once it is opened.
+    chronicled: OnceLock<Arc<Chronicled>>,
 }
 
 /// All deployments at one moment.
@@ -70,7 +78,7 @@ pub(super) enum Standing {
 
 /// A deployment as it stands.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Deployment {
+pub struct Deployment {
     /// How it began.
     pub begin: Begin,
     /// What its gate says.
@@ -114,10 +122,13 @@ impl Published {
             }),
             stats: ArcSwap::from_pointee(stats),
             generation: watch::Sender::new(0),
+            conditions: ArcSwap::default(),
+            history: VerdictHistory::default(),
             changes: broadcast::Sender::new(CHANGES_MAX),
             is_stalled: AtomicBool::new(false),
             journal_errors: AtomicU64::new(0),
             waits_for_source: AtomicBool::new(false),
+            chronicled: OnceLock::new(),
         }
     }
 
@@ -176,6 +187,18 @@ impl Published {
         self.wake();
     }
 
+    #[cfg(test)]
+    pub(super) fn show(&self, deployments: Vec<Deployment>) {
+        let deployments = deployments.into_iter();
+        self.board.store(Arc::new(Board {
+            deployments: deployments
+                .map(|one| (one.begin.deployment.clone(), Arc::new(one)))
+                .collect(),
+            standing: Standing::Alive,
+        }));
+        self.wake();
+    }
+
     /// Counts inputs that could not be recorded. Until [`Published::go_on`] open gates say so.
     pub(super) fn stall(&self) {
         self.journal_errors.fetch_add(1, Ordering::Relaxed);
@@ -214,6 +237,18 @@ impl Published {
         self.waits_for_source.load(Ordering::Relaxed)
     }
 
+    /// Shows the history.
+    pub(super) fn show_history(&self, chronicled: &Arc<Chronicled>) {
+        // There is one for each engine.
+        drop(self.chronicled.set(Arc::clone(chronicled)));
+    }
+
+    /// The history.
+    pub(super) fn chronicled(&self) -> &Chronicled {
+        let chronicled = self.chronicled.get();
+        chronicled.expect("the history is opened before the doors are")
+    }
+
     /// What the core has counted.
     pub(super) fn stats(&self) -> Arc<Stats> {
         self.stats.load_full()
@@ -235,12 +270,11 @@ impl Published {
         let mut board = Board::clone(&before);
         for gate in gates {
             let id = &gate.begin.deployment;
-            // The verdict of an ended deployment stays as it was when it ended.
-            if board
-                .deployments
-                .get(id)
-                .is_none_or(|deployment| !deployment.is_ended)
-            {
+            // The verdict of an ended deployment stays as it was when it ended, but for what checks
+            // say that it did not wait for.
+            if board.deployments.get(id).is_none_or(|deployment| {
+                !deployment.is_ended || deployment.verdict.shadow.as_ref() != gate.shadow()
+            }) {
                 board
                     .deployments
                     .insert(id.clone(), Arc::new(Deployment::of(gate)));
@@ -251,8 +285,25 @@ impl Published {
     }
 
     pub(super) fn announce(&self, verdict: Verdict) {
+        let verdict = Arc::new(verdict);
+        self.history.push(Arc::clone(&verdict));
         // Nobody may be listening.
-        drop(self.changes.send(Arc::new(verdict)));
+        drop(self.changes.send(verdict));
+    }
+
+    /// The latest changes of verdicts.
+    pub(super) fn history(&self) -> &VerdictHistory {
+        &self.history
+    }
+
+    /// Tells what the streams say beside the gates.
+    pub(super) fn tell_conditions(&self, conditions: BTreeMap<String, Conditions>) {
+        self.conditions.store(Arc::new(conditions));
+    }
+
+    /// What the streams say beside the gates.
+    pub(super) fn conditions(&self) -> Arc<BTreeMap<String, Conditions>> {
+        self.conditions.load_full()
     }
 
     pub(super) fn count(&self, stats: Stats) {
@@ -375,5 +426,6 @@ impl Deployment {
             && (now.verdict, now.since, now.is_final) == (then.verdict, then.since, then.is_final)
             && now.reasons == then.reasons
             && now.checks == then.checks
+            && now.shadow == then.shadow
     }
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fmt, path::Path, sync::Arc, time::Duration};
 use tracing::{info, warn};
 
 use super::{
+    chronicle::Chronicle,
     fetched::{Hands, Refetch, Refetched},
     offsets::Offsets,
     published::Published,
@@ -21,6 +22,7 @@ use crate::{
         Body, DataDir, Entry, JournalError, Limits, OffsetRange, Position, Snapshots, Writer,
         decode_limits,
     },
+    ledger::LedgerError,
     plan::Plan,
     reduce::{Epoch, Put, PutScratch, Select},
 };
@@ -43,6 +45,8 @@ pub enum RecoveryError {
     Journal(JournalError),
     /// The state does not fit to this version.
     State(StateError),
+    /// The history cannot be gone on with.
+    Ledger(LedgerError),
     /// A body that was accepted cannot be decoded any more.
     Body {
         /// Where it stands.
@@ -79,6 +83,8 @@ pub(super) struct Recovery {
     /// Fetches again what the journal only has the range of; `None`: there is no source.
     refetch: Option<Box<dyn Refetch>>,
     settings: JournalSettings,
+    /// Where what is said is written down.
+    chronicle: Chronicle,
 }
 
 /// What is there once the journal is read.
@@ -86,6 +92,7 @@ pub(super) struct Recovered {
     pub(super) engine: Engine,
     pub(super) writer: Writer,
     pub(super) snapshots: Saver,
+    pub(super) chronicle: Chronicle,
     /// How far what was fetched is recorded.
     pub(super) offsets: Offsets,
 }
@@ -102,12 +109,8 @@ impl Recovery {
         settings: JournalSettings,
     ) -> Result<Self, RecoveryError> {
         let directory = DataDir::open(path).map_err(RecoveryError::Journal)?;
-        if let Some(earlier) = directory.earlier_journal() {
-            warn!(
-                journal = %earlier.display(),
-                "a journal of an earlier version is left alone: sluice replay reads it"
-            );
-        }
+        tell_of_earlier(&directory);
+        let chronicle = Chronicle::open(path, plan.ledger.keep).map_err(RecoveryError::Ledger)?;
         let (writer, torn) = directory
             .writer(settings.limits)
             .map_err(RecoveryError::Journal)?;
@@ -151,6 +154,7 @@ impl Recovery {
                 offsets_from,
                 refetch: None,
                 settings,
+                chronicle,
             });
         };
         let (epoch, state) = saver::decode(&snapshot.state)
@@ -170,12 +174,18 @@ impl Recovery {
             offsets_from,
             refetch: None,
             settings,
+            chronicle,
         })
     }
 
     /// The gates of the snapshot.
     pub(super) fn gates(&self) -> impl Iterator<Item = &Gate> {
         self.engine.gates()
+    }
+
+    /// Where what is said is written down.
+    pub(super) fn chronicle(&self) -> &Chronicle {
+        &self.chronicle
     }
 
     /// Fetches by this what the journal only has the range of.
@@ -225,13 +235,18 @@ impl Recovery {
                     if !is_seen {
                         let number = self.engine.epoch().number;
                         self.engine.step(Input::Tick(now), &mut outputs);
+                        self.chronicle.note(&self.engine, &outputs);
                         if let Some(closed) = self.engine.epoch().closed {
                             sequence.forget_closed(number, closed);
                         }
                     }
                 }
                 Entry::Deployment(event) if !is_seen => {
-                    self.engine.step(Input::Deployment(event), &mut outputs);
+                    let was_open = Chronicle::is_open(&self.engine, &event);
+                    let input = Input::Deployment(event.clone());
+                    self.engine.step(input, &mut outputs);
+                    self.chronicle
+                        .note_event(&self.engine, &event, was_open, &outputs);
                     published.recover(self.engine.gates());
                 }
                 Entry::Consumed(range) => {
@@ -245,7 +260,9 @@ impl Recovery {
                 Entry::Deployment(_) | Entry::Lost(_) => {}
             }
             outputs.clear();
+            self.chronicle.flush_some();
         }
+        self.chronicle.flush();
         info!(entries, watermark = %self.engine.watermark(), "journal read");
         let snapshots = Saver::start(
             self.snapshots,
@@ -257,8 +274,18 @@ impl Recovery {
             engine: self.engine,
             writer: self.writer,
             snapshots,
+            chronicle: self.chronicle,
             offsets: self.offsets,
         })
+    }
+}
+
+fn tell_of_earlier(directory: &DataDir) {
+    if let Some(earlier) = directory.earlier_journal() {
+        warn!(
+            journal = %earlier.display(),
+            "a journal of an earlier version is left alone: sluice replay reads it"
+        );
     }
 }
 
@@ -395,6 +422,7 @@ impl fmt::Display for RecoveryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Journal(error) => error.fmt(f),
+            Self::Ledger(error) => error.fmt(f),
             Self::State(_) => f.write_str("the saved state cannot be used"),
             Self::Body { position, .. } => {
                 write!(f, "the batch at {position} of the journal cannot be read")
@@ -409,6 +437,7 @@ impl std::error::Error for RecoveryError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Journal(error) => std::error::Error::source(error),
+            Self::Ledger(error) => std::error::Error::source(error),
             Self::State(error) => Some(error),
             Self::Body { error, .. } => Some(error),
             Self::Thread(error) => Some(error),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     engine::Refusal,
-    event::{Begin, Hotfix},
+    event::{Begin, Bypass, Hotfix},
     gate::GateError,
 };
 
@@ -128,6 +128,17 @@ pub(super) fn check_name(field: &str, name: &str) -> Result<(), FieldError> {
     check_letters(field, name)
 }
 
+/// Checks a person's decision.
+///
+/// # Errors
+/// A field makes no sense.
+pub(super) fn check_bypass(bypass: &Bypass) -> Result<(), FieldError> {
+    check_name("deployment", &bypass.deployment)?;
+    check_name("by", &bypass.by)?;
+    check_name("reason", &bypass.reason)?;
+    check_name("ticket", &bypass.ticket)
+}
+
 fn check_hotfix(hotfix: &Hotfix) -> Result<(), FieldError> {
     check_name("hotfix.by", &hotfix.by)?;
     check_name("hotfix.reason", &hotfix.reason)?;
@@ -158,3 +169,13 @@ impl fmt::Display for FieldError {
 }
 
 impl std::error::Error for FieldError {}
+
+/// An id for a deployment that came without one.
+pub(super) fn unnamed_id(begin: &Begin, number: u64) -> String {
+    let region = begin.region.as_ref();
+    let region = region.map_or_else(String::new, |region| format!("-{region}"));
+    format!(
+        "{}-{}{region}-{}-{number}",
+        begin.service, begin.stage, begin.version
+    )
+}

@@ -9,7 +9,9 @@ use axum::{
     routing::{MethodRouter, get, post},
 };
 
-use super::{access::Operation, api, flagger, guard, loki, query, remote_write, shared::Shared};
+use super::{
+    access::Operation, api, flagger, guard, history, loki, query, remote_write, shared::Shared,
+};
 
 /// One method of one path.
 pub(super) struct Route {
@@ -25,7 +27,7 @@ pub(super) struct Route {
 
 /// All of them. `proto/openapi.json` describes the same ones.
 pub(super) fn table() -> Vec<Route> {
-    use Operation::{Drive, Probe, Push, Read, Scrape};
+    use Operation::{Drive, Privileged, Probe, Push, Read, Scrape};
     vec![
         Route::get("/", Read, api::index),
         Route::get("/metrics", Scrape, api::metrics),
@@ -41,6 +43,9 @@ pub(super) fn table() -> Vec<Route> {
         Route::get("/api/v1/deployments/{id}/watch", Read, api::watch),
         Route::post("/api/v1/deployments/{id}/steps", Drive, api::step),
         Route::post("/api/v1/deployments/{id}/end", Drive, api::end),
+        Route::post("/api/v1/deployments/{id}/bypass", Privileged, api::bypass),
+        Route::get("/api/v1/history", Read, history::list),
+        Route::get("/api/v1/may-promote", Read, api::may_promote),
         Route::get("/api/v1/query", Read, query::query),
         Route::post("/api/v1/query", Read, query::query),
         Route::post("/flagger/confirm", Read, flagger::confirm),

@@ -29,6 +29,7 @@ use super::{
     access::{AccessError, Guard},
     clock::Clock,
     core::{Core, Ending, RECOVERY_PATIENCE, Unavailable},
+    feed::Feed,
     gates::GatesService,
     guard,
     health::HealthService,
@@ -46,6 +47,7 @@ use super::{
     recovery::{JournalSettings, Recovery, RecoveryError},
     routes,
     shared::Shared,
+    sink_counters::SinkCounters,
     sources::{Reach, Sources, World},
     tls::{self, Peer, Protocols},
 };
@@ -209,6 +211,16 @@ impl Server {
     /// Every change of a verdict from now on, in order.
     pub fn changes(&self) -> broadcast::Receiver<Arc<Verdict>> {
         self.shared.published().changes()
+    }
+
+    /// Deployments as they stand, for what tells others of them.
+    pub fn feed(&self) -> Feed {
+        Feed::new(self.shared.published(), &self.shared.clock)
+    }
+
+    /// The counters of a sink, which `/metrics` shows from now on.
+    pub fn sink_counters(&self, sink: &str) -> Arc<SinkCounters> {
+        self.shared.metrics.sinks.of(sink)
     }
 
     /// Moves the core to the clock's present, once what is fetched has come there, and waits until it

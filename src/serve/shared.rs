@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::{
     access::Guard,
     clock::Clock,
-    core::{Core, EventError},
+    core::{Core, EventError, Unavailable},
     intake::Intake,
     metrics::Metrics,
     published::{Deployment, Published},
@@ -51,8 +51,17 @@ impl Shared {
     /// Stamps an event with the present and tells the core.
     ///
     /// # Errors
-    /// The engine refused the event, or did not take it.
+    /// The engine refused the event, or did not take it; an override or a hotfix, also that the history
+    /// cannot be written.
     pub(super) async fn tell(&self, event: DeploymentEvent) -> Result<Arc<Deployment>, EventError> {
+        let is_privileged = match &event {
+            DeploymentEvent::Bypass(_) => true,
+            DeploymentEvent::Begin(begin) => begin.hotfix.is_some(),
+            DeploymentEvent::Step(_) | DeploymentEvent::End(_) => false,
+        };
+        if is_privileged && self.core.is_ready() && self.published().chronicled().fails() {
+            return Err(EventError::Unavailable(Unavailable::NotRecorded));
+        }
         self.core.event(event.at_time(self.clock.now())).await
     }
 

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::{
+    chronicle::Chronicle,
     core::{EventError, EventReply, Order},
     offsets::Offsets,
     published::{Deployment, Published, Stats},
@@ -29,6 +30,8 @@ pub(super) struct Worker {
     recording: Arc<Recording>,
     /// Saves the state; `None`: nothing is recorded.
     saver: Option<Saver>,
+    /// Writes the history.
+    chronicle: Chronicle,
     outputs: Vec<Output>,
     /// Whether what was written while the engine was away is still to be fetched: gates wait for it.
     is_catching_up: bool,
@@ -42,6 +45,7 @@ impl Worker {
         published: Arc<Published>,
         recording: Arc<Recording>,
         saver: Option<Saver>,
+        chronicle: Chronicle,
     ) -> Self {
         Self {
             engine,
@@ -49,6 +53,7 @@ impl Worker {
             published,
             recording,
             saver,
+            chronicle,
             outputs: Vec::new(),
             is_catching_up: false,
         }
@@ -73,6 +78,7 @@ impl Worker {
 
     /// Publishes every deployment as it stands.
     pub(super) fn publish_all(&self) {
+        self.published.tell_conditions(self.engine.conditions());
         if self.is_catching_up {
             self.published.recover(self.engine.gates());
         } else {
@@ -96,7 +102,7 @@ impl Worker {
                         debug!("nobody waits for this tick any more");
                     }
                 }
-                Order::Event { event, reply } => self.event(event, reply),
+                Order::Event { event, reply } => self.event(&event, reply),
                 Order::Lost => self.engine.step(Input::Lost, &mut self.outputs),
                 Order::CaughtUp => {
                     self.is_catching_up = false;
@@ -112,10 +118,14 @@ impl Worker {
         }
     }
 
-    fn event(&mut self, event: DeploymentEvent, reply: EventReply) {
+    fn event(&mut self, event: &DeploymentEvent, reply: EventReply) {
         let id = event.deployment().to_owned();
-        self.engine
-            .step(Input::Deployment(event), &mut self.outputs);
+        let was_open = Chronicle::is_open(&self.engine, event);
+        let input = Input::Deployment(event.clone());
+        self.engine.step(input, &mut self.outputs);
+        self.chronicle
+            .note_event(&self.engine, event, was_open, &self.outputs);
+        self.chronicle.flush();
         if self.is_catching_up {
             self.publish_all();
         } else {
@@ -148,9 +158,12 @@ impl Worker {
         let before = self.engine.watermark();
         self.engine.step(Input::Tick(now), &mut self.outputs);
         debug_assert_eq!(self.engine.epoch(), after, "both count ticks alike");
+        self.chronicle.note(&self.engine, &self.outputs);
+        let is_told = self.chronicle.tick(now);
         if self.is_catching_up {
             self.publish_all();
         } else if self.engine.watermark() != before {
+            self.published.tell_conditions(self.engine.conditions());
             self.published.update(self.engine.gates());
         }
         self.say();
@@ -158,7 +171,10 @@ impl Worker {
             if let Some(closed) = after.closed {
                 self.sequence.forget_closed(number, closed);
             }
-            saver.consider(&self.engine, &self.sequence, now, end, offsets);
+            // What the history lacks has to be derived again by the next start.
+            if is_told {
+                saver.consider(&self.engine, &self.sequence, now, end, offsets);
+            }
         }
         let is_recorded = self.saver.is_some();
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);

@@ -7,10 +7,14 @@ use std::{
     sync::Arc,
 };
 
-use super::files::{self, FileError};
+use super::{
+    backtest::{History, Placebos},
+    files::{self, FileError},
+};
 use crate::{
     decode::Decoder,
     engine::{Engine, Input, Output},
+    event::Interval,
     journal::{Entry, JournalError, Reader, decode_limits},
     reduce::Select,
 };
@@ -37,7 +41,8 @@ impl Journal {
     pub fn play(
         self,
         engine: &mut Engine,
-        mut said: impl FnMut(&mut Vec<Output>),
+        mut beside: Option<&mut Placebos>,
+        mut said: impl FnMut(&Engine, &mut Vec<Output>),
     ) -> Result<Option<String>, FileError> {
         let open = |path: &Path| files::open(path).map_err(io::Error::other);
         let mut reader =
@@ -58,20 +63,28 @@ impl Journal {
                                 "the batch at {position} cannot be read: {problem}"
                             ))
                         })?;
+                    if let Some(placebos) = beside.as_deref_mut() {
+                        placebos.take(Input::Raw(decoder.raw(&body.bytes)));
+                    }
                     engine.step(Input::Raw(decoder.raw(&body.bytes)), &mut outputs);
                 }
                 Entry::Deployment(event) => engine.step(Input::Deployment(event), &mut outputs),
-                Entry::Tick(now) => engine.step(Input::Tick(now), &mut outputs),
+                Entry::Tick(now) => {
+                    if let Some(placebos) = beside.as_deref_mut() {
+                        placebos.tick(now);
+                    }
+                    engine.step(Input::Tick(now), &mut outputs);
+                }
                 Entry::Consumed(range) => {
                     // What they held is not here: nothing may pass for want of it.
                     if 0 < range.count() {
-                        engine.step(Input::Lost, &mut outputs);
+                        lost(engine, beside.as_deref_mut(), &mut outputs);
                     }
                     messages += range.count();
                 }
-                Entry::Lost(_) => engine.step(Input::Lost, &mut outputs),
+                Entry::Lost(_) => lost(engine, beside.as_deref_mut(), &mut outputs),
             }
-            said(&mut outputs);
+            said(engine, &mut outputs);
         }
         let torn = reader.torn_tail().map(|tail| {
             format!(
@@ -90,6 +103,31 @@ impl Journal {
         Ok((!notes.is_empty()).then(|| notes.join("\n")))
     }
 
+    /// What happens in it, as far as placebos must know before they are drawn: it is read once more
+    /// for that.
+    ///
+    /// # Errors
+    /// As [`Journal::play`].
+    pub fn history(&self) -> Result<History, FileError> {
+        let open = |path: &Path| files::open(path).map_err(io::Error::other);
+        let reader = Reader::of_files(&self.files, open).map_err(|error| self.failed(&error))?;
+        let mut history = History::default();
+        for entry in reader {
+            match entry.map_err(|error| self.failed(&error))?.1 {
+                Entry::Deployment(event) => history.events.push(event),
+                Entry::Tick(now) => {
+                    let data = history.data.get_or_insert(Interval {
+                        start: now,
+                        end: now,
+                    });
+                    data.end = data.end.max(now);
+                }
+                Entry::Batch(_) | Entry::Consumed(_) | Entry::Lost(_) => {}
+            }
+        }
+        Ok(history)
+    }
+
     fn fault(&self, problem: &str) -> FileError {
         let path = self.files.first().cloned().unwrap_or_default();
         FileError::new(&path, problem)
@@ -100,4 +138,11 @@ impl Journal {
         let cause = error.source().map(|cause| format!(": {cause}"));
         self.fault(&format!("{error}{}", cause.unwrap_or_default()))
     }
+}
+
+fn lost(engine: &mut Engine, beside: Option<&mut Placebos>, outputs: &mut Vec<Output>) {
+    if let Some(placebos) = beside {
+        placebos.take(Input::Lost);
+    }
+    engine.step(Input::Lost, outputs);
 }

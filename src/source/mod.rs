@@ -1,5 +1,7 @@
-//! Where inputs come from when they are not sent: recordings, and Kafka (feature `kafka`, a default).
+//! Where inputs come from when they are not sent: recordings with their back-tests, and Kafka (feature
+//! `kafka`, a default).
 
+pub mod backtest;
 pub mod demo;
 pub mod files;
 pub mod journal;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    backtest::{History, Placebos},
     files::{self, FileError},
     journal::Journal,
     timeline::Timeline,
@@ -129,6 +130,20 @@ impl Recording {
     }
 }
 
+/// Which of the given paths are recordings of their own: directories with a configuration or with
+/// deployment events, where there are several; else all of them are parts of one.
+pub fn recordings(paths: &[PathBuf]) -> Vec<Vec<PathBuf>> {
+    let is_whole = |path: &PathBuf| {
+        let names = ["sluice.yaml", "deployments.jsonl"];
+        names.iter().any(|name| path.join(name).is_file())
+    };
+    let whole = paths.iter().filter(|path| is_whole(path)).count();
+    if whole < 2 || whole < paths.len() {
+        return vec![paths.to_vec()];
+    }
+    paths.iter().map(|path| vec![path.clone()]).collect()
+}
+
 impl Inputs {
     /// Whether they are of a live run. What the engine refused then was answered then: it is no
     /// fault of the recording.
@@ -154,12 +169,38 @@ impl Inputs {
         engine: &mut Engine,
         mut said: impl FnMut(&mut Vec<Output>, usize),
     ) -> Result<Option<String>, FileError> {
+        self.play_beside(engine, None, |_, outputs, done| said(outputs, done))
+    }
+
+    /// Like [`Inputs::play`]; the data runs through placebos as well, and `said` also sees the engine.
+    ///
+    /// # Errors
+    /// A journal is damaged.
+    pub fn play_beside(
+        self,
+        engine: &mut Engine,
+        beside: Option<&mut Placebos>,
+        mut said: impl FnMut(&Engine, &mut Vec<Output>, usize),
+    ) -> Result<Option<String>, FileError> {
         match self {
             Self::Timeline(timeline) => {
-                timeline.play(engine, said);
+                timeline.play_beside(engine, beside, said);
                 Ok(None)
             }
-            Self::Journal(journal) => journal.play(engine, |outputs| said(outputs, 0)),
+            Self::Journal(journal) => {
+                journal.play(engine, beside, |engine, outputs| said(engine, outputs, 0))
+            }
+        }
+    }
+
+    /// What happens in them, as far as placebos must know before they are drawn.
+    ///
+    /// # Errors
+    /// A journal is damaged.
+    pub fn history(&self, plan: &Plan) -> Result<History, FileError> {
+        match self {
+            Self::Timeline(timeline) => Ok(timeline.history(&plan.labels)),
+            Self::Journal(journal) => journal.history(),
         }
     }
 }

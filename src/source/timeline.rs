@@ -1,13 +1,15 @@
 //! The contents of a recording, put in order of time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::backtest::{History, Placebos};
 use crate::{
     engine::{Engine, Input, Output},
     event::{
         Batch, DeploymentEvent, Interval, Labels, LogRecord, Point, SeriesBlock, SeriesMeta, Span,
         Timestamp,
     },
+    plan::LabelRoles,
 };
 
 /// Samples, log records and deployment events of a recording by bucket of time.
@@ -118,10 +120,26 @@ impl Timeline {
     /// last bake, whichever is later: silence counts. `said` gets what the engine says, and how many
     /// buckets of the timeline are done.
     pub fn play(self, engine: &mut Engine, mut said: impl FnMut(&mut Vec<Output>, usize)) {
+        self.play_beside(engine, None, |_, outputs, done| said(outputs, done));
+    }
+
+    /// Like [`Timeline::play`]; the data runs through placebos as well, and `said` also sees the
+    /// engine.
+    pub fn play_beside(
+        self,
+        engine: &mut Engine,
+        mut beside: Option<&mut Placebos>,
+        mut said: impl FnMut(&Engine, &mut Vec<Output>, usize),
+    ) {
         let mut outputs = Vec::new();
         let mut end = self.data_end.unwrap_or(Timestamp::MIN);
         let len = self.len();
         for (done, step) in self.into_steps().enumerate() {
+            if let Some(placebos) = beside.as_deref_mut() {
+                placebos.tick(step.bucket.start);
+                placebos.take(Input::Batch(&step.batch));
+                placebos.tick(step.bucket.end);
+            }
             engine.step(Input::Tick(step.bucket.start), &mut outputs);
             for event in step.events {
                 end = end.max(event.at());
@@ -129,13 +147,45 @@ impl Timeline {
             }
             engine.step(Input::Batch(&step.batch), &mut outputs);
             engine.step(Input::Tick(step.bucket.end), &mut outputs);
-            said(&mut outputs, done + 1);
+            said(engine, &mut outputs, done + 1);
         }
         if end > Timestamp::MIN {
             let until = engine.replay_until(end);
             engine.step(Input::Tick(until), &mut outputs);
         }
-        said(&mut outputs, len);
+        said(engine, &mut outputs, len);
+    }
+
+    /// The names of the metrics in it.
+    pub fn metrics(&self) -> BTreeSet<String> {
+        let names = self.series.iter().map(|(labels, _)| labels.metric());
+        names.map(str::to_owned).collect()
+    }
+
+    /// What happens in it, as far as placebos must know before they are drawn.
+    pub fn history(&self, roles: &LabelRoles) -> History {
+        let has_data = |moment: &&Moment| !moment.points.is_empty() || !moment.logs.is_empty();
+        let first = self.moments.iter().find(|(_, moment)| has_data(moment));
+        let data = first
+            .zip(self.data_end)
+            .map(|((start, _), end)| Interval { start: *start, end });
+        let mut hosts_by_version: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let told = |labels: &Labels, names: &[String]| {
+            let value = names.iter().find_map(|name| labels.get(name));
+            value.map(str::to_owned)
+        };
+        for (labels, _) in &self.series {
+            if let Some(version) = told(labels, &roles.version) {
+                let host = told(labels, &roles.host).unwrap_or_default();
+                hosts_by_version.entry(version).or_default().insert(host);
+            }
+        }
+        let moments = self.moments.values();
+        History {
+            data,
+            events: moments.flat_map(|moment| moment.events.clone()).collect(),
+            hosts_by_version,
+        }
     }
 
     fn moment(&mut self, at: Timestamp) -> &mut Moment {

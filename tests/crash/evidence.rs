@@ -15,7 +15,10 @@ use std::{
 };
 
 use serde_json::Value;
-use sluice::journal::{DataDir, Entry};
+use sluice::{
+    journal::{DataDir, Entry},
+    ledger::{FILE, Filter, History},
+};
 
 use super::{
     engine::{Addresses, Site, wait_for},
@@ -189,6 +192,27 @@ fn replay(site: &Site) -> (Vec<Value>, BTreeMap<String, Value>) {
     (changes, last)
 }
 
+/// The changes of verdicts in the history, whose chain has to be whole.
+fn written(site: &Site) -> Vec<Value> {
+    // SQLite does not find its way through /proc, where a file system of its own is looked into.
+    let copy = tempfile::tempdir().unwrap();
+    for end in ["", "-wal"] {
+        let name = format!("{FILE}{end}");
+        let copied = fs::copy(site.seen.join(&name), copy.path().join(&name));
+        assert!(copied.is_ok() || end == "-wal", "{copied:?}");
+    }
+    let history = History::at(copy.path().join(FILE));
+    history.verify(None).unwrap();
+    let (mut changes, mut next) = (Vec::new(), Some(0));
+    while let Some(from) = next {
+        let page = history.verdicts(&Filter::all(), from, 0).unwrap();
+        let verdicts = page.records.iter();
+        changes.extend(verdicts.map(|verdict| serde_json::to_value(verdict).unwrap()));
+        next = page.next;
+    }
+    changes
+}
+
 /// Compares what the engine said with a replay, and both with what has to come of each deployment.
 pub(crate) fn check_verdicts(
     site: &Site,
@@ -198,6 +222,7 @@ pub(crate) fn check_verdicts(
     book: &Book,
 ) {
     let (changes, last) = replay(site);
+    assert_eq!(written(site), changes, "the history is what a replay says");
     assert_eq!(said.len(), last.len());
     for verdict in said {
         let mut verdict = verdict.clone();

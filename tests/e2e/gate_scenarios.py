@@ -31,7 +31,8 @@ def discover(world: World, channel: grpc.Channel) -> None:
             descriptor = reflection.service(name)
             world.services[name] = Service(channel, descriptor)
     methods = set(world.gates.methods)
-    known = {"Begin", "ReportStep", "End", "GetVerdict", "WatchVerdict", "ListDeployments"}
+    known = {"Begin", "ReportStep", "End", "Bypass", "GetVerdict", "WatchVerdict"}
+    known |= {"MayPromote", "ListDeployments", "ListVerdicts"}
     report.check("reflection tells the methods of the gates", known <= methods, methods)
 
 

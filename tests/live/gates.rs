@@ -1,8 +1,9 @@
 //! The gates' gRPC service, health and reflection.
 
 use sluice::serve::pb::{
-    BeginRequest, EndRequest, GetVerdictRequest, ListDeploymentsRequest, ReportStepRequest,
-    StepOutcome, VerdictState, WatchVerdictRequest,
+    BeginRequest, BypassRequest, EndRequest, GetVerdictRequest, ListDeploymentsRequest,
+    ListVerdictsRequest, MayPromoteRequest, ReportStepRequest, StepOutcome, VerdictState,
+    WatchVerdictRequest,
 };
 use tonic::{Code, transport::Endpoint};
 use tonic_health::pb::{
@@ -417,4 +418,207 @@ async fn reflection_lists_the_services() {
     for name in ["sluice.v1.Gates", "grpc.health.v1.Health"] {
         assert!(names.contains(&name), "{names:?}");
     }
+}
+
+#[expect(
+    clippy::too_many_lines,
+    reason = "the way of one decision, over a start"
+)]
+#[tokio::test]
+async fn a_bypass_is_recorded_and_never_a_pass() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::with(plan(), Some(folder.path().to_owned())).await;
+    let mut gates = rig.gates().await;
+    gates.begin(beta("d1")).await.unwrap();
+    let signed = BypassRequest {
+        deployment: "d1".to_owned(),
+        by: "ana".to_owned(),
+        reason: "the test needs a database that is gone".to_owned(),
+        ticket: "OPS-1".to_owned(),
+    };
+    for (request, code) in [
+        (
+            BypassRequest {
+                by: String::new(),
+                ..signed.clone()
+            },
+            Code::InvalidArgument,
+        ),
+        (
+            BypassRequest {
+                reason: String::new(),
+                ..signed.clone()
+            },
+            Code::InvalidArgument,
+        ),
+        (
+            BypassRequest {
+                ticket: " ".to_owned(),
+                ..signed.clone()
+            },
+            Code::InvalidArgument,
+        ),
+        (
+            BypassRequest {
+                deployment: "d9".to_owned(),
+                ..signed.clone()
+            },
+            Code::NotFound,
+        ),
+    ] {
+        let status = gates.bypass(request).await.unwrap_err();
+        assert_eq!(status.code(), code, "{status}");
+    }
+    let verdict = gates.bypass(signed).await.unwrap().into_inner();
+    assert_eq!(verdict.verdict(), VerdictState::Bypassed);
+    assert!(verdict.reasons[0].starts_with("bypassed by ana: the test needs"));
+    // Over HTTP alike.
+    gates.begin(beta("d2")).await.unwrap();
+    let path = "/api/v1/deployments/d2/bypass";
+    let answer = rig.post_json(path, r#"{"by": "ana", "reason": "r"}"#).await;
+    assert_eq!(answer.status, 400);
+    let answer = rig
+        .post_json(path, r#"{"by": "ana", "reason": "r", "ticket": "OPS-2"}"#)
+        .await;
+    assert_eq!(answer.status, 200);
+    assert!(String::from_utf8_lossy(&answer.body).contains(r#""verdict":"BYPASSED""#));
+    drop(gates);
+    rig.stop().await;
+
+    // After a start it is in force, and a driver has to accept it.
+    let rig = Rig::with(plan(), Some(folder.path().to_owned())).await;
+    rig.pass(10).await;
+    let mut gates = rig.gates().await;
+    for id in ["d1", "d2"] {
+        let request = GetVerdictRequest {
+            deployment: id.to_owned(),
+        };
+        let verdict = gates.get_verdict(request).await.unwrap().into_inner();
+        assert_eq!(verdict.verdict(), VerdictState::Bypassed, "{id}");
+    }
+    let mut request = MayPromoteRequest {
+        service: "checkout".to_owned(),
+        version: "v2".to_owned(),
+        stage: "beta".to_owned(),
+        ..MayPromoteRequest::default()
+    };
+    let strict = gates
+        .may_promote(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(!strict.allowed);
+    assert_eq!(strict.blockers[0].kind, "not_passed");
+    request.accept_bypass = true;
+    let opted_in = gates.may_promote(request).await.unwrap().into_inner();
+    assert!(opted_in.allowed, "{opted_in:?}");
+    assert_eq!(opted_in.to_stage, "logs");
+}
+
+#[tokio::test]
+async fn a_deployer_asks_before_it_goes_on() {
+    let rig = Rig::new().await;
+    let mut gates = rig.gates().await;
+    let path = "/api/v1/may-promote?service=checkout&version=v2&stage=beta";
+    cpu(&rig, busy(rig.now())).await;
+    gates.begin(beta("d1")).await.unwrap();
+    let held = rig.get(path).await;
+    let text = String::from_utf8_lossy(&held.body).into_owned();
+    assert_eq!(held.status, 200);
+    for part in [
+        r#""allowed":false"#,
+        r#""to":{"region":null,"stage":"logs"}"#,
+        r#""kind":"not_passed""#,
+        r#""clears_at":"2026-03-01T10:01:10Z""#,
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    gates
+        .report_step(step("d1", "smoke", StepOutcome::Passed))
+        .await
+        .unwrap();
+    for _ in 0..8 {
+        cpu(&rig, busy(rig.now())).await;
+    }
+    let answer = String::from_utf8_lossy(&rig.get(path).await.body).into_owned();
+    assert!(answer.contains(r#""allowed":true"#), "{answer}");
+    // The target of the next stage is out of its limits.
+    let prod = MayPromoteRequest {
+        service: "checkout".to_owned(),
+        version: "v2".to_owned(),
+        stage: "beta".to_owned(),
+        to_stage: "beta".to_owned(),
+        ..MayPromoteRequest::default()
+    };
+    cpu(&rig, 0.95).await;
+    cpu(&rig, 0.95).await;
+    let sick = gates.may_promote(prod).await.unwrap().into_inner();
+    assert_eq!(sick.blockers[0].kind, "unhealthy", "{sick:?}");
+    for (query, status) in [
+        ("service=shop&version=v2", 404),
+        ("service=checkout&version=", 400),
+        ("service=checkout&version=v2&stage=prod&region=mars", 400),
+        ("service=checkout&version=v2&verson=v3", 400),
+        ("service=checkout", 400),
+    ] {
+        let answer = rig.get(&format!("/api/v1/may-promote?{query}")).await;
+        assert_eq!(answer.status, status, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn changes_of_verdicts_are_listed_page_by_page() {
+    let rig = Rig::new().await;
+    let mut gates = rig.gates().await;
+    for id in ["d1", "d2", "d3"] {
+        gates.begin(beta(id)).await.unwrap();
+        rig.pass(10).await;
+        gates
+            .report_step(step(id, "smoke", StepOutcome::Failed))
+            .await
+            .unwrap();
+    }
+    let mut told = Vec::new();
+    let mut request = ListVerdictsRequest {
+        service: "checkout".to_owned(),
+        page_size: 4,
+        ..ListVerdictsRequest::default()
+    };
+    loop {
+        let page = gates
+            .list_verdicts(request.clone())
+            .await
+            .unwrap()
+            .into_inner();
+        let said = page
+            .verdicts
+            .iter()
+            .map(|verdict| (verdict.deployment.clone(), verdict.verdict()));
+        told.extend(said);
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    let expected: Vec<(String, VerdictState)> = ["d1", "d2", "d3"]
+        .into_iter()
+        .flat_map(|id| {
+            [VerdictState::Pending, VerdictState::Fail].map(|state| (id.to_owned(), state))
+        })
+        .collect();
+    assert_eq!(told, expected);
+    let of_one = ListVerdictsRequest {
+        deployment: "d2".to_owned(),
+        ..ListVerdictsRequest::default()
+    };
+    let page = gates.list_verdicts(of_one).await.unwrap().into_inner();
+    assert_eq!(page.verdicts.len(), 2);
+    let wrong = ListVerdictsRequest {
+        page_token: "x".to_owned(),
+        ..ListVerdictsRequest::default()
+    };
+    assert_eq!(
+        gates.list_verdicts(wrong).await.unwrap_err().code(),
+        Code::InvalidArgument
+    );
 }

@@ -10,5 +10,7 @@ mod bad_input;
 mod command_line;
 mod doors;
 mod gates;
+mod history;
 mod journal;
 mod payloads;
+mod sinks;

@@ -228,4 +228,48 @@ mod tests {
         assert!((of(&half) - 3.0).abs() < 0.4, "{}", of(&half));
         assert_eq!(of(&[1.0; 40]), 1.0);
     }
+
+    /// Memory, and by length of the window how far a level must be and the margin of a step: computed by
+    /// numpy from the same formulas, written down once more.
+    #[test]
+    #[expect(
+        clippy::unreadable_literal,
+        reason = "a table of numbers, not of words"
+    )]
+    fn margins_and_reach_agree_with_numpy() {
+        let past = |host: f64| -> Vec<f64> {
+            let at = |time: i32| {
+                let time = f64::from(time);
+                (0.9 * time + host).sin() + 0.3 * (0.31 * time * (host + 1.0)).cos()
+            };
+            (0..60).map(at).collect()
+        };
+        let others = [past(1.0), past(2.0), past(3.0)];
+        let company = Company::new(&past(0.0), &others, 0.1, 0.01);
+        let stakes = Stakes {
+            planned: 90.0,
+            alpha: 0.004,
+            judged: 60,
+        };
+        let near = |found: f64, expected: f64| (found - expected).abs() < 1e-9;
+        assert!(
+            near(company.memory, 4.978266691133472),
+            "{}",
+            company.memory
+        );
+        for (index, reach, margin) in [
+            (0, 1.0214907392079455, 3.0382183020235005),
+            (1, 0.7345132549203506, 1.9818303543379558),
+            (2, 0.7345132549203506, 1.9818303543379558),
+        ] {
+            let found = (
+                company.reach(index, &stakes),
+                company.margins(index, &stakes).0,
+            );
+            assert!(
+                near(found.0, reach) && near(found.1, margin),
+                "{index}: {found:?}"
+            );
+        }
+    }
 }

@@ -191,4 +191,63 @@ mod tests {
         );
         assert_eq!(Contrast::new(&[], &changes(&FLEET), plain(0.01)), None);
     }
+
+    /// Effect, error, degrees of freedom, and what an effect must exceed at a tail of 2.5e-4: computed by
+    /// `scipy.stats.linregress` and `scipy.stats.t.isf`.
+    #[test]
+    #[expect(
+        clippy::unreadable_literal,
+        reason = "a table of numbers, not of words"
+    )]
+    fn shrunk_errors_and_their_critical_values_agree_with_scipy() {
+        for (hosts, expected, effect, error, freedom, critical) in [
+            (
+                12,
+                Some((0.04, 6.0)),
+                0.3199714875778312,
+                0.10529601764752497,
+                16.0,
+                0.4576531971990079,
+            ),
+            (
+                5,
+                Some((0.04, 6.0)),
+                0.316,
+                0.137048896383736,
+                10.0,
+                0.691956143009734,
+            ),
+            (
+                8,
+                Some((0.01, 6.0)),
+                0.3325000000000001,
+                0.07290338706914683,
+                13.0,
+                0.33517051259036884,
+            ),
+            (
+                12,
+                None,
+                0.3199714875778312,
+                0.06113413765312703,
+                10.0,
+                0.30866459499417065,
+            ),
+        ] {
+            let noise = Noise {
+                sigma_min: 1e-6,
+                expected,
+            };
+            let contrast =
+                Contrast::new(&changes(&ONE_BOX), &changes(&FLEET[..hosts]), noise).unwrap();
+            let quantile = crate::detect::stats::student_quantile(2.5e-4, contrast.freedom);
+            assert!((contrast.effect - effect).abs() < 1e-9, "{contrast:?}");
+            assert!((contrast.error - error).abs() < 1e-9, "{contrast:?}");
+            assert!((contrast.freedom - freedom).abs() < 1e-9, "{contrast:?}");
+            assert!(
+                (quantile * contrast.error - critical).abs() < 1e-9,
+                "{contrast:?}"
+            );
+        }
+    }
 }

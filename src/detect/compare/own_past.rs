@@ -405,7 +405,7 @@ impl OwnPastTest {
         let level = latest.or_else(|| filled.and_then(|index| windows[index].level()));
         let level = level.or_else(|| company.own.latest_mean()).map(to_scale);
         let reach = filled.map(|index| to_scale(company.reach(index, &self.stakes)));
-        let tolerance = company.tolerance().min(to_scale(company.tolerance()));
+        let tolerance = to_scale(company.tolerance());
         let observed = mean(own.iter().copied().filter(|value| value.is_finite()));
         let difference = self.plain.own.latest_mean().map(|value| value * excess);
         let outcome = &mut self.outcome;

@@ -351,4 +351,31 @@ mod tests {
         assert!(long > 0.5 * short, "{short} {long}");
         assert_eq!(Placebo::new(59).change(1.0), None);
     }
+
+    /// The variance of a change by the length of the window in buckets: computed by numpy.
+    #[test]
+    #[expect(
+        clippy::unreadable_literal,
+        reason = "a table of numbers, not of words"
+    )]
+    fn the_scale_of_changes_agrees_with_numpy() {
+        let mut placebo = Placebo::new(96);
+        for host in 0..5 {
+            let host = f64::from(host);
+            let at = |time: i32| {
+                let time = f64::from(time);
+                (0.9 * time + host).sin() + 0.3 * (0.31 * time * (host + 1.0)).cos()
+            };
+            placebo.learn(&(0..96).map(at).collect::<Vec<f64>>());
+        }
+        for (buckets, variance) in [
+            (1.0, 0.8697536478188532),
+            (5.0, 0.2977226867629971),
+            (20.0, 0.013989878999319319),
+            (64.0, 0.006105876677272732),
+        ] {
+            let found = placebo.change(buckets).unwrap();
+            assert!((found - variance).abs() < 1e-9, "{buckets}: {found}");
+        }
+    }
 }

@@ -1,0 +1,347 @@
+//! Reads the database: pages of records, and whether their chain is whole.
+
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags, Row, named_params};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{
+    Head, Kind, LedgerError, Record,
+    store::{head, lock, number},
+};
+use crate::{
+    event::Timestamp,
+    gate::{Verdict, VerdictState},
+};
+
+/// How long to wait for whoever holds the database.
+const BUSY_PATIENCE: Duration = Duration::from_secs(5);
+/// Records of a page, where nothing is asked for, and at most.
+const PAGE: usize = 100;
+const PAGE_MAX: usize = 1_000;
+
+/// Reads a ledger. Cheap to clone; it may block, so it is asked on a thread that may.
+#[derive(Clone, Debug)]
+pub struct History(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    File(PathBuf),
+    Memory(Arc<Mutex<Connection>>),
+}
+
+/// Which records are meant; empty texts match everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// What they tell; `None`: anything.
+    pub kind: Option<Kind>,
+    /// The service.
+    pub service: String,
+    /// The stage.
+    pub stage: String,
+    /// The region.
+    pub region: String,
+    /// The version.
+    pub version: String,
+    /// The deployment.
+    pub deployment: String,
+    /// Event time from which they are.
+    pub from: Timestamp,
+    /// Event time before which they are.
+    pub to: Timestamp,
+}
+
+/// A record as it is kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its number; they grow.
+    pub seq: u64,
+    /// What it tells.
+    pub kind: Kind,
+    /// When that happened, in event time.
+    pub at: Timestamp,
+    /// Which deployment it is about.
+    pub deployment: String,
+    /// Its service.
+    pub service: String,
+    /// Its stage.
+    pub stage: String,
+    /// Its region; empty where the stage has none.
+    pub region: String,
+    /// Its version.
+    pub version: String,
+    /// The event, or the verdict with its evidence.
+    pub body: Box<RawValue>,
+    /// SHA-256 over the record and the hash of the one before, in hex.
+    pub hash: String,
+}
+
+/// Some records, oldest first.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// The records.
+    pub records: Vec<T>,
+    /// Number at which the next page begins; `None`: there is none.
+    pub next: Option<u64>,
+}
+
+/// A chain that is whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// How many records were looked at.
+    pub records: u64,
+    /// Number of the last record that retention has removed; 0: none was.
+    pub pruned: u64,
+    /// The end of the chain.
+    pub head: Head,
+    /// Whether the hash that was asked for stands in the chain; `None`: none was.
+    pub holds: Option<bool>,
+}
+
+/// Why a chain is not whole.
+#[derive(Debug)]
+pub enum Broken {
+    /// The database cannot be read.
+    Ledger(LedgerError),
+    /// A record was changed, or one before it is missing.
+    At {
+        /// Number of the first record that does not fit.
+        seq: u64,
+    },
+}
+
+impl Filter {
+    /// Everything.
+    pub fn all() -> Self {
+        Self {
+            kind: None,
+            service: String::new(),
+            stage: String::new(),
+            region: String::new(),
+            version: String::new(),
+            deployment: String::new(),
+            from: Timestamp::MIN,
+            to: Timestamp::MAX,
+        }
+    }
+}
+
+impl History {
+    /// The ledger in a file.
+    pub fn at(path: PathBuf) -> Self {
+        Self(Source::File(path))
+    }
+
+    pub(super) fn shared(connection: Arc<Mutex<Connection>>) -> Self {
+        Self(Source::Memory(connection))
+    }
+
+    fn read<T, E: From<rusqlite::Error>>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        match &self.0 {
+            Source::File(path) => {
+                let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+                let connection = Connection::open_with_flags(path, flags)?;
+                connection.busy_timeout(BUSY_PATIENCE)?;
+                read(&connection)
+            }
+            Source::Memory(connection) => read(&lock(connection)),
+        }
+    }
+
+    /// A page of records from a number on, oldest first. `size` 0 means 100, and more than 1,000 is
+    /// 1,000.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn records(
+        &self,
+        filter: &Filter,
+        from: u64,
+        size: usize,
+    ) -> Result<Page<Entry>, LedgerError> {
+        let size = if size == 0 { PAGE } else { size.min(PAGE_MAX) };
+        let select = format!(
+            "SELECT {COLUMNS} FROM records WHERE seq >= :seq AND at >= :from AND at < :to \
+             AND (:kind = '' OR kind = :kind) AND (:service = '' OR service = :service) \
+             AND (:stage = '' OR stage = :stage) AND (:region = '' OR region = :region) \
+             AND (:version = '' OR version = :version) \
+             AND (:deployment = '' OR deployment = :deployment) ORDER BY seq LIMIT :limit"
+        );
+        let mut records = self.read(|connection| {
+            let mut statement = connection.prepare(&select)?;
+            let rows = statement.query_map(
+                named_params! {
+                    ":seq": i64::try_from(from).unwrap_or(i64::MAX),
+                    ":from": filter.from.nanos(),
+                    ":to": filter.to.nanos(),
+                    ":kind": filter.kind.map_or("", Kind::name),
+                    ":service": filter.service,
+                    ":stage": filter.stage,
+                    ":region": filter.region,
+                    ":version": filter.version,
+                    ":deployment": filter.deployment,
+                    ":limit": (size + 1) as i64,
+                },
+                entry,
+            )?;
+            rows.collect::<Result<Vec<Entry>, rusqlite::Error>>()
+        })?;
+        let next = records.get(size).map(|entry| entry.seq);
+        records.truncate(size);
+        Ok(Page { records, next })
+    }
+
+    /// A page of changes of verdicts, as [`History::records`] gives them. One that this version cannot
+    /// read is passed over.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn verdicts(
+        &self,
+        filter: &Filter,
+        from: u64,
+        size: usize,
+    ) -> Result<Page<Verdict>, LedgerError> {
+        let filter = Filter {
+            kind: Some(Kind::Verdict),
+            ..filter.clone()
+        };
+        let Page { records, next } = self.records(&filter, from, size)?;
+        let verdicts = records.iter();
+        Ok(Page {
+            records: verdicts
+                .filter_map(|entry| serde_json::from_str(entry.body.get()).ok())
+                .collect(),
+            next,
+        })
+    }
+
+    /// Computes the chain again. `head` is a hash that was told before, such as by `/metrics`: it has to
+    /// stand in the chain, or the end was cut off.
+    ///
+    /// # Errors
+    /// The database cannot be read, or the chain is broken.
+    pub fn verify(&self, known: Option<&str>) -> Result<Verified, Broken> {
+        self.read(|connection| {
+            let pruned: Head = connection.query_row("SELECT seq, hash FROM pruned", [], |row| {
+                Ok(Head {
+                    seq: number(row)?,
+                    hash: row.get(1)?,
+                })
+            })?;
+            let mut holds = known.map(|known| known == pruned.hash);
+            let mut hash = pruned.hash.clone();
+            let mut records = 0;
+            let select = format!("SELECT {COLUMNS} FROM records ORDER BY seq");
+            let mut statement = connection.prepare(&select)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let (seq, told): (u64, String) = (number(row)?, row.get("hash")?);
+                // What cannot be a record was changed.
+                let fits = record(row)?.is_some_and(|record| {
+                    hash = record.hash(&hash);
+                    hash == told
+                });
+                if !fits {
+                    return Err(Broken::At { seq });
+                }
+                records += 1;
+                holds = holds.map(|holds| holds || known == Some(&*hash));
+            }
+            Ok(Verified {
+                records,
+                pruned: pruned.seq,
+                head: head(connection)?,
+                holds,
+            })
+        })
+    }
+}
+
+const COLUMNS: &str = "seq, kind, at, deployment, service, stage, region, version, verdict, privileged, \
+                       key, body, hash";
+
+fn entry(row: &Row<'_>) -> Result<Entry, rusqlite::Error> {
+    let odd = |what: &str| rusqlite::Error::InvalidColumnName(what.to_owned());
+    let (kind, body): (String, String) = (row.get("kind")?, row.get("body")?);
+    Ok(Entry {
+        seq: number(row)?,
+        kind: Kind::of(&kind).ok_or_else(|| odd("kind"))?,
+        at: Timestamp::from_nanos(row.get("at")?),
+        deployment: row.get("deployment")?,
+        service: row.get("service")?,
+        stage: row.get("stage")?,
+        region: row.get("region")?,
+        version: row.get("version")?,
+        body: RawValue::from_string(body).map_err(|_| odd("body"))?,
+        hash: row.get("hash")?,
+    })
+}
+
+/// The record of a row; `None`: its words are none of ours.
+fn record(row: &Row<'_>) -> Result<Option<Record>, rusqlite::Error> {
+    let (kind, verdict): (String, Option<String>) = (row.get("kind")?, row.get("verdict")?);
+    let privileged: i64 = row.get("privileged")?;
+    let state = verdict.as_deref().and_then(state);
+    if state.is_none() && verdict.is_some() || !matches!(privileged, 0 | 1) {
+        return Ok(None);
+    }
+    let Some(kind) = Kind::of(&kind) else {
+        return Ok(None);
+    };
+    Ok(Some(Record {
+        kind,
+        at: Timestamp::from_nanos(row.get("at")?),
+        deployment: row.get("deployment")?,
+        service: row.get("service")?,
+        stage: row.get("stage")?,
+        region: row.get("region")?,
+        version: row.get("version")?,
+        verdict: state,
+        is_privileged: privileged == 1,
+        key: row.get("key")?,
+        body: row.get("body")?,
+    }))
+}
+
+fn state(name: &str) -> Option<VerdictState> {
+    use VerdictState::{Bypassed, Fail, NoData, Pass, Pending};
+    let mut all = [Pending, Pass, Bypassed, NoData, Fail].into_iter();
+    all.find(|state| state.name() == name)
+}
+
+impl From<rusqlite::Error> for Broken {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Ledger(error.into())
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ledger(error) => error.fmt(f),
+            Self::At { seq } => write!(
+                f,
+                "record {seq} was changed, or one before it was changed, removed or put in"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Broken {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Ledger(error) => std::error::Error::source(error),
+            Self::At { .. } => None,
+        }
+    }
+}

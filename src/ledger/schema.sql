@@ -1,0 +1,61 @@
+-- The history of deployments, as plain SQL reads it. Only the views are meant for others; `at` is
+-- nanoseconds since the Unix epoch, in event time.
+CREATE TABLE records (
+  seq        INTEGER PRIMARY KEY AUTOINCREMENT,
+  kind       TEXT    NOT NULL,
+  at         INTEGER NOT NULL,
+  deployment TEXT    NOT NULL,
+  service    TEXT    NOT NULL,
+  stage      TEXT    NOT NULL,
+  region     TEXT    NOT NULL,
+  version    TEXT    NOT NULL,
+  verdict    TEXT,
+  privileged INTEGER NOT NULL,
+  key        TEXT    NOT NULL UNIQUE,
+  body       TEXT    NOT NULL,
+  hash       TEXT    NOT NULL
+) STRICT;
+CREATE INDEX records_deployment ON records (deployment);
+CREATE INDEX records_place ON records (service, stage, region, at);
+
+-- What retention has removed: the last number and its hash, from which the chain goes on.
+CREATE TABLE pruned (
+  only INTEGER PRIMARY KEY CHECK (only = 1),
+  seq  INTEGER NOT NULL,
+  hash TEXT    NOT NULL
+) STRICT;
+INSERT INTO pruned VALUES (1, 0, '');
+
+CREATE TRIGGER records_are_not_changed BEFORE UPDATE ON records
+BEGIN SELECT RAISE(ABORT, 'the history is append-only'); END;
+CREATE TRIGGER records_are_removed_by_retention_only BEFORE DELETE ON records
+WHEN OLD.seq > (SELECT seq FROM pruned)
+BEGIN SELECT RAISE(ABORT, 'the history is append-only'); END;
+
+CREATE VIEW deployments AS
+  SELECT deployment, service, stage, region, version,
+         strftime('%Y-%m-%dT%H:%M:%SZ', at / 1000000000, 'unixepoch') AS began_at,
+         json_extract(body, '$.hotfix.by') AS hotfix_by,
+         json_extract(body, '$.hotfix.reason') AS hotfix_reason,
+         json_extract(body, '$.hotfix.ticket') AS hotfix_ticket,
+         body
+  FROM records WHERE kind = 'begin';
+CREATE VIEW verdicts AS
+  SELECT seq, strftime('%Y-%m-%dT%H:%M:%SZ', at / 1000000000, 'unixepoch') AS at,
+         deployment, service, stage, region, version, verdict,
+         json_extract(body, '$.reasons[0]') AS reason,
+         json_extract(body, '$.config_digest') AS config_digest, body
+  FROM records WHERE kind = 'verdict';
+CREATE VIEW steps AS
+  SELECT seq, strftime('%Y-%m-%dT%H:%M:%SZ', at / 1000000000, 'unixepoch') AS at,
+         deployment, service, stage, region, version,
+         json_extract(body, '$.step') AS step, json_extract(body, '$.outcome') AS outcome
+  FROM records WHERE kind = 'step';
+CREATE VIEW acts AS
+  SELECT seq, strftime('%Y-%m-%dT%H:%M:%SZ', at / 1000000000, 'unixepoch') AS at, kind,
+         deployment, service, stage, region, version,
+         coalesce(json_extract(body, '$.by'), json_extract(body, '$.hotfix.by')) AS who,
+         coalesce(json_extract(body, '$.reason'), json_extract(body, '$.hotfix.reason')) AS why,
+         coalesce(json_extract(body, '$.ticket'), json_extract(body, '$.hotfix.ticket')) AS ticket,
+         hash
+  FROM records WHERE privileged = 1;

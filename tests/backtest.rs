@@ -1,0 +1,290 @@
+//! Back-tests and `check --against`, as commands: what they print of recordings in `fixtures/`.
+//!
+//! `UPDATE_EXPECT=1 cargo test --test backtest` rewrites `fixtures/backtests`.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+
+const MANY: [&str; 5] = [
+    "nezha_recommendation",
+    "asd_server",
+    "nab_database",
+    "two_regions",
+    "a_leak",
+];
+
+#[test]
+fn a_back_test_of_many_recordings_is_summed_up_for_a_person() {
+    let placebos = ["--placebo=30", "--seed=7"];
+    let run = replay(&[&MANY, &placebos[..]].concat());
+    assert_eq!(
+        run.status.code(),
+        Some(0),
+        "it is a report, whatever it says"
+    );
+    let told = String::from_utf8_lossy(&run.stdout);
+    let sums = told.find("\nDeployments\n").expect("the sums come last");
+    expect("many.txt", &told[sums..]);
+}
+
+#[test]
+fn a_back_test_of_many_recordings_is_summed_up_for_a_program() {
+    let arguments = ["--output=json", "--placebo=30", "--seed=7"];
+    let told = lines(&replay(&[&MANY, &arguments[..]].concat()));
+    let is_sum = |line: &&Value| line["type"] == "backtest";
+    let first = told
+        .iter()
+        .position(|line| is_sum(&line))
+        .expect("there are sums");
+    assert!(
+        told[first..].iter().all(|line| is_sum(&line)),
+        "they come last"
+    );
+    assert!(
+        told[..first]
+            .iter()
+            .all(|line| MANY.contains(&line["recording"].as_str().unwrap()))
+    );
+    let sums: Vec<String> = told[first..].iter().map(ToString::to_string).collect();
+    let sums = format!("{}\n", sums.join("\n"));
+    expect("many.jsonl", &sums);
+}
+
+#[test]
+fn placebos_are_the_same_for_a_seed_and_others_for_another() {
+    let of = |seed: &str| {
+        let run = replay(&["asd_server", "--output=json", "--placebo=20", seed]);
+        String::from_utf8_lossy(&run.stdout).into_owned()
+    };
+    assert_eq!(of("--seed=1"), of("--seed=1"));
+    assert_ne!(of("--seed=1"), of("--seed=2"));
+}
+
+#[test]
+fn placebos_change_nothing_that_is_said_of_real_deployments() {
+    for name in ["nezha_recommendation", "asd_server", "a_late_partition"] {
+        let plain = lines(&replay(&[name, "--output=json"]));
+        let tested = lines(&replay(&[name, "--output=json", "--placebo=10"]));
+        assert!(
+            plain.iter().all(|line| line["type"] != "backtest"),
+            "only when it is asked for"
+        );
+        let real = tested.into_iter().filter(|line| line["type"] != "backtest");
+        assert_eq!(real.collect::<Vec<_>>(), plain, "{name}");
+    }
+}
+
+#[test]
+fn many_recordings_without_a_back_test_say_what_each_says_alone() {
+    let names = ["a_leak", "two_regions", "a_good_deploy"];
+    let together = replay(&[&names[..], &["--output=json"]].concat());
+    assert_eq!(together.status.code(), Some(1), "the worst of them fails");
+    let mut expected = Vec::new();
+    for name in names {
+        for mut line in lines(&replay(&[name, "--output=json"])) {
+            line["recording"] = name.into();
+            expected.push(line);
+        }
+    }
+    assert_eq!(lines(&together), expected);
+}
+
+#[test]
+fn a_check_that_cries_wolf_is_told_by_its_false_alarms() {
+    let folder = scratch(
+        "asd_server",
+        "resolution: 5m\nlateness: 0s\n\
+         checks:\n  wolf: {metric: m05, bounds: {max: 1e-9}}\n  calm: {metric: m05, bounds: {max: 1e9}}\n\
+         services: {web: {match: {}, stages: [{name: onebox, bake: 1h, checks: [wolf, calm]}]}}\n",
+        Some(""),
+    );
+    let told = lines(&replay(&[
+        folder.path().to_str().unwrap(),
+        "--output=json",
+        "--placebo=25",
+    ]));
+    let of = |check: Option<&str>| {
+        let found = told.iter().find(|line| line["check"].as_str() == check);
+        found.unwrap_or_else(|| panic!("nothing of {check:?} in {told:?}"))
+    };
+    assert_eq!(of(None)["of"], "placebos", "nothing real happened");
+    assert_eq!(
+        (&of(None)["failed"], &of(None)["trials"]),
+        (&25.into(), &25.into())
+    );
+    assert_eq!(of(Some("wolf"))["rate"], 1.0);
+    assert_eq!(of(Some("calm"))["failed"], 0);
+    // Exact: 1 - 0.025^(1/25).
+    assert_eq!(of(Some("calm"))["interval"][1], 0.137_185);
+}
+
+#[test]
+fn placebos_keep_away_from_deployments() {
+    // One deployment in the middle; a bake of nine hours fits nowhere beside it.
+    let plan = |bake: &str| {
+        format!(
+            "resolution: 5m\nlateness: 0s\nchecks: {{c: {{metric: m05, bounds: {{max: 1e9}}}}}}\n\
+             services: {{web: {{match: {{}}, stages: [{{name: onebox, bake: {bake}, checks: [c]}}]}}}}\n"
+        )
+    };
+    let begin = "{\"at\": \"2020-01-05T11:00:00Z\", \"event\": \"begin\", \"deployment\": \"d\", \
+                 \"service\": \"web\", \"stage\": \"onebox\", \"version\": \"v2\", \"one_box\": [\"omi-2\"]}\n";
+    for (bake, made) in [("9h", 0), ("1h", 10)] {
+        let folder = scratch("asd_server", &plan(bake), Some(begin));
+        let run = replay(&[
+            folder.path().to_str().unwrap(),
+            "--output=json",
+            "--placebo=10",
+        ]);
+        let placebos: u64 = lines(&run)
+            .iter()
+            .filter(|line| line["of"] == "placebos" && line["check"].is_null())
+            .map(|line| line["trials"].as_u64().unwrap())
+            .sum();
+        assert_eq!(placebos, made, "{bake}");
+        let warned = String::from_utf8_lossy(&run.stderr);
+        assert_eq!(
+            warned.contains("10 placebos could not be made"),
+            made == 0,
+            "{warned}"
+        );
+    }
+}
+
+#[test]
+fn a_configuration_that_does_not_fit_a_recording_is_told_why() {
+    let folder = tempfile::tempdir().unwrap();
+    // Samples come each 30 s.
+    let plan = "\
+resolution: 10s
+lateness: 0s
+labels: {host: [host]}
+checks:
+  typo:     {metric: http_latency_p99_second, compare: {direction: up}}
+  quantile: {metric: http_latency_p99_seconds, quantile: 0.99, bounds: {max: 1}}
+  calm:     {metric: http_latency_p99_seconds, bounds: {max: 100}}
+  percent:  {metric: cpu_busy_ratio, bounds: {max: 90, for: 5m}}
+  always:   {metric: cpu_busy_ratio, bounds: {max: 0.01}}
+  hasty:    {metric: cpu_busy_ratio, absent: 10s}
+  lively:   {metric: cpu_busy_ratio, absent: 5m}
+  logs:     {logs: {severity: ERROR}, bounds: {max: 5/m}}
+  nothing:  {metric: http_errors_total, per: http_request_total, compare: {}}
+  latency:  {metric: http_latency_p99_seconds, unit: seconds, compare: {direction: up}}
+services:
+  shop:
+    stages:
+      - name: onebox
+        bake: 1h
+        grace: 5m
+        checks: [typo, quantile, calm, percent, always, hasty, lively, logs, nothing, latency]
+";
+    let file = folder.path().join("sluice.yaml");
+    fs::write(&file, plan).unwrap();
+    let run = sluice(&["check", file.to_str().unwrap(), "--against", "a_bad_deploy"]);
+    assert_eq!(run.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&run.stdout);
+    assert!(
+        told.contains("10 checks"),
+        "the configuration itself is fine: {told}"
+    );
+    let told = told.lines().skip(1).collect::<Vec<_>>().join("\n");
+    expect(
+        "misfit.txt",
+        &format!("{told}\n\n{}", String::from_utf8_lossy(&run.stderr)),
+    );
+    let fitting = recordings().join("nezha_recommendation/sluice.yaml");
+    let run = sluice(&[
+        "check",
+        fitting.to_str().unwrap(),
+        "--against",
+        "nezha_recommendation",
+    ]);
+    assert_eq!(
+        run.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&run.stderr)
+    );
+}
+
+#[test]
+fn hosts_without_a_label_cannot_be_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sluice.yaml");
+    let plan = fs_text(&recordings().join("a_bad_deploy/sluice.yaml"));
+    fs::write(&file, format!("labels: {{host: [machine]}}\n{plan}")).unwrap();
+    let run = sluice(&["check", file.to_str().unwrap(), "--against", "a_bad_deploy"]);
+    let told = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(2));
+    let wanted = "services.shop: checks.latency: can never pass: no host label";
+    assert!(told.contains(wanted), "{told}");
+}
+
+/// The data of a recording under another configuration and with other deployments.
+fn scratch(name: &str, plan: &str, deployments: Option<&str>) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a scratch directory can be filled");
+    for entry in fs::read_dir(recordings().join(name)).expect("a scratch directory can be filled") {
+        let path = entry.expect("a scratch directory can be filled").path();
+        if path.to_string_lossy().ends_with(".csv.gz") {
+            fs::copy(
+                &path,
+                folder
+                    .path()
+                    .join(path.file_name().expect("a scratch directory can be filled")),
+            )
+            .expect("a scratch directory can be filled");
+        }
+    }
+    fs::write(folder.path().join("sluice.yaml"), plan).expect("a scratch directory can be filled");
+    if let Some(deployments) = deployments.filter(|text| !text.is_empty()) {
+        fs::write(folder.path().join("deployments.jsonl"), deployments)
+            .expect("a scratch directory can be filled");
+    }
+    folder
+}
+
+fn expect(name: &str, found: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures/backtests")
+        .join(name);
+    if env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(&path, found).expect("the expected file can be written");
+    }
+    assert_eq!(
+        found,
+        fs_text(&path),
+        "if this is right, run again with UPDATE_EXPECT=1"
+    );
+}
+
+fn replay(arguments: &[&str]) -> Output {
+    sluice(&[&["replay"], arguments].concat())
+}
+
+fn sluice(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .args(arguments)
+        .current_dir(recordings())
+        .output()
+        .expect("the command runs")
+}
+
+fn lines(run: &Output) -> Vec<Value> {
+    let text = String::from_utf8_lossy(&run.stdout);
+    let parse = |line: &str| serde_json::from_str(line).expect("every line is a JSON object");
+    text.lines().map(parse).collect()
+}
+
+fn recordings() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/recordings")
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test that reads its fixtures")]
+fn fs_text(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
