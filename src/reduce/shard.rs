@@ -12,7 +12,7 @@ use super::{
     key_table::{KeyTable, NONE},
     logs::{LiveTemplates, LogKey, OpenLogs},
     shards::{Put, Room, ShardCounters},
-    standing::{Losses, NewSeries, NewStream, Standing, Stream},
+    standing::{Before, Losses, NewSeries, NewStream, Standing, Stream},
     template::mask_into,
     unselected::Unselected,
 };
@@ -484,20 +484,3 @@ fn hashes(context: &Context<'_>, series: &RawSeries, key: [&[u8]; 3]) -> (u64, u
 
 /// No slot came before.
 pub(super) const NOTHING_BEFORE: u32 = NONE;
-
-/// Which series of a shard came last: senders repeat their order.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Before {
-    /// The slot of a selected one.
-    selected: u32,
-    /// The place of one that nobody selects.
-    unselected: u32,
-}
-
-impl Before {
-    /// Nothing came before.
-    pub(super) const NOTHING: Self = Self {
-        selected: NOTHING_BEFORE,
-        unselected: NOTHING_BEFORE,
-    };
-}

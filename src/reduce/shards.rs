@@ -12,8 +12,8 @@ use crate::event::{KeyHash, Labels, Raw, Rejects, Span, Timestamp, canonical};
 
 use super::{
     Epoch, LossReason, Select,
-    shard::{Before, Context, NOTHING_BEFORE, Shard},
-    standing::Standing,
+    shard::{Context, NOTHING_BEFORE, Shard},
+    standing::{Before, Standing},
 };
 
 /// Into how many shards keys fall by their hashes. Nothing that anybody sees depends on it.

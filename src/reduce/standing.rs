@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{LossReason, StreamClasses};
+use super::{LossReason, StreamClasses, key_table::NONE};
 use crate::event::{Kind, Labels, SeriesMeta};
 
 /// Losses by slot and reason, of series and of streams.
@@ -50,4 +50,21 @@ pub(super) struct NewStream {
     pub(super) slot: u32,
     pub(super) since: u32,
     pub(super) attributes: Labels,
+}
+
+/// Which series of a shard came last: senders repeat their order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    /// The slot of a selected one.
+    pub(super) selected: u32,
+    /// The place of one that nobody selects.
+    pub(super) unselected: u32,
+}
+
+impl Before {
+    /// Nothing came before.
+    pub(super) const NOTHING: Self = Self {
+        selected: NONE,
+        unselected: NONE,
+    };
 }

@@ -139,6 +139,8 @@ fn roles_of_path(method: &str, path: &str) -> Vec<Role> {
             | "/api/v1/deployments"
             | "/api/v1/deployments/{id}/verdict"
             | "/api/v1/deployments/{id}/watch"
+            | "/api/v1/history"
+            | "/api/v1/may-promote"
             | "/api/v1/query",
         )
         | ("POST", "/api/v1/query" | "/flagger/confirm" | "/flagger/check" | "/flagger/rollback") =>
@@ -151,6 +153,7 @@ fn roles_of_path(method: &str, path: &str) -> Vec<Role> {
             | "/api/v1/deployments/{id}/steps"
             | "/api/v1/deployments/{id}/end",
         ) => vec![Deploy, Admin],
+        ("POST", "/api/v1/deployments/{id}/bypass") => vec![Admin],
         (method, path) => panic!("decide here who may {method} {path}"),
     }
 }
