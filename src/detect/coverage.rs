@@ -14,6 +14,10 @@ use crate::{
 /// Share of the bake, in percent, in which every judged host must have been heard.
 const COVERED_PERCENT_MIN: u64 = 80;
 
+/// Share, in percent, of the buckets that its cadence promises in which every judged host must have
+/// data: what falls out at random leaves only ordinary gaps, and nothing to judge by.
+const PROMISED_PERCENT_MIN: u64 = 50;
+
 /// Buckets with data from which on their mean distance counts as a cadence.
 const CADENCE_BUCKETS_MIN: u64 = 10;
 
@@ -26,7 +30,7 @@ const CADENCE_BUCKETS_MIN: u64 = 10;
 /// Over the bake, a gap counts as heard only if it was ordinary: no longer than five times the
 /// cadence (for logs: than the patience). A longer one is not heard from its beginning on, or else a
 /// host that is dead half of the time, a little shorter than its patience each time, would look
-/// covered.
+/// covered. And of the buckets in which its cadence lets one expect data, half must have some.
 #[derive(Clone, Debug)]
 pub struct Coverage {
     is_log: bool,
@@ -44,6 +48,8 @@ struct Heard {
     buckets: u64,
     /// In the gap that is open, if it is still ordinary.
     pending: u64,
+    /// With data.
+    filled: u64,
     /// The smallest mean distance of its buckets with data so far: long gaps raise the mean, and
     /// must not make themselves ordinary.
     cadence: Option<Span>,
@@ -169,6 +175,7 @@ impl Coverage {
         for host in heard.values() {
             counted("number of buckets", host.buckets)?;
             counted("number of buckets", host.pending)?;
+            counted("number of buckets", host.filled)?;
         }
         self.heard = heard;
         self.buckets = buckets;
@@ -252,17 +259,24 @@ impl Coverage {
     }
 
     fn share(&self, view: &View<'_>) -> Covered {
+        let resolution = view.panel.resolution();
         let poorest = view
             .one_box
             .iter()
             .map(|host| {
                 let heard = self.heard.get(host).copied().unwrap_or_default();
-                (heard.buckets + heard.pending, *host)
+                let covered = percent(heard.buckets + heard.pending, self.buckets);
+                let filled = percent(heard.filled, heard.promised(self.buckets, resolution));
+                if covered < COVERED_PERCENT_MIN {
+                    (false, covered, *host)
+                } else {
+                    (PROMISED_PERCENT_MIN <= filled, filled, *host)
+                }
             })
-            .min_by_key(|(heard, _)| *heard);
+            .min_by_key(|(is_rich, share, _)| (*is_rich, *share));
         match poorest {
-            Some((heard, host)) if heard * 100 < self.buckets * COVERED_PERCENT_MIN => {
-                let covered_percent = (heard * 100 / self.buckets) as u8;
+            Some((false, share, host)) => {
+                let covered_percent = share as u8;
                 let loss = self.heard.get(&host).and_then(|heard| heard.loss);
                 let lost = loss.map(|reason| reason.name().to_owned());
                 Covered::No(
@@ -278,7 +292,28 @@ impl Coverage {
     }
 }
 
+/// How many of so many in percent, rounded down; nothing of nothing is all.
+fn percent(part: u64, whole: u64) -> u64 {
+    (part * 100).checked_div(whole).unwrap_or(100).min(100)
+}
+
 impl Heard {
+    /// In how many of so many buckets its cadence lets one expect data at least; none until it is known, or
+    /// while they are so few that an ordinary gap weighs.
+    fn promised(&self, buckets: u64, resolution: Span) -> u64 {
+        let Some(cadence) = self.cadence else {
+            return 0;
+        };
+        let share = resolution.seconds_f64() / cadence.max(resolution).seconds_f64();
+        // The first and the last distance are cut off.
+        let promised = ((buckets as f64 * share) as u64).saturating_sub(1);
+        if promised < CADENCE_BUCKETS_MIN {
+            0
+        } else {
+            promised
+        }
+    }
+
     fn count(&mut self, sign: &Sign, view: &View<'_>) {
         self.cadence = sign.cadence.or(self.cadence);
         self.loss = sign.loss.or(self.loss);
@@ -292,6 +327,7 @@ impl Heard {
             self.pending = 0;
             // The gap goes on until data comes.
         } else if silence == Some(Span::ZERO) {
+            self.filled += 1;
             self.buckets += 1 + self.pending;
             self.pending = 0;
         } else {

@@ -63,7 +63,7 @@ pub enum NoDataCause {
     NoLifeSign,
     /// Coverage of the bake stayed below what is needed.
     Gaps {
-        /// Share of the bake's buckets with data, in percent.
+        /// Share of the bake's buckets with data, in percent; or of those in which its cadence promised some.
         covered_percent: u8,
         /// Why data was lost, if any was, as metrics name it.
         lost: Option<String>,
