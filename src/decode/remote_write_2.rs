@@ -314,5 +314,4 @@ fn kind(metric_type: u64, name: &[u8]) -> Kind {
 }
 
 #[cfg(test)]
-#[path = "remote_write_2_tests.rs"]
 mod tests;
