@@ -63,11 +63,11 @@ struct ListArguments {
         value_name = "URL"
     )]
     url: String,
-    /// File with a bearer token for the running engine
-    #[arg(long, value_name = "FILE")]
+    /// File that holds the token to be sent to the running engine
+    #[arg(long, env = "SLUICE_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<String>,
-    /// File with the certificates to check an https engine against
-    #[arg(long, value_name = "FILE")]
+    /// Roots that the engine's certificate is checked against (PEM); without it those of the system
+    #[arg(long, env = "SLUICE_CA_FILE", value_name = "FILE")]
     ca_file: Option<String>,
     /// Only records about this: begin, verdict, step, bypass or end
     #[arg(long, value_parser = kind)]
@@ -209,7 +209,13 @@ fn ask(arguments: &ListArguments, from: u64) -> Result<(Vec<Entry>, Option<u64>)
     let body = fetched.map_err(|problem| format!("no history from {url}: {problem}"))?;
     let answer: Answer = serde_json::from_slice(&body)
         .map_err(|error| format!("{url} answers something else: {error}"))?;
-    Ok((answer.records, answer.next_page_token.parse().ok()))
+    let next = match answer.next_page_token.as_str() {
+        "" => None,
+        token => Some(token.parse().map_err(|_| {
+            format!("{url} gives {token:?} for the next page, which this program does not know")
+        })?),
+    };
+    Ok((answer.records, next))
 }
 
 fn verify(arguments: &VerifyArguments) -> u8 {

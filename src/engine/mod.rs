@@ -317,8 +317,9 @@ impl Engine {
         if let Some(gate) = self.gates.get(&begin.deployment) {
             let mut repeated = gate.begin.clone();
             repeated.at = begin.at;
-            // A caller that did not hear our answer asks again: the same question is no mistake.
-            return if repeated == begin {
+            // A caller that did not hear our answer asks again: the same question is no mistake. Once the
+            // deployment has ended it is another one, and the old verdict does not speak for it.
+            return if repeated == begin && !gate.is_ended() {
                 Ok(false)
             } else {
                 Err(Refusal::DuplicateDeployment {

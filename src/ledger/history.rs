@@ -232,6 +232,8 @@ impl History {
     /// The database cannot be read, or the chain is broken.
     pub fn verify(&self, known: Option<&str>) -> Result<Verified, Broken> {
         self.read(|connection| {
+            // The engine prunes meanwhile: all is read as of one moment.
+            let connection = connection.unchecked_transaction()?;
             let pruned: Head = connection.query_row("SELECT seq, hash FROM pruned", [], |row| {
                 Ok(Head {
                     seq: number(row)?,
@@ -260,7 +262,7 @@ impl History {
             Ok(Verified {
                 records,
                 pruned: pruned.seq,
-                head: head(connection)?,
+                head: head(&connection)?,
                 holds,
             })
         })

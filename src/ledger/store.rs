@@ -250,8 +250,8 @@ impl fmt::Display for LedgerError {
         match self {
             Self::Database(_) => write!(
                 f,
-                "the history in {FILE} cannot be used: if it is damaged, move it away, and it is written anew \
-                 as far back as the journal goes"
+                "the history in {FILE} cannot be used: if it is damaged, move it and the folder snapshots away, \
+                 and it is written anew as far back as the journal goes"
             ),
             Self::Version { found } => write!(
                 f,

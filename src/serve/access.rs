@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::tls::Peer;
 use crate::{
+    event::Begin,
     plan::{AccessPlan, Role},
     source::files,
 };
@@ -32,7 +33,7 @@ pub(super) enum Operation {
     Read,
     /// Begins, steps, ends a deployment.
     Drive,
-    /// Overrides a gate, or changes the engine.
+    /// Overrides a gate, opens a hotfix, or changes the engine.
     Privileged,
 }
 
@@ -109,6 +110,21 @@ impl Operation {
             ) => Some(Self::Push),
             _ => None,
         }
+    }
+}
+
+impl Operation {
+    /// What beginning a deployment is: a hotfix skips what others have to prove.
+    pub(super) fn of_begin(begin: &Begin) -> Self {
+        match begin.hotfix {
+            Some(_) => Self::Privileged,
+            None => Self::Drive,
+        }
+    }
+
+    /// Whether it changes anything that a person stands for.
+    pub(super) const fn is_act(self) -> bool {
+        matches!(self, Self::Drive | Self::Privileged)
     }
 }
 
@@ -192,18 +208,25 @@ impl Guard {
         if operation == Operation::Probe {
             return Ok(roles.unwrap_or_default());
         }
-        let denied = match roles {
-            Some(roles) if roles.may(operation) => return Ok(roles),
-            Some(roles) if roles != Roles::default() => {
-                self.forbidden.fetch_add(1, Ordering::Relaxed);
-                Denied::Forbidden(operation)
-            }
-            Some(_) | None => {
-                self.strangers.fetch_add(1, Ordering::Relaxed);
-                Denied::Stranger(operation)
-            }
-        };
-        Err(denied)
+        let roles = roles.unwrap_or_default();
+        self.demand(operation, roles)?;
+        Ok(roles)
+    }
+
+    /// Whether a caller with these roles may, and counts where not.
+    ///
+    /// # Errors
+    /// It may not.
+    pub(super) fn demand(&self, operation: Operation, roles: Roles) -> Result<(), Denied> {
+        if roles.may(operation) {
+            return Ok(());
+        }
+        if roles == Roles::default() {
+            self.strangers.fetch_add(1, Ordering::Relaxed);
+            return Err(Denied::Stranger(operation));
+        }
+        self.forbidden.fetch_add(1, Ordering::Relaxed);
+        Err(Denied::Forbidden(operation))
     }
 
     /// The roles of a caller; `None`: it sends a token that nobody knows.

@@ -319,7 +319,7 @@ async fn the_health_of_a_gate_is_for_readers() {
     let channel = endpoint.connect().await.unwrap();
     for (token, code) in [
         (None, Code::Unauthenticated),
-        (Some(INGEST), Code::Unauthenticated),
+        (Some(INGEST), Code::PermissionDenied),
         (Some(DEPLOY), Code::Ok),
     ] {
         let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
@@ -370,6 +370,83 @@ async fn a_one_box_cannot_open_end_or_step_its_own_deployment() {
         "{list}"
     );
     assert!(!list.contains("\"d2\""), "{list}");
+}
+
+#[tokio::test]
+async fn a_hotfix_is_for_those_who_may_override() {
+    let (server, _directory) = guarded().await;
+    let at = server.addresses().http;
+    let begin = r#"{"deployment": "d1", "service": "web", "stage": "unit", "version": "v2", "hotfix":
+        {"by": "ana", "reason": "outage", "ticket": "OPS-1", "expires": "2100-01-01T00:00:00Z"}}"#;
+    let endpoint = Endpoint::from_shared(format!("http://{}", server.addresses().grpc)).unwrap();
+    let channel = endpoint.connect().await.unwrap();
+    for (token, code, status_code) in [
+        (DEPLOY, Code::PermissionDenied, 403),
+        (ADMIN, Code::Ok, 200),
+    ] {
+        let answer = http(at, "POST /api/v1/deployments", Some(token), begin).await;
+        assert_eq!(status(&answer), status_code, "{answer}");
+        let mut request = Request::new(pb::BeginRequest {
+            deployment: "d2".to_owned(),
+            service: "web".to_owned(),
+            stage: "unit".to_owned(),
+            version: "v2".to_owned(),
+            hotfix: Some(pb::Hotfix {
+                by: "ana".to_owned(),
+                reason: "outage".to_owned(),
+                ticket: "OPS-1".to_owned(),
+                expires: Some(prost_types::Timestamp {
+                    seconds: 4_102_444_800,
+                    nanos: 0,
+                }),
+            }),
+            ..pb::BeginRequest::default()
+        });
+        let value = format!("Bearer {token}").parse().unwrap();
+        request.metadata_mut().insert("authorization", value);
+        let mut gates = pb::gates_client::GatesClient::new(channel.clone());
+        let given = gates.begin(request).await;
+        let given = given.map_or_else(|status| status.code(), |_| Code::Ok);
+        assert_eq!(given, code, "{token}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_cannot_act_with_the_password_of_a_browser() {
+    let (server, _directory) = guarded().await;
+    let at = server.addresses().http;
+    let begin = r#"{"deployment": "d1", "service": "web", "stage": "unit", "version": "v2"}"#;
+    let password = BASE64_STANDARD.encode(format!("ana:{ADMIN}"));
+    // What every request here names as its host.
+    let own = "http://localhost";
+    for (origin, request, body, code) in [
+        (
+            "http://evil.example",
+            "POST /api/v1/deployments",
+            begin,
+            403,
+        ),
+        ("null", "POST /api/v1/deployments", begin, 403),
+        ("http://evil.example", "GET /api/v1/deployments", "", 200),
+        (own, "POST /api/v1/deployments", begin, 200),
+        (
+            "http://evil.example",
+            "POST /api/v1/deployments/d1/end",
+            "",
+            403,
+        ),
+        (
+            "http://evil.example",
+            "POST /api/v1/deployments/d1/bypass",
+            "{}",
+            403,
+        ),
+    ] {
+        let stream = TcpStream::connect(at).await.unwrap();
+        let headers = format!("Authorization: Basic {password}\r\nOrigin: {origin}\r\n");
+        let answer = exchange(stream, request, &headers, body).await;
+        assert_eq!(status(&answer), code, "{request} of {origin}: {answer}");
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Body,
     extract::{Path, Query, State, rejection::QueryRejection},
     response::{
@@ -18,8 +18,10 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::{
+    access::{Denied, Operation, Roles},
     core::{EventError, Unavailable},
     exposition, fields,
+    guard::refuse,
     http_request::{HttpRefusal, ask_to_retry, read_body},
     page,
     promotion::{self, NoAnswer},
@@ -77,6 +79,7 @@ pub(super) enum ApiError {
     Http(HttpRefusal),
     Event(EventError),
     NotFound(String),
+    Denied(Denied),
 }
 
 /// The `OpenAPI` document of all that is served here.
@@ -127,7 +130,7 @@ pub(super) async fn list(
     let Query(filter) = filter?;
     let board = shared
         .published()
-        .board()
+        .caught_up()
         .map_err(|Withheld(reason)| ApiError::Event(EventError::Unavailable(reason)))?;
     let deployments: Vec<Document<'_>> = board
         .newest_first()
@@ -194,11 +197,15 @@ pub(super) async fn watch(
 /// Opens a gate.
 pub(super) async fn begin(
     State(shared): State<Arc<Shared>>,
+    Extension(roles): Extension<Roles>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = read_body(&headers, body, BODY_BYTES_MAX).await?;
     let begin = fields::begin(&body)?;
+    let operation = Operation::of_begin(&begin);
+    let allowed = shared.guard.demand(operation, roles);
+    allowed.map_err(ApiError::Denied)?;
     check_begin(&begin)?;
     tell(&shared, DeploymentEvent::Begin(begin)).await
 }
@@ -354,6 +361,7 @@ impl From<EventError> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, field, message) = match self {
+            Self::Denied(denied) => return refuse(denied),
             Self::Field(error) => {
                 let message = error.to_string();
                 (StatusCode::BAD_REQUEST, Some(error.field), message)

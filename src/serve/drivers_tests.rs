@@ -14,6 +14,10 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+use tonic::transport::Endpoint;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 use super::{Clock, Ending, Server, Settings, core::Core, routes};
 use crate::{
@@ -261,6 +265,10 @@ async fn flagger(server: &Server, kind: &str, metadata: Option<Value>) -> (bool,
 async fn flagger_metric(server: &Server, stage: &str) -> Act {
     let template = FLAGGER_METRIC.split("---").next().unwrap();
     let query = yaml(template)["spec"]["query"].as_str().unwrap().to_owned();
+    let canary = yaml(FLAGGER_METRIC.split("---").nth(1).unwrap());
+    let version = canary["metrics"][0]["templateVariables"]["version"].as_str();
+    assert_eq!(version, Some("v2"), "as the deployment of these tests");
+    let query = query.replace("{{ variables.version }}", version.unwrap());
     let query = query.split_whitespace().collect::<Vec<_>>().join(" ");
     let query = query.replace("onebox", stage);
     let encoded = query
@@ -565,6 +573,23 @@ fn the_document_describes_every_route_and_nothing_else() {
         served.insert(("POST".to_owned(), path.to_owned()), roles);
     }
     assert_eq!(described, served);
+}
+
+#[tokio::test]
+async fn while_the_newest_deployment_is_not_known_the_one_before_is_not_listed() {
+    for (state, status) in [(State::Pass, 200), (State::Recovering, 503)] {
+        let server = engine(state).await;
+        let answer = http(&server, "GET", "/api/v1/deployments", "", "").await;
+        assert_eq!(answer.status, status, "{}", answer.body);
+        let endpoint = format!("http://{}", server.addresses().grpc);
+        let channel = Endpoint::from_shared(endpoint).unwrap().connect().await;
+        let mut health = HealthClient::new(channel.unwrap());
+        let request = HealthCheckRequest {
+            service: "gate/web/onebox".to_owned(),
+        };
+        let health = health.check(request).await.unwrap().into_inner().status();
+        assert_eq!(health == ServingStatus::Serving, status == 200);
+    }
 }
 
 #[tokio::test]

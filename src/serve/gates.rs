@@ -8,8 +8,10 @@ use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::{
+    access::{Operation, Roles},
     convert::{outcome_from_pb, timestamp_from_pb, verdict_to_pb},
     core::EventError,
+    guard,
     pb::{self, gates_server::Gates},
     promotion::{self, NoAnswer},
     published::{Deployment, Withheld},
@@ -36,7 +38,11 @@ impl Gates for GatesService {
         &self,
         request: Request<pb::BeginRequest>,
     ) -> Result<Response<pb::Verdict>, Status> {
+        let roles = request.extensions().get::<Roles>().copied();
         let begin = begin(request.into_inner());
+        let operation = Operation::of_begin(&begin);
+        let allowed = self.0.guard.demand(operation, roles.unwrap_or_default());
+        allowed.map_err(guard::status)?;
         check_begin(&begin).map_err(bad_field)?;
         self.tell(DeploymentEvent::Begin(begin)).await
     }
@@ -134,7 +140,7 @@ impl Gates for GatesService {
     ) -> Result<Response<pb::ListDeploymentsResponse>, Status> {
         let wanted = request.into_inner();
         let matches = |wanted: &str, given: &str| wanted.is_empty() || wanted == given;
-        let board = self.0.published().board().map_err(withheld)?;
+        let board = self.0.published().caught_up().map_err(withheld)?;
         let deployments = board
             .newest_first()
             .into_iter()

@@ -9,7 +9,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{Extensions, HeaderValue, StatusCode, header};
+use http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
 use tonic::Status;
 
@@ -25,6 +25,11 @@ pub(super) async fn http(
     mut request: Request,
     next: Next,
 ) -> Response {
+    if operation.is_act() && !is_of_this_site(request.headers()) {
+        let problem =
+            "a page of another site sent this: send it without Origin, or from this address";
+        return (StatusCode::FORBIDDEN, Json(json!({ "error": problem }))).into_response();
+    }
     let peer = peer(request.extensions());
     match shared.guard.admit(operation, request.headers(), peer) {
         Ok(roles) => {
@@ -33,6 +38,21 @@ pub(super) async fn http(
         }
         Err(denied) => refuse(denied),
     }
+}
+
+/// Whether no page of another site sent a request: browsers add the password that a person gave to
+/// whatever any page sends here, and tell the page's origin.
+fn is_of_this_site(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return true;
+    };
+    let text = |value: &HeaderValue| value.to_str().ok().map(str::to_ascii_lowercase);
+    let host = headers.get(header::HOST).and_then(text);
+    let origin = text(origin).and_then(|origin| {
+        let (_, authority) = origin.split_once("://")?;
+        Some(authority.to_owned())
+    });
+    host.is_some() && origin == host
 }
 
 /// Guards every RPC of a server. One of which nobody has decided who may is for nobody, where anybody
@@ -51,12 +71,16 @@ pub(super) async fn grpc(
         }
         Err(denied) => denied,
     };
+    status(denied).into_http::<Body>()
+}
+
+/// The answer of an RPC to who may not.
+pub(super) fn status(denied: Denied) -> Status {
     let message = denied.to_string();
     match denied {
         Denied::Stranger(_) => Status::unauthenticated(message),
         Denied::Forbidden(_) => Status::permission_denied(message),
     }
-    .into_http::<Body>()
 }
 
 /// Both servers tell of the connection, each in its own way.
@@ -67,7 +91,8 @@ fn peer(extensions: &Extensions) -> Option<&Peer> {
         .or_else(|| extensions.get::<Peer>())
 }
 
-fn refuse(denied: Denied) -> Response {
+/// The answer of HTTP to who may not.
+pub(super) fn refuse(denied: Denied) -> Response {
     let document = Json(json!({ "error": denied.to_string() }));
     match denied {
         Denied::Stranger(_) => {

@@ -10,7 +10,8 @@ use tonic_health::pb::{
 };
 
 use super::{
-    access::{Denied, Operation, Roles},
+    access::{Operation, Roles},
+    guard,
     shared::Shared,
 };
 use crate::gate::VerdictState;
@@ -29,7 +30,7 @@ impl Health for HealthService {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
-        may_ask(&request, &request.get_ref().service)?;
+        may_ask(&self.0, &request, &request.get_ref().service)?;
         let service = request.into_inner().service;
         match status(&self.0, &service) {
             ServingStatus::ServiceUnknown => Err(Status::not_found(format!(
@@ -49,7 +50,7 @@ impl Health for HealthService {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<StatusStream>, Status> {
-        may_ask(&request, &request.get_ref().service)?;
+        may_ask(&self.0, &request, &request.get_ref().service)?;
         let service = request.into_inner().service;
         let shared = Arc::clone(&self.0);
         let boards = shared.published().watch();
@@ -73,13 +74,15 @@ impl Health for HealthService {
 }
 
 /// Everybody may ask for the engine's health; that of a gate is a verdict.
-fn may_ask<T>(request: &Request<T>, service: &str) -> Result<(), Status> {
-    let roles = request.extensions().get::<Roles>().copied();
-    if service.is_empty() || roles.is_some_and(|roles| roles.may(Operation::Read)) {
+fn may_ask<T>(shared: &Shared, request: &Request<T>, service: &str) -> Result<(), Status> {
+    if service.is_empty() {
         return Ok(());
     }
-    let denied = Denied::Stranger(Operation::Read);
-    Err(Status::unauthenticated(denied.to_string()))
+    let roles = request.extensions().get::<Roles>().copied();
+    let allowed = shared
+        .guard
+        .demand(Operation::Read, roles.unwrap_or_default());
+    allowed.map_err(guard::status)
 }
 
 fn status(shared: &Shared, service: &str) -> ServingStatus {
@@ -96,7 +99,7 @@ fn status(shared: &Shared, service: &str) -> ServingStatus {
     let Some((service, stage, region)) = gate(shared, service) else {
         return ServingStatus::ServiceUnknown;
     };
-    let Ok(board) = shared.published().board() else {
+    let Ok(board) = shared.published().caught_up() else {
         return ServingStatus::NotServing;
     };
     let newest = board.newest_first().into_iter().find(|deployment| {

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
-use super::{published::Withheld, shared::Shared};
+use super::{http_request::ask_to_retry, published::Withheld, shared::Shared};
 use crate::{
     event::Timestamp,
     ledger::{Filter, Kind},
@@ -70,7 +70,9 @@ pub(super) async fn list(
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Response {
     let refuse = |status: StatusCode, problem: String| {
-        (status, Json(json!({ "error": problem }))).into_response()
+        let mut response = (status, Json(json!({ "error": problem }))).into_response();
+        ask_to_retry(&mut response);
+        response
     };
     let wanted = match wanted {
         Ok(Query(wanted)) => wanted.read(),

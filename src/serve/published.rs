@@ -140,6 +140,19 @@ impl Published {
         }
     }
 
+    /// All deployments, once the core has read its journal: until then the newest of a stage is not known,
+    /// and the one before would speak for it.
+    ///
+    /// # Errors
+    /// The engine has stopped, or is still to read.
+    pub(super) fn caught_up(&self) -> Result<Arc<Board>, Withheld> {
+        let board = self.board()?;
+        match board.standing {
+            Standing::Recovering => Err(Withheld(Unavailable::Recovering)),
+            Standing::Alive | Standing::Stopped => Ok(board),
+        }
+    }
+
     /// One deployment, if it is known.
     ///
     /// # Errors
@@ -396,6 +409,11 @@ impl Deployment {
     pub(super) fn progress(&self) -> String {
         let verdict = &self.verdict;
         let reason = verdict.reasons.first();
+        if let Some(reason) =
+            reason.filter(|reason| [RECOVERING, STALLED].contains(&reason.as_str()))
+        {
+            return reason.clone();
+        }
         let whole = self.bake_until - self.begin.at;
         let done = verdict.at - self.begin.at;
         if verdict.verdict == VerdictState::Pending && !self.is_ended && done < whole {

@@ -34,6 +34,11 @@ async fn fail_one(rig: &Rig, id: &str) {
     for _ in 0..2 {
         assert_eq!(rig.post_json(&path("end"), "{}").await.status, 200);
     }
+    // What has ended does not speak for what begins now.
+    assert_eq!(
+        rig.post_json("/api/v1/deployments", &begin).await.status,
+        409
+    );
 }
 
 async fn history(rig: &Rig, query: &str) -> Value {
