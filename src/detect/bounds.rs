@@ -19,6 +19,9 @@ use crate::{
 /// covered: a host without traffic proves nothing.
 const IDLE_PATIENCE: Span = Span::from_minutes(10);
 
+/// How long a limit that was last seen exceeded counts as exceeded, where nobody asks for coverage.
+const EXCESS_MEMORY: Span = Span::from_minutes(30);
+
 /// The value of each judged host stays in `[min, max]`.
 ///
 /// With `for: 0` a single sample outside is a breach; else the means of the buckets must be outside
@@ -135,11 +138,13 @@ impl Bounds {
         Finding::new(CheckState::Ok, evidence.into_iter().collect())
     }
 
-    /// What stands in breach on the judged hosts, whether or not all of them are covered.
+    /// What stands in breach on the judged hosts, whether or not all of them are covered. What fell silent in
+    /// breach stands for half an hour: silence is no recovery.
     pub fn excesses(&mut self, view: &View<'_>) -> Vec<Evidence> {
         self.judged.resize(view.hosts.len(), None);
         self.read(view);
-        self.end_stale_runs(view);
+        self.runs
+            .retain(|_, run| view.bucket.end - run.end <= EXCESS_MEMORY);
         self.evidence(view, CheckState::Breach)
     }
 

@@ -79,6 +79,8 @@ pub struct Finding {
     pub state: CheckState,
     /// Why there is not enough data; set exactly when the state is [`CheckState::NoData`].
     pub cause: Option<NoDataCause>,
+    /// Whether data of every judged host has come: not while the first is awaited.
+    pub is_heard: bool,
     /// What it waits for and until when, for a person; set when warming or undecided.
     pub awaiting: Option<String>,
     /// The numbers, worst first: each metric that is not in range, or else the one closest to it.
@@ -122,6 +124,7 @@ impl Finding {
         Self {
             state,
             cause: None,
+            is_heard: true,
             awaiting: None,
             evidence,
         }
@@ -132,18 +135,28 @@ impl Finding {
         Self {
             state: CheckState::NoData,
             cause: Some(cause),
+            is_heard: false,
             awaiting: None,
             evidence,
         }
     }
 
-    /// Not judged yet, and what it waits for.
+    /// Not judged yet, and what it waits for; though data of every judged host has come.
     pub fn warming(awaiting: impl Into<String>) -> Self {
         Self {
             state: CheckState::Warming,
             cause: None,
+            is_heard: true,
             awaiting: Some(awaiting.into()),
             evidence: Vec::new(),
+        }
+    }
+
+    /// Not judged yet, because the first data is awaited.
+    pub fn unheard(awaiting: impl Into<String>) -> Self {
+        Self {
+            is_heard: false,
+            ..Self::warming(awaiting)
         }
     }
 }

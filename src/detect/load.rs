@@ -190,7 +190,7 @@ impl Load {
     fn without_peak(&self, view: &View<'_>) -> Finding {
         let until = self.grace_until.max(self.began_at + base_patience(view));
         if view.bucket.end < until {
-            return Finding::warming(format!("the first data of stage {}", self.of));
+            return Finding::unheard(format!("the first data of stage {}", self.of));
         }
         blind(
             view,

@@ -127,7 +127,7 @@ pub(super) fn uncovered(
 ) -> Option<Finding> {
     match coverage.observe(view) {
         Covered::Yes => None,
-        Covered::Waiting(what) => Some(Finding::warming(what)),
+        Covered::Waiting(what) => Some(Finding::unheard(what)),
         Covered::No(cause, hosts) => Some(blind(view, selection, basis, cause, hosts)),
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct Bindings {
     by_host: HashMap<(usize, HostId), Vec<u32>, FixedState>,
     pub(super) distributions: Vec<Distribution>,
     /// Hosts and versions that series about them tell.
-    pub(super) versions: Vec<(Vec<String>, Arc<str>)>,
+    pub(super) versions: Vec<ToldVersion>,
 }
 
 /// What each series feeds.
@@ -73,6 +73,15 @@ pub(super) struct Distribution {
     pub(super) le: Option<f64>,
 }
 
+/// A version that a series about a host tells.
+#[derive(Debug)]
+pub(super) struct ToldVersion {
+    /// The services that it is about; `None`: all that have the host.
+    pub(super) services: Option<Vec<usize>>,
+    pub(super) hosts: Vec<String>,
+    pub(super) version: Arc<str>,
+}
+
 /// A host of a service, with the version that its labels tell.
 #[derive(Clone, Debug)]
 pub(super) struct Origin {
@@ -117,9 +126,9 @@ impl Bindings {
     }
 
     /// Adds a version that a series about a host tells.
-    pub(super) fn version(&mut self, hosts: Vec<String>, version: &str) -> Feed {
+    pub(super) fn version(&mut self, told: ToldVersion) -> Feed {
         let index = index_of(self.versions.len());
-        self.versions.push((hosts, Arc::from(version)));
+        self.versions.push(told);
         Feed {
             source: 0,
             panel: 0,

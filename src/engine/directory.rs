@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    binding::{Bindings, Distribution, Feed, Part},
+    binding::{Bindings, Distribution, Feed, Part, ToldVersion},
     combine::Contribution,
     roles::Roles,
     selection::{Selector, Way, role, way},
@@ -98,7 +98,15 @@ impl Directory {
             }
         }
         if let Some(told) = Told::of(labels, &self.plan.labels) {
-            feeds.push(self.bindings.version(told.hosts, &told.version));
+            feeds.push(
+                self.bindings.version(ToldVersion {
+                    services: told
+                        .is_of_service
+                        .then(|| selector.owners(labels).collect()),
+                    hosts: told.hosts,
+                    version: Arc::from(told.version),
+                }),
+            );
         }
         self.bindings.routes.bind(id, feeds);
         Registration {

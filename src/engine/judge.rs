@@ -80,10 +80,13 @@ impl Directory {
         for SeriesPartial { series, partial } in series {
             for feed in bindings.routes.of(*series) {
                 if let Part::Version(index) = feed.part {
-                    let (hosts, version) = &bindings.versions[index as usize];
-                    for service in services.iter_mut() {
-                        for host in hosts {
-                            service.told_version(host, version, bucket.end);
+                    let told = &bindings.versions[index as usize];
+                    for (index, service) in services.iter_mut().enumerate() {
+                        let about = told.services.as_ref();
+                        if about.is_none_or(|about| about.contains(&index)) {
+                            for host in &told.hosts {
+                                service.told_version(host, &told.version, bucket.end);
+                            }
                         }
                     }
                     continue;

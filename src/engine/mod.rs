@@ -211,7 +211,8 @@ impl Engine {
 
     /// How many gates are open.
     pub fn open_gates(&self) -> usize {
-        self.gates.values().filter(|gate| !gate.is_ended()).count()
+        let is_open = |gate: &&Gate| !gate.is_ended() && !gate.is_settled();
+        self.gates.values().filter(is_open).count()
     }
 
     /// When a replay may stop: the end of the last bake of a gate that is still open, and no

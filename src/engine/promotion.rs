@@ -395,6 +395,33 @@ services:
                 "onebox/us",
                 "",
             ),
+            // What failed or was given up did not take its place; what passed did.
+            (
+                &["a alpha v2 p", "b onebox/eu v1 -", "c onebox/eu v3 f"],
+                "alpha",
+                "onebox/us",
+                "onebox/us",
+                "other_region",
+            ),
+            (
+                &["a alpha v2 p", "b onebox/eu v1 -", "c onebox/eu v3 e"],
+                "alpha",
+                "onebox/us",
+                "onebox/us",
+                "other_region",
+            ),
+            (
+                &[
+                    "a alpha v2 p",
+                    "a3 alpha v3 p",
+                    "b onebox/eu v1 -",
+                    "c onebox/eu v3 p",
+                ],
+                "alpha",
+                "onebox/us",
+                "onebox/us",
+                "",
+            ),
             (
                 &["a alpha v2 p", "b onebox/eu v2 f"],
                 "alpha",
@@ -494,6 +521,36 @@ services:
                 .iter()
                 .any(|reason| reason.starts_with("held: "));
             assert_eq!(is_held, state == VerdictState::Pending);
+        }
+    }
+
+    #[test]
+    fn a_failure_in_the_stage_before_holds_what_has_begun_already() {
+        for (later, state) in [
+            ("e onebox/eu v2 f", VerdictState::Pending),
+            ("e onebox/eu v2 -", VerdictState::Pass),
+        ] {
+            let mut engine = told(&[
+                "a alpha v2 p",
+                "b onebox/eu v2 p",
+                "c onebox/us v2 p",
+                "d prod/eu v2 -",
+                later,
+            ]);
+            let mut outputs = Vec::new();
+            for minute in [10, 11] {
+                let at = start() + Span::from_minutes(minute);
+                engine.step(Input::Tick(at), &mut outputs);
+            }
+            let step = Step {
+                at: start() + Span::from_minutes(12),
+                deployment: "d".to_owned(),
+                step: "t".to_owned(),
+                outcome: StepOutcome::Passed,
+            };
+            engine.step(Input::Deployment(DeploymentEvent::Step(step)), &mut outputs);
+            let verdict = engine.verdict("d").unwrap();
+            assert_eq!(verdict.verdict, state, "{later} {:?}", verdict.reasons);
         }
     }
 

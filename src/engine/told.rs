@@ -12,6 +12,8 @@ pub(super) struct Told {
     pub(super) hosts: Vec<String>,
     /// Its version.
     pub(super) version: String,
+    /// Whether it is about one service of the host, not about the host as a whole.
+    pub(super) is_of_service: bool,
 }
 
 /// The label that Kubernetes recommends for versions.
@@ -54,7 +56,16 @@ impl Told {
         let mut hosts: Vec<String> = hosts;
         hosts.sort_unstable();
         hosts.dedup();
-        (!hosts.is_empty()).then_some(Self { hosts, version })
+        let service = roles
+            .service
+            .iter()
+            .flat_map(|name| [labels.get(name), labels.get(&normal(name))]);
+        let is_of_service = labels.metric() == "target_info" && service.flatten().next().is_some();
+        (!hosts.is_empty()).then_some(Self {
+            hosts,
+            version,
+            is_of_service,
+        })
     }
 }
 

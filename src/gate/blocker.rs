@@ -151,7 +151,17 @@ impl Blocker {
 
     /// Whether it holds a gate also when it came up after the deployment had begun.
     pub(crate) fn may_come_later(&self) -> bool {
-        matches!(self, Self::FailedElsewhere { .. })
+        match self {
+            Self::FailedElsewhere { .. } => true,
+            // What a failure in the stage before is told as.
+            Self::NotPassed { standing, .. } => standing
+                .as_ref()
+                .is_some_and(|standing| standing.state == VerdictState::Fail),
+            Self::OtherRegion { .. }
+            | Self::Unhealthy(_)
+            | Self::Peak { .. }
+            | Self::Unlearned { .. } => false,
+        }
     }
 }
 

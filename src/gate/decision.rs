@@ -79,9 +79,12 @@ impl Proof {
             };
             match finding.state {
                 CheckState::Ok => proof.checks.push((check.name.clone(), CheckState::Ok)),
-                // It is covered by data so far; what it gathers over the bake is not waited for.
+                // It is covered by data since the grace; what it gathers over the bake is not waited for.
                 CheckState::Undecided | CheckState::Warming
-                    if terms.skips_bake && check.needs_bake =>
+                    if terms.skips_bake
+                        && check.needs_bake
+                        && finding.is_heard
+                        && gate.grace_until() <= now =>
                 {
                     if finding.state == CheckState::Undecided {
                         proof.checks.push((check.name.clone(), finding.state));

@@ -119,7 +119,8 @@ impl<'a> History<'a> {
             self.stage_before(start, &mut blockers);
         }
         let one_region = start.stage.policies.one_region_at_a_time;
-        if is_strict || one_region {
+        let is_off = start.stage.policies.start_blockers == StartBlockers::Off;
+        if is_strict || (one_region && !is_off) {
             self.failed_elsewhere(start, &mut blockers);
         }
         if one_region {
@@ -289,8 +290,8 @@ impl<'a> History<'a> {
         }
     }
 
-    /// Other regions of the stage in which a deployment is under way: only the newest of each, since it
-    /// took the place of those before.
+    /// Other regions of the stage in which a deployment is under way: one of each, the newest. What passed
+    /// took the place of those before it; what failed or was given up did not.
     fn other_regions(&self, start: &Start<'_>, blockers: &mut Vec<Blocker>) {
         for region in &start.stage.regions {
             if start.region == Some(region) {
@@ -300,7 +301,11 @@ impl<'a> History<'a> {
                 attempt.begin.stage == start.stage.name
                     && attempt.begin.region.as_ref() == Some(region)
             };
-            let newest = self.attempts.iter().rev().find(is_there);
+            let gave_way = |attempt: &Attempt<'_>| {
+                attempt.state != VerdictState::Pass && (attempt.is_final || attempt.is_ended)
+            };
+            let there = self.attempts.iter().rev().filter(is_there);
+            let newest = there.into_iter().find(|attempt| !gave_way(attempt));
             if let Some(attempt) = newest
                 && !attempt.is_final
                 && !attempt.is_ended

@@ -138,6 +138,7 @@ struct FindingForm {
     state: CheckState,
     #[serde(with = "optional_cause")]
     cause: Option<NoDataCause>,
+    is_heard: bool,
     awaiting: Option<String>,
     evidence: Vec<Evidence>,
 }

@@ -93,7 +93,7 @@ impl Compare {
         if view.bucket.start < self.terms.grace_until {
             return match covered {
                 Covered::Yes => self.awaiting_grace(),
-                Covered::Waiting(what) => Finding::warming(what),
+                Covered::Waiting(what) => Finding::unheard(what),
                 Covered::No(cause, hosts) => Self::no_data(view, cause, hosts),
             };
         }
@@ -205,7 +205,7 @@ impl Compare {
         }
         match covered {
             Covered::Yes => {}
-            Covered::Waiting(what) => return Finding::warming(what),
+            Covered::Waiting(what) => return Finding::unheard(what),
             Covered::No(cause, hosts) => return Self::no_data(view, cause, hosts),
         }
         let is_early = view.bucket.end <= self.judged_by();

@@ -270,7 +270,7 @@ impl Sigma {
         }
         let Some(awaiting) = awaiting else {
             if tally.closest.is_none() {
-                return Finding::warming("the first values");
+                return Finding::unheard("the first values");
             }
             return Finding::new(CheckState::Ok, evidence);
         };
