@@ -141,7 +141,7 @@ fn list(arguments: &ListArguments) -> Result<(), String> {
             Some(directory) => {
                 let page =
                     History::at(directory.join(FILE)).records(&arguments.filter(), from, PAGE);
-                let page = page.map_err(|error| with_cause(&error))?;
+                let page = page.map_err(|error| print::with_cause(&error))?;
                 (page.records, page.next)
             }
             None => ask(arguments, from)?,
@@ -252,7 +252,11 @@ fn verify(arguments: &VerifyArguments) -> u8 {
             exit::FAIL
         }
         Err(Broken::Ledger(error)) => {
-            print::error(&format!("{}: {}", path.display(), with_cause(&error)));
+            print::error(&format!(
+                "{}: {}",
+                path.display(),
+                print::with_cause(&error)
+            ));
             exit::ERROR
         }
     }
@@ -312,9 +316,4 @@ fn percent_encode(text: &str) -> String {
             }
         })
         .collect()
-}
-
-fn with_cause(error: &dyn std::error::Error) -> String {
-    let cause = error.source().map(|cause| format!(": {cause}"));
-    format!("{error}{}", cause.unwrap_or_default())
 }

@@ -23,6 +23,12 @@ pub(super) fn warning(warning: &impl Display) {
     say("warning", &warning.to_string());
 }
 
+/// An error and its cause, in one line.
+pub(super) fn with_cause(error: &dyn std::error::Error) -> String {
+    let cause = error.source().map(|cause| format!(": {cause}"));
+    format!("{error}{}", cause.unwrap_or_default())
+}
+
 fn say(what: &str, text: &str) {
     let mut out = stderr().lock();
     for line in text.lines() {

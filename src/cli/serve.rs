@@ -137,7 +137,7 @@ async fn serve(settings: Settings, timeline: Option<Timeline>, hands: &AtomicI64
     let server = match start(settings, timeline.is_some()).await {
         Ok(server) => server,
         Err(error) => {
-            print::error(&with_cause(&error));
+            print::error(&print::with_cause(&error));
             return exit::ERROR;
         }
     };
@@ -146,7 +146,7 @@ async fn serve(settings: Settings, timeline: Option<Timeline>, hands: &AtomicI64
     let sinks = match Sinks::start(&plan, data_dir.as_deref(), &page, &feed, counters).await {
         Ok(sinks) => sinks,
         Err(error) => {
-            print::error(&with_cause(&error));
+            print::error(&print::with_cause(&error));
             return exit::ERROR;
         }
     };
@@ -180,11 +180,6 @@ async fn serve(settings: Settings, timeline: Option<Timeline>, hands: &AtomicI64
             exit::ERROR
         }
     }
-}
-
-fn with_cause(error: &dyn Error) -> String {
-    let cause = error.source().map(|cause| format!(": {cause}"));
-    format!("{error}{}", cause.unwrap_or_default())
 }
 
 /// Starts the engine. The demo has no configuration in which an address that is in use could be

@@ -181,11 +181,6 @@ impl Service {
                 .or_else(|| self.by_name.get(""));
             id.map(|id| &self.facts[id.0 as usize])
         };
-        let regions: Vec<Option<&String>> = if plan.regions.is_empty() {
-            vec![None]
-        } else {
-            plan.regions.iter().map(Some).collect()
-        };
         let ailment = |region: Option<&String>| {
             let is_there = |facts: &HostFacts| {
                 facts.stages[stage]
@@ -217,7 +212,7 @@ impl Service {
                 ),
             })
         };
-        regions.into_iter().filter_map(ailment).collect()
+        plan.places().filter_map(ailment).collect()
     }
 
     /// Events per second on all hosts of a stage; NaN where nothing was counted.

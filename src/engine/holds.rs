@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Engine, Refusal, directory::Directory};
+use super::{Engine, directory::Directory};
 use crate::{
     event::{Begin, Timestamp},
     gate::{Asker, Blocker, Conditions, Gate, History, Start},
@@ -68,17 +68,6 @@ impl Directory {
         let found = services.find(|entry| entry.plan.name == service);
         &found.expect("the service is configured").health.conditions
     }
-}
-
-/// Checks what a person signs with.
-pub(super) fn signed(by: &str, reason: &str, ticket: &str) -> Result<(), Refusal> {
-    for (field, text) in [("by", by), ("reason", reason), ("ticket", ticket)] {
-        if text.trim().is_empty() {
-            let problem = "is missing: an override needs who, why and a ticket".to_owned();
-            return Err(Refusal::BadField { field, problem });
-        }
-    }
-    Ok(())
 }
 
 fn start<'a>(begin: &'a Begin, stage: &'a StagePlan, now: Timestamp) -> Start<'a> {

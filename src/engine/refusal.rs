@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    event::{Begin, Hotfix, Timestamp},
+    event::{Begin, Bypass, Hotfix, Timestamp},
     gate::GateError,
     plan::{Plan, ServicePlan, StagePlan},
 };
@@ -130,18 +130,39 @@ pub(super) fn resolve<'a>(
     Ok((service, stage))
 }
 
-fn check_hotfix(begin: &Begin, hotfix: &Hotfix) -> Result<(), Refusal> {
-    for (field, text) in [
-        ("hotfix.by", &hotfix.by),
-        ("hotfix.reason", &hotfix.reason),
-        ("hotfix.ticket", &hotfix.ticket),
-    ] {
-        if text.trim().is_empty() {
-            let problem =
-                "is missing: a hotfix needs who, why, a ticket and when it expires".to_owned();
-            return Err(Refusal::BadField { field, problem });
-        }
+/// Checks what a person signs an override with.
+pub(super) fn check_bypass(bypass: &Bypass) -> Result<(), Refusal> {
+    let needs = "an override needs who, why and a ticket";
+    signed(
+        [
+            ("by", &bypass.by),
+            ("reason", &bypass.reason),
+            ("ticket", &bypass.ticket),
+        ],
+        needs,
+    )
+}
+
+fn signed(fields: [(&'static str, &String); 3], needs: &str) -> Result<(), Refusal> {
+    match fields.iter().find(|(_, text)| text.trim().is_empty()) {
+        Some((field, _)) => Err(Refusal::BadField {
+            field,
+            problem: format!("is missing: {needs}"),
+        }),
+        None => Ok(()),
     }
+}
+
+fn check_hotfix(begin: &Begin, hotfix: &Hotfix) -> Result<(), Refusal> {
+    let needs = "a hotfix needs who, why, a ticket and when it expires";
+    signed(
+        [
+            ("hotfix.by", &hotfix.by),
+            ("hotfix.reason", &hotfix.reason),
+            ("hotfix.ticket", &hotfix.ticket),
+        ],
+        needs,
+    )?;
     if hotfix.expires <= begin.at {
         let right = "a hotfix needs a time that is still to come";
         let problem = if hotfix.expires == Timestamp::MIN {

@@ -33,12 +33,7 @@ impl Service {
             if !stage.policies.open_on_new_version {
                 continue;
             }
-            let regions: Vec<Option<&String>> = if stage.regions.is_empty() {
-                vec![None]
-            } else {
-                stage.regions.iter().map(Some).collect()
-            };
-            for region in regions {
+            for region in stage.places() {
                 // A host that tells no region is in the only one there is.
                 let is_only = stage.regions.len() == 1;
                 let is_there = |told: Option<&str>| {

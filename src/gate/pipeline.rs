@@ -233,27 +233,15 @@ impl<'a> History<'a> {
         let Some(before) = before.map(|index| &self.plan.stages[index]) else {
             return;
         };
-        let regions: Vec<Option<String>> = if before.regions.is_empty() {
-            vec![None]
-        } else {
-            let is_same = |region: &&String| Some(region.as_str()) == start.region;
-            let same: Vec<_> = before
-                .regions
-                .iter()
-                .filter(is_same)
-                .cloned()
-                .map(Some)
-                .collect();
-            if same.is_empty() {
-                before.regions.iter().cloned().map(Some).collect()
-            } else {
-                same
-            }
-        };
-        for region in regions {
+        let is_same = |region: Option<&String>| region.map(String::as_str) == start.region;
+        let has_same = before.places().any(is_same);
+        for region in before
+            .places()
+            .filter(|region| !has_same || is_same(*region))
+        {
             let place = Place {
                 stage: before.name.clone(),
-                region,
+                region: region.cloned(),
             };
             let standing = self.standing(start.version, &place, start.asker.accepts_bypass());
             blockers.extend(standing.err());

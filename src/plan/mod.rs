@@ -382,6 +382,14 @@ impl Default for LedgerPlan {
     }
 }
 
+impl StagePlan {
+    /// Each region of the stage, or `None` where it has none: a deployment enters one of these.
+    pub fn places(&self) -> impl Iterator<Item = Option<&String>> {
+        let nowhere = self.regions.is_empty().then_some(None);
+        self.regions.iter().map(Some).chain(nowhere)
+    }
+}
+
 impl Check {
     /// The kind of the check as verdicts name it.
     pub fn kind(&self) -> &'static str {
