@@ -1,37 +1,79 @@
 //! The identity of a series: its metric name and labels, sorted and unique.
 
-use std::{fmt, sync::Arc};
+use std::{cmp::Ordering, fmt, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The label that holds the name of the metric, as Prometheus has it.
 pub const METRIC_NAME: &str = "__name__";
 
 /// A sorted set of label pairs without duplicates or empty values; cheap to clone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Labels(Arc<[(Arc<str>, Arc<str>)]>);
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Labels(Arc<Pairs>);
+
+/// All names and values one behind the other: a new series has twenty of them, and would cost as many
+/// allocations otherwise.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Pairs {
+    text: Box<str>,
+    /// Where each name and each value ends, in turn.
+    ends: Box<[u32]>,
+}
 
 impl Labels {
     /// Takes pairs in any order. An empty value means that the label is absent; of two pairs with
     /// one name the first stands.
+    ///
+    /// # Panics
+    /// The names and values take 4 GiB, which no limit allows.
     pub fn new<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
-        let mut sorted: Vec<(Arc<str>, Arc<str>)> = pairs
+        let mut sorted: Vec<(N, V)> = pairs
             .into_iter()
             .filter(|(_, value)| !value.as_ref().is_empty())
-            .map(|(name, value)| (Arc::from(name.as_ref()), Arc::from(value.as_ref())))
             .collect();
-        sorted.sort_by(|a, b| a.0.cmp(&b.0));
-        sorted.dedup_by(|later, first| later.0 == first.0);
-        Self(sorted.into())
+        sorted.sort_by(|(a, _), (b, _)| a.as_ref().cmp(b.as_ref()));
+        sorted.dedup_by(|(later, _), (first, _)| later.as_ref() == first.as_ref());
+        Self::of(
+            sorted
+                .iter()
+                .map(|(name, value)| (name.as_ref(), value.as_ref())),
+        )
+    }
+
+    /// Takes pairs that are sorted, unique and not empty.
+    fn of<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Self {
+        let (mut bytes, mut count) = (0, 0);
+        for (name, value) in pairs.clone() {
+            bytes += name.len() + value.len();
+            count += 2;
+        }
+        let mut text = String::with_capacity(bytes);
+        let mut ends = Vec::with_capacity(count);
+        for (name, value) in pairs {
+            for piece in [name, value] {
+                text.push_str(piece);
+                ends.push(u32::try_from(text.len()).expect("labels are limited"));
+            }
+        }
+        Self(Arc::new(Pairs {
+            text: text.into(),
+            ends: ends.into(),
+        }))
     }
 
     /// The value of a label, if it is there.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let index = self
-            .0
-            .binary_search_by(|(candidate, _)| (**candidate).cmp(name))
-            .ok()?;
-        Some(&self.0[index].1)
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            let (candidate, value) = self.pair(middle);
+            match candidate.cmp(name) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return Some(value),
+                Ordering::Greater => high = middle,
+            }
+        }
+        None
     }
 
     /// The name of the metric; empty where there is none (log records).
@@ -40,36 +82,74 @@ impl Labels {
     }
 
     /// The pairs, sorted by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (&**name, &**value))
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        (0..self.len()).map(|index| self.pair(index))
     }
 
     /// These labels without those whose names the predicate rejects.
     #[must_use]
     pub fn retain(&self, keep: impl Fn(&str) -> bool) -> Self {
-        Self(
-            self.0
-                .iter()
-                .filter(|(name, _)| keep(name))
-                .cloned()
-                .collect(),
-        )
+        let kept: Vec<_> = self.iter().filter(|(name, _)| keep(name)).collect();
+        Self::of(kept.into_iter())
     }
 
     /// How many pairs there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.0.ends.len() / 2
     }
 
     /// Whether there is no pair.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.ends.is_empty()
+    }
+
+    fn pair(&self, index: usize) -> (&str, &str) {
+        let Pairs { text, ends } = &*self.0;
+        let end = |piece: usize| ends[piece] as usize;
+        let start = (2 * index).checked_sub(1).map_or(0, end);
+        let (middle, stop) = (end(2 * index), end(2 * index + 1));
+        (&text[start..middle], &text[middle..stop])
+    }
+}
+
+/// Pair by pair, the name before the value.
+impl Ord for Labels {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.iter().cmp(other.iter())
+    }
+}
+
+impl PartialOrd for Labels {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// As a sequence of pairs.
+impl Serialize for Labels {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        struct Sequence<'a>(&'a Labels);
+        impl Serialize for Sequence<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_seq(self.0.iter())
+            }
+        }
+        serializer.serialize_newtype_struct("Labels", &Sequence(self))
+    }
+}
+
+impl<'de> Deserialize<'de> for Labels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename = "Labels")]
+        struct Sequence(Vec<(String, String)>);
+        Sequence::deserialize(deserializer).map(|Sequence(pairs)| Self::new(pairs))
     }
 }
 
 impl Default for Labels {
     fn default() -> Self {
-        Self(Arc::new([]))
+        Self::of(std::iter::empty())
     }
 }
 
@@ -102,6 +182,8 @@ impl fmt::Debug for Labels {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -110,6 +192,28 @@ mod tests {
         assert_eq!(labels.iter().collect::<Vec<_>>(), [("a", "1"), ("b", "2")]);
         assert_eq!(labels.get("b"), Some("2"));
         assert_eq!(labels.get("c"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn labels_are_ordered_as_their_pairs_are(
+            a in proptest::collection::btree_map("[ab]{1,2}", "[ab\u{e9}]{1,2}", 0..4),
+            b in proptest::collection::btree_map("[ab]{1,2}", "[ab\u{e9}]{1,2}", 0..4),
+        ) {
+            let pairs: [Vec<_>; 2] = [&a, &b].map(|pairs| pairs.clone().into_iter().collect());
+            let labels = [&a, &b].map(Labels::new);
+            prop_assert_eq!(labels[0].cmp(&labels[1]), pairs[0].cmp(&pairs[1]));
+            prop_assert_eq!(labels[0] == labels[1], pairs[0] == pairs[1]);
+            for name in ["a", "b", "aa", "ab", "ba", "bb", "c", ""] {
+                prop_assert_eq!(labels[0].get(name), a.get(name).map(String::as_str));
+            }
+            let kept = labels[0].retain(|name| name.starts_with('a'));
+            prop_assert_eq!(kept, Labels::new(a.iter().filter(|(name, _)| name.starts_with('a'))));
+            let json = serde_json::to_string(&labels[0]).expect("labels are plain");
+            prop_assert_eq!(&json, &serde_json::to_string(&pairs[0]).expect("pairs are plain"));
+            let back: Labels = serde_json::from_str(&json).expect("it was written by us");
+            prop_assert_eq!(&back, &labels[0]);
+        }
     }
 
     #[test]
