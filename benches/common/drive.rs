@@ -33,7 +33,7 @@ pub(crate) enum Pace {
 pub(crate) struct Measured {
     /// Name and version of the receiver.
     pub(crate) receiver: String,
-    /// Round 0: every series is new.
+    /// Round 0: every series is new; with what the receiver did about them after its last answer.
     pub(crate) cold: Phase,
     /// The other rounds.
     pub(crate) steady: Phase,
@@ -45,7 +45,7 @@ pub(crate) struct Measured {
     pub(crate) verified: bool,
     /// Resident memory before the first request, if a process was metered.
     pub(crate) rss_start_bytes: Option<u64>,
-    /// Resident memory after the last answer.
+    /// Resident memory when the receiver had come to rest after its last answer.
     pub(crate) rss_end_bytes: Option<u64>,
     pub(crate) raw_bytes_per_sample: f64,
     pub(crate) wire_bytes_per_sample: f64,
@@ -116,6 +116,11 @@ pub(crate) fn drive(
     let before = receiver.counts()?;
     let meter = pid.map(Meter::new).transpose()?;
     let read = || meter.map(Meter::read).transpose();
+    // A paced load has its own rests, in which the receiver does what it has put off.
+    let settled = || match pace {
+        Pace::FlatOut => meter.map(Meter::settled).transpose(),
+        Pace::Clock => read(),
+    };
     let mut connections = Vec::new();
     for _ in &payloads.connections {
         connections.push(Connection::open(&url.authority)?);
@@ -151,14 +156,14 @@ pub(crate) fn drive(
         barrier.wait();
         barrier.wait();
         walls[0] = phase_started.elapsed().as_secs_f64();
-        let middle = read();
+        let middle = settled();
         on_moment("steady");
         phase_started = clock::now();
         barrier.wait();
         barrier.wait();
         walls[1] = phase_started.elapsed().as_secs_f64();
-        let end = read();
         on_moment("sent");
+        let end = settled();
         Ok::<_, Failure>([start, middle?, end?])
     })?;
     let cpu = |from: usize| Some(usages[from + 1]?.cpu_s - usages[from]?.cpu_s);

@@ -1,8 +1,15 @@
 //! What a process has used, as `/proc` tells it.
 
-use std::{path::Path, process::Command};
+use std::{path::Path, process::Command, time::Duration};
 
-use super::Failure;
+use super::{Failure, clock};
+
+/// How often a process is looked at while it settles.
+const LOOK: Duration = Duration::from_millis(300);
+/// CPU time between two looks at which a process has come to rest; timers alone use less.
+const RESTING_CPU_S: f64 = 0.015;
+/// Looks after which a process that does not come to rest is measured as it is.
+const LOOKS_MAX: usize = 50;
 
 /// What a process has used so far.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +41,24 @@ impl Meter {
             ))
         })?;
         Ok(Self { pid, ticks_per_s })
+    }
+
+    /// What the process has used when it has come to rest after its last answer: work that it puts off
+    /// until then belongs to the requests that caused it.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub(crate) fn settled(self) -> Result<Usage, Failure> {
+        let mut usage = self.read()?;
+        for _ in 0..LOOKS_MAX {
+            clock::rest(LOOK);
+            let before = usage;
+            usage = self.read()?;
+            if usage.cpu_s - before.cpu_s < RESTING_CPU_S {
+                break;
+            }
+        }
+        Ok(usage)
     }
 
     /// What the process has used until now.
