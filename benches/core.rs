@@ -250,7 +250,7 @@ fn run_reduce(batches: &[(Timestamp, Batch)], samples: u64) -> Duration {
         .iter()
         .map(|(at, batch)| {
             let mut raw = RawBatch::new(keys, canonical::read);
-            raw.take(batch, select.stream_labels());
+            raw.take(batch, |name| select.stream_labels().contains(name));
             (*at, raw)
         })
         .collect();

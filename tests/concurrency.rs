@@ -123,8 +123,12 @@ fn what_is_put_while_a_tick_is_taken_is_not_lost() {
                 let mut scratch = PutScratch::default();
                 let mut raw = RawBatch::new(shards.keys(), canonical::read);
                 for index in 0..BATCHES {
-                    raw.take(&batch(thread, index), &BTreeSet::new());
-                    let put = shards.put(Raw::new(&[], &raw), Epoch::default(), &mut scratch);
+                    raw.take(&batch(thread, index), |_| false);
+                    let raw = Raw::new(&[], &raw);
+                    if index % 2 == 0 {
+                        shards.resolve(raw, &mut scratch);
+                    }
+                    let put = shards.put(raw, Epoch::default(), &mut scratch);
                     assert_eq!((put.samples, put.logs), (SERIES as u64, 1));
                 }
                 running.fetch_sub(1, Ordering::AcqRel);

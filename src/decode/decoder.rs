@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    DecodeError, Encoding, Format, Scratch, Size, compression::Decompressor, loki, otlp, otlp_json,
-    remote_write, remote_write_2,
+    DecodeError, Encoding, Format, Scratch, Size, StreamLabels, batches, compression::Decompressor,
+    loki, otlp, otlp_json, remote_write, remote_write_2,
 };
 use crate::event::{BODY_BYTES_MAX, Batch, KeyHash, Raw, RawBatch, canonical};
 
@@ -22,7 +22,8 @@ pub struct DecodeLimits {
 #[derive(Debug)]
 pub struct Decoder {
     batch: RawBatch,
-    stream_labels: Arc<BTreeSet<String>>,
+    /// `None`: all attributes tell the stream.
+    stream_labels: Option<Arc<BTreeSet<String>>>,
     decompressor: Decompressor,
     symbols: remote_write_2::Symbols,
     scratch: Scratch,
@@ -33,6 +34,15 @@ pub struct Decoder {
 impl Decoder {
     /// Of the attributes of a log record only those named in `stream_labels` tell its stream.
     pub fn new(keys: KeyHash, stream_labels: Arc<BTreeSet<String>>) -> Self {
+        Self::with(keys, Some(stream_labels))
+    }
+
+    /// All attributes of a log record tell its stream: none is left out.
+    pub fn of_all_attributes(keys: KeyHash) -> Self {
+        Self::with(keys, None)
+    }
+
+    fn with(keys: KeyHash, stream_labels: Option<Arc<BTreeSet<String>>>) -> Self {
         Self {
             batch: RawBatch::new(keys, canonical::read),
             stream_labels,
@@ -69,6 +79,11 @@ impl Decoder {
             bytes
         };
         Raw::new(body, &self.batch)
+    }
+
+    /// What the last request holds, as values of its own. `bytes` are those that were read.
+    pub fn batch(&self, bytes: &[u8]) -> Batch {
+        batches::owned(self.raw(bytes))
     }
 
     /// Forgets the last request.
@@ -116,11 +131,11 @@ impl Decoder {
             Format::RemoteWrite2 => remote_write_2::walk(body, &mut self.symbols, out),
             Format::OtlpMetrics => otlp::walk_metrics(body, out),
             Format::OtlpLogs => {
-                let stream_labels = (&*self.stream_labels).into();
+                let stream_labels = stream_labels(self.stream_labels.as_deref());
                 otlp::walk_logs(body, stream_labels, &mut self.scratch, out)
             }
             Format::LokiPush => {
-                let stream_labels = (&*self.stream_labels).into();
+                let stream_labels = stream_labels(self.stream_labels.as_deref());
                 loki::walk(body, stream_labels, &mut self.scratch, out)
             }
             Format::OtlpMetricsJson => {
@@ -139,9 +154,15 @@ impl Decoder {
     }
 
     fn take(&mut self, batch: &Batch) -> Result<(), DecodeError> {
-        self.batch.take(batch, &self.stream_labels);
+        let stream_labels = stream_labels(self.stream_labels.as_deref());
+        self.batch
+            .take(batch, |name| stream_labels.contains(name.as_bytes()));
         super::check(&self.batch)
     }
+}
+
+fn stream_labels(named: Option<&BTreeSet<String>>) -> StreamLabels<'_> {
+    named.map_or(StreamLabels::All, StreamLabels::Named)
 }
 
 /// What a value in JSON is taken to need in memory: the value itself, its name, its share of the map that

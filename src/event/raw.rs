@@ -9,7 +9,6 @@
 //! have several keys (another order of its attributes, another protocol), which its labels tell.
 
 use std::{
-    collections::BTreeSet,
     hash::{BuildHasher, Hasher},
     ops::Range,
 };
@@ -383,8 +382,8 @@ impl RawBatch {
     }
 
     /// Takes a batch that was decoded into values of its own; of the attributes of log records only
-    /// those named in `stream_labels` tell the stream.
-    pub fn take(&mut self, batch: &Batch, stream_labels: &BTreeSet<String>) {
+    /// those whose names `tells_stream` holds for tell the stream.
+    pub fn take(&mut self, batch: &Batch, tells_stream: impl Fn(&str) -> bool) {
         self.reuse(canonical::read);
         self.rejects = batch.rejects.clone();
         for block in &batch.series {
@@ -400,13 +399,13 @@ impl RawBatch {
             }
         }
         for record in &batch.logs {
-            self.take_record(record, stream_labels);
+            self.take_record(record, &tells_stream);
         }
     }
 
-    fn take_record(&mut self, record: &LogRecord, stream_labels: &BTreeSet<String>) {
+    fn take_record(&mut self, record: &LogRecord, tells_stream: impl Fn(&str) -> bool) {
         let attributes = record.attributes.iter();
-        let told = attributes.filter(|(name, _)| stream_labels.contains(*name));
+        let told = attributes.filter(|(name, _)| tells_stream(name));
         let (stream, ()) = self.write(|out| {
             for (name, value) in told {
                 out.pair(name.as_bytes(), value.as_bytes());
@@ -533,7 +532,7 @@ mod tests {
             ..Batch::default()
         };
         let mut raw = RawBatch::new(KeyHash::new(7), canonical::read);
-        raw.take(&batch, &BTreeSet::from(["app".to_owned()]));
+        raw.take(&batch, |name| name == "app");
         let view = Raw::new(&[], &raw);
         let [series] = raw.series[..] else {
             panic!("one series came")

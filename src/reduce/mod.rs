@@ -33,6 +33,7 @@ mod logs;
 mod partial;
 mod reducer;
 mod registry;
+mod resolved;
 mod selected;
 mod shard;
 mod shards;
@@ -47,7 +48,8 @@ pub use partial::{
     LossSource, Partial, SeriesId, SeriesPartial, StreamId,
 };
 pub use reducer::Reducer;
-pub use shards::{Put, PutScratch, ReducerCounters, ReducerLimits, Shards};
+pub use resolved::PutScratch;
+pub use shards::{Put, ReducerCounters, ReducerLimits, Shards};
 pub use state::{ReducerState, UnsoundReducer};
 
 use std::{collections::BTreeSet, fmt, sync::Arc};

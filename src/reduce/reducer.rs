@@ -112,7 +112,8 @@ impl Reducer {
 
     /// Puts a batch of values of its own.
     pub fn put(&mut self, batch: &Batch, select: &dyn Select) -> Put {
-        self.raw.take(batch, select.stream_labels());
+        self.raw
+            .take(batch, |name| select.stream_labels().contains(name));
         let raw = Raw::new(&[], &self.raw);
         self.shards.put(raw, self.epoch, &mut self.scratch)
     }
@@ -286,7 +287,7 @@ impl Reducer {
                     self.ids[*shard].name_series(new.slot, id);
                 } else {
                     let mut shard = self.shards.lock(*shard);
-                    *shard.series.value_mut(new.slot) = Standing::Refused;
+                    shard.series.value_mut(new.slot).standing = Standing::Refused;
                 }
             }
         }

@@ -2,7 +2,6 @@
 
 use crate::event::{
     BadLabels, Raw, RawLog, RawPoint, RawSeries, RejectReason, SeriesMeta, Span, Timestamp, Value,
-    canonical,
 };
 
 use super::{
@@ -11,11 +10,14 @@ use super::{
     histogram::{Flaw, inspect, normalized},
     key_table::{KeyTable, NONE},
     logs::{LiveTemplates, LogKey, OpenLogs},
+    resolved::PlainPoint,
     shards::{Put, Room, ShardCounters},
-    standing::{Before, Losses, NewSeries, NewStream, Standing, Stream},
+    standing::{Before, Losses, NewSeries, NewStream, SelectedKey, Standing, Stream},
     template::mask_into,
     unselected::Unselected,
 };
+
+mod keys;
 
 /// Chunks that an idle shard holds on to.
 const SPARE_CHUNKS_MIN: usize = 8;
@@ -36,7 +38,7 @@ pub(super) struct Context<'a> {
 /// The keys whose hashes fall to one shard.
 #[derive(Clone, Debug)]
 pub(super) struct Shard {
-    pub(super) series: KeyTable<Standing>,
+    pub(super) series: KeyTable<SelectedKey>,
     pub(super) streams: KeyTable<Stream>,
     unselected: Unselected,
     open: Vec<OpenBucket>,
@@ -93,42 +95,40 @@ impl Shard {
         }
     }
 
-    /// Puts the points of a series; `before` is what came before, and becomes this one.
-    #[inline]
+    /// Puts points of series that are known.
+    pub(super) fn put_plain(
+        &mut self,
+        context: &Context<'_>,
+        points: &[PlainPoint],
+        put: &mut Put,
+    ) {
+        for point in points {
+            let raw = RawPoint {
+                at: point.at,
+                start: Timestamp::MIN,
+                value: point.value,
+                histogram: 0,
+            };
+            self.put_counted(context, point.slot, SeriesMeta::default(), &raw, put);
+        }
+    }
+
+    /// Puts the points of a series that is known as bound to `slot`, or not known at all.
     pub(super) fn put_series(
         &mut self,
         context: &Context<'_>,
         series: &RawSeries,
+        slot: Option<u32>,
         before: &mut Before,
         put: &mut Put,
     ) {
-        let key = context.raw.key(series);
-        let is_unselected = self.unselected.follows(before.unselected, series.hash)
-            && self.is_unselected(context, series, key, before);
-        if is_unselected {
-            self.pass_over(series, put);
-            return;
-        }
-        let place = match self.series.find(series.hash, key, before.selected) {
-            Some(slot) => {
-                before.selected = slot;
-                match *self.series.value(slot) {
-                    Standing::Bound => Place::Slot(slot),
-                    Standing::Refused => Place::Refused,
-                    Standing::New(place) => {
-                        let new = &mut self.new_series[place as usize];
-                        new.since = new.since.min(context.epoch.number);
-                        new.meta = new.meta.max(series.meta);
-                        Place::Slot(slot)
-                    }
-                }
-            }
-            None if self.is_unselected(context, series, key, before) => Place::Unselected,
-            None => self.meet_series(context, series, key, before),
+        let place = match slot {
+            Some(slot) => Place::Slot(slot),
+            None => self.place(context, series, before),
         };
         match place {
             Place::Slot(slot) => self.put_points(context, slot, series, put),
-            Place::Unselected => self.pass_over(series, put),
+            Place::Unselected => self.pass_over(u64::from(series.count), put),
             Place::Refused => {
                 self.counters.samples_refused += u64::from(series.count);
                 for _ in 0..series.count {
@@ -147,90 +147,43 @@ impl Shard {
         }
     }
 
-    /// Counts the points of a series that nobody selects.
-    fn pass_over(&mut self, series: &RawSeries, put: &mut Put) {
-        self.counters.samples_unselected += u64::from(series.count);
-        put.samples += u64::from(series.count);
-    }
-
-    /// Whether a key is known as one that nobody selects.
-    fn is_unselected(
-        &self,
-        context: &Context<'_>,
-        series: &RawSeries,
-        key: [&[u8]; 3],
-        before: &mut Before,
-    ) -> bool {
-        let hashes = hashes(context, series, key);
-        let known = self.unselected.find(hashes, before.unselected);
-        before.unselected = known.unwrap_or(before.unselected);
-        known.is_some()
-    }
-
-    /// Decides about a key that was never seen.
-    fn meet_series(
-        &mut self,
-        context: &Context<'_>,
-        series: &RawSeries,
-        key: [&[u8]; 3],
-        before: &mut Before,
-    ) -> Place {
-        let labels = match context.raw.labels(series) {
-            Ok(labels) => labels,
-            Err(bad) => return Place::BadLabels(bad),
-        };
-        if !context.room.fits(&labels) {
-            self.counters.refused_series += 1;
-            return Place::Refused;
-        }
-        let Some(kind) = context.select.series(&labels, series.meta) else {
-            // Where there is no room to remember it, it is asked about again.
-            if context.room.take_unselected() {
-                self.counters.unselected_series += 1;
-                before.unselected = self.unselected.insert(hashes(context, series, key));
-            }
-            return Place::Unselected;
-        };
-        let new = Standing::New(self.new_series.len() as u32);
-        let slot = if context.room.take_key() {
-            self.series.insert(series.hash, key, new)
-        } else {
-            None
-        };
-        let Some(slot) = slot else {
-            self.counters.refused_series += 1;
-            return Place::Refused;
-        };
-        self.new_series.push(NewSeries {
-            slot,
-            since: context.epoch.number,
-            labels,
-            meta: series.meta,
-            kind,
-        });
-        Place::Slot(slot)
+    /// Counts points of series that nobody selects.
+    pub(super) fn pass_over(&mut self, points: u64, put: &mut Put) {
+        self.counters.samples_unselected += points;
+        put.samples += points;
     }
 
     #[inline]
     fn put_points(&mut self, context: &Context<'_>, slot: u32, series: &RawSeries, put: &mut Put) {
         for point in context.raw.points(series) {
-            let is_number = point.histogram == 0;
-            if is_number {
-                put.samples += 1;
-            } else {
-                put.histograms += 1;
-            }
-            let result = self.put_point(context, slot, series.meta, point, is_number);
-            if let Err(reason) = result {
-                if context.unseen_from.is_some() {
-                    continue;
-                }
+            self.put_counted(context, slot, series.meta, point, put);
+        }
+    }
+
+    /// Puts a point, and counts what became of it.
+    #[inline]
+    fn put_counted(
+        &mut self,
+        context: &Context<'_>,
+        slot: u32,
+        meta: SeriesMeta,
+        point: &RawPoint,
+        put: &mut Put,
+    ) {
+        let is_number = point.histogram == 0;
+        if is_number {
+            put.samples += 1;
+        } else {
+            put.histograms += 1;
+        }
+        match self.put_point(context, slot, meta, point, is_number) {
+            Ok(()) => put.latest = put.latest.max(Some(point.at)),
+            Err(_) if context.unseen_from.is_some() => {}
+            Err(reason) => {
                 put.lose(reason, is_number);
                 let epoch = context.epoch.number;
                 *self.losses(epoch).series.entry((slot, reason)).or_default() += 1;
                 *self.counters.losses.entry(reason).or_default() += 1;
-            } else {
-                put.latest = put.latest.max(Some(point.at));
             }
         }
     }
@@ -388,28 +341,6 @@ impl Shard {
         self.scratch = scratch;
     }
 
-    /// Decides about a stream that was never seen; `None`: a limit refuses it.
-    fn meet_stream(&mut self, context: &Context<'_>, log: &RawLog, key: [&[u8]; 3]) -> Option<u32> {
-        let attributes = canonical::read(key).ok()?;
-        if !(context.room.fits(&attributes) && context.room.take_stream()) {
-            return None;
-        }
-        let classes = context.select.stream(&attributes);
-        let new = classes.is_some().then_some(self.new_streams.len() as u32);
-        let slot = self
-            .streams
-            .insert(log.hash, key, Stream { classes, new })?;
-        self.counters.streams += 1;
-        if new.is_some() {
-            self.new_streams.push(NewStream {
-                slot,
-                since: context.epoch.number,
-                attributes,
-            });
-        }
-        Some(slot)
-    }
-
     /// Takes out the series and streams that came in or before an epoch and have no id yet. From now on
     /// they stand as bound, so that their samples are taken while they are named.
     pub(super) fn take_new(&mut self, epoch: u32) -> (Vec<NewSeries>, Vec<NewStream>) {
@@ -420,7 +351,7 @@ impl Shard {
             .into_iter()
             .partition(|new| new.since <= epoch);
         for new in &now {
-            *self.series.value_mut(new.slot) = Standing::Bound;
+            self.series.value_mut(new.slot).standing = Standing::Bound;
         }
         for new in &now_streams {
             self.streams.value_mut(new.slot).new = None;
@@ -428,7 +359,7 @@ impl Shard {
         self.new_series = later;
         self.new_streams = later_streams;
         for (place, new) in (0..).zip(&self.new_series) {
-            *self.series.value_mut(new.slot) = Standing::New(place);
+            self.series.value_mut(new.slot).standing = Standing::New(place);
         }
         for (place, new) in (0..).zip(&self.new_streams) {
             self.streams.value_mut(new.slot).new = Some(place);
@@ -471,15 +402,6 @@ fn check_time(context: &Context<'_>, at: Timestamp) -> Result<(), LossReason> {
         return Err(LossReason::Late);
     }
     Ok(())
-}
-
-/// The hash of a key, and a second one of it with what the protocol tells: the two together stand for
-/// the key.
-fn hashes(context: &Context<'_>, series: &RawSeries, key: [&[u8]; 3]) -> (u64, u64) {
-    let meta = series.meta;
-    let told = [meta.kind as u8, meta.temporality as u8, meta.unit as u8];
-    let other = context.raw.batch.keys().other();
-    (series.hash, other.last(other.key(key), &told))
 }
 
 /// No slot came before.

@@ -12,12 +12,13 @@ use crate::event::{KeyHash, Labels, Raw, Rejects, Span, Timestamp, canonical};
 
 use super::{
     Epoch, LossReason, Select,
+    resolved::{Identity, Known, PutScratch, ResolvedPart, shard_of},
     shard::{Context, NOTHING_BEFORE, Shard},
-    standing::{Before, Standing},
+    standing::{Before, SelectedKey, Standing},
 };
 
 /// Into how many shards keys fall by their hashes. Nothing that anybody sees depends on it.
-const SHARDS: usize = 16;
+pub(super) const SHARDS: usize = 16;
 
 /// Keys beyond the limit of series that may wait for the next tick, which decides in the order of
 /// labels who is beyond.
@@ -114,18 +115,6 @@ pub struct Put {
     pub latest: Option<Timestamp>,
 }
 
-/// Memory that a thread uses for one batch after the other.
-#[derive(Clone, Debug, Default)]
-pub struct PutScratch {
-    /// What each shard gets, as indices into the batch, shard by shard.
-    order: Vec<u32>,
-}
-
-/// Which part of a batch falls to each shard.
-struct Routes {
-    ends: [usize; SHARDS],
-}
-
 /// Open buckets, by the hash of their keys.
 #[derive(Debug)]
 pub struct Shards {
@@ -134,6 +123,7 @@ pub struct Shards {
     keys: KeyHash,
     resolution: Span,
     room: Room,
+    identity: Arc<Identity>,
 }
 
 /// What limits leave room for.
@@ -165,7 +155,40 @@ impl Shards {
                 unselected: AtomicUsize::new(0),
                 streams: AtomicUsize::new(0),
             },
+            identity: Arc::new(Identity),
         }
+    }
+
+    /// Looks up the series of a batch that is about to be put with the same scratch, while its bytes are
+    /// still at hand: until it is durable, others have driven them out of the caches. Changes nothing
+    /// that anybody sees.
+    pub fn resolve(&self, raw: Raw<'_>, scratch: &mut PutScratch) {
+        let batch = raw.batch;
+        let PutScratch { routes, resolved } = scratch;
+        routes.find(batch.series.iter().map(|series| series.hash));
+        resolved.clear();
+        self.each_shard(
+            |index| !routes.of(index).is_empty(),
+            |index, shard| {
+                let mut before = Before::NOTHING;
+                let (plain, rest) = (resolved.plain.len(), resolved.rest.len());
+                let mut unselected = 0;
+                for series_index in &routes.order[routes.of(index)] {
+                    let series = &batch.series[*series_index as usize];
+                    match shard.resolve(raw, series, &mut before) {
+                        Known::Unselected => unselected += u64::from(series.count),
+                        Known::Bound(slot) => resolved.bound(*series_index, slot, raw, series),
+                        Known::Nothing => resolved.rest.push((*series_index, None)),
+                    }
+                }
+                resolved.shards[index] = ResolvedPart {
+                    plain: plain..resolved.plain.len(),
+                    rest: rest..resolved.rest.len(),
+                    unselected,
+                };
+            },
+        );
+        resolved.by = Some(Arc::clone(&self.identity));
     }
 
     /// Puts a batch that stands in an epoch: samples of selected series and records of known streams go
@@ -208,26 +231,39 @@ impl Shards {
         };
         let mut put = Put::default();
         let batch = raw.batch;
-        let hashes = batch.series.iter().map(|series| series.hash);
-        self.route(hashes, scratch, |shard, indices| {
-            let mut before = Before::NOTHING;
-            for index in indices {
-                let series = &batch.series[*index as usize];
-                shard.put_series(&context, series, &mut before, &mut put);
-            }
-        });
-        let hashes = batch.logs.iter().map(|log| log.hash);
-        self.route(hashes, scratch, |shard, indices| {
-            let mut before = NOTHING_BEFORE;
-            for index in indices {
-                shard.put_log(
-                    &context,
-                    &batch.logs[*index as usize],
-                    &mut before,
-                    &mut put,
-                );
-            }
-        });
+        let PutScratch { routes, resolved } = scratch;
+        let is_resolved = resolved
+            .by
+            .take()
+            .is_some_and(|by| Arc::ptr_eq(&by, &self.identity));
+        if !is_resolved {
+            routes.find(batch.series.iter().map(|series| series.hash));
+            resolved.nothing(routes);
+        }
+        self.each_shard(
+            |index| !resolved.shards[index].is_empty(),
+            |index, shard| {
+                let part = &resolved.shards[index];
+                shard.pass_over(part.unselected, &mut put);
+                shard.put_plain(&context, &resolved.plain[part.plain.clone()], &mut put);
+                let mut before = Before::NOTHING;
+                for (series_index, slot) in &resolved.rest[part.rest.clone()] {
+                    let series = &batch.series[*series_index as usize];
+                    shard.put_series(&context, series, *slot, &mut before, &mut put);
+                }
+            },
+        );
+        routes.find(batch.logs.iter().map(|log| log.hash));
+        self.each_shard(
+            |index| !routes.of(index).is_empty(),
+            |index, shard| {
+                let mut before = NOTHING_BEFORE;
+                for log in &routes.order[routes.of(index)] {
+                    let log = &batch.logs[*log as usize];
+                    shard.put_log(&context, log, &mut before, &mut put);
+                }
+            },
+        );
         put
     }
 
@@ -246,33 +282,30 @@ impl Shards {
             return None;
         }
         let key = [&canonical[..], &[], &[]];
-        let slot = self.lock(shard).series.insert(hash, key, Standing::Bound)?;
+        let known = SelectedKey {
+            standing: Standing::Bound,
+            meta: None,
+        };
+        let slot = self.lock(shard).series.insert(hash, key, known)?;
         Some((shard, slot))
     }
 
-    /// Calls `each` with every shard that gets a part of the batch, and with which.
-    fn route(
-        &self,
-        hashes: impl Iterator<Item = u64> + Clone,
-        scratch: &mut PutScratch,
-        mut each: impl FnMut(&mut Shard, &[u32]),
-    ) {
-        let routes = Routes::find(hashes, &mut scratch.order);
+    /// Calls `each` with every shard that `has` something.
+    fn each_shard(&self, has: impl Fn(usize) -> bool, mut each: impl FnMut(usize, &mut Shard)) {
         let mut waiting = [false; SHARDS];
         for (index, shard) in self.all.iter().enumerate() {
-            let indices = &scratch.order[routes.of(index)];
-            if indices.is_empty() {
+            if !has(index) {
                 continue;
             }
             // Rather than wait for a shard, the others are served first.
             match shard.try_lock() {
-                Ok(mut shard) => each(&mut shard, indices),
+                Ok(mut shard) => each(index, &mut shard),
                 Err(TryLockError::WouldBlock) => waiting[index] = true,
                 Err(TryLockError::Poisoned(_)) => panic!("{POISONED}"),
             }
         }
         for index in (0..SHARDS).filter(|index| waiting[*index]) {
-            each(&mut self.lock(index), &scratch.order[routes.of(index)]);
+            each(index, &mut self.lock(index));
         }
     }
 
@@ -323,46 +356,6 @@ impl Shards {
 
 /// A thread that panicked has left a shard half written.
 const POISONED: &str = "no thread panicked while it put samples";
-
-impl Routes {
-    /// Orders the indices of a batch by shard; within a shard they keep their order.
-    fn find(hashes: impl Iterator<Item = u64> + Clone, order: &mut Vec<u32>) -> Self {
-        let mut ends = [0; SHARDS];
-        let mut len = 0;
-        for hash in hashes.clone() {
-            ends[shard_of(hash)] += 1;
-            len += 1;
-        }
-        let mut sum = 0;
-        for end in &mut ends {
-            let count = *end;
-            *end = sum;
-            sum += count;
-        }
-        order.clear();
-        order.resize(len, 0);
-        for (index, hash) in (0..).zip(hashes) {
-            let next = &mut ends[shard_of(hash)];
-            order[*next] = index;
-            *next += 1;
-        }
-        Self { ends }
-    }
-
-    fn of(&self, shard: usize) -> std::ops::Range<usize> {
-        let start = match shard.checked_sub(1) {
-            Some(before) => self.ends[before],
-            None => 0,
-        };
-        start..self.ends[shard]
-    }
-}
-
-/// The table of a shard uses the lowest and the highest bits.
-#[inline]
-fn shard_of(hash: u64) -> usize {
-    (hash >> 32) as usize % SHARDS
-}
 
 impl Room {
     pub(super) fn samples_per_bucket(&self) -> usize {

@@ -12,6 +12,15 @@ pub(super) struct Losses {
     pub(super) streams: BTreeMap<(u32, LossReason), u64>,
 }
 
+/// A key that a check selects.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SelectedKey {
+    pub(super) standing: Standing,
+    /// What the protocol told about it when a check was last found to select it. A check may select what
+    /// comes as one kind under a key, and not what comes as another.
+    pub(super) meta: Option<SeriesMeta>,
+}
+
 /// How a selected series stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -32,6 +41,7 @@ pub(super) struct NewSeries {
     pub(super) labels: Labels,
     /// The greatest that came.
     pub(super) meta: SeriesMeta,
+    /// What the checks take that one for.
     pub(super) kind: Kind,
 }
 

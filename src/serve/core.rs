@@ -316,6 +316,13 @@ impl Core {
         drop(self.orders.send(Order::CaughtUp).await);
     }
 
+    /// Looks up the series of a batch that is about to be put.
+    pub(super) fn resolve(&self, raw: Raw<'_>, scratch: &mut PutScratch) {
+        if let Some(opened) = self.opened.get() {
+            opened.shards.resolve(raw, scratch);
+        }
+    }
+
     /// Puts a batch that stands in an epoch.
     ///
     /// # Panics

@@ -85,7 +85,8 @@ impl Hands {
         batch: &Batch,
         put: impl FnOnce(Raw<'_>, &mut PutScratch) -> Put,
     ) -> Put {
-        self.raw.take(batch, &self.stream_labels);
+        self.raw
+            .take(batch, |name| self.stream_labels.contains(name));
         put(Raw::new(&[], &self.raw), &mut self.scratch)
     }
 }

@@ -139,12 +139,15 @@ impl Intake {
     async fn work(&self, source: Source, body: Body, room: Room) -> Result<Taken, Turned> {
         let is_large = body.bytes.len() > INLINE_BYTES_MAX;
         let hands = self.hands();
-        let (limits, read) = (self.limits, body.clone());
+        let (limits, read, core) = (self.limits, body.clone(), self.core.clone());
         let (hands, decoded) = self
             .aside(is_large, move || {
                 let mut hands = hands;
-                let decoder = &mut hands.decoder;
+                let Hands { decoder, scratch } = &mut hands;
                 let decoded = decoder.read(read.format, read.encoding, &read.bytes, limits);
+                if decoded.is_ok() {
+                    core.resolve(decoder.raw(&read.bytes), scratch);
+                }
                 (hands, decoded)
             })
             .await;
@@ -237,7 +240,8 @@ impl Intake {
         })
     }
 
-    fn give_back(&self, hands: Hands) {
+    fn give_back(&self, mut hands: Hands) {
+        hands.scratch.forget();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < IDLE_MAX {
             idle.push(hands);

@@ -1,6 +1,7 @@
 //! What the reducer makes of single cases.
 
 mod counters;
+mod keys;
 mod logs;
 mod order;
 
@@ -439,7 +440,7 @@ fn what_stands_behind_a_tick_may_be_put_before_it() {
         .after(at(10.0), Span::ZERO, Span::from_seconds(10));
     let behind = numbers("gauge_b", &[(2.0, 1.0), (12.0, 1.0)]);
     let mut raw = RawBatch::new(KeyHash::new(0), canonical::read);
-    raw.take(&behind, by_name().stream_labels());
+    raw.take(&behind, |name| by_name().stream_labels().contains(name));
     let raw = Raw::new(&[], &raw);
     let shards = Arc::clone(world.reducer.shards());
     let put = shards.put(raw, epoch, &mut PutScratch::default());

@@ -1,0 +1,137 @@
+//! Keys: what they are taken for must not depend on what came before, nor on when they were looked up.
+
+use proptest::prelude::*;
+
+use crate::event::Piece;
+
+use super::*;
+
+/// Selects a metric only where it comes as what its name says.
+#[derive(Debug)]
+struct AsNamed(BTreeSet<String>);
+
+impl Select for AsNamed {
+    fn series(&self, labels: &Labels, meta: SeriesMeta) -> Option<Kind> {
+        match (labels.metric(), meta.kind) {
+            ("gauge", Kind::Gauge | Kind::Unknown) => Some(Kind::Gauge),
+            ("counter", Kind::Counter) => Some(Kind::Counter),
+            _ => None,
+        }
+    }
+
+    fn stream_labels(&self) -> &BTreeSet<String> {
+        &self.0
+    }
+
+    fn stream(&self, _: &Labels) -> Option<StreamClasses> {
+        None
+    }
+
+    fn classify(&self, _: &StreamClasses, _: Severity, _: &str, _: &mut Vec<u32>) {}
+}
+
+/// One series of a request: its name, the kind it comes as, and a time in seconds.
+type Sent = (&'static str, Kind, u8);
+
+fn request(sent: &[Sent]) -> RawBatch {
+    let mut raw = RawBatch::new(KeyHash::new(0), canonical::read);
+    for (name, kind, seconds) in sent {
+        let labels = Labels::new([(METRIC_NAME, *name)]);
+        let mut bytes = Vec::new();
+        canonical::write(&labels, &mut bytes);
+        let (key, ()) = raw.write(|out| out.extend(&bytes));
+        let hash = raw.keys().single(&bytes);
+        let meta = SeriesMeta {
+            kind: *kind,
+            ..SeriesMeta::default()
+        };
+        raw.start_series(hash, [key, Piece::default(), Piece::default()], meta);
+        raw.point(at(f64::from(*seconds)), Timestamp::MIN, f64::from(*seconds));
+    }
+    raw
+}
+
+/// What closed buckets say and what was counted, after these requests.
+fn told(requests: &[Vec<Sent>], is_resolved: bool) -> (Vec<ClosedBucket>, ReducerCounters) {
+    let select: Arc<dyn Select> = Arc::new(AsNamed(BTreeSet::new()));
+    let mut reducer = Reducer::new(Span::from_seconds(10), LIMITS, KeyHash::new(0), select);
+    let mut scratch = PutScratch::default();
+    let mut asked = Asked::default();
+    for sent in requests {
+        let batch = request(sent);
+        let raw = Raw::new(&[], &batch);
+        if is_resolved {
+            reducer.shards.resolve(raw, &mut scratch);
+        }
+        reducer.shards.put(raw, reducer.epoch, &mut scratch);
+    }
+    let epoch = reducer
+        .epoch
+        .after(at(1_000.0), Span::ZERO, Span::from_seconds(10));
+    reducer.advance(epoch, &mut asked);
+    let closed = std::iter::from_fn(|| reducer.close_next()).collect();
+    (closed, reducer.counters())
+}
+
+fn sent() -> impl Strategy<Value = Sent> {
+    (
+        prop::sample::select(vec!["gauge", "counter", "other"]),
+        prop::sample::select(vec![
+            Kind::Unknown,
+            Kind::Gauge,
+            Kind::Counter,
+            Kind::Histogram,
+        ]),
+        0..40_u8,
+    )
+}
+
+proptest! {
+    #[test]
+    fn neither_neighbours_nor_an_early_look_up_change_what_is_taken(
+        requests in prop::collection::vec(prop::collection::vec(sent(), 0..12), 0..6),
+        is_resolved: bool,
+    ) {
+        let expected = requests
+            .iter()
+            .flatten()
+            .filter(|(name, kind, _)| {
+                matches!(
+                    (*name, *kind),
+                    ("gauge", Kind::Gauge | Kind::Unknown) | ("counter", Kind::Counter)
+                )
+            })
+            .count() as u64;
+        let (_, counters) = told(&requests, is_resolved);
+        prop_assert_eq!(counters.samples_accepted, expected);
+        let all = requests.iter().map(|sent| sent.len() as u64).sum::<u64>();
+        prop_assert_eq!(counters.samples_unselected, all - expected);
+        prop_assert_eq!(told(&requests, true), told(&requests, false));
+    }
+}
+
+#[test]
+fn what_was_resolved_elsewhere_is_not_used() {
+    let sent = [("gauge", Kind::Gauge, 1), ("other", Kind::Gauge, 1)];
+    let select: Arc<dyn Select> = Arc::new(AsNamed(BTreeSet::new()));
+    let [one, other] = [0, 1].map(|_| {
+        Reducer::new(
+            Span::from_seconds(10),
+            LIMITS,
+            KeyHash::new(0),
+            Arc::clone(&select),
+        )
+    });
+    let batch = request(&sent);
+    let raw = Raw::new(&[], &batch);
+    let mut scratch = PutScratch::default();
+    one.shards.put(raw, one.epoch, &mut scratch);
+    one.shards.resolve(raw, &mut scratch);
+    let put = other.shards.put(raw, other.epoch, &mut scratch);
+    assert_eq!(put.samples, 2);
+    let counters = other.counters();
+    assert_eq!(
+        (counters.samples_accepted, counters.samples_unselected),
+        (1, 1)
+    );
+}
