@@ -319,6 +319,43 @@ fn a_recording_of_everything_says_what_the_run_said() {
 }
 
 #[test]
+fn an_export_holds_the_data_in_open_formats() {
+    let (scratch, root, positions) = data();
+    let config = fixture().join("sluice.yaml");
+    let out = scratch.path().join("exported");
+    let export = [
+        "export",
+        "--data-dir",
+        text(&root),
+        "--config",
+        text(&config),
+        "--out",
+        text(&out),
+    ];
+    let (code, told, error) = sluice(&export);
+    assert_eq!((code, error.as_str()), (0, ""));
+    let start = format!("exported {} entries", positions.len());
+    assert!(told.starts_with(&start), "{told}");
+    let mut names: Vec<String> = fs::read_dir(&out)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let expected = ["deployments.jsonl", "sluice.yaml", "untold.prom"];
+    assert_eq!(names, expected);
+
+    // When data arrived is not in these files, so the rack that was cut off is not: what it sent later
+    // lies where it belongs.
+    let (code, said, error) = sluice(&["replay", "--output", "json", text(&out)]);
+    assert_eq!((code, error.as_str()), (0, ""), "{said}");
+    assert!(said.contains(r#""verdict":"PASS""#), "{said}");
+
+    let (code, _, error) = sluice(&export);
+    assert_eq!(code, 2);
+    assert!(error.contains("is not empty"), "{error}");
+}
+
+#[test]
 fn a_replay_without_what_stayed_in_kafka_says_so_and_passes_nothing() {
     let stayed = OffsetRange {
         topic: "metrics".to_owned(),

@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod deploy;
+mod export;
 mod help;
 mod history;
 mod journal;
@@ -58,6 +59,9 @@ enum Command {
     /// Make a recording of a stretch of the journal
     #[command(after_help = record::EXAMPLE)]
     Record(record::Arguments),
+    /// Make a recording of a stretch of the journal in formats that other programs read
+    #[command(after_help = export::EXAMPLE)]
+    Export(record::Arguments),
     /// Tell a running engine about a deployment
     #[command(after_help = help::DEPLOY)]
     Deploy(deploy::Arguments),
@@ -96,6 +100,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Journal(arguments) => journal::run(&arguments),
         Command::Record(arguments) => record::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
         Command::Deploy(arguments) => deploy::run(arguments),
         Command::History(arguments) => history::run(&arguments),
         Command::Verdict(arguments) => verdict::run(&arguments),

@@ -1,4 +1,4 @@
-//! `sluice record`: makes a recording of a stretch of the journal.
+//! `sluice record`: makes a recording of a stretch of the journal, as a journal of its own.
 
 use std::{
     collections::BTreeSet,
@@ -35,7 +35,7 @@ Example:
       --from 2026-03-01T10:00:00Z --until 2026-03-01T14:00:00Z
   sluice replay incident";
 
-/// Arguments of `sluice record`.
+/// Arguments of `sluice record` and of `sluice export`.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The data directory of an engine, which may be running
@@ -46,7 +46,7 @@ pub(super) struct Arguments {
     config: PathBuf,
     /// The recording, a directory that is made
     #[arg(long, value_name = "RECORDING")]
-    out: PathBuf,
+    pub(super) out: PathBuf,
     /// Where it begins, as 2026-03-01T10:00:00Z; default: with all that is kept
     #[arg(long, value_name = "TIME")]
     from: Option<Timestamp>,
@@ -56,10 +56,15 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> u8 {
-    match record(arguments) {
+    finish(record(arguments), "recorded", &arguments.out)
+}
+
+/// Says what became of it.
+pub(super) fn finish(recorded: Result<Recorded, Failure>, did: &str, out: &Path) -> u8 {
+    match recorded {
         Ok(recorded) => {
             // It is done, whether or not anybody reads this.
-            drop(writeln!(stdout(), "{}", recorded.told(&arguments.out)));
+            drop(writeln!(stdout(), "{did} {}", recorded.told(out)));
             for warning in recorded.warnings() {
                 print::warning(&warning);
             }
@@ -76,7 +81,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     }
 }
 
-enum Failure {
+pub(super) enum Failure {
     Journal(JournalError),
     Told(String),
 }
@@ -89,7 +94,7 @@ impl From<JournalError> for Failure {
 
 /// What a recording holds.
 #[derive(Debug, Default)]
-struct Recorded {
+pub(super) struct Recorded {
     entries: u64,
     bytes: u64,
     ticks: Option<(Timestamp, Timestamp)>,
@@ -98,11 +103,32 @@ struct Recorded {
     unknown: BTreeSet<String>,
     /// Messages whose bodies stayed in Kafka.
     messages: u64,
+    /// What could not be written, and why.
+    pub(super) left_out: Vec<String>,
 }
 
 fn record(arguments: &Arguments) -> Result<Recorded, Failure> {
-    let plan = files::text(&arguments.config).map_err(|error| Failure::Told(error.to_string()))?;
-    Plan::parse(&plan).map_err(|faults| Failure::Told(faults.to_string()))?;
+    let storage: Arc<dyn Storage> = Arc::new(Disk);
+    let mut writer = None;
+    copy(arguments, "recording", |_, entries| {
+        if writer.is_none() {
+            writer = Some(Writer::open(&storage, &arguments.out, unlimited())?.0);
+        }
+        let writer = writer.as_mut().expect("it was made just now");
+        writer.commit(entries)?;
+        Ok(writer.bytes())
+    })
+}
+
+/// Makes the recording's directory and reads the stretch: `write` gets its entries, group by group, and
+/// says how many bytes it has written so far.
+pub(super) fn copy(
+    arguments: &Arguments,
+    doing: &str,
+    mut write: impl FnMut(&Plan, &[Entry]) -> Result<u64, Failure>,
+) -> Result<Recorded, Failure> {
+    let text = files::text(&arguments.config).map_err(|error| Failure::Told(error.to_string()))?;
+    let plan = Plan::parse(&text).map_err(|faults| Failure::Told(faults.to_string()))?;
     if let (Some(from), Some(until)) = (arguments.from, arguments.until)
         && until <= from
     {
@@ -110,15 +136,12 @@ fn record(arguments: &Arguments) -> Result<Recorded, Failure> {
         return Err(Failure::Told(problem));
     }
     let mut reader = Reader::open(&segments(&arguments.data_dir))?;
-    let out = &arguments.out;
-    make(out, &plan)?;
-    let storage: Arc<dyn Storage> = Arc::new(Disk);
-    let (mut writer, _) = Writer::open(&storage, out, unlimited())?;
+    make(&arguments.out, &text)?;
     let mut stretch = Stretch::new(arguments.from, arguments.until);
     let mut recorded = Recorded::default();
     let mut group = Vec::new();
     let mut group_bytes = 0;
-    let progress = progress("recording");
+    let progress = progress(doing);
     for entry in reader.by_ref() {
         let (_, entry) = entry?;
         group_bytes += match &entry {
@@ -128,19 +151,18 @@ fn record(arguments: &Arguments) -> Result<Recorded, Failure> {
         stretch.take(entry, &mut group);
         if GROUP_ENTRIES_MAX <= group.len() || GROUP_BYTES_MAX <= group_bytes {
             recorded.count(&group);
-            writer.commit(&group)?;
+            recorded.bytes = write(&plan, &group)?;
             group.clear();
             group_bytes = 0;
-            progress.set_position(writer.bytes());
+            progress.set_position(recorded.bytes);
         }
         if stretch.is_over() {
             break;
         }
     }
     recorded.count(&group);
-    writer.commit(&group)?;
+    recorded.bytes = write(&plan, &group)?;
     progress.finish_and_clear();
-    recorded.bytes = writer.bytes();
     if recorded.entries == 0 {
         let problem = "nothing was recorded: the journal holds nothing of this time, see \
                        `sluice journal verify`";
@@ -207,7 +229,7 @@ impl Recorded {
             .map(|(first, last)| format!(", {first} to {last}"))
             .unwrap_or_default();
         format!(
-            "recorded {} entries in {} bytes{time}, {} deployments: sluice replay {}",
+            "{} entries in {} bytes{time}, {} deployments: sluice replay {}",
             self.entries,
             self.bytes,
             self.begun.len(),
@@ -216,7 +238,7 @@ impl Recorded {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
+        let mut warnings = self.left_out.clone();
         if !self.unknown.is_empty() {
             let ids: Vec<&str> = self.unknown.iter().map(String::as_str).collect();
             warnings.push(format!(
