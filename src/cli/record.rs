@@ -17,8 +17,7 @@ use super::{
 };
 use crate::{
     event::{DeploymentEvent, Span, Timestamp},
-    journal::{Disk, Entry, JournalError, Limits, Reader, Storage, Stretch, Writer},
-    plan::Plan,
+    journal::{Disk, Entry, JournalError, Limits, PlanChange, Reader, Storage, Stretch, Writer},
     source::files,
 };
 
@@ -98,11 +97,15 @@ struct Recorded {
     unknown: BTreeSet<String>,
     /// Messages whose bodies stayed in Kafka.
     messages: u64,
+    /// The first change of the configuration.
+    change: Option<PlanChange>,
+    /// Whether it was not of the given configuration.
+    is_earlier: bool,
 }
 
 fn record(arguments: &Arguments) -> Result<Recorded, Failure> {
-    let plan = files::text(&arguments.config).map_err(|error| Failure::Told(error.to_string()))?;
-    Plan::parse(&plan).map_err(|faults| Failure::Told(faults.to_string()))?;
+    let text = files::text(&arguments.config).map_err(|error| Failure::Told(error.to_string()))?;
+    let plan = files::plan(&text).map_err(|faults| Failure::Told(faults.to_string()))?;
     if let (Some(from), Some(until)) = (arguments.from, arguments.until)
         && until <= from
     {
@@ -111,7 +114,9 @@ fn record(arguments: &Arguments) -> Result<Recorded, Failure> {
     }
     let mut reader = Reader::open(&segments(&arguments.data_dir))?;
     let out = &arguments.out;
-    make(out, &plan)?;
+    // What refers to the environment would be something else elsewhere.
+    let refers = text.contains("${");
+    make(out, if refers { &plan.wording } else { &text })?;
     let storage: Arc<dyn Storage> = Arc::new(Disk);
     let (mut writer, _) = Writer::open(&storage, out, unlimited())?;
     let mut stretch = Stretch::new(arguments.from, arguments.until);
@@ -123,7 +128,11 @@ fn record(arguments: &Arguments) -> Result<Recorded, Failure> {
         let (_, entry) = entry?;
         group_bytes += match &entry {
             Entry::Batch(body) => body.bytes.len(),
-            Entry::Deployment(_) | Entry::Tick(_) | Entry::Consumed(_) | Entry::Lost(_) => 0,
+            Entry::Deployment(_)
+            | Entry::Tick(_)
+            | Entry::Consumed(_)
+            | Entry::Lost(_)
+            | Entry::Plan(_) => 0,
         };
         stretch.take(entry, &mut group);
         if GROUP_ENTRIES_MAX <= group.len() || GROUP_BYTES_MAX <= group_bytes {
@@ -145,6 +154,14 @@ fn record(arguments: &Arguments) -> Result<Recorded, Failure> {
         let problem = "nothing was recorded: the journal holds nothing of this time, see \
                        `sluice journal verify`";
         return Err(Failure::Told(problem.to_owned()));
+    }
+    // The stretch begins under the configuration before the first change in it.
+    if let Some(change) = &recorded.change
+        && change.from_digest != plan.digest
+    {
+        recorded.is_earlier = true;
+        fs::write(out.join("sluice.yaml"), &change.from)
+            .map_err(|error| Failure::Told(format!("{}: {error}", out.display())))?;
     }
     Ok(recorded)
 }
@@ -182,6 +199,9 @@ impl Recorded {
                 }
                 Entry::Deployment(event) => self.deployment(event),
                 Entry::Consumed(range) => self.messages += range.count(),
+                Entry::Plan(change) => {
+                    self.change.get_or_insert_with(|| change.clone());
+                }
                 Entry::Batch(_) | Entry::Lost(_) => {}
             }
         }
@@ -224,6 +244,13 @@ impl Recorded {
                  told of them: {}",
                 ids.join(", ")
             ));
+        }
+        if self.is_earlier {
+            warnings.push(
+                "the configuration was changed meanwhile: the recording has the one that was in force \
+                 at its begin, not that of --config"
+                    .to_owned(),
+            );
         }
         if self.messages > 0 {
             warnings.push(format!(

@@ -38,8 +38,8 @@ pub(super) struct Context<'a> {
 pub(super) struct Shard {
     pub(super) series: KeyTable<Standing>,
     pub(super) streams: KeyTable<Stream>,
-    unselected: Unselected,
-    open: Vec<OpenBucket>,
+    pub(super) unselected: Unselected,
+    pub(super) open: Vec<OpenBucket>,
     /// Which of `open` was used last.
     recent: usize,
     /// Series and streams that have no id yet.

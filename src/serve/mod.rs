@@ -23,9 +23,11 @@ pub mod convert;
 mod access;
 #[cfg(test)]
 mod access_tests;
+mod answers;
 mod api;
 mod chronicle;
 mod clock;
+mod connections;
 mod core;
 #[cfg(test)]
 mod drivers_tests;
@@ -57,8 +59,10 @@ mod published;
 mod query;
 mod recorder;
 mod recovery;
+mod recovery_error;
 #[cfg(test)]
 mod recovery_tests;
+mod reload;
 mod remote_write;
 mod requests;
 mod routes;
@@ -80,7 +84,8 @@ pub use core::{Ending, Unavailable};
 pub(crate) use feed::FeedDriver;
 pub use feed::{Feed, Shown};
 pub use published::Deployment;
-pub use recovery::RecoveryError;
+pub use recovery_error::RecoveryError;
+pub use reload::{ReloadError, Reloaded, Reloader, Source as ConfigSource};
 pub use server::{Addresses, Server, Settings};
 pub use sink_counters::{SinkCounters, Undelivered};
 pub use start_error::StartError;

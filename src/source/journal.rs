@@ -15,8 +15,7 @@ use crate::{
     decode::Decoder,
     engine::{Engine, Input, Output},
     event::Interval,
-    journal::{Entry, JournalError, Reader, decode_limits},
-    reduce::Select,
+    journal::{Entry, JournalError, PlanChange, Reader, decode_limits},
 };
 
 /// The journal of one live run. It is read while it is played.
@@ -48,10 +47,10 @@ impl Journal {
         let mut reader =
             Reader::of_files(&self.files, open).map_err(|error| self.failed(&error))?;
         let mut outputs = Vec::new();
-        let stream_labels = Arc::new(engine.selector().stream_labels().clone());
-        let mut decoder = Decoder::new(engine.shards().keys(), stream_labels);
+        let mut decoder = Decoder::new(engine.keys(), Arc::new(engine.stream_labels()));
         let limits = decode_limits(&engine.plan().limits);
         let mut messages = 0_u64;
+        let mut foreign: Option<PlanChange> = None;
         for entry in &mut reader {
             let (position, entry) = entry.map_err(|error| self.failed(&error))?;
             match entry {
@@ -83,6 +82,20 @@ impl Journal {
                     messages += range.count();
                 }
                 Entry::Lost(_) => lost(engine, beside.as_deref_mut(), &mut outputs),
+                Entry::Plan(change) => {
+                    let behind = change.behind(&engine.plan().digest).map_err(|faults| {
+                        self.fault(&format!(
+                            "the configuration at {position} cannot be read: {faults}"
+                        ))
+                    })?;
+                    if let Some(plan) = behind {
+                        engine.step(Input::Plan(Arc::new(plan)), &mut outputs);
+                        let labels = Arc::new(engine.stream_labels());
+                        decoder = Decoder::new(engine.keys(), labels);
+                    } else {
+                        foreign.get_or_insert(change);
+                    }
+                }
             }
             said(engine, &mut outputs);
         }
@@ -99,7 +112,15 @@ impl Journal {
                  deployment that was open meanwhile passes"
             )
         });
-        let notes: Vec<String> = torn.into_iter().chain(elsewhere).collect();
+        let foreign = foreign.map(|change| {
+            format!(
+                "the configuration {} was in force, and later {}: this replay is under {}",
+                change.from_digest,
+                change.to_digest,
+                engine.plan().digest
+            )
+        });
+        let notes: Vec<String> = torn.into_iter().chain(elsewhere).chain(foreign).collect();
         Ok((!notes.is_empty()).then(|| notes.join("\n")))
     }
 
@@ -122,7 +143,7 @@ impl Journal {
                     });
                     data.end = data.end.max(now);
                 }
-                Entry::Batch(_) | Entry::Consumed(_) | Entry::Lost(_) => {}
+                Entry::Batch(_) | Entry::Consumed(_) | Entry::Lost(_) | Entry::Plan(_) => {}
             }
         }
         Ok(history)

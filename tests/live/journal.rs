@@ -34,7 +34,7 @@ fn replay(journal: &std::path::Path) -> (Vec<String>, Vec<String>) {
             }
             Entry::Deployment(event) => engine.step(Input::Deployment(event), &mut outputs),
             Entry::Tick(now) => engine.step(Input::Tick(now), &mut outputs),
-            Entry::Consumed(_) | Entry::Lost(_) => panic!("nothing came from Kafka"),
+            Entry::Consumed(_) | Entry::Lost(_) | Entry::Plan(_) => panic!("nothing such came"),
         }
     }
     assert_eq!(reader.torn_tail(), None);

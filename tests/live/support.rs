@@ -72,6 +72,7 @@ impl Rig {
             plan: Arc::new(plan),
             data_dir,
             clock: Clock::Manual(Arc::clone(&clock)),
+            source: None,
         };
         let server = Server::start(settings).await.expect("free ports are found");
         Self {
