@@ -62,11 +62,11 @@ impl Engine {
     }
 
     /// Goes on under another configuration, if it can.
-    pub(super) fn change(&mut self, plan: Arc<Plan>) {
-        if self.may_change(&plan).is_err() {
+    pub(super) fn change(&mut self, plan: &Arc<Plan>) {
+        if self.may_change(plan).is_err() {
             return;
         }
-        let earlier = std::mem::replace(&mut self.plan, Arc::clone(&plan));
+        let earlier = std::mem::replace(&mut self.plan, Arc::clone(plan));
         if earlier.digest == plan.digest {
             return;
         }
@@ -77,7 +77,7 @@ impl Engine {
         let next = match known {
             // It has worked on all the while.
             Some(index) => self.retired.remove(index),
-            None => self.world.succeed(&plan),
+            None => self.world.succeed(plan),
         };
         let world = std::mem::replace(&mut self.world, next);
         self.plans.insert(earlier.digest.clone(), earlier);

@@ -159,7 +159,7 @@ impl Engine {
             }
             Input::Deployment(event) => self.deployment(event, outputs),
             Input::Tick(now) => self.tick(now, outputs),
-            Input::Plan(plan) => self.change(plan),
+            Input::Plan(plan) => self.change(&plan),
         }
     }
 

@@ -14,10 +14,6 @@ pub const ENTRY_BYTES_MAX: usize = 1 << 30;
 
 /// One input of the core.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "entries are taken one at a time, never stored"
-)]
 pub enum Entry {
     /// The body of an accepted request.
     Batch(Body),

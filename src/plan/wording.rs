@@ -63,6 +63,7 @@ mod tests {
         plan
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a test that reads its fixtures")]
     #[test]
     fn the_wording_has_the_same_digest_and_tells_of_no_place() {
         let example = include_str!("../../fixtures/config/example.yaml");

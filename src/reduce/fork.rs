@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{
-    Directory, PutScratch, Reducer, Select, SeriesId, Shards, StreamId,
+    Directory, Put, PutScratch, Reducer, Select, SeriesId, Shards, StreamId,
     bucket::Spare,
     logs::{LogKey, OpenLogs},
     selected::Selected,
@@ -25,6 +25,7 @@ impl Reducer {
     /// `classes` gives what a class of log records becomes: none, one, or several. Series and streams are
     /// bound to `directory`, in the order of their ids. Those that nobody selects
     /// any more keep their ids and feed nothing; those that are selected only now begin with what comes.
+    #[must_use]
     pub fn fork<D: Directory>(
         &self,
         select: &Arc<dyn Select>,
@@ -74,6 +75,22 @@ impl Reducer {
         }
         fork
     }
+}
+
+/// Puts a batch into the shards of every configuration that is at work; what became of it is that of the
+/// last.
+pub fn put_all<'a>(
+    shards: impl IntoIterator<Item = &'a Arc<Shards>>,
+    put: impl Fn(&Shards, &mut PutScratch) -> Put,
+    scratch: &mut PutScratch,
+) -> Put {
+    let (mut all, mut latest) = (Put::default(), None);
+    for shards in shards {
+        all = put(shards, scratch);
+        latest = all.latest.max(latest);
+    }
+    all.latest = latest;
+    all
 }
 
 impl Shard {

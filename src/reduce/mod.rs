@@ -43,6 +43,7 @@ pub mod template;
 mod unselected;
 
 pub use epoch::Epoch;
+pub use fork::put_all;
 pub use partial::{
     ClosedBucket, GaugePartial, HistogramPartial, IncreasePartial, LogCount, LossMark, LossReason,
     LossSource, Partial, SeriesId, SeriesPartial, StreamId,

@@ -70,7 +70,7 @@ impl Patience {
     /// What is promised: the README's limits say the same.
     pub(super) const DEFAULT: Self = Self {
         first: Duration::from_secs(5),
-        idle: Duration::from_secs(120),
+        idle: Duration::from_mins(2),
         idle_crowded: Duration::from_secs(5),
         piece: Duration::from_secs(10),
         body: Duration::from_secs(30),
@@ -80,7 +80,7 @@ impl Patience {
 
 /// Reflection is a conversation: its requests may come as slowly as a person reads.
 const CONVERSATIONS: &str = "/grpc.reflection.";
-const CONVERSATION_PATIENCE: Duration = Duration::from_secs(300);
+const CONVERSATION_PATIENCE: Duration = Duration::from_mins(5);
 
 /// HTTP/2: what a connection may have open and send at a time.
 const STREAMS_MAX: u32 = 256;

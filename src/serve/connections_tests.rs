@@ -35,7 +35,7 @@ fn router() -> Router {
             match sent {
                 0 => Some((Ok::<_, Infallible>(Bytes::from_static(b"first")), 1)),
                 1 => {
-                    sleep_until(Instant::now() + Duration::from_secs(3_600)).await;
+                    sleep_until(Instant::now() + Duration::from_hours(1)).await;
                     Some((Ok(Bytes::from_static(b"last")), 2))
                 }
                 _ => None,
@@ -143,7 +143,7 @@ async fn an_idle_connection_is_kept_for_a_while_unless_others_wait() {
     let mut caller = call(Protocols::Http);
     caller.say(GET).await;
     caller.hear("204 No Content").await;
-    pass(Duration::from_secs(60)).await;
+    pass(Duration::from_mins(1)).await;
     caller.crowded.send_replace(true);
     let seconds = caller.closed().await;
     assert!((60..=63).contains(&seconds), "{seconds}");

@@ -31,7 +31,7 @@ use crate::{
     event::{DeploymentEvent, KeyHash, Raw, Timestamp},
     journal::{Body, PlanChange, recorded},
     plan::Plan,
-    reduce::{Epoch, Put, PutScratch, Shards},
+    reduce::{Epoch, Put, PutScratch, Shards, put_all},
 };
 
 pub(super) use super::answers::{ChangeError, EventError};
@@ -402,22 +402,6 @@ impl Core {
             .await
             .expect("the core still lives");
     }
-}
-
-/// Puts a batch into the shards of every configuration that is at work; what became of it is that of the
-/// last.
-pub(super) fn put_all<'a>(
-    shards: impl IntoIterator<Item = &'a Arc<Shards>>,
-    put: impl Fn(&Shards, &mut PutScratch) -> Put,
-    scratch: &mut PutScratch,
-) -> Put {
-    let (mut all, mut latest) = (Put::default(), None);
-    for shards in shards {
-        all = put(shards, scratch);
-        latest = all.latest.max(latest);
-    }
-    all.latest = latest;
-    all
 }
 
 /// Reads the journal and starts to record.

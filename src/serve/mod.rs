@@ -13,6 +13,9 @@
 //! configuration says so ([`tls`]). Tools that drive deployments have doors of their own ([`flagger`],
 //! [`query`]).
 //!
+//! The configuration may be another one later ([`reload`]): a change is an input like any other, behind which
+//! nothing is taken until the core goes by it.
+//!
 //! What is fetched instead of being sent ([`sources`]) takes the same way, but only its range is recorded
 //! ([`fetched`]).
 

@@ -6,7 +6,6 @@ use tracing::{info, warn};
 
 use super::{
     chronicle::Chronicle,
-    core::put_all,
     fetched::{Hands, Refetch, Refetched},
     offsets::Offsets,
     published::Published,
@@ -24,7 +23,7 @@ use crate::{
         Body, DataDir, Entry, Limits, OffsetRange, Position, Snapshots, Writer, decode_limits,
     },
     plan::Plan,
-    reduce::{Epoch, Put, PutScratch, Shards},
+    reduce::{Epoch, Put, PutScratch, Shards, put_all},
 };
 
 /// How a journal is kept.

@@ -328,6 +328,10 @@ fn told(mut engine: Engine) -> Vec<u8> {
 }
 
 /// Runs an engine and takes images of its directory while it does.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one way through many kinds of inputs"
+)]
 async fn run(seed: u64, root: &Path, source: &Kept, changes: bool) -> Vec<PathBuf> {
     let (plan, keys) = (plan(), KeyHash::new(0));
     let live = root.join("live");

@@ -16,6 +16,7 @@ use tokio::{
 use crate::{
     plan::Plan,
     serve::{Clock, ConfigSource, ReloadError, Server, Settings},
+    source::files,
 };
 
 const CONFIGURATION: &str = r#"
@@ -27,8 +28,7 @@ const TOKEN: &str = "0123456789abcdef-of-the-first";
 const NEXT_TOKEN: &str = "0123456789abcdef-of-the-next";
 
 fn read(file: &Path) -> Result<Plan, ReloadError> {
-    let text =
-        fs::read_to_string(file).map_err(|error| ReloadError::Unusable(error.to_string()))?;
+    let text = files::text(file).map_err(|error| ReloadError::Unusable(error.to_string()))?;
     Plan::parse(&text).map_err(ReloadError::Faults)
 }
 

@@ -83,10 +83,9 @@ impl Journal {
                 }
                 Entry::Lost(_) => lost(engine, beside.as_deref_mut(), &mut outputs),
                 Entry::Plan(change) => {
-                    let behind = change.behind(&engine.plan().digest).map_err(|faults| {
-                        self.fault(&format!(
-                            "the configuration at {position} cannot be read: {faults}"
-                        ))
+                    let behind = change.behind(&engine.plan().digest);
+                    let behind = behind.map_err(|faults| {
+                        self.fault(&format!("the configuration at {position}: {faults}"))
                     })?;
                     if let Some(plan) = behind {
                         engine.step(Input::Plan(Arc::new(plan)), &mut outputs);
@@ -106,21 +105,9 @@ impl Journal {
                 tail.position.offset
             )
         });
-        let elsewhere = (messages > 0).then(|| {
-            format!(
-                "{messages} messages stayed in Kafka: this replay is without what they held, so that no \
-                 deployment that was open meanwhile passes"
-            )
-        });
-        let foreign = foreign.map(|change| {
-            format!(
-                "the configuration {} was in force, and later {}: this replay is under {}",
-                change.from_digest,
-                change.to_digest,
-                engine.plan().digest
-            )
-        });
-        let notes: Vec<String> = torn.into_iter().chain(elsewhere).chain(foreign).collect();
+        let notes: Vec<String> = torn.into_iter().chain(elsewhere(messages)).collect();
+        let foreign = foreign.map(|change| of_others(&change, &engine.plan().digest));
+        let notes: Vec<String> = notes.into_iter().chain(foreign).collect();
         Ok((!notes.is_empty()).then(|| notes.join("\n")))
     }
 
@@ -159,6 +146,28 @@ impl Journal {
         let cause = error.source().map(|cause| format!(": {cause}"));
         self.fault(&format!("{error}{}", cause.unwrap_or_default()))
     }
+}
+
+/// What is said where messages are not in the journal.
+fn elsewhere(messages: u64) -> Option<String> {
+    (messages > 0).then(|| {
+        format!(
+            "{messages} messages stayed in Kafka: this replay is without what they held, so that no \
+             deployment that was open meanwhile passes"
+        )
+    })
+}
+
+/// What is said where the live run went by other configurations than the replay.
+fn of_others(change: &PlanChange, given: &str) -> String {
+    let PlanChange {
+        from_digest,
+        to_digest,
+        ..
+    } = change;
+    format!(
+        "the configuration {from_digest} was in force, and later {to_digest}: this replay is under {given}"
+    )
 }
 
 fn lost(engine: &mut Engine, beside: Option<&mut Placebos>, outputs: &mut Vec<Output>) {

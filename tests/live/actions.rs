@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::Value;
-use sluice::plan::Plan;
+use sluice::{plan::Plan, source::files};
 
 use super::support::Rig;
 
@@ -81,7 +81,7 @@ impl Runner<'_> {
             .await
             .unwrap()
             .unwrap();
-        for line in fs::read_to_string(&added_file).unwrap().lines() {
+        for line in files::text(&added_file).unwrap().lines() {
             let (name, value) = line.split_once('=').unwrap();
             self.added.push((name.to_owned(), value.to_owned()));
         }
@@ -127,6 +127,31 @@ async fn act(server: String, token: String, meanwhile: Meanwhile) {
     }
 }
 
+/// Lets the version fail before the workflow begins.
+async fn fail_before(server: &str, token: &str) {
+    for act in [
+        &[
+            "begin",
+            "--id",
+            DEPLOYMENT,
+            "--service",
+            "web",
+            "--stage",
+            "onebox",
+            "--version",
+            "v42",
+        ][..],
+        &["step", DEPLOYMENT, "tests", "failed"],
+        &["end", DEPLOYMENT],
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+        command.arg("deploy").args(act);
+        command.args(["--server", server, "--token-file", token]);
+        let output = tokio::task::spawn_blocking(move || command.output()).await;
+        assert!(output.unwrap().unwrap().status.success());
+    }
+}
+
 /// The workflow against an engine; whether the job is good, whether all hosts were deployed to, and the exit
 /// codes of the commands of the gate.
 async fn run(meanwhile: Meanwhile) -> (bool, bool, Vec<(String, i32)>) {
@@ -160,27 +185,7 @@ async fn run(meanwhile: Meanwhile) -> (bool, bool, Vec<(String, i32)>) {
         _ => rig.at.grpc.to_string(),
     };
     if meanwhile == Meanwhile::FailedBefore {
-        for act in [
-            &[
-                "begin",
-                "--id",
-                DEPLOYMENT,
-                "--service",
-                "web",
-                "--stage",
-                "onebox",
-                "--version",
-                "v42",
-            ][..],
-            &["step", DEPLOYMENT, "tests", "failed"],
-            &["end", DEPLOYMENT],
-        ] {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
-            command.arg("deploy").args(act);
-            command.args(["--server", &server, "--token-file", &deploy]);
-            let output = tokio::task::spawn_blocking(move || command.output()).await;
-            assert!(output.unwrap().unwrap().status.success());
-        }
+        fail_before(&server, &deploy).await;
     }
     let workflow: Value = serde_saphyr::from_str(WORKFLOW).unwrap();
     let jobs = workflow["jobs"].as_object().unwrap();
@@ -192,9 +197,9 @@ async fn run(meanwhile: Meanwhile) -> (bool, bool, Vec<(String, i32)>) {
         ran: Vec::new(),
     };
     let acting = tokio::spawn(act(server, admin, meanwhile));
-    let job = tokio::time::timeout(Duration::from_secs(120), runner.job(job, meanwhile));
+    let job = tokio::time::timeout(Duration::from_mins(2), runner.job(job, meanwhile));
     let is_good = job.await.expect("the job ends");
-    let acted = tokio::time::timeout(Duration::from_secs(60), acting).await;
+    let acted = tokio::time::timeout(Duration::from_mins(1), acting).await;
     acted.expect("the deployment has begun").unwrap();
     let ran = runner.ran;
     let went_on = directory.path().join("deploy-to-all.done").exists();

@@ -381,14 +381,16 @@ async fn the_schema_is_printed() {
     assert_eq!((code, out.as_str()), (0, Plan::SCHEMA));
 }
 
-/// Waits until the log of a running engine says so.
-fn wait_for(log: &std::path::Path, text: &str) {
-    loop {
-        let told = std::fs::read_to_string(log).unwrap();
-        if told.contains(text) {
-            return;
-        }
-        std::thread::yield_now();
+/// Reads the log of a running engine until it says so.
+fn wait_for(log: &mut impl BufRead, text: &str) {
+    let mut line = String::new();
+    while !line.contains(text) {
+        line.clear();
+        assert_ne!(
+            log.read_line(&mut line).unwrap(),
+            0,
+            "the log ends without {text}"
+        );
     }
 }
 
@@ -398,15 +400,15 @@ fn a_signal_reads_the_configuration_anew() {
     let path = |name: &str| directory.path().join(name);
     let text = |smoke: &str| CONFIGURATION.replace("steps: [smoke]", smoke);
     std::fs::write(path("sluice.yaml"), text("steps: [\"${STEP}\"]")).unwrap();
-    let log = std::fs::File::create(path("log")).unwrap();
     let mut engine = Command::new(env!("CARGO_BIN_EXE_sluice"))
         .args(["serve", "--config"])
         .arg(path("sluice.yaml"))
         .env("STEP", "smoke")
         .stdout(Stdio::piped())
-        .stderr(log)
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    let mut log = BufReader::new(engine.stderr.take().unwrap());
     let mut line = String::new();
     BufReader::new(engine.stdout.take().unwrap())
         .read_line(&mut line)
@@ -443,12 +445,12 @@ fn a_signal_reads_the_configuration_anew() {
     std::fs::write(path("sluice.yaml"), text("steps: [\"${NOWHERE}\"]")).unwrap();
     signal("-HUP");
     wait_for(
-        &path("log"),
+        &mut log,
         "services.checkout.stages[0].steps[0]: NOWHERE is not set",
     );
     std::fs::write(path("sluice.yaml"), text("steps: [sniff]")).unwrap();
     signal("-HUP");
-    wait_for(&path("log"), "the configuration was read anew");
+    wait_for(&mut log, "the configuration was read anew");
     assert!(begin("d2").contains("step sniff: not reported yet"));
     assert!(begin("d1").contains("step smoke: not reported yet"));
     signal("-TERM");
