@@ -134,10 +134,13 @@ fn log_to_stderr(filter: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
 
 async fn serve(settings: Settings, timeline: Option<Timeline>, hands: &AtomicI64) -> u8 {
     // The signals are caught before anybody is told that the engine runs.
+    // Without a file there is nothing to read anew: a terminal that is closed ends the demo.
+    let reads_anew = settings.source.is_some();
+    let hangup = reads_anew.then(|| signal(SignalKind::hangup()));
     let (Ok(mut terminate), Ok(mut interrupt), Ok(hangup)) = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
-        signal(SignalKind::hangup()),
+        hangup.transpose(),
     ) else {
         print::error(&"signals cannot be caught");
         return exit::ERROR;
@@ -150,10 +153,9 @@ async fn serve(settings: Settings, timeline: Option<Timeline>, hands: &AtomicI64
             return exit::ERROR;
         }
     };
-    let page = format!("http://{}", server.addresses().http);
     let told = Told {
         data_dir,
-        page,
+        page: format!("http://{}", server.addresses().http),
         reloader: server.reloader(),
     };
     let sinks = match told.start(&plan).await {
@@ -165,7 +167,9 @@ async fn serve(settings: Settings, timeline: Option<Timeline>, hands: &AtomicI64
     };
     let (stop_sinks, stopping) = oneshot::channel();
     let sinks = tokio::spawn(told.keep(sinks, plan, stopping));
-    tokio::spawn(reload_at(hangup, server.reloader()));
+    if let Some(hangup) = hangup {
+        tokio::spawn(reload_at(hangup, server.reloader()));
+    }
     announce(server.addresses());
     let mut asked: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async move {
         tokio::select! {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::{
-    engine::{ChangeRefusal, Engine, Input, Output},
+    engine::{ChangeRefusal, Engine, Input, Output, PromotionRequest},
     event::{
         Batch, Begin, DeploymentEvent, End, KeyHash, Labels, LogRecord, METRIC_NAME, Point,
         SeriesBlock, SeriesMeta, Severity, Timestamp, Value,
@@ -276,5 +276,37 @@ fn what_buckets_are_made_of_cannot_change() {
         let other = plan(&BEFORE.replacen(from, to, 1));
         let refused = run.engine.may_change(&other);
         assert_eq!(refused, Err(ChangeRefusal::Fixed { key }));
+    }
+}
+
+#[test]
+fn what_is_unhealthy_stays_so_over_a_change() {
+    let sick = BEFORE
+        .replace("max: 90", "max: 60")
+        .replace("bake: 2m,", "bake: 2m, policies: {start_blockers: true},");
+    let kinds = |run: &Run| -> Vec<&'static str> {
+        let request = PromotionRequest {
+            service: "web".to_owned(),
+            version: "v3".to_owned(),
+            ..PromotionRequest::default()
+        };
+        let promotion = run.engine.may_promote(&request, at(run.second)).unwrap();
+        let blockers = promotion.blockers.iter();
+        blockers.map(crate::gate::Blocker::kind).collect()
+    };
+    let mut run = Run::new(&sick);
+    run.until(60);
+    let before = kinds(&run);
+    assert!(!before.is_empty());
+    // Nobody starts in the moment before the next bucket says it anew, whatever is changed.
+    for (from, to) in [
+        ("bake: 2m", "bake: 3m"),
+        ("{service: web}", "{}"),
+        ("max: 60", "max: 50"),
+    ] {
+        run.change(&sick.replacen(from, to, 1));
+        assert_eq!(kinds(&run), before, "{to}");
+        run.until(run.second + 20);
+        assert_eq!(kinds(&run), before, "{to}");
     }
 }

@@ -53,11 +53,9 @@ pub(super) struct HealthState {
 
 impl HealthState {
     /// Leaves what is right for checks that are the same. Where another check counts the traffic, it is
-    /// learned anew.
+    /// learned anew. What ails is said until the next bucket says it anew: nobody starts in between.
     pub(super) fn keep(&mut self, is_same: impl Fn(&str) -> bool, counts_the_same: bool) {
         self.watchers.retain(|(name, _)| is_same(name));
-        // Said again with the next bucket.
-        self.conditions.ailments.clear();
         if !counts_the_same {
             self.conditions.traffic.clear();
         }

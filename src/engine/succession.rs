@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use super::{
     Directory, Selector,
-    health::{HealthState, counter},
+    health::counter,
     selection::checks,
     service::{Service, depth, left_out, wants_templates},
     snapshot::ServiceState,
@@ -54,7 +54,7 @@ fn carry(
         saved.hosts = Cow::default();
         saved.facts = Cow::Owned(Vec::new());
         saved.panels.clear();
-        saved.health = HealthState::default();
+        saved.health.keep(|_| false, false);
         return;
     }
     for facts in saved.facts.to_mut() {
