@@ -562,7 +562,7 @@ fn journal(path: &Path, plan: &Plan) -> Vec<Happening> {
         }
         Entry::Deployment(event) => Happening::Deployment(event),
         Entry::Tick(now) => Happening::Tick(now),
-        Entry::Consumed(_) | Entry::Lost(_) => panic!("the recording has nothing of Kafka"),
+        Entry::Consumed(_) | Entry::Lost(_) | Entry::Plan(_) => panic!("the recording has none"),
     });
     entries.collect()
 }

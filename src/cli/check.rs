@@ -14,7 +14,6 @@ use clap::Args;
 use super::{exit, print};
 use crate::{
     engine::{Engine, Output},
-    plan::Plan,
     source::{
         backtest::{Fit, Fits, Grade, Placebos, Sightings},
         files,
@@ -44,7 +43,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
             return exit::ERROR;
         }
     };
-    let plan = match Plan::parse(&text) {
+    let plan = match files::plan(&text) {
         Ok(plan) => plan,
         Err(faults) => {
             print::error(&faults);

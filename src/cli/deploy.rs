@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{
-    exit, print,
+    exit, print, promote,
     reach::ServerArguments,
     verdict::{AskError, connect, on_runtime, print_verdict},
 };
@@ -34,6 +34,9 @@ enum Event {
     Bypass(BypassArguments),
     /// The deployment is over: closes its gate
     End(EndArguments),
+    /// May a version go on? Exits with 0 if nothing is in the way, 3 if something is, 2 on an error
+    #[command(disable_version_flag = true)]
+    MayPromote(Box<promote::Arguments>),
 }
 
 #[derive(Debug, Args)]
@@ -139,6 +142,7 @@ pub(super) fn run(arguments: Arguments) -> u8 {
             let output = arguments.server.output;
             (on_runtime(end(arguments)), output)
         }
+        Event::MayPromote(arguments) => return promote::run(*arguments),
     };
     match told {
         Ok(verdict) => {

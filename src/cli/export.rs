@@ -46,13 +46,20 @@ fn export(arguments: &Arguments) -> Result<Recorded, Failure> {
                     }
                 }
                 Entry::Deployment(event) => files.deployment(event)?,
-                Entry::Tick(_) | Entry::Consumed(_) | Entry::Lost(_) => {}
+                Entry::Tick(_) | Entry::Consumed(_) | Entry::Lost(_) | Entry::Plan(_) => {}
             }
         }
         Ok(files.bytes())
     })?;
     if let Some(files) = files {
         recorded.left_out.extend(files.finish()?);
+    }
+    if 0 < recorded.changes {
+        recorded.left_out.push(format!(
+            "the configuration was changed {} times: the recording has the one that was in force at \
+             its begin, and a replay judges everything by that",
+            recorded.changes
+        ));
     }
     if 0 < unread {
         recorded.left_out.push(format!(

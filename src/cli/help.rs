@@ -41,7 +41,18 @@ pub(super) const DEPLOY: &str = "\
 Examples:
   sluice deploy begin --id d1 --service checkout --stage onebox --version v42 --one-box h3,h7
   sluice deploy step d1 integration-tests passed
-  sluice deploy end d1";
+  sluice deploy end d1
+  sluice deploy may-promote --service checkout --version v42 --stage beta && ./next-stage.sh
+
+Exit codes: 0 told (may-promote: nothing is in the way), 2 usage or connection error, refused, or the
+engine cannot tell now, 3 may-promote: something is in the way.";
+
+pub(super) const SCHEMA: &str = "\
+Example:
+  sluice schema > sluice.schema.json
+
+The first line of sluice.yaml, for editors with the YAML language server:
+  # yaml-language-server: $schema=./sluice.schema.json";
 
 pub(super) const VERDICT: &str = concat!(
     exit_codes!(),

@@ -69,6 +69,22 @@ struct ListArguments {
     /// Roots that the engine's certificate is checked against (PEM); without it those of the system
     #[arg(long, env = "SLUICE_CA_FILE", value_name = "FILE")]
     ca_file: Option<String>,
+    /// Own certificate (PEM), where the engine asks for one
+    #[arg(
+        long,
+        env = "SLUICE_CERT_FILE",
+        value_name = "FILE",
+        requires = "key_file"
+    )]
+    cert_file: Option<String>,
+    /// Key of the certificate (PEM)
+    #[arg(
+        long,
+        env = "SLUICE_KEY_FILE",
+        value_name = "FILE",
+        requires = "cert_file"
+    )]
+    key_file: Option<String>,
     /// Only records about this: begin, verdict, step, bypass or end
     #[arg(long, value_parser = kind)]
     kind: Option<Kind>,
@@ -196,15 +212,13 @@ fn ask(arguments: &ListArguments, from: u64) -> Result<(Vec<Entry>, Option<u64>)
             write!(address, "&{key}={}", percent_encode(value)).expect(IN_MEMORY);
         }
     }
-    let (token, ca) = (
-        arguments.token_file.as_deref(),
-        arguments.ca_file.as_deref(),
-    );
-    let fetch = async {
-        sink::fetch(&address, token, ca)
-            .await
-            .map_err(AskError::Away)
+    let identity = arguments.cert_file.clone().zip(arguments.key_file.clone());
+    let files = sink::Files {
+        token: arguments.token_file.clone(),
+        roots: arguments.ca_file.clone(),
+        identity,
     };
+    let fetch = async { sink::fetch(&address, files).await.map_err(AskError::Away) };
     let fetched = on_runtime(fetch);
     let body = fetched.map_err(|problem| format!("no history from {url}: {problem}"))?;
     let answer: Answer = serde_json::from_slice(&body)

@@ -153,6 +153,12 @@ fn summary(found: &Inspection) -> String {
         "  kafka",
         format!("{} ranges taken, {} lost", counts.consumed, counts.lost),
     );
+    if counts.plans > 0 {
+        line(
+            "  changes",
+            format!("{} of the configuration", counts.plans),
+        );
+    }
     if let Some((first, last)) = ticks {
         line("time", format!("{first} to {last}"));
     }

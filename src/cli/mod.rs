@@ -9,9 +9,11 @@ mod history;
 mod journal;
 mod manual;
 mod print;
+mod promote;
 mod reach;
 mod record;
 mod replay;
+mod schema;
 mod serve;
 mod verdict;
 mod waiting;
@@ -54,6 +56,9 @@ enum Command {
     Replay(replay::Arguments),
     /// Lint a configuration: every fault at once
     Check(check::Arguments),
+    /// Print a JSON Schema of the configuration, for editors
+    #[command(after_help = help::SCHEMA)]
+    Schema,
     /// Look through a journal, or cut off what is damaged
     Journal(journal::Arguments),
     /// Make a recording of a stretch of the journal
@@ -98,6 +103,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Schema => schema::run(),
         Command::Journal(arguments) => journal::run(&arguments),
         Command::Record(arguments) => record::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),

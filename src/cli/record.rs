@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     event::{DeploymentEvent, Span, Timestamp},
-    journal::{Disk, Entry, JournalError, Limits, Reader, Storage, Stretch, Writer},
+    journal::{Disk, Entry, JournalError, Limits, PlanChange, Reader, Storage, Stretch, Writer},
     plan::Plan,
     source::files,
 };
@@ -103,6 +103,11 @@ pub(super) struct Recorded {
     unknown: BTreeSet<String>,
     /// Messages whose bodies stayed in Kafka.
     messages: u64,
+    /// The first change of the configuration.
+    change: Option<PlanChange>,
+    pub(super) changes: u64,
+    /// Whether it was not of the given configuration.
+    is_earlier: bool,
     /// What could not be written, and why.
     pub(super) left_out: Vec<String>,
 }
@@ -128,7 +133,7 @@ pub(super) fn copy(
     mut write: impl FnMut(&Plan, &[Entry]) -> Result<u64, Failure>,
 ) -> Result<Recorded, Failure> {
     let text = files::text(&arguments.config).map_err(|error| Failure::Told(error.to_string()))?;
-    let plan = Plan::parse(&text).map_err(|faults| Failure::Told(faults.to_string()))?;
+    let plan = files::plan(&text).map_err(|faults| Failure::Told(faults.to_string()))?;
     if let (Some(from), Some(until)) = (arguments.from, arguments.until)
         && until <= from
     {
@@ -136,7 +141,10 @@ pub(super) fn copy(
         return Err(Failure::Told(problem));
     }
     let mut reader = Reader::open(&segments(&arguments.data_dir))?;
-    make(&arguments.out, &text)?;
+    let out = &arguments.out;
+    // What refers to the environment would be something else elsewhere.
+    let refers = text.contains("${");
+    make(out, if refers { &plan.wording } else { &text })?;
     let mut stretch = Stretch::new(arguments.from, arguments.until);
     let mut recorded = Recorded::default();
     let mut group = Vec::new();
@@ -146,7 +154,11 @@ pub(super) fn copy(
         let (_, entry) = entry?;
         group_bytes += match &entry {
             Entry::Batch(body) => body.bytes.len(),
-            Entry::Deployment(_) | Entry::Tick(_) | Entry::Consumed(_) | Entry::Lost(_) => 0,
+            Entry::Deployment(_)
+            | Entry::Tick(_)
+            | Entry::Consumed(_)
+            | Entry::Lost(_)
+            | Entry::Plan(_) => 0,
         };
         stretch.take(entry, &mut group);
         if GROUP_ENTRIES_MAX <= group.len() || GROUP_BYTES_MAX <= group_bytes {
@@ -167,6 +179,14 @@ pub(super) fn copy(
         let problem = "nothing was recorded: the journal holds nothing of this time, see \
                        `sluice journal verify`";
         return Err(Failure::Told(problem.to_owned()));
+    }
+    // The stretch begins under the configuration before the first change in it.
+    if let Some(change) = &recorded.change
+        && change.from_digest != plan.digest
+    {
+        recorded.is_earlier = true;
+        fs::write(out.join("sluice.yaml"), &change.from)
+            .map_err(|error| Failure::Told(format!("{}: {error}", out.display())))?;
     }
     Ok(recorded)
 }
@@ -204,6 +224,10 @@ impl Recorded {
                 }
                 Entry::Deployment(event) => self.deployment(event),
                 Entry::Consumed(range) => self.messages += range.count(),
+                Entry::Plan(change) => {
+                    self.changes += 1;
+                    self.change.get_or_insert_with(|| change.clone());
+                }
                 Entry::Batch(_) | Entry::Lost(_) => {}
             }
         }
@@ -246,6 +270,13 @@ impl Recorded {
                  told of them: {}",
                 ids.join(", ")
             ));
+        }
+        if self.is_earlier {
+            warnings.push(
+                "the configuration was changed meanwhile: the recording has the one that was in force \
+                 at its begin, not that of --config"
+                    .to_owned(),
+            );
         }
         if self.messages > 0 {
             warnings.push(format!(

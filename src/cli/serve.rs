@@ -12,15 +12,18 @@ use std::{
 use clap::Args;
 use tokio::{
     runtime::Runtime,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
 };
 use tracing_subscriber::EnvFilter;
 
 use super::{demo as player, exit, print};
 use crate::{
     plan::Plan,
-    serve::{Addresses, Clock, Ending, Server, Settings, StartError},
-    sink::Sinks,
+    serve::{
+        Addresses, Clock, ConfigSource, Ending, ReloadError, Reloader, Server, Settings, StartError,
+    },
+    sink::{SinkError, Sinks},
     source::{demo, files, timeline::Timeline},
 };
 
@@ -81,6 +84,7 @@ pub(super) fn run(arguments: Arguments) -> u8 {
         plan: Arc::new(plan),
         data_dir: arguments.data_dir,
         clock,
+        source: arguments.config.map(|file| ConfigSource { file, read }),
     };
     let code = runtime.block_on(serve(settings, timeline, &hands));
     runtime.shutdown_timeout(THREADS_PATIENCE);
@@ -101,18 +105,22 @@ fn plan(file: Option<&Path>) -> Result<(Plan, Option<Timeline>), u8> {
     let Some(file) = file else {
         return Ok((Plan::embedded(), None));
     };
-    let text = files::text(file).map_err(|error| {
-        print::error(&error);
-        exit::ERROR
-    })?;
-    let plan = Plan::parse(&text).map_err(|faults| {
-        print::error(&faults);
+    let plan = read(file).map_err(|problem| {
+        print::error(&problem);
         exit::ERROR
     })?;
     for warning in plan.warnings() {
         print::warning(&warning);
     }
     Ok((plan, None))
+}
+
+/// Reads a configuration, also while the engine runs.
+fn read(file: &Path) -> Result<Plan, ReloadError> {
+    let text = files::text(file).map_err(|error| ReloadError::Unusable(error.to_string()))?;
+    let plan = files::plan(&text).map_err(ReloadError::Faults)?;
+    Sinks::check(&plan).map_err(|error| ReloadError::Unusable(print::with_cause(&error)))?;
+    Ok(plan)
 }
 
 fn log_to_stderr(filter: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
@@ -126,9 +134,13 @@ fn log_to_stderr(filter: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
 
 async fn serve(settings: Settings, timeline: Option<Timeline>, hands: &AtomicI64) -> u8 {
     // The signals are caught before anybody is told that the engine runs.
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
+    // Without a file there is nothing to read anew: a terminal that is closed ends the demo.
+    let reads_anew = settings.source.is_some();
+    let hangup = reads_anew.then(|| signal(SignalKind::hangup()));
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(hangup)) = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
+        hangup.transpose(),
     ) else {
         print::error(&"signals cannot be caught");
         return exit::ERROR;
@@ -141,15 +153,23 @@ async fn serve(settings: Settings, timeline: Option<Timeline>, hands: &AtomicI64
             return exit::ERROR;
         }
     };
-    let page = format!("http://{}", server.addresses().http);
-    let (feed, counters) = (server.feed(), |sink: &str| server.sink_counters(sink));
-    let sinks = match Sinks::start(&plan, data_dir.as_deref(), &page, &feed, counters).await {
+    let told = Told {
+        data_dir,
+        page: format!("http://{}", server.addresses().http),
+        reloader: server.reloader(),
+    };
+    let sinks = match told.start(&plan).await {
         Ok(sinks) => sinks,
         Err(error) => {
             print::error(&print::with_cause(&error));
             return exit::ERROR;
         }
     };
+    let (stop_sinks, stopping) = oneshot::channel();
+    let sinks = tokio::spawn(told.keep(sinks, plan, stopping));
+    if let Some(hangup) = hangup {
+        tokio::spawn(reload_at(hangup, server.reloader()));
+    }
     announce(server.addresses());
     let mut asked: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async move {
         tokio::select! {
@@ -172,13 +192,70 @@ async fn serve(settings: Settings, timeline: Option<Timeline>, hands: &AtomicI64
         }
     }
     let ending = server.run(asked).await;
-    sinks.stop().await;
+    drop(stop_sinks);
+    // A task that panicked has told of itself.
+    drop(sinks.await);
     match ending {
         Ending::Asked => exit::PASS,
         Ending::Died => {
             print::error(&"the engine stopped by itself, see above");
             exit::ERROR
         }
+    }
+}
+
+/// Who is told of verdicts, as the configuration says.
+struct Told {
+    data_dir: Option<PathBuf>,
+    page: String,
+    reloader: Reloader,
+}
+
+impl Told {
+    async fn start(&self, plan: &Plan) -> Result<Sinks, SinkError> {
+        let (feed, counters) = (self.reloader.feed(), |sink: &str| {
+            self.reloader.sink_counters(sink)
+        });
+        Sinks::start(plan, self.data_dir.as_deref(), &self.page, &feed, counters).await
+    }
+
+    /// Starts the sinks anew whenever the configuration names others, until it is told to stop.
+    async fn keep(self, sinks: Sinks, plan: Arc<Plan>, mut stopping: oneshot::Receiver<()>) {
+        let (mut sinks, mut plan) = (Some(sinks), plan);
+        let mut plans = self.reloader.plans();
+        loop {
+            tokio::select! {
+                // An error is the end as well.
+                _ = &mut stopping => break,
+                changed = plans.changed() => if changed.is_err() { break },
+            }
+            let next = Arc::clone(&plans.borrow_and_update());
+            let is_same = next.sinks == plan.sinks && next.external_url == plan.external_url;
+            plan = next;
+            if is_same && sinks.is_some() {
+                continue;
+            }
+            if let Some(sinks) = sinks.take() {
+                sinks.stop().await;
+            }
+            match self.start(&plan).await {
+                Ok(started) => sinks = Some(started),
+                Err(error) => tracing::error!(
+                    error = print::with_cause(&error),
+                    "nobody is told of verdicts until the configuration is read anew"
+                ),
+            }
+        }
+        if let Some(sinks) = sinks {
+            sinks.stop().await;
+        }
+    }
+}
+
+/// Reads the configuration anew at each SIGHUP; the log tells what came of it.
+async fn reload_at(mut hangup: Signal, reloader: Reloader) {
+    while hangup.recv().await.is_some() {
+        drop(reloader.reload().await);
     }
 }
 

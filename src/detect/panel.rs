@@ -158,6 +158,13 @@ impl Panel {
         }
     }
 
+    /// Forgets what feeds it: series are to be bound again.
+    pub fn unbind(&mut self) {
+        for track in self.groups.iter_mut().flat_map(|group| &mut group.tracks) {
+            track.feeders = Feeders::None;
+        }
+    }
+
     /// The index of the group, which is made if it is new. Kind and unit are those of the first
     /// series.
     pub fn group_index(&mut self, key: &GroupKey, kind: Kind, unit: Unit) -> usize {

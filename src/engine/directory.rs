@@ -14,7 +14,7 @@ use crate::{
     detect::{GroupKey, HostId, Stat, View},
     event::{Begin, Interval, Kind, Labels, METRIC_NAME, SeriesMeta, Timestamp, Unit},
     gate::Gate,
-    plan::{DetectorPlan, LogSelection, Plan, Selection, SeriesSelection},
+    plan::{LogSelection, Plan, Selection, SeriesSelection},
     reduce::{self, Registration, SeriesId, StreamId},
 };
 
@@ -69,6 +69,16 @@ impl Directory {
             torn_until: None,
             plan,
         }
+    }
+
+    /// The plan that it works by.
+    pub(super) fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// The digest of the plan that it works by.
+    pub(super) fn digest(&self) -> &str {
+        &self.plan.digest
     }
 
     /// The part of it that never changes.
@@ -155,14 +165,14 @@ impl Directory {
 
     /// Shows the bucket that has just closed to a gate. Says whether its verdict changed.
     pub fn judge(&self, gate: &mut Gate, bucket: Interval) -> bool {
+        if gate.is_settled() {
+            return false;
+        }
         let service = self
             .services
             .iter()
             .find(|entry| entry.plan.name == gate.begin.service)
             .expect("a gate is opened only for a configured service");
-        if gate.is_settled() {
-            return false;
-        }
         let roles = Roles::find(service, &gate.begin, gate.grace_until());
         let panels: Vec<usize> = gate
             .checks
@@ -361,11 +371,6 @@ pub(super) fn log_group(selection: &LogSelection) -> GroupKey {
         labels: Labels::new([(METRIC_NAME, name)]),
         stat: Stat::Value,
     }
-}
-
-/// Whether the check looks for templates.
-pub(super) fn wants_templates(detector: &DetectorPlan) -> bool {
-    matches!(detector, DetectorPlan::NewTemplate)
 }
 
 /// The unit of log counts.

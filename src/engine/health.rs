@@ -7,7 +7,9 @@ use crate::{
     detect::{Detector, DetectorState, Evidence, Extent, HostId, Setup, Unsound, View},
     event::{Interval, Timestamp},
     gate::{Ailment, Conditions, Place},
-    plan::{DetectorPlan, Mode, OffPeak, Plan, Selection, ServicePlan, StagePlan, StartBlockers},
+    plan::{
+        Check, DetectorPlan, Mode, OffPeak, Plan, Selection, ServicePlan, StagePlan, StartBlockers,
+    },
 };
 
 /// Most hosts that an ailment names.
@@ -47,6 +49,17 @@ pub(super) struct HealthState {
     /// By the name of the check.
     watchers: Vec<(String, DetectorState)>,
     conditions: Conditions,
+}
+
+impl HealthState {
+    /// Leaves what is right for checks that are the same. Where another check counts the traffic, it is
+    /// learned anew. What ails is said until the next bucket says it anew: nobody starts in between.
+    pub(super) fn keep(&mut self, is_same: impl Fn(&str) -> bool, counts_the_same: bool) {
+        self.watchers.retain(|(name, _)| is_same(name));
+        if !counts_the_same {
+            self.conditions.traffic.clear();
+        }
+    }
 }
 
 impl Health {
@@ -244,13 +257,26 @@ impl Service {
 
 /// What counts the traffic: a check for load, else what a ratio is of.
 fn meter(panels: &[CheckPanel]) -> Option<Meter> {
-    let load = |entry: &CheckPanel| matches!(entry.check.detector, DetectorPlan::Load { .. });
-    let ratio = |entry: &CheckPanel| match &entry.check.selection {
+    let of = |is_it: fn(&Check) -> bool| panels.iter().position(|entry| is_it(&entry.check));
+    let values = of(is_load).map(Meter::Values);
+    values.or_else(|| of(is_ratio).map(Meter::Exposures))
+}
+
+/// The check that counts the traffic, of those of a service in order of their names.
+pub(super) fn counter<'a>(checks: &[&'a Check]) -> Option<&'a Check> {
+    let of = |is_it: fn(&Check) -> bool| checks.iter().find(|check| is_it(check)).copied();
+    of(is_load).or_else(|| of(is_ratio))
+}
+
+fn is_load(check: &Check) -> bool {
+    matches!(check.detector, DetectorPlan::Load { .. })
+}
+
+fn is_ratio(check: &Check) -> bool {
+    match &check.selection {
         Selection::Series(series) => series.per.is_some(),
         Selection::Logs(_) => false,
-    };
-    let values = panels.iter().position(load).map(Meter::Values);
-    values.or_else(|| panels.iter().position(ratio).map(Meter::Exposures))
+    }
 }
 
 #[cfg(test)]

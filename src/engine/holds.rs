@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Engine, directory::Directory};
+use super::{Engine, directory::Directory, world::World};
 use crate::{
     event::{Begin, Timestamp},
     gate::{Asker, Blocker, Conditions, Gate, History, Start},
@@ -12,30 +12,34 @@ use crate::{
 impl Engine {
     /// What stands in the way of a deployment that begins now.
     pub(super) fn held_at_begin(&self, begin: &Begin, stage: &StagePlan) -> Vec<Blocker> {
-        let Some(history) = self.history(&begin.service) else {
+        let directory = &self.world.directory;
+        let Some(history) = self.history(directory.plan(), &begin.service) else {
             return Vec::new();
         };
-        let conditions = self.directory.conditions(&begin.service);
+        let conditions = directory.conditions(&begin.service);
         history.blockers(&start(begin, stage, begin.at), conditions)
     }
 
-    /// Looks again at what holds gates: what is gone holds no more; a failure in another region may have
-    /// come up.
-    pub(super) fn hold_again(&mut self, now: Timestamp) {
+    /// Looks again at what holds gates that began under the plan, or under an earlier one: what is gone
+    /// holds no more; a failure in another region may have come up.
+    pub(super) fn hold_again(&mut self, earlier: Option<&World>, now: Timestamp) {
+        let directory = &earlier.unwrap_or(&self.world).directory;
+        let plan = directory.plan();
         let mut changed: Vec<(String, Vec<Blocker>)> = Vec::new();
         let mut histories: BTreeMap<&str, History<'_>> = BTreeMap::new();
         for (id, gate) in &self.gates {
             let service = gate.begin.service.as_str();
-            if gate.is_final() || !may_be_held(&self.plan, gate) {
+            let is_of_it = gate.config_digest() == plan.digest;
+            if !is_of_it || gate.is_final() || !may_be_held(plan, gate) {
                 continue;
             }
             if !histories.contains_key(service) {
-                let Some(history) = self.history(service) else {
+                let Some(history) = self.history(plan, service) else {
                     continue;
                 };
                 histories.insert(service, history);
             }
-            let conditions = self.directory.conditions(service);
+            let conditions = directory.conditions(service);
             let start = start(&gate.begin, gate.stage(), now);
             let mut held = histories[service].blockers(&start, conditions);
             held.retain(|blocker| {
@@ -52,8 +56,8 @@ impl Engine {
         }
     }
 
-    fn history(&self, service: &str) -> Option<History<'_>> {
-        let plan = self.plan.services.get(service)?;
+    fn history<'a>(&'a self, plan: &'a Plan, service: &str) -> Option<History<'a>> {
+        let plan = plan.services.get(service)?;
         Some(History::new(plan, self.gates.values().map(Gate::attempt)))
     }
 }

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     binding::{Distribution, Part},
     combine::{self, CellKey, Contribution, Share},
-    directory::{Directory, LOG_UNIT, log_group, wants_templates},
+    directory::{Directory, LOG_UNIT, log_group},
     selection::Class,
+    service::wants_templates,
 };
 use crate::{
     detect::{Cell, HostId, Place, TemplateTrack},

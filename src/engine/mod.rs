@@ -9,6 +9,7 @@
 //! of every open gate.
 
 mod binding;
+mod change;
 mod combine;
 mod directory;
 mod health;
@@ -23,9 +24,12 @@ mod service;
 mod sightings;
 mod snapshot;
 mod state;
+mod succession;
 mod survey;
 mod told;
+mod world;
 
+pub use change::ChangeRefusal;
 pub use directory::Directory;
 pub use promotion::{Promotion, PromotionRequest, may_promote};
 pub use refusal::Refusal;
@@ -40,11 +44,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{Batch, Begin, Bypass, DeploymentEvent, KeyHash, Raw, Span, Timestamp},
+    event::{Batch, Begin, Bypass, DeploymentEvent, Interval, KeyHash, Raw, Span, Timestamp},
     gate::{Gate, Verdict, VerdictState},
     plan::Plan,
-    reduce::{Epoch, Reducer, ReducerCounters, ReducerLimits, Shards},
+    reduce::{Epoch, ReducerCounters, Select, Shards},
 };
+use world::World;
 
 /// Everything that can happen to the core.
 #[derive(Clone, Debug)]
@@ -63,6 +68,9 @@ pub enum Input<'a> {
     Deployment(DeploymentEvent),
     /// The clock has come this far: buckets whose end plus the lateness has passed are closed.
     Tick(Timestamp),
+    /// Another configuration, for deployments that begin from now on. One that
+    /// [`Engine::may_change`] refuses has no effect.
+    Plan(Arc<Plan>),
 }
 
 /// Everything that the core can say.
@@ -78,8 +86,11 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Engine {
     plan: Arc<Plan>,
-    reducer: Reducer,
-    directory: Directory,
+    world: World,
+    /// Earlier configurations under which gates are still open, the latest last.
+    retired: Vec<World>,
+    /// Earlier configurations under which any gate began, by digest.
+    plans: BTreeMap<String, Arc<Plan>>,
     /// Gates by the id of their deployment, open and ended.
     gates: BTreeMap<String, Gate>,
     watermark: Timestamp,
@@ -108,12 +119,10 @@ impl Engine {
     /// A core that has seen nothing, whose keys are hashed with a seed that senders cannot know. Nothing
     /// that it says depends on the seed.
     pub fn with_keys(plan: Arc<Plan>, keys: KeyHash) -> Self {
-        let limits = Self::reducer_limits(&plan);
-        let directory = Directory::new(Arc::clone(&plan));
-        let select = Arc::<Selector>::clone(directory.selector());
         Self {
-            reducer: Reducer::new(plan.resolution, limits, keys, select),
-            directory,
+            world: World::new(&plan, keys),
+            retired: Vec::new(),
+            plans: BTreeMap::new(),
             gates: BTreeMap::new(),
             watermark: Timestamp::MIN,
             counters: EngineCounters::default(),
@@ -121,35 +130,36 @@ impl Engine {
         }
     }
 
-    fn reducer_limits(plan: &Plan) -> ReducerLimits {
-        ReducerLimits {
-            series: plan.limits.series,
-            samples_per_bucket: plan.limits.samples_per_bucket,
-            templates: plan.limits.templates,
-            future: plan.limits.future,
-            labels: plan.limits.labels,
-            label_bytes: plan.limits.label_bytes,
-        }
-    }
-
     /// Takes one input and appends what it causes to `outputs`.
     pub fn step(&mut self, input: Input<'_>, outputs: &mut Vec<Output>) {
         match input {
             Input::Batch(batch) => {
-                let selector = Arc::clone(self.directory.selector());
-                self.reducer.put(batch, &*selector);
+                if self.retired.is_empty() {
+                    let selector = Arc::clone(self.selector());
+                    self.world.reducer.put(batch, selector.stream_labels());
+                    return;
+                }
+                let labels = self.stream_labels();
+                for world in self.worlds_mut() {
+                    world.reducer.put(batch, &labels);
+                }
             }
             Input::Raw(raw) => {
-                self.reducer.put_raw(raw);
+                for world in self.worlds_mut() {
+                    world.reducer.put_raw(raw);
+                }
             }
             Input::Lost => {
                 // What was lost may belong into any bucket that is open now.
                 let now = self.epoch().now.unwrap_or(Timestamp::MIN);
-                let torn_until = &mut self.directory.torn_until;
-                *torn_until = Some(torn_until.map_or(now, |until| until.max(now)));
+                for world in self.worlds_mut() {
+                    let torn_until = &mut world.directory.torn_until;
+                    *torn_until = Some(torn_until.map_or(now, |until| until.max(now)));
+                }
             }
             Input::Deployment(event) => self.deployment(event, outputs),
             Input::Tick(now) => self.tick(now, outputs),
+            Input::Plan(plan) => self.change(&plan),
         }
     }
 
@@ -183,19 +193,26 @@ impl Engine {
         &self.counters
     }
 
-    /// The side of the reduce half that many threads may write to.
-    pub fn shards(&self) -> &Arc<Shards> {
-        self.reducer.shards()
+    /// The sides of the reduce half that many threads may write to: those of earlier configurations
+    /// under which gates are still open, then that of the plan. Every batch is to be put into each.
+    pub fn shards(&self) -> impl Iterator<Item = &Arc<Shards>> {
+        let retired = self.retired.iter().map(|world| world.reducer.shards());
+        retired.chain([self.world.reducer.shards()])
+    }
+
+    /// How the keys of batches must be hashed.
+    pub fn keys(&self) -> KeyHash {
+        self.world.reducer.shards().keys()
     }
 
     /// What the plan selects; any number of threads may ask it.
     pub fn selector(&self) -> &Arc<Selector> {
-        self.directory.selector()
+        self.world.directory.selector()
     }
 
     /// Where a batch stands that comes before the next tick.
     pub fn epoch(&self) -> Epoch {
-        self.reducer.epoch()
+        self.world.reducer.epoch()
     }
 
     /// Where a batch stands that comes after a tick at `now`.
@@ -206,7 +223,7 @@ impl Engine {
 
     /// What the reduce half has counted.
     pub fn reducer_counters(&self) -> ReducerCounters {
-        self.reducer.counters()
+        self.world.reducer.counters()
     }
 
     /// How many gates are open.
@@ -235,33 +252,37 @@ impl Engine {
 
     fn tick(&mut self, now: Timestamp, outputs: &mut Vec<Output>) {
         let epoch = self.epoch_after(now);
-        self.reducer.advance(epoch, &mut self.directory);
-        let watermark = now - self.plan.lateness;
+        self.tick_retired(epoch, outputs);
+        self.world.advance(epoch);
         loop {
-            if self.is_idle() {
-                self.reducer.skip_idle(watermark - self.plan.resolution);
-            }
-            let Some(bucket) = self.reducer.close_next() else {
+            let is_idle = self.is_idle(&self.world);
+            let Some(bucket) = self.world.close_next(is_idle) else {
                 break;
             };
             self.counters.buckets += 1;
             self.watermark = self.watermark.max(bucket.interval.end);
-            self.directory.spread(&bucket);
+            self.world.directory.spread(&bucket);
             self.open_sighted(bucket.interval, outputs);
-            self.hold_again(self.watermark);
-            for gate in self.gates.values_mut() {
-                let changed = self.directory.judge(gate, bucket.interval);
-                if changed {
-                    Self::announce(&mut self.counters, gate, outputs);
-                }
+            self.hold_again(None, self.watermark);
+            self.judge(None, bucket.interval, outputs);
+        }
+    }
+
+    /// Shows the bucket that has just closed to the gates that began under the plan, or under an earlier
+    /// one.
+    fn judge(&mut self, earlier: Option<&World>, bucket: Interval, outputs: &mut Vec<Output>) {
+        let directory = &earlier.unwrap_or(&self.world).directory;
+        for gate in self.gates.values_mut() {
+            if gate.config_digest() == directory.digest() && directory.judge(gate, bucket) {
+                Self::announce(&mut self.counters, gate, outputs);
             }
         }
     }
 
     /// Whether empty buckets can be passed over: no gate is open that their silence could still
     /// change. An open gate has noticed it after a day.
-    fn is_idle(&self) -> bool {
-        let next = self.reducer.next_bucket().unwrap_or(Timestamp::MIN);
+    fn is_idle(&self, world: &World) -> bool {
+        let next = world.reducer.next_bucket().unwrap_or(Timestamp::MIN);
         self.gates
             .values()
             .all(|gate| gate.is_settled() || gate.bake_until() + SILENCE_NOTICED < next)
@@ -333,7 +354,7 @@ impl Engine {
             return Err(Refusal::TooManyGates { open_max });
         }
         let (service, stage) = refusal::resolve(&self.plan, &begin)?;
-        self.directory.expect_hosts(&begin);
+        self.world.directory.expect_hosts(&begin);
         let plan = &self.plan;
         let held = self.held_at_begin(&begin, stage);
         let mut gate = Gate::open(

@@ -66,7 +66,12 @@ impl Engine {
     pub fn conditions(&self) -> BTreeMap<String, Conditions> {
         let services = self.plan.services.keys();
         services
-            .map(|service| (service.clone(), self.directory.conditions(service).clone()))
+            .map(|service| {
+                (
+                    service.clone(),
+                    self.world.directory.conditions(service).clone(),
+                )
+            })
             .collect()
     }
 }

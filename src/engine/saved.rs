@@ -53,7 +53,11 @@ impl Engine {
     }
 
     fn restore_gate(&self, state: GateState) -> Result<Gate, GatesError> {
-        let plan = &self.plan;
+        let plan = if state.config_digest() == self.plan.digest {
+            &self.plan
+        } else {
+            self.plans.get(state.config_digest()).unwrap_or(&self.plan)
+        };
         let begin = state.begin.clone();
         let (service, stage) =
             refusal::resolve(plan, &begin).map_err(|refusal| GatesError::Refused {
@@ -64,7 +68,16 @@ impl Engine {
             let check = plan.checks.get(name);
             check.expect("a checked plan names only checks that exist")
         };
-        let extent = |index: usize| self.directory.extent(&begin, &stage.checks[index].check);
+        let mut worlds = self.retired.iter().chain([&self.world]);
+        let world = worlds.find(|world| world.directory.digest() == plan.digest);
+        let extent = |index: usize| match world {
+            Some(world) => world.directory.extent(&begin, &stage.checks[index].check),
+            // Nothing is shown to it any more.
+            None => Extent {
+                groups: usize::MAX,
+                hosts: usize::MAX,
+            },
+        };
         let restored = Gate::restore(
             state,
             service,

@@ -62,6 +62,13 @@ pub(super) enum Way {
     Quantiles { base: Labels, le: Option<f64> },
 }
 
+impl Class {
+    /// Whether it selects the same records.
+    pub(super) fn selects_as(&self, other: &Self) -> bool {
+        self.selection == other.selection
+    }
+}
+
 impl Selector {
     /// Takes from the plan what is asked for.
     pub fn new(plan: Arc<Plan>) -> Self {
@@ -105,6 +112,11 @@ impl Selector {
             .zip(&self.owners)
             .filter(move |(_, owner)| owns(owner))
             .map(|(index, _)| index)
+    }
+
+    /// The name of a service by its place.
+    pub(super) fn owner_name(&self, service: usize) -> &str {
+        &self.owners[service].name
     }
 
     /// What the classes of log records mean, by class.

@@ -203,6 +203,11 @@ impl HostFacts {
     }
 }
 
+/// Whether the check looks for templates.
+pub(super) fn wants_templates(detector: &DetectorPlan) -> bool {
+    matches!(detector, DetectorPlan::NewTemplate)
+}
+
 /// How many buckets of the past the detector of a check reads. Each costs 4 bytes for each metric
 /// and host, and as many again where the check divides.
 pub(super) fn depth(check: &Check, resolution: Span) -> usize {
@@ -222,7 +227,7 @@ pub(super) fn depth(check: &Check, resolution: Span) -> usize {
     }
 }
 
-fn left_out(roles: &LabelRoles, service: &ServicePlan) -> HashSet<String, FixedState> {
+pub(super) fn left_out(roles: &LabelRoles, service: &ServicePlan) -> HashSet<String, FixedState> {
     let LabelRoles {
         host,
         service: name,

@@ -76,7 +76,7 @@ impl Service {
 impl Engine {
     /// Opens a gate for each new version, unless a deployer has told of it.
     pub(super) fn open_sighted(&mut self, bucket: Interval, outputs: &mut Vec<Output>) {
-        for (service, place, version) in self.directory.sight(bucket) {
+        for (service, place, version) in self.world.directory.sight(bucket) {
             let is_told = self.gates.values().any(|gate| {
                 let begin = &gate.begin;
                 begin.service == service

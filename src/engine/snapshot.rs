@@ -22,18 +22,18 @@ use crate::{
 pub struct DirectoryState<'a> {
     watermark: Timestamp,
     torn_until: Option<Timestamp>,
-    services: Vec<ServiceState<'a>>,
+    pub(super) services: Vec<ServiceState<'a>>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct ServiceState<'a> {
-    name: Cow<'a, str>,
-    hosts: Cow<'a, HostBook>,
+pub(super) struct ServiceState<'a> {
+    pub(super) name: Cow<'a, str>,
+    pub(super) hosts: Cow<'a, HostBook>,
     /// By host.
-    facts: Cow<'a, [HostFacts]>,
+    pub(super) facts: Cow<'a, [HostFacts]>,
     /// By the name of the check.
-    panels: Vec<(Cow<'a, str>, Cow<'a, Panel>)>,
-    health: HealthState,
+    pub(super) panels: Vec<(Cow<'a, str>, Cow<'a, Panel>)>,
+    pub(super) health: HealthState,
     sightings: Sightings,
 }
 

@@ -4,7 +4,12 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Engine, EngineCounters, GatesError, directory::Directory, snapshot::DirectoryState};
+use super::{
+    Engine, EngineCounters, GatesError,
+    directory::Directory,
+    snapshot::DirectoryState,
+    world::{World, limits},
+};
 use crate::{
     detect::Unsound,
     event::{KeyHash, Timestamp},
@@ -29,6 +34,8 @@ pub enum StateError {
     Directory(Unsound),
     /// The gates do not fit.
     Gates(GatesError),
+    /// A configuration in it cannot be read.
+    Plan,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -42,6 +49,25 @@ struct EngineState<'a> {
     gates: Vec<GateState>,
 }
 
+/// What a change of the configuration has left behind.
+#[derive(Serialize, Deserialize)]
+struct EarlierState<'a> {
+    /// The plan, as a configuration of its own.
+    plan: Cow<'a, str>,
+    /// Earlier plans under which any gate began.
+    plans: Vec<Cow<'a, str>>,
+    /// Those that still work for gates that are open, the latest last.
+    retired: Vec<WorldState<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WorldState<'a> {
+    /// Digest of its plan.
+    digest: Cow<'a, str>,
+    reducer: ReducerState<'a>,
+    directory: DirectoryState<'a>,
+}
+
 impl Engine {
     /// The core as bytes. To be taken between two inputs. What the plan says is not in them.
     ///
@@ -52,11 +78,39 @@ impl Engine {
             version: STATE_VERSION,
             watermark: self.watermark,
             counters: Cow::Borrowed(&self.counters),
-            reducer: self.reducer.save(),
-            directory: self.directory.snapshot(),
+            reducer: self.world.reducer.save(),
+            directory: self.world.directory.snapshot(),
             gates: self.save_gates(),
         };
-        postcard::to_stdvec(&state).expect("everything in a state has a form")
+        let mut bytes = postcard::to_stdvec(&state).expect("everything in a state has a form");
+        let earlier = EarlierState {
+            plan: Cow::from(&self.plan.wording),
+            plans: self
+                .plans
+                .values()
+                .map(|plan| Cow::from(&plan.wording))
+                .collect(),
+            retired: self.retired.iter().map(WorldState::of).collect(),
+        };
+        // Behind what was there before configurations could change: whoever knows nothing of it reads a
+        // state without, and refuses gates of another configuration.
+        bytes.extend(postcard::to_stdvec(&earlier).expect("everything in a state has a form"));
+        bytes
+    }
+
+    /// The configuration under which a state was saved, as far as verdicts follow from it. `None`: the
+    /// state does not say.
+    ///
+    /// # Errors
+    /// The bytes are something else, or of another version.
+    pub fn saved_plan(bytes: &[u8]) -> Result<Option<Plan>, StateError> {
+        let (_, rest) = EngineState::read(bytes)?;
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let earlier: EarlierState<'_> =
+            postcard::from_bytes(rest).map_err(StateError::Malformed)?;
+        read_plan(&earlier.plan).map(Some)
     }
 
     /// The core that [`Engine::save`] wrote, under the plan under which it did. Samples of buckets that
@@ -65,28 +119,17 @@ impl Engine {
     /// # Errors
     /// The bytes are something else, of another version, or do not fit to the plan.
     pub fn restore(plan: Arc<Plan>, keys: KeyHash, bytes: &[u8]) -> Result<Self, StateError> {
-        let (version, _) = postcard::take_from_bytes(bytes).map_err(StateError::Malformed)?;
-        if version != STATE_VERSION {
-            return Err(StateError::Version { saved: version });
-        }
-        let state: EngineState<'_> = postcard::from_bytes(bytes).map_err(StateError::Malformed)?;
-        let mut directory = Directory::restore(Arc::clone(&plan), state.directory)
-            .map_err(StateError::Directory)?;
-        let select = Arc::clone(directory.selector());
-        let reducer = Reducer::restore(
-            plan.resolution,
-            Self::reducer_limits(&plan),
-            keys,
-            select,
-            state.reducer,
-            &mut directory,
-        )
-        .map_err(StateError::Reducer)?;
+        let (state, rest) = EngineState::read(bytes)?;
+        let world = World::restore(&plan, keys, state.reducer, state.directory)?;
         let mut engine = Self {
-            reducer,
-            directory,
+            world,
             ..Self::with_keys(plan, keys)
         };
+        if !rest.is_empty() {
+            let earlier: EarlierState<'_> =
+                postcard::from_bytes(rest).map_err(StateError::Malformed)?;
+            engine.restore_earlier(earlier, keys)?;
+        }
         engine.watermark = state.watermark;
         engine.counters = state.counters.into_owned();
         engine
@@ -94,6 +137,73 @@ impl Engine {
             .map_err(StateError::Gates)?;
         Ok(engine)
     }
+}
+
+impl Engine {
+    fn restore_earlier(
+        &mut self,
+        earlier: EarlierState<'_>,
+        keys: KeyHash,
+    ) -> Result<(), StateError> {
+        for text in &earlier.plans {
+            let plan = read_plan(text)?;
+            self.plans.insert(plan.digest.clone(), Arc::new(plan));
+        }
+        for saved in earlier.retired {
+            let plan = self.plans.get(&*saved.digest).ok_or(StateError::Plan)?;
+            let world = World::restore(plan, keys, saved.reducer, saved.directory)?;
+            self.retired.push(world);
+        }
+        Ok(())
+    }
+}
+
+impl EngineState<'_> {
+    /// The state at the start of the bytes, and what follows.
+    fn read(bytes: &[u8]) -> Result<(EngineState<'_>, &[u8]), StateError> {
+        let (version, _) = postcard::take_from_bytes(bytes).map_err(StateError::Malformed)?;
+        if version != STATE_VERSION {
+            return Err(StateError::Version { saved: version });
+        }
+        postcard::take_from_bytes(bytes).map_err(StateError::Malformed)
+    }
+}
+
+impl World {
+    fn restore(
+        plan: &Arc<Plan>,
+        keys: KeyHash,
+        reducer: ReducerState<'_>,
+        directory: DirectoryState<'_>,
+    ) -> Result<Self, StateError> {
+        let mut directory =
+            Directory::restore(Arc::clone(plan), directory).map_err(StateError::Directory)?;
+        let select = Arc::clone(directory.selector());
+        let reducer = Reducer::restore(
+            plan.resolution,
+            limits(plan),
+            keys,
+            select,
+            reducer,
+            &mut directory,
+        )
+        .map_err(StateError::Reducer)?;
+        Ok(Self { reducer, directory })
+    }
+}
+
+impl<'a> WorldState<'a> {
+    fn of(world: &'a World) -> Self {
+        Self {
+            digest: Cow::from(world.directory.digest()),
+            reducer: world.reducer.save(),
+            directory: world.directory.snapshot(),
+        }
+    }
+}
+
+fn read_plan(text: &str) -> Result<Plan, StateError> {
+    Plan::parse(text).map_err(|_| StateError::Plan)
 }
 
 impl fmt::Display for StateError {
@@ -108,6 +218,10 @@ impl fmt::Display for StateError {
             Self::Reducer(_) => f.write_str("the saved series cannot be restored"),
             Self::Directory(_) => f.write_str("the saved hosts and metrics cannot be restored"),
             Self::Gates(_) => f.write_str("the saved gates cannot be restored"),
+            Self::Plan => f.write_str(
+                "the state has a configuration that this version of sluice does not read: start the \
+                 version that wrote it, or begin anew in an empty data directory",
+            ),
         }
     }
 }
@@ -115,7 +229,7 @@ impl fmt::Display for StateError {
 impl std::error::Error for StateError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Version { .. } => None,
+            Self::Version { .. } | Self::Plan => None,
             Self::Malformed(error) => Some(error),
             Self::Reducer(error) => Some(error),
             Self::Directory(error) => Some(error),

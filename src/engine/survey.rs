@@ -26,7 +26,7 @@ impl Engine {
     /// The hosts of a service in a region that ever sent data, ascending by name; none where the
     /// service or the stage is not configured. A host whose region is not told is in every one.
     pub fn hosts(&self, service: &str, stage: &str, region: Option<&str>) -> Vec<KnownHost> {
-        let services = &self.directory.services;
+        let services = &self.world.directory.services;
         let Some(service) = services.iter().find(|entry| entry.plan.name == service) else {
             return Vec::new();
         };
@@ -74,7 +74,7 @@ pub struct Watched<'a> {
 impl Engine {
     /// The checks that stages use, by service and name.
     pub fn watched(&self) -> impl Iterator<Item = Watched<'_>> {
-        self.directory.services.iter().flat_map(|service| {
+        self.world.directory.services.iter().flat_map(|service| {
             service.panels.iter().map(|entry| Watched {
                 service: &service.plan.name,
                 check: &entry.check,

@@ -95,6 +95,11 @@ pub enum RestoreError {
 }
 
 impl GateState {
+    /// Digest of the configuration under which it began.
+    pub fn config_digest(&self) -> &str {
+        &self.config_digest
+    }
+
     /// The state as bytes.
     ///
     /// # Panics

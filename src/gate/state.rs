@@ -338,6 +338,11 @@ impl Gate {
         }
     }
 
+    /// Digest of the configuration under which it began.
+    pub fn config_digest(&self) -> &str {
+        &self.config_digest
+    }
+
     /// After a PASS that did not wait for the bake: what the whole of it says.
     pub fn shadow(&self) -> Option<&Shadow> {
         self.shadow.as_ref()

@@ -4,17 +4,16 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{Body, Encoding, Format};
-use crate::event::{DeploymentEvent, Timestamp};
+use crate::{
+    event::{DeploymentEvent, Timestamp},
+    plan::{Faults, Plan},
+};
 
 /// The largest payload of an entry, in bytes: 1 GiB, far above any limit on requests.
 pub const ENTRY_BYTES_MAX: usize = 1 << 30;
 
 /// One input of the core.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "entries are taken one at a time, never stored"
-)]
 pub enum Entry {
     /// The body of an accepted request.
     Batch(Body),
@@ -27,6 +26,46 @@ pub enum Entry {
     /// The messages of these offsets were gone before they could be taken: a hole in the coverage. With
     /// [`OffsetRange::unseen`] nothing is gone, but nobody knows what there was to take.
     Lost(OffsetRange),
+    /// Another configuration was taken here.
+    Plan(PlanChange),
+}
+
+/// A change of the configuration, as far as verdicts follow from it. It is applied only where the one
+/// before is in force: whoever replays a journal under another one means that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanChange {
+    /// Digest of the one before.
+    pub from_digest: String,
+    /// Its wording.
+    pub from: String,
+    /// Digest of the one behind.
+    pub to_digest: String,
+    /// Its wording.
+    pub to: String,
+}
+
+impl PlanChange {
+    /// The change from one to another.
+    pub fn new(from: &Plan, to: &Plan) -> Self {
+        Self {
+            from_digest: from.digest.clone(),
+            from: from.wording.clone(),
+            to_digest: to.digest.clone(),
+            to: to.wording.clone(),
+        }
+    }
+
+    /// The plan that follows the one with this digest; `None`: the change is not one of it.
+    ///
+    /// # Errors
+    /// This version does not read the configuration.
+    pub fn behind(&self, digest: &str) -> Result<Option<Plan>, Faults> {
+        if self.from_digest != digest {
+            return Ok(None);
+        }
+        Plan::parse(&self.to).map(Some)
+    }
 }
 
 /// A half-open range of offsets of one partition of a Kafka topic.
@@ -76,6 +115,7 @@ impl Entry {
     const TICK: u8 = 3;
     const CONSUMED: u8 = 4;
     const LOST: u8 = 5;
+    const PLAN: u8 = 6;
 
     /// The byte that stands for its kind; never reused for another kind.
     pub(super) fn kind(&self) -> u8 {
@@ -85,11 +125,12 @@ impl Entry {
             Self::Tick(_) => Self::TICK,
             Self::Consumed(_) => Self::CONSUMED,
             Self::Lost(_) => Self::LOST,
+            Self::Plan(_) => Self::PLAN,
         }
     }
 
     pub(super) fn is_kind(kind: u8) -> bool {
-        (Self::BATCH..=Self::LOST).contains(&kind)
+        (Self::BATCH..=Self::PLAN).contains(&kind)
     }
 
     /// Appends the payload of this entry to `out`, up to the body of a batch, which it gives.
@@ -102,6 +143,7 @@ impl Entry {
             Self::Deployment(event) => to_json(event, out)?,
             Self::Tick(now) => out.extend(now.nanos().to_le_bytes()),
             Self::Consumed(range) | Self::Lost(range) => to_json(range, out)?,
+            Self::Plan(change) => to_json(change, out)?,
         }
         Ok(&[])
     }
@@ -132,6 +174,9 @@ impl Entry {
                 .map_err(|_| format!("the tick has {} bytes instead of 8", payload.len())),
             Self::CONSUMED => offsets(&payload).map(Self::Consumed),
             Self::LOST => offsets(&payload).map(Self::Lost),
+            Self::PLAN => serde_json::from_slice(&payload)
+                .map(Self::Plan)
+                .map_err(|error| format!("the configuration cannot be read: {error}")),
             unknown => Err(format!("the entry has the unknown kind {unknown}")),
         }
     }

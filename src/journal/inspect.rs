@@ -47,6 +47,8 @@ pub struct Counts {
     pub consumed: u64,
     /// Ranges of Kafka offsets that were gone.
     pub lost: u64,
+    /// Changes of the configuration.
+    pub plans: u64,
 }
 
 /// A place where a journal is broken.
@@ -65,7 +67,7 @@ pub struct Damage {
 impl Counts {
     /// All entries.
     pub fn total(&self) -> u64 {
-        self.batches + self.deployments + self.ticks + self.consumed + self.lost
+        self.batches + self.deployments + self.ticks + self.consumed + self.lost + self.plans
     }
 
     fn count(&mut self, entry: &Entry) {
@@ -75,6 +77,7 @@ impl Counts {
             Entry::Tick(_) => &mut self.ticks,
             Entry::Consumed(_) => &mut self.consumed,
             Entry::Lost(_) => &mut self.lost,
+            Entry::Plan(_) => &mut self.plans,
         } += 1;
     }
 }

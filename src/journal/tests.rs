@@ -12,8 +12,8 @@ use proptest::prelude::*;
 
 use super::{
     Access, Body, DataDir, Disk, Encoding, Entry, Format, HEADER_BYTES, JournalError, Limits,
-    MAGIC, OffsetRange, Position, Reader, SNAPSHOT_FORMAT, SnapshotHead, Snapshots, Storage,
-    Writer,
+    MAGIC, OffsetRange, PlanChange, Position, Reader, SNAPSHOT_FORMAT, SnapshotHead, Snapshots,
+    Storage, Writer,
     model::{Effect, Fault, Model, Operation},
     one_file, recorded, segment_name,
     storage::Bounded,
@@ -56,6 +56,15 @@ fn begin() -> Begin {
     }
 }
 
+fn change() -> PlanChange {
+    PlanChange {
+        from_digest: "0a".to_owned(),
+        from: "{\"checks\":{}}".to_owned(),
+        to_digest: "0b".to_owned(),
+        to: "{\"resolution\":\"10s\"}".to_owned(),
+    }
+}
+
 fn entries() -> Vec<Entry> {
     let at = begin().at;
     vec![
@@ -65,6 +74,7 @@ fn entries() -> Vec<Entry> {
         Entry::Deployment(DeploymentEvent::Begin(begin())),
         Entry::Consumed(range(5, 9)),
         Entry::Lost(range(9, 11)),
+        Entry::Plan(change()),
         Entry::Deployment(DeploymentEvent::End(End {
             at,
             deployment: "d1".to_owned(),

@@ -6,15 +6,18 @@
 //! converted, defaults filled in.
 
 mod access;
+mod change;
 mod checks;
 mod detectors;
 mod digest;
+mod environment;
 mod fault;
 mod grammar;
 mod lint;
 mod log_patterns;
 mod parse;
 mod policies;
+mod schema;
 mod selector;
 mod services;
 mod settings;
@@ -23,11 +26,13 @@ mod sources;
 mod tree;
 mod units;
 mod walk;
+mod wording;
 
 #[cfg(test)]
 mod tests;
 
 pub use access::{AccessPlan, CertificatePlan, Role, TlsPlan, TokenPlan};
+pub use environment::Environment;
 pub use fault::{Fault, Faults, Warning};
 pub use grammar::SelectorError;
 pub use policies::{OffPeak, Policies, Skippable, StartBlockers};
@@ -79,6 +84,9 @@ pub struct Plan {
     /// Hex digest of the configuration's meaning: equal for texts that differ only in layout,
     /// comments or the order of keys.
     pub digest: String,
+    /// All of the configuration that verdicts follow from, as a configuration of its own in JSON, which
+    /// is YAML: its digest is the same. It tells neither where things are nor how they are reached.
+    pub wording: String,
 }
 
 /// Where the engine listens.

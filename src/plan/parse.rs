@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use super::{
     Plan, access,
     checks::check,
+    environment::{self, Environment},
     fault::{Fault, Faults},
     log_patterns,
     services::{KnownChecks, service},
     settings, sinks, sources,
     tree::{Node, Tree},
     walk::{Entries, FaultList, Place},
+    wording,
 };
 use crate::event::Span;
 
@@ -33,7 +35,7 @@ const KEYS: [&str; 15] = [
 ];
 
 /// Configuration of an engine that is started without one.
-const EMBEDDED: &str = include_str!("embedded.yaml");
+pub(super) const EMBEDDED: &str = include_str!("embedded.yaml");
 
 const RESOLUTION: Span = Span::from_seconds(10);
 const LATENESS: Span = Span::from_seconds(20);
@@ -46,7 +48,20 @@ impl Plan {
     /// names that refer to nothing, and combinations that cannot work; or the one place where the
     /// text stops being YAML.
     pub fn parse(text: &str) -> Result<Self, Faults> {
-        let root = Node::read(text).map_err(|fault| Faults(vec![fault]))?;
+        Self::parse_in(text, &|_| None)
+    }
+
+    /// Reads a configuration whose values may refer to the environment: `${NAME}`, `${NAME:-default}`, and
+    /// `$$` for a dollar. What the environment holds is never part of a fault.
+    ///
+    /// # Errors
+    /// As [`Plan::parse`]; also a name that the environment does not have.
+    pub fn parse_in(text: &str, environment: Environment<'_>) -> Result<Self, Faults> {
+        let mut root = Node::read(text).map_err(|fault| Faults(vec![fault]))?;
+        let unresolved = environment::expand(&mut root, environment);
+        if !unresolved.is_empty() {
+            return Err(Faults(unresolved));
+        }
         let faults = FaultList::default();
         let plan = Place::root(&root, &faults)
             .map(&KEYS)
@@ -55,6 +70,7 @@ impl Plan {
         match plan {
             Some(mut plan) if faults.is_empty() => {
                 plan.digest = plan.compute_digest();
+                plan.wording = wording::of(&root);
                 Ok(plan)
             }
             Some(_) | None => {
@@ -128,6 +144,7 @@ fn plan(keys: &Entries<'_>) -> Plan {
             .unwrap_or_default(),
         ledger: keys.get("ledger").map(settings::ledger).unwrap_or_default(),
         digest: String::new(),
+        wording: String::new(),
         checks,
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Node {
     /// Line of its first character, from 1; `None` where the parser does not know.
     pub line: Option<u32>,
     pub value: Tree,
+    /// Names of the environment that the value was made of: such a value is never shown.
+    pub names: Vec<String>,
 }
 
 /// What a value is.
@@ -116,6 +118,7 @@ impl From<Spanned<Tree>> for Node {
         Self {
             line: line_of(&spanned),
             value: spanned.value,
+            names: Vec::new(),
         }
     }
 }

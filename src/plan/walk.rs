@@ -53,13 +53,19 @@ impl<'t> Place<'t> {
         } else {
             &self.path
         };
+        let (mut problem, mut remedy) = (problem.into(), remedy.into());
+        if let Some(name) = self.node.names.first() {
+            // It may be a secret.
+            problem = format!("what ${{{name}}} stands for does not fit here");
+            "set it to what the key takes".clone_into(&mut remedy);
+        }
         let mut faults = self.faults.borrow_mut();
         if faults.len() < FAULTS_MAX {
             faults.push(Fault {
                 path: path.to_owned(),
                 line: self.line,
-                problem: problem.into(),
-                remedy: remedy.into(),
+                problem,
+                remedy,
             });
         }
     }
@@ -115,6 +121,8 @@ impl<'t> Place<'t> {
 
     /// The entries of a map with fixed keys; every other key is a fault.
     pub(super) fn map(&self, known: &[&str]) -> Option<Entries<'t>> {
+        #[cfg(test)]
+        read::note(&self.path, known);
         let mut entries = self.pairs()?;
         entries.retain(|(key, place)| {
             let is_known = known.contains(key);
@@ -356,6 +364,48 @@ fn edit_distance(a: &str, b: &str) -> usize {
     }
     rows[a.len()][b.len()]
 }
+
+/// Which maps with fixed keys are read, for what is held against them.
+#[cfg(test)]
+mod read {
+    use std::cell::RefCell;
+
+    /// A path of keys, `[]` for the items of a list, and the keys that are known there.
+    pub(in crate::plan) type Read = (Vec<String>, Vec<String>);
+
+    thread_local! {
+        static READ: RefCell<Option<Vec<Read>>> = const { RefCell::new(None) };
+    }
+
+    pub(super) fn note(path: &str, known: &[&str]) {
+        READ.with_borrow_mut(|read| {
+            if let Some(read) = read {
+                let steps = path
+                    .split('.')
+                    .filter(|step| !step.is_empty())
+                    .flat_map(|step| {
+                        let (key, items) = step.split_once('[').unwrap_or((step, ""));
+                        let is_item = !items.is_empty();
+                        [key.to_owned()]
+                            .into_iter()
+                            .chain(is_item.then(|| "[]".to_owned()))
+                    });
+                let known = known.iter().map(|key| (*key).to_owned()).collect();
+                read.push((steps.collect(), known));
+            }
+        });
+    }
+
+    /// The maps that are read meanwhile.
+    pub(in crate::plan) fn maps_read(reading: impl FnOnce()) -> Vec<Read> {
+        READ.set(Some(Vec::new()));
+        reading();
+        READ.take().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+pub(super) use read::maps_read;
 
 #[cfg(test)]
 mod tests {

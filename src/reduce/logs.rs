@@ -33,11 +33,11 @@ pub(super) type LiveTemplates = Arc<BTreeSet<Arc<str>>>;
 #[derive(Clone, Debug, Default)]
 pub(super) struct OpenLogs {
     /// By template; those that were live when they came.
-    known: BTreeMap<Arc<str>, Counts>,
+    pub(super) known: BTreeMap<Arc<str>, Counts>,
     /// Those that were not. Of more than the limit the first in order of text stay: the others
     /// could not get a name when the bucket closes.
-    fresh: BTreeMap<Arc<str>, Counts>,
-    other: Counts,
+    pub(super) fresh: BTreeMap<Arc<str>, Counts>,
+    pub(super) other: Counts,
 }
 
 /// What tells records of one template apart.
@@ -207,7 +207,7 @@ fn named(counts: Counts, name: &impl Fn(u32) -> Option<u32>) -> Counts {
     renamed
 }
 
-fn add(counts: &mut Counts, key: &LogKey, count: u64) {
+pub(super) fn add(counts: &mut Counts, key: &LogKey, count: u64) {
     if let Some(sum) = counts.get_mut(key) {
         *sum = sum.saturating_add(count);
     } else {

@@ -26,6 +26,7 @@ mod bucket;
 mod counter;
 mod distribution;
 mod epoch;
+mod fork;
 mod growth;
 pub mod histogram;
 mod key_table;
@@ -43,6 +44,7 @@ pub mod template;
 mod unselected;
 
 pub use epoch::Epoch;
+pub use fork::put_all;
 pub use partial::{
     ClosedBucket, GaugePartial, HistogramPartial, IncreasePartial, LogCount, LossMark, LossReason,
     LossSource, Partial, SeriesId, SeriesPartial, StreamId,

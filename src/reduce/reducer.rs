@@ -1,6 +1,9 @@
 //! The side of the reduction that ticks: what the shards have gathered → closed buckets.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::event::{Batch, Interval, KeyHash, Labels, Raw, RawBatch, Span, Timestamp, canonical};
 
@@ -21,12 +24,12 @@ use super::{
 #[derive(Debug)]
 pub struct Reducer {
     pub(super) shards: Arc<Shards>,
-    resolution: Span,
+    pub(super) resolution: Span,
     pub(super) epoch: Epoch,
     /// The start of the next bucket to close.
     pub(super) next: Option<Timestamp>,
     /// Buckets that were taken from the shards and are not closed yet.
-    taken: BTreeMap<Timestamp, TakenBucket>,
+    pub(super) taken: BTreeMap<Timestamp, TakenBucket>,
     pub(super) registry: Registry,
     pub(super) selected: Vec<Selected>,
     pub(super) streams: Registry,
@@ -34,22 +37,22 @@ pub struct Reducer {
     pub(super) ids: Vec<Ids>,
     pub(super) templates: Templates,
     pub(super) losses: BTreeMap<(LossSource, LossReason), u64>,
-    resets: u64,
-    late_losses: BTreeMap<LossReason, u64>,
-    duplicates: u64,
+    pub(super) resets: u64,
+    pub(super) late_losses: BTreeMap<LossReason, u64>,
+    pub(super) duplicates: u64,
     /// By shard, chunks of buckets that are closed.
-    spare: Vec<Spare>,
+    pub(super) spare: Vec<Spare>,
     /// Memory of the bucket that was closed last.
-    gathered: Vec<Packed>,
+    pub(super) gathered: Vec<Packed>,
     /// Memory of the series that was reduced last.
-    run: Vec<Sample>,
+    pub(super) run: Vec<Sample>,
     /// For batches that come as values of their own.
-    raw: RawBatch,
-    scratch: PutScratch,
+    pub(super) raw: RawBatch,
+    pub(super) scratch: PutScratch,
 }
 
 #[derive(Debug)]
-struct TakenBucket {
+pub(super) struct TakenBucket {
     samples: Gathered,
     logs: OpenLogs,
 }
@@ -110,10 +113,10 @@ impl Reducer {
         self.epoch
     }
 
-    /// Puts a batch of values of its own.
-    pub fn put(&mut self, batch: &Batch, select: &dyn Select) -> Put {
-        self.raw
-            .take(batch, |name| select.stream_labels().contains(name));
+    /// Puts a batch of values of its own; `stream_labels` are the names of the attributes that tell a log
+    /// stream.
+    pub fn put(&mut self, batch: &Batch, stream_labels: &BTreeSet<String>) -> Put {
+        self.raw.take(batch, |name| stream_labels.contains(name));
         let raw = Raw::new(&[], &self.raw);
         self.shards.put(raw, self.epoch, &mut self.scratch)
     }

@@ -40,8 +40,8 @@ pub(super) struct Context<'a> {
 pub(super) struct Shard {
     pub(super) series: KeyTable<SelectedKey>,
     pub(super) streams: KeyTable<Stream>,
-    unselected: Unselected,
-    open: Vec<OpenBucket>,
+    pub(super) unselected: Unselected,
+    pub(super) open: Vec<OpenBucket>,
     /// Which of `open` was used last.
     recent: usize,
     /// Series and streams that have no id yet.

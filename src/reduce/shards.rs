@@ -191,6 +191,25 @@ impl Shards {
         resolved.by = Some(Arc::clone(&self.identity));
     }
 
+    /// The same shards with other contents under another selection.
+    pub(super) fn with(&self, shards: Box<[Shard]>, select: Arc<dyn Select>) -> Self {
+        let count = |count: &AtomicUsize| AtomicUsize::new(count.load(Ordering::Relaxed));
+        Self {
+            all: shards.into_iter().map(Mutex::new).collect(),
+            select,
+            keys: self.keys,
+            resolution: self.resolution,
+            room: Room {
+                limits: self.room.limits,
+                keys: count(&self.room.keys),
+                // They are asked about anew.
+                unselected: AtomicUsize::new(0),
+                streams: count(&self.room.streams),
+            },
+            identity: Arc::new(Identity),
+        }
+    }
+
     /// Puts a batch that stands in an epoch: samples of selected series and records of known streams go
     /// into their open buckets, or are counted as lost. Any number of threads may do so at once; of one
     /// shard at a time each holds the lock.

@@ -186,6 +186,16 @@ impl Guard {
         })
     }
 
+    /// Counts on from where another stands.
+    pub(super) fn counts_on(&self, other: &Self) {
+        for (mine, theirs) in [
+            (&self.strangers, &other.strangers),
+            (&self.forbidden, &other.forbidden),
+        ] {
+            mine.fetch_add(theirs.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
     /// Whether somebody has to say who they are.
     fn is_restricted(&self) -> bool {
         !self.tokens.is_empty() || !self.certificates.is_empty()

@@ -67,6 +67,7 @@ fn settings(plan: Plan) -> Settings {
         plan: Arc::new(plan),
         data_dir: None,
         clock: Clock::Manual(Arc::new(AtomicI64::new(1_772_359_200_000_000_000))),
+        source: None,
     }
 }
 
@@ -153,7 +154,7 @@ fn roles_of_path(method: &str, path: &str) -> Vec<Role> {
             | "/api/v1/deployments/{id}/steps"
             | "/api/v1/deployments/{id}/end",
         ) => vec![Deploy, Admin],
-        ("POST", "/api/v1/deployments/{id}/bypass") => vec![Admin],
+        ("POST", "/api/v1/deployments/{id}/bypass" | "/-/reload") => vec![Admin],
         (method, path) => panic!("decide here who may {method} {path}"),
     }
 }

@@ -204,7 +204,7 @@ pub(super) async fn begin(
     let body = read_body(&headers, body, BODY_BYTES_MAX).await?;
     let begin = fields::begin(&body)?;
     let operation = Operation::of_begin(&begin);
-    let allowed = shared.guard.demand(operation, roles);
+    let allowed = shared.guard.load().demand(operation, roles);
     allowed.map_err(ApiError::Denied)?;
     check_begin(&begin)?;
     tell(&shared, DeploymentEvent::Begin(begin)).await

@@ -10,26 +10,32 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tracing::error;
 
 use super::{
+    answers::EventReply,
     chronicle::Chronicle,
     offsets::Offsets,
     published::{Deployment, Published, Stats},
     recorder::{self, Recording},
-    recovery::{Recovery, RecoveryError},
+    recovery::Recovery,
+    recovery_error::RecoveryError,
     requests::unnamed_id,
-    sequence::{Sequence, Ticket},
+    sequence::{PlanReply, Sequence, Ticket},
     worker::Worker,
 };
 use crate::{
     engine::{Engine, Refusal},
     event::{DeploymentEvent, KeyHash, Raw, Timestamp},
-    journal::{Body, recorded},
+    journal::{Body, PlanChange, recorded},
     plan::Plan,
-    reduce::{Epoch, Put, PutScratch, Shards},
+    reduce::{Epoch, Put, PutScratch, Shards, put_all},
 };
+
+pub(super) use super::answers::{ChangeError, EventError};
+pub use super::answers::{Ending, Unavailable};
 
 /// Most ticks and deployment events that wait for the core.
 pub(super) const QUEUE_ORDERS_MAX: usize = 1_024;
@@ -56,46 +62,12 @@ pub(super) struct Core {
 /// Where the core stood when it began to take inputs.
 #[derive(Debug)]
 struct Opened {
-    shards: Arc<Shards>,
+    /// Those of every configuration that is at work, that of the plan last.
+    shards: Arc<ArcSwap<Vec<Arc<Shards>>>>,
     #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "of Kafka only"))]
     offsets: Arc<Offsets>,
     ticked_at: Option<Timestamp>,
 }
-
-/// How the core's thread ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// It was told to.
-    Asked,
-    /// It panicked, or could not recover.
-    Died,
-}
-
-/// Why the core did not take an input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unavailable {
-    /// The queue is full: try again in a second.
-    Busy,
-    /// The engine reads its journal: try again later.
-    Recovering,
-    /// The input could not be written to the journal.
-    NotRecorded,
-    /// The engine has stopped.
-    Stopped,
-}
-
-/// Why a deployment event had no effect.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum EventError {
-    /// The engine refused it.
-    Refused(Box<Refusal>),
-    /// The core did not take it.
-    Unavailable(Unavailable),
-}
-
-/// Who waits for the answer to a deployment event.
-#[derive(Debug)]
-pub(super) struct EventReply(oneshot::Sender<Result<Arc<Deployment>, EventError>>);
 
 /// Bytes of the queue's budget, given back when dropped.
 #[derive(Debug)]
@@ -125,6 +97,13 @@ pub(super) enum Order {
         event: DeploymentEvent,
         reply: EventReply,
     },
+    /// Goes on under another configuration, once every batch before it is put.
+    Plan {
+        plan: Arc<Plan>,
+        /// Where the change stands in the journal.
+        start: crate::journal::Position,
+        reply: PlanReply,
+    },
     /// Data was lost of which nobody knows whose it was.
     Lost,
     /// Everything is fetched that was written while the engine was away.
@@ -153,6 +132,7 @@ impl Core {
         let published = Arc::new(Published::new(Stats::none()));
         let recording = Arc::new(Recording::default());
         let opened = Arc::new(OnceLock::new());
+        let shards = Arc::new(ArcSwap::default());
         let sequence = Arc::new(Sequence::new(
             orders.clone(),
             recovery.is_some(),
@@ -172,11 +152,12 @@ impl Core {
             ended,
         };
         let open = {
-            let sequence = Arc::clone(&sequence);
+            let (sequence, of_opened) = (Arc::clone(&sequence), Arc::clone(&shards));
             move |engine: &Engine, offsets: Offsets| {
+                of_opened.store(Arc::new(engine.shards().cloned().collect()));
                 let (offsets, epoch) = (Arc::new(offsets), engine.epoch());
                 drop(opened.set(Opened {
-                    shards: Arc::clone(engine.shards()),
+                    shards: Arc::clone(&of_opened),
                     offsets: Arc::clone(&offsets),
                     ticked_at: epoch.now,
                 }));
@@ -190,7 +171,8 @@ impl Core {
             published.show_history(chronicle.told());
             let engine = Engine::with_keys(Arc::clone(plan), keys);
             open(&engine, Offsets::default());
-            let worker = Worker::new(engine, sequence, published, recording, None, chronicle);
+            let mut worker = Worker::new(engine, sequence, published, recording, None, chronicle);
+            worker.show_shards(shards);
             spawn(worker, inbox, ending)?;
             return Ok(core);
         };
@@ -201,6 +183,7 @@ impl Core {
         thread.spawn(
             move || match recover(recovery, &sequence, &published, &recording) {
                 Ok((mut worker, offsets)) => {
+                    worker.show_shards(shards);
                     if is_fed {
                         worker.catch_up();
                     }
@@ -318,8 +301,9 @@ impl Core {
 
     /// Looks up the series of a batch that is about to be put.
     pub(super) fn resolve(&self, raw: Raw<'_>, scratch: &mut PutScratch) {
-        if let Some(opened) = self.opened.get() {
-            opened.shards.resolve(raw, scratch);
+        let shards = self.opened.get().map(|opened| opened.shards.load());
+        if let Some(shards) = shards.as_ref().and_then(|shards| shards.last()) {
+            shards.resolve(raw, scratch);
         }
     }
 
@@ -332,7 +316,25 @@ impl Core {
             .opened
             .get()
             .expect("a batch has a place once the core is ready");
-        opened.shards.put(raw, epoch, scratch)
+        let shards = opened.shards.load();
+        put_all(
+            &**shards,
+            |shards, scratch| shards.put(raw, epoch, scratch),
+            scratch,
+        )
+    }
+
+    /// Goes on under another configuration, and waits until that is done.
+    ///
+    /// # Errors
+    /// The engine refuses it, or does not take it.
+    pub(super) async fn change(&self, from: &Plan, to: Arc<Plan>) -> Result<(), ChangeError> {
+        let (reply, answer) = oneshot::channel();
+        self.sequence
+            .plan(PlanChange::new(from, &to), to, reply)
+            .map_err(ChangeError::Unavailable)?;
+        let stopped = ChangeError::Unavailable(Unavailable::Stopped);
+        answer.await.unwrap_or(Err(stopped))
     }
 
     /// Tells the core of a deployment, and gives the deployment as it stands then.
@@ -486,19 +488,6 @@ fn end(
     published.stop();
     sequence.close();
     ending.send_replace(Some(how));
-}
-
-impl EventReply {
-    /// Answers.
-    pub(super) fn answer(self, answer: Result<Arc<Deployment>, EventError>) {
-        // Whoever asked may have gone; what was taken is taken.
-        drop(self.0.send(answer));
-    }
-
-    /// Answers that the event was not taken.
-    pub(super) fn refuse(self, reason: Unavailable) {
-        self.answer(Err(EventError::Unavailable(reason)));
-    }
 }
 
 /// How long a start waits for a recovery before it opens its doors all the same.

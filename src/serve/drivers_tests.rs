@@ -143,6 +143,7 @@ async fn engine(state: State) -> Server {
         plan: Arc::new(Plan::parse(CONFIGURATION).unwrap()),
         data_dir: None,
         clock: Clock::Manual(Arc::clone(&clock)),
+        source: None,
     };
     let server = Server::start(settings).await.unwrap();
     let tell = async |event| server.shared().tell(event).await.unwrap();

@@ -49,10 +49,23 @@ fn about(text: &mut Text, shared: &Shared) {
         "sluice_build_info",
         &[
             ("version", env!("CARGO_PKG_VERSION")),
-            ("config_digest", &shared.plan.digest),
+            ("config_digest", &shared.plan().digest),
         ],
         1,
     );
+    text.family(gauge(
+        "sluice_config_info",
+        "Digest of the configuration, as verdicts of deployments that begin now carry it.",
+    ));
+    let plan = shared.plan();
+    text.sample("sluice_config_info", &[("digest", &plan.digest)], 1);
+    let (is_good, taken_at) = shared.reloading.last();
+    let name = "sluice_config_last_reload_successful";
+    let help = "Whether the configuration that was read last was taken.";
+    text.single(gauge(name, help), u8::from(is_good));
+    let name = "sluice_config_last_reload_success_timestamp_seconds";
+    let help = "When a configuration was taken last, in Unix seconds.";
+    text.single(gauge(name, help), taken_at.seconds_f64());
     let help = "When the engine was started, in Unix seconds.";
     text.single(
         gauge("process_start_time_seconds", help),
@@ -136,7 +149,7 @@ fn doors(text: &mut Text, shared: &Shared) {
 fn denials(text: &mut Text, shared: &Shared) {
     let name = "sluice_denied_requests_total";
     text.family(counter(name, "Requests of callers that may not."));
-    for (reason, count) in shared.guard.denials() {
+    for (reason, count) in shared.guard.load().denials() {
         text.sample(name, &[("reason", reason)], count);
     }
 }
@@ -174,6 +187,11 @@ fn core(text: &mut Text, shared: &Shared) {
     );
     for (name, help, value) in [
         ("open_gates", "Gates that are open.", stats.open_gates),
+        (
+            "config_retired",
+            "Earlier configurations that are at work for gates that are open.",
+            stats.retired,
+        ),
         (
             "core_queue_length",
             "Commands that wait for the core.",

@@ -52,6 +52,7 @@ async fn start() -> (Server, Arc<AtomicI64>) {
         plan: plan(),
         data_dir: None,
         clock: Clock::Manual(Arc::clone(&clock)),
+        source: None,
     };
     (Server::start(settings).await.unwrap(), clock)
 }

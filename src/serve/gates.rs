@@ -41,7 +41,11 @@ impl Gates for GatesService {
         let roles = request.extensions().get::<Roles>().copied();
         let begin = begin(request.into_inner());
         let operation = Operation::of_begin(&begin);
-        let allowed = self.0.guard.demand(operation, roles.unwrap_or_default());
+        let allowed = self
+            .0
+            .guard
+            .load()
+            .demand(operation, roles.unwrap_or_default());
         allowed.map_err(guard::status)?;
         check_begin(&begin).map_err(bad_field)?;
         self.tell(DeploymentEvent::Begin(begin)).await

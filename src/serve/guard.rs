@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::{
     Json,
     body::Body,
-    extract::{ConnectInfo, Request, State},
+    extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
 use tonic::Status;
 
@@ -30,8 +30,12 @@ pub(super) async fn http(
             "a page of another site sent this: send it without Origin, or from this address";
         return (StatusCode::FORBIDDEN, Json(json!({ "error": problem }))).into_response();
     }
-    let peer = peer(request.extensions());
-    match shared.guard.admit(operation, request.headers(), peer) {
+    let peer = request.extensions().get::<Peer>();
+    match shared
+        .guard
+        .load()
+        .admit(operation, request.headers(), peer)
+    {
         Ok(roles) => {
             request.extensions_mut().insert(roles);
             next.run(request).await
@@ -63,8 +67,12 @@ pub(super) async fn grpc(
     next: Next,
 ) -> Response {
     let operation = Operation::of_rpc(request.uri().path()).unwrap_or(Operation::Privileged);
-    let peer = peer(request.extensions());
-    let denied = match shared.guard.admit(operation, request.headers(), peer) {
+    let peer = request.extensions().get::<Peer>();
+    let denied = match shared
+        .guard
+        .load()
+        .admit(operation, request.headers(), peer)
+    {
         Ok(roles) => {
             request.extensions_mut().insert(roles);
             return next.run(request).await;
@@ -81,14 +89,6 @@ pub(super) fn status(denied: Denied) -> Status {
         Denied::Stranger(_) => Status::unauthenticated(message),
         Denied::Forbidden(_) => Status::permission_denied(message),
     }
-}
-
-/// Both servers tell of the connection, each in its own way.
-fn peer(extensions: &Extensions) -> Option<&Peer> {
-    let of_http = extensions.get::<ConnectInfo<Peer>>();
-    of_http
-        .map(|info| &info.0)
-        .or_else(|| extensions.get::<Peer>())
 }
 
 /// The answer of HTTP to who may not.

@@ -14,7 +14,7 @@ use super::{
     guard,
     shared::Shared,
 };
-use crate::gate::VerdictState;
+use crate::{gate::VerdictState, plan::Plan};
 
 /// The service. The empty name is the engine: serving when it is ready. The name
 /// `gate/<service>/<stage>/<region>` is a gate: serving only while its newest deployment has a PASS.
@@ -81,6 +81,7 @@ fn may_ask<T>(shared: &Shared, request: &Request<T>, service: &str) -> Result<()
     let roles = request.extensions().get::<Roles>().copied();
     let allowed = shared
         .guard
+        .load()
         .demand(Operation::Read, roles.unwrap_or_default());
     allowed.map_err(guard::status)
 }
@@ -96,7 +97,8 @@ fn status(shared: &Shared, service: &str) -> ServingStatus {
     if service.is_empty() {
         return serving(shared.ready().is_ok());
     }
-    let Some((service, stage, region)) = gate(shared, service) else {
+    let plan = shared.plan();
+    let Some((service, stage, region)) = gate(&plan, service) else {
         return ServingStatus::ServiceUnknown;
     };
     let Ok(board) = shared.published().caught_up() else {
@@ -110,9 +112,9 @@ fn status(shared: &Shared, service: &str) -> ServingStatus {
 }
 
 /// The gate that a name means, if it is configured.
-fn gate<'a>(shared: &'a Shared, name: &'a str) -> Option<(&'a str, &'a str, Option<&'a str>)> {
+fn gate<'a>(plan: &'a Plan, name: &'a str) -> Option<(&'a str, &'a str, Option<&'a str>)> {
     let name = name.strip_prefix("gate/")?;
-    for service in shared.plan.services.values() {
+    for service in plan.services.values() {
         for stage in &service.stages {
             let rest = name
                 .strip_prefix(service.name.as_str())

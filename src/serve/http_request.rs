@@ -1,7 +1,5 @@
 //! What the HTTP doors have in common: bodies within limits, media types, refusals.
 
-use std::time::Duration;
-
 use axum::{
     body::Body,
     response::{IntoResponse, Response},
@@ -9,13 +7,9 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tokio::time::timeout;
 
-use super::intake::Turned;
+use super::{connections, intake::Turned};
 use crate::decode::DecodeError;
-
-/// How long a body may take to arrive.
-const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why a request is refused as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,10 +109,15 @@ pub(super) async fn read_body(
     if announced.is_some_and(|length| length > limit as u64) {
         return Err(too_large());
     }
-    match timeout(BODY_PATIENCE, Limited::new(body, limit).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(error)) => {
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(error) if connections::is_late(&*error) => Err(HttpRefusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "incomplete",
+            "the body did not arrive: nothing for 10s, or not all within 30s",
+        )),
+        Err(error) => {
             let message = format!("the body broke off: {error}");
             Err(HttpRefusal::new(
                 StatusCode::BAD_REQUEST,
@@ -126,11 +125,6 @@ pub(super) async fn read_body(
                 message,
             ))
         }
-        Err(_) => Err(HttpRefusal::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "incomplete",
-            "the body did not arrive within 30s",
-        )),
     }
 }
 

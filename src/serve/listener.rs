@@ -9,25 +9,23 @@ use std::{
     time::Duration,
 };
 
-use futures_util::stream;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tonic::transport::server::Connected;
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
-use super::tls::Peer;
+use super::tls::{Encryption, Peer};
 
 /// How long a listener rests when the system has no more file descriptors.
 const REST: Duration = Duration::from_millis(100);
 
 /// How long a client may take to agree on encryption.
-const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
 /// Encrypted connections that wait to be served.
 const AGREED_MAX: usize = 16;
 
@@ -36,6 +34,7 @@ const AGREED_MAX: usize = 16;
 pub(super) struct Listener {
     address: SocketAddr,
     incoming: Incoming,
+    crowded: watch::Receiver<bool>,
 }
 
 /// Where connections come from.
@@ -43,13 +42,15 @@ pub(super) struct Listener {
 enum Incoming {
     Plain(Acceptor),
     /// From a task that agrees on encryption with many clients at once: a slow one holds nobody up.
-    Encrypted(mpsc::Receiver<(Connection, SocketAddr)>),
+    Encrypted(mpsc::Receiver<Connection>),
 }
 
 #[derive(Debug)]
 struct Acceptor {
     listener: TcpListener,
     room: Arc<Semaphore>,
+    /// Told while no connection can be accepted for want of room.
+    crowded: watch::Sender<bool>,
 }
 
 /// One of them.
@@ -75,12 +76,14 @@ impl Listener {
     pub(super) async fn bind(
         address: SocketAddr,
         connections_max: usize,
-        tls: Option<TlsAcceptor>,
+        tls: Option<Encryption>,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
+        let (crowding, crowded) = watch::channel(false);
         let acceptor = Acceptor {
             listener,
+            crowded: crowding,
             room: Arc::new(Semaphore::new(
                 connections_max.clamp(1, Semaphore::MAX_PERMITS),
             )),
@@ -93,7 +96,11 @@ impl Listener {
                 Incoming::Encrypted(connections)
             }
         };
-        Ok(Self { address, incoming })
+        Ok(Self {
+            address,
+            incoming,
+            crowded,
+        })
     }
 
     /// Where it listens.
@@ -101,24 +108,21 @@ impl Listener {
         self.address
     }
 
-    /// Its connections, as they come.
-    pub(super) fn connections(self) -> impl futures_util::Stream<Item = io::Result<Connection>> {
-        stream::unfold(self, |mut listener| async {
-            let (connection, _) = listener.next().await;
-            Some((Ok(connection), listener))
-        })
+    /// Whether no more connections are accepted for want of room.
+    pub(super) fn crowded(&self) -> watch::Receiver<bool> {
+        self.crowded.clone()
     }
 
-    async fn next(&mut self) -> (Connection, SocketAddr) {
+    /// The next connection.
+    pub(super) async fn next(&mut self) -> Connection {
         match &mut self.incoming {
             Incoming::Plain(acceptor) => {
-                let (stream, address, permit) = acceptor.next().await;
-                let connection = Connection {
+                let (stream, _, permit) = acceptor.next().await;
+                Connection {
                     stream: Stream::Plain(stream),
                     peer: Peer::default(),
                     _permit: permit,
-                };
-                (connection, address)
+                }
             }
             Incoming::Encrypted(connections) => match connections.recv().await {
                 Some(next) => next,
@@ -129,12 +133,15 @@ impl Listener {
     }
 }
 
+impl Connection {
+    /// Who is at the other end.
+    pub(super) fn peer(&self) -> &Peer {
+        &self.peer
+    }
+}
+
 /// Agrees on encryption with each client on its own until nobody takes connections any more.
-async fn encrypt(
-    acceptor: Acceptor,
-    tls: TlsAcceptor,
-    agreed: mpsc::Sender<(Connection, SocketAddr)>,
-) {
+async fn encrypt(acceptor: Acceptor, tls: Encryption, agreed: mpsc::Sender<Connection>) {
     let mut handshakes = JoinSet::new();
     loop {
         let (stream, address, permit) = tokio::select! {
@@ -142,7 +149,7 @@ async fn encrypt(
             () = agreed.closed() => return,
         };
         while handshakes.try_join_next().is_some() {}
-        let (tls, agreed) = (tls.clone(), agreed.clone());
+        let (tls, agreed) = (tls.acceptor(), agreed.clone());
         handshakes.spawn(async move {
             match timeout(HANDSHAKE_PATIENCE, tls.accept(stream)).await {
                 Ok(Ok(stream)) => {
@@ -153,7 +160,7 @@ async fn encrypt(
                         _permit: permit,
                     };
                     // Nobody takes connections when the engine stops.
-                    drop(agreed.send((connection, address)).await);
+                    drop(agreed.send(connection).await);
                 }
                 Ok(Err(error)) => debug!(%error, %address, "no encryption was agreed on"),
                 Err(_) => debug!(%address, "no encryption was agreed on in time"),
@@ -163,9 +170,20 @@ async fn encrypt(
 }
 
 impl Acceptor {
-    async fn next(&self) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
+    /// A place for a connection; while there is none, those that are idle are asked to go.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
+            return Some(permit);
+        }
+        self.crowded.send_replace(true);
         // The semaphore is never closed, so that there is always a permit in the end.
         let permit = Arc::clone(&self.room).acquire_owned().await.ok();
+        self.crowded.send_replace(false);
+        permit
+    }
+
+    async fn next(&self) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
+        let permit = self.place().await;
         loop {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
@@ -183,19 +201,6 @@ impl Acceptor {
     }
 }
 
-impl axum::serve::Listener for Listener {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        self.next().await
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.address)
-    }
-}
-
 fn is_of_the_peer(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -203,20 +208,6 @@ fn is_of_the_peer(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionRefused
     )
-}
-
-impl Connected for Connection {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
-    }
-}
-
-impl axum::extract::connect_info::Connected<axum::serve::IncomingStream<'_, Listener>> for Peer {
-    fn connect_info(stream: axum::serve::IncomingStream<'_, Listener>) -> Self {
-        stream.io().peer.clone()
-    }
 }
 
 impl AsyncRead for Connection {

@@ -44,7 +44,7 @@ pub(super) async fn push(
 async fn take(shared: &Shared, headers: &HeaderMap, body: HttpBody) -> Result<Taken, HttpRefusal> {
     let (format, encoding) = form(headers)?;
     let open = shared.intake.enter()?;
-    let bytes = read_body(headers, body, shared.plan.limits.request_bytes).await?;
+    let bytes = read_body(headers, body, shared.plan().limits.request_bytes).await?;
     shared
         .metrics
         .count(Source::Loki, |metrics| metrics.bytes += bytes.len() as u64);

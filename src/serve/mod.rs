@@ -13,6 +13,9 @@
 //! configuration says so ([`tls`]). Tools that drive deployments have doors of their own ([`flagger`],
 //! [`query`]).
 //!
+//! The configuration may be another one later ([`reload`]): a change is an input like any other, behind which
+//! nothing is taken until the core goes by it.
+//!
 //! What is fetched instead of being sent ([`sources`]) takes the same way, but only its range is recorded
 //! ([`fetched`]).
 
@@ -23,9 +26,11 @@ pub mod convert;
 mod access;
 #[cfg(test)]
 mod access_tests;
+mod answers;
 mod api;
 mod chronicle;
 mod clock;
+mod connections;
 mod core;
 #[cfg(test)]
 mod drivers_tests;
@@ -57,8 +62,10 @@ mod published;
 mod query;
 mod recorder;
 mod recovery;
+mod recovery_error;
 #[cfg(test)]
 mod recovery_tests;
+mod reload;
 mod remote_write;
 mod requests;
 mod routes;
@@ -80,7 +87,8 @@ pub use core::{Ending, Unavailable};
 pub(crate) use feed::FeedDriver;
 pub use feed::{Feed, Shown};
 pub use published::Deployment;
-pub use recovery::RecoveryError;
+pub use recovery_error::RecoveryError;
+pub use reload::{ReloadError, Reloaded, Reloader, Source as ConfigSource};
 pub use server::{Addresses, Server, Settings};
 pub use sink_counters::{SinkCounters, Undelivered};
 pub use start_error::StartError;

@@ -136,7 +136,7 @@ async fn take(
         (Signal::Logs, Syntax::Json) => Format::OtlpLogsJson,
     };
     let open = shared.intake.enter()?;
-    let bytes = read_body(headers, body, shared.plan.limits.request_bytes).await?;
+    let bytes = read_body(headers, body, shared.plan().limits.request_bytes).await?;
     shared.metrics.count(Source::OtlpHttp, |metrics| {
         metrics.bytes += bytes.len() as u64;
     });

@@ -57,7 +57,7 @@ pub(super) fn ask(shared: &Shared, request: &PromotionRequest) -> Result<Promoti
         bake_until: deployment.bake_until,
     });
     let (conditions, now) = (published.conditions(), shared.clock.now());
-    may_promote(&shared.plan, attempts, &conditions, request, now)
+    may_promote(&shared.plan(), attempts, &conditions, request, now)
         .map_err(|refusal| NoAnswer::Refused(Box::new(refusal)))
 }
 

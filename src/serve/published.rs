@@ -94,6 +94,8 @@ pub(super) struct Stats {
     pub watermark: Timestamp,
     /// Gates that are open.
     pub open_gates: usize,
+    /// Earlier configurations that are at work for them.
+    pub retired: usize,
     /// What the engine has counted.
     pub engine: EngineCounters,
     /// What its reduce half has counted.
@@ -347,6 +349,7 @@ impl Stats {
             ticked_at: Timestamp::MIN,
             watermark: Timestamp::MIN,
             open_gates: 0,
+            retired: 0,
             engine: EngineCounters::default(),
             reducer: ReducerCounters::default(),
             journal_bytes: None,

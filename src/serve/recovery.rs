@@ -1,6 +1,6 @@
 //! A start from a data directory: the newest whole snapshot, then the journal from there on.
 
-use std::{collections::BTreeSet, fmt, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use tracing::{info, warn};
 
@@ -10,21 +10,20 @@ use super::{
     offsets::Offsets,
     published::Published,
     recorder::Recording,
+    recovery_error::RecoveryError,
     saver::{self, Saver},
     sequence::Sequence,
 };
 use crate::{
-    decode::{DecodeError, DecodeLimits, Decoder},
+    decode::{DecodeLimits, Decoder},
     engine::{Engine, Input, StateError},
     event::{Batch, KeyHash, Raw, Span, Timestamp},
     gate::Gate,
     journal::{
-        Body, DataDir, Entry, JournalError, Limits, OffsetRange, Position, Snapshots, Writer,
-        decode_limits,
+        Body, DataDir, Entry, Limits, OffsetRange, Position, Snapshots, Writer, decode_limits,
     },
-    ledger::LedgerError,
     plan::Plan,
-    reduce::{Epoch, Put, PutScratch, Select},
+    reduce::{Epoch, Put, PutScratch, Shards, put_all},
 };
 
 /// How a journal is kept.
@@ -38,28 +37,6 @@ pub(super) struct JournalSettings {
     pub(super) commit_delay: Duration,
 }
 
-/// Why a data directory cannot be gone on with.
-#[derive(Debug)]
-pub enum RecoveryError {
-    /// The journal or a snapshot cannot be read.
-    Journal(JournalError),
-    /// The state does not fit to this version.
-    State(StateError),
-    /// The history cannot be gone on with.
-    Ledger(LedgerError),
-    /// A body that was accepted cannot be decoded any more.
-    Body {
-        /// Where it stands.
-        position: Position,
-        /// What is wrong with it.
-        error: DecodeError,
-    },
-    /// The system gives no thread.
-    Thread(std::io::Error),
-    /// It was told to end before it was through.
-    Asked,
-}
-
 /// How long a source that does not answer is left alone.
 const REFETCH_PAUSE: Duration = Duration::from_secs(1);
 
@@ -70,6 +47,10 @@ pub(super) struct Recovery {
     writer: Writer,
     snapshots: Snapshots,
     engine: Engine,
+    /// The configuration that is to be in force in the end.
+    given: Arc<Plan>,
+    /// Whether all of the journal is judged under it, whatever was in force.
+    is_anew: bool,
     /// The earliest entry that is read; `None`: all that is there.
     resume_from: Option<Position>,
     /// Where a batch stands that is read first.
@@ -130,52 +111,78 @@ impl Recovery {
             Some(snapshot) => (Offsets::of(&snapshot.head), snapshot.head.taken_at),
             None => (Offsets::default(), Position::START),
         };
-        let of_this_plan = newest.filter(|snapshot| {
-            let is_same = snapshot.head.plan_digest == plan.digest;
-            if !is_same {
-                warn!(
-                    saved = snapshot.head.plan_digest,
-                    given = plan.digest,
-                    "the configuration has changed: all that is kept of the journal is judged anew"
-                );
-            }
-            is_same
-        });
-        let Some(snapshot) = of_this_plan else {
-            return Ok(Self {
-                engine: Engine::with_keys(Arc::clone(plan), keys),
-                directory,
-                writer,
-                snapshots,
-                resume_from: None,
-                epoch: Epoch::default(),
-                taken_at: Position::START,
-                offsets,
-                offsets_from,
-                refetch: None,
-                settings,
-                chronicle,
-            });
-        };
-        let (epoch, state) = saver::decode(&snapshot.state)
-            .map_err(|error| RecoveryError::State(StateError::Malformed(error)))?;
-        let engine =
-            Engine::restore(Arc::clone(plan), keys, state).map_err(RecoveryError::State)?;
-        info!(snapshot = %snapshot.path.display(), watermark = %engine.watermark(), "state loaded");
-        Ok(Self {
-            engine,
+        let mut recovery = Self {
+            engine: Engine::with_keys(Arc::clone(plan), keys),
+            given: Arc::clone(plan),
+            is_anew: false,
             directory,
             writer,
             snapshots,
-            resume_from: Some(snapshot.head.resume_from),
-            epoch,
-            taken_at: snapshot.head.taken_at,
+            resume_from: None,
+            epoch: Epoch::default(),
+            taken_at: Position::START,
             offsets,
             offsets_from,
             refetch: None,
             settings,
             chronicle,
-        })
+        };
+        let Some(snapshot) = newest else {
+            recovery.begin_as_the_journal()?;
+            return Ok(recovery);
+        };
+        let (epoch, state) = saver::decode(&snapshot.state)
+            .map_err(|error| RecoveryError::State(StateError::Malformed(error)))?;
+        // The one that was in force then: the journal may say that the given one followed.
+        let saved = if snapshot.head.plan_digest == plan.digest {
+            Some(Arc::clone(plan))
+        } else {
+            Engine::saved_plan(state)
+                .ok()
+                .flatten()
+                .filter(|saved| saved.digest == snapshot.head.plan_digest)
+                .map(Arc::new)
+        };
+        let Some(saved) = saved else {
+            recovery.begin_anew(&snapshot.head.plan_digest);
+            return Ok(recovery);
+        };
+        recovery.engine = Engine::restore(saved, keys, state).map_err(RecoveryError::State)?;
+        let watermark = recovery.engine.watermark();
+        info!(snapshot = %snapshot.path.display(), %watermark, "state loaded");
+        recovery.resume_from = Some(snapshot.head.resume_from);
+        recovery.epoch = epoch;
+        recovery.taken_at = snapshot.head.taken_at;
+        Ok(recovery)
+    }
+
+    /// Begins under the configuration that was in force where the journal begins, if it tells.
+    fn begin_as_the_journal(&mut self) -> Result<(), RecoveryError> {
+        for entry in self.directory.read_all().map_err(RecoveryError::Journal)? {
+            if let (position, Entry::Plan(change)) = entry.map_err(RecoveryError::Journal)? {
+                if change.from_digest != self.given.digest {
+                    let plan = Plan::parse(&change.from)
+                        .map_err(|faults| RecoveryError::Plan { position, faults })?;
+                    self.engine = Engine::with_keys(Arc::new(plan), self.engine.keys());
+                }
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins with all that is kept of the journal, under the given configuration.
+    fn begin_anew(&mut self, saved: &str) {
+        warn!(
+            saved,
+            given = self.given.digest,
+            "the configuration has changed: all that is kept of the journal is judged anew"
+        );
+        self.engine = Engine::with_keys(Arc::clone(&self.given), self.engine.keys());
+        self.is_anew = true;
+        self.resume_from = None;
+        self.epoch = Epoch::default();
+        self.taken_at = Position::START;
     }
 
     /// The gates of the snapshot.
@@ -208,13 +215,37 @@ impl Recovery {
         published: &Published,
         recording: &Arc<Recording>,
     ) -> Result<Recovered, RecoveryError> {
+        self.pass(sequence, published)?;
+        let reached = self.engine.plan().digest.clone();
+        if reached != self.given.digest {
+            self.begin_anew(&reached);
+            sequence.forget_all();
+            self.pass(sequence, published)?;
+        }
+        let snapshots = Saver::start(
+            self.snapshots,
+            Arc::clone(recording),
+            self.settings.snapshot_every,
+        )
+        .map_err(RecoveryError::Thread)?;
+        Ok(Recovered {
+            engine: self.engine,
+            writer: self.writer,
+            snapshots,
+            chronicle: self.chronicle,
+            offsets: self.offsets,
+        })
+    }
+
+    /// Reads the journal once, from where the engine stands.
+    fn pass(&mut self, sequence: &Sequence, published: &Published) -> Result<(), RecoveryError> {
         let reader = match self.resume_from {
             Some(position) => self.directory.read(position),
             None => self.directory.read_all(),
         }
         .map_err(RecoveryError::Journal)?;
-        let stream_labels = Arc::new(self.engine.selector().stream_labels().clone());
-        let mut replay = Replay::new(&mut self, &stream_labels, published);
+        let stream_labels = Arc::new(self.engine.stream_labels());
+        let mut replay = Replay::new(self, &stream_labels, published);
         let (mut outputs, mut entries) = (Vec::new(), 0u64);
         for entry in reader {
             let (position, entry) = entry.map_err(RecoveryError::Journal)?;
@@ -257,26 +288,25 @@ impl Recovery {
                     }
                 }
                 Entry::Lost(_) if !is_seen => self.engine.step(Input::Lost, &mut outputs),
-                Entry::Deployment(_) | Entry::Lost(_) => {}
+                Entry::Plan(change) if !is_seen && !self.is_anew => {
+                    let behind = change.behind(&self.engine.plan().digest);
+                    let behind =
+                        behind.map_err(|faults| RecoveryError::Plan { position, faults })?;
+                    if let Some(plan) = behind {
+                        self.engine.step(Input::Plan(Arc::new(plan)), &mut outputs);
+                        replay.read_by(&self.engine);
+                        published.recover(self.engine.gates());
+                    }
+                }
+                Entry::Deployment(_) | Entry::Lost(_) | Entry::Plan(_) => {}
             }
             outputs.clear();
             self.chronicle.flush_some();
         }
         self.chronicle.flush();
+        self.refetch = replay.refetch;
         info!(entries, watermark = %self.engine.watermark(), "journal read");
-        let snapshots = Saver::start(
-            self.snapshots,
-            Arc::clone(recording),
-            self.settings.snapshot_every,
-        )
-        .map_err(RecoveryError::Thread)?;
-        Ok(Recovered {
-            engine: self.engine,
-            writer: self.writer,
-            snapshots,
-            chronicle: self.chronicle,
-            offsets: self.offsets,
-        })
+        Ok(())
     }
 }
 
@@ -308,7 +338,7 @@ impl<'a> Replay<'a> {
         published: &'a Published,
     ) -> Self {
         let engine = &recovery.engine;
-        let keys = engine.shards().keys();
+        let keys = engine.keys();
         Self {
             epoch: recovery.epoch,
             decoder: Decoder::new(keys, Arc::clone(stream_labels)),
@@ -318,6 +348,13 @@ impl<'a> Replay<'a> {
             refetch: recovery.refetch.take(),
             published,
         }
+    }
+
+    /// Reads on as the configurations want it that are at work now.
+    fn read_by(&mut self, engine: &Engine) {
+        let (keys, labels) = (engine.keys(), Arc::new(engine.stream_labels()));
+        self.decoder = Decoder::new(keys, Arc::clone(&labels));
+        self.hands = Hands::new(keys, labels);
     }
 
     fn batch(
@@ -412,36 +449,13 @@ fn put_again(
                 number: engine.epoch().number,
                 ..place
             };
-            engine.shards().put_again(raw, epoch, closed, scratch)
+            let put =
+                |shards: &Shards, scratch: &mut _| shards.put_again(raw, epoch, closed, scratch);
+            put_all(engine.shards(), put, scratch)
         }
-        Some(_) | None => engine.shards().put(raw, engine.epoch(), scratch),
-    }
-}
-
-impl fmt::Display for RecoveryError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Journal(error) => error.fmt(f),
-            Self::Ledger(error) => error.fmt(f),
-            Self::State(_) => f.write_str("the saved state cannot be used"),
-            Self::Body { position, .. } => {
-                write!(f, "the batch at {position} of the journal cannot be read")
-            }
-            Self::Thread(_) => f.write_str("the system gives no thread to save the state"),
-            Self::Asked => f.write_str("the start was told to end before it was through"),
-        }
-    }
-}
-
-impl std::error::Error for RecoveryError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Journal(error) => std::error::Error::source(error),
-            Self::Ledger(error) => std::error::Error::source(error),
-            Self::State(error) => Some(error),
-            Self::Body { error, .. } => Some(error),
-            Self::Thread(error) => Some(error),
-            Self::Asked => None,
+        Some(_) | None => {
+            let put = |shards: &Shards, scratch: &mut _| shards.put(raw, engine.epoch(), scratch);
+            put_all(engine.shards(), put, scratch)
         }
     }
 }

@@ -14,13 +14,15 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::{
+    answers::ChangeError,
     core::Core,
     fetched::{self, Away, Hands, Refetch, Refetched},
     intake::Intake,
     metrics::{Metrics, Source},
     published::{Published, Stats},
     recorder::Recording,
-    recovery::{JournalSettings, Recovery, RecoveryError},
+    recovery::{JournalSettings, Recovery},
+    recovery_error::RecoveryError,
     sequence::Sequence,
 };
 use crate::{
@@ -62,6 +64,31 @@ impl Noise {
 
 fn plan() -> Arc<Plan> {
     Arc::new(Plan::parse(CONFIGURATION).unwrap())
+}
+
+/// The plan of a number: another bound for each; the second selects fewer series, the third others.
+fn other(number: u64) -> Arc<Plan> {
+    let max = format!("max: {}", 90 + number);
+    let text = CONFIGURATION.replacen("max: 90", &max, 1);
+    let text = match number {
+        1 => text.replacen("checks: [cpu, all, up]", "checks: [cpu, up]", 1),
+        2 => text.replacen("metric: cpu, absent", "metric: requests_total, absent", 1),
+        _ => text,
+    };
+    Arc::new(Plan::parse(&text).unwrap())
+}
+
+/// The plan that was in force where a journal ends.
+fn last_plan(directory: &Path) -> Arc<Plan> {
+    let mut plan = plan();
+    for entry in DataDir::open(directory).unwrap().read_all().unwrap() {
+        if let (_, Entry::Plan(change)) = entry.unwrap()
+            && let Some(next) = change.behind(&plan.digest).unwrap()
+        {
+            plan = Arc::new(next);
+        }
+    }
+    plan
 }
 
 fn settings() -> JournalSettings {
@@ -247,7 +274,7 @@ fn known(directory: &Path, source: Option<Kept>) -> Vec<u8> {
 
 /// The same, and where it goes on reading its source.
 fn started(directory: &Path, source: Option<Kept>) -> (Vec<u8>, String) {
-    let (plan, keys) = (plan(), KeyHash::new(1));
+    let (plan, keys) = (last_plan(directory), KeyHash::new(1));
     let mut recovery = Recovery::open(directory, &plan, keys, settings()).unwrap();
     recovery.refetch_by(source.map(|source| Box::new(source) as Box<dyn Refetch>));
     let (orders, _inbox) = mpsc::channel(1);
@@ -281,6 +308,10 @@ fn uninterrupted(directory: &Path, source: &Kept) -> Vec<u8> {
                 }
             }
             Entry::Lost(_) => engine.step(Input::Lost, &mut outputs),
+            Entry::Plan(change) => {
+                let next = change.behind(&engine.plan().digest).unwrap();
+                engine.step(Input::Plan(Arc::new(next.unwrap())), &mut outputs);
+            }
         }
     }
     told(engine)
@@ -298,7 +329,11 @@ fn told(mut engine: Engine) -> Vec<u8> {
 }
 
 /// Runs an engine and takes images of its directory while it does.
-async fn run(seed: u64, root: &Path, source: &Kept) -> Vec<PathBuf> {
+#[expect(
+    clippy::too_many_lines,
+    reason = "one way through many kinds of inputs"
+)]
+async fn run(seed: u64, root: &Path, source: &Kept, changes: bool) -> Vec<PathBuf> {
     let (plan, keys) = (plan(), KeyHash::new(0));
     let live = root.join("live");
     let recovery = Recovery::open(&live, &plan, keys, settings()).unwrap();
@@ -309,7 +344,27 @@ async fn run(seed: u64, root: &Path, source: &Kept) -> Vec<PathBuf> {
     let intake = Intake::new(core.clone(), metrics, &plan, labels);
     let mut noise = Noise(seed);
     let (mut now, mut events, mut images) = (START, 0, Vec::new());
+    let mut in_force = plan;
     for step in 0..240 {
+        if changes && noise.below(30) == 0 {
+            // Batches are on their way meanwhile: each counts on one side of the change, or is turned away.
+            let next = other(noise.below(3));
+            let takes =
+                (0..3).map(|_| intake.take(Source::RemoteWrite, request(now, step, &mut noise)));
+            let takes: Vec<_> = takes.collect();
+            let change = async {
+                if next.digest == in_force.digest {
+                    return Ok(());
+                }
+                core.change(&in_force, Arc::clone(&next)).await
+            };
+            let (_, changed) = tokio::join!(futures_util::future::join_all(takes), change);
+            match changed {
+                Ok(()) => in_force = next,
+                Err(ChangeError::Refused(_)) => {}
+                Err(ChangeError::Unavailable(reason)) => panic!("{reason}"),
+            }
+        }
         match noise.below(13) {
             10..=12 => {
                 let at = now;
@@ -367,10 +422,10 @@ async fn run(seed: u64, root: &Path, source: &Kept) -> Vec<PathBuf> {
 #[tokio::test]
 async fn a_start_from_a_saved_state_knows_what_the_whole_journal_tells() {
     let mut with_snapshots = 0;
-    for seed in 1..=4 {
+    for seed in 1..=6 {
         let root = tempfile::tempdir().unwrap();
         let source = Kept::default();
-        let images = run(seed, root.path(), &source).await;
+        let images = run(seed, root.path(), &source, 2 < seed).await;
         let fetched: usize = source.0.lock().unwrap().values().map(Vec::len).sum();
         assert!(50 < fetched, "{fetched} messages were fetched");
         for (number, directory) in images.into_iter().enumerate() {

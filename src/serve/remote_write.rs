@@ -59,7 +59,7 @@ pub(super) async fn write(
 async fn take(shared: &Shared, headers: &HeaderMap, body: HttpBody) -> Result<Taken, HttpRefusal> {
     let format = protocol(headers)?;
     let open = shared.intake.enter()?;
-    let bytes = read_body(headers, body, shared.plan.limits.request_bytes).await?;
+    let bytes = read_body(headers, body, shared.plan().limits.request_bytes).await?;
     shared.metrics.count(Source::RemoteWrite, |metrics| {
         metrics.bytes += bytes.len() as u64;
     });

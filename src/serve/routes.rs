@@ -10,7 +10,8 @@ use axum::{
 };
 
 use super::{
-    access::Operation, api, flagger, guard, history, loki, query, remote_write, shared::Shared,
+    access::Operation, api, flagger, guard, history, loki, query, reload, remote_write,
+    shared::Shared,
 };
 
 /// One method of one path.
@@ -33,6 +34,7 @@ pub(super) fn table() -> Vec<Route> {
         Route::get("/metrics", Scrape, api::metrics),
         Route::get("/-/healthy", Probe, api::healthy),
         Route::get("/-/ready", Probe, api::ready),
+        Route::post("/-/reload", Privileged, reload::reload),
         Route::post("/api/v1/write", Push, remote_write::write),
         Route::post("/api/v1/push", Push, remote_write::write),
         Route::post("/loki/api/v1/push", Push, loki::push),

@@ -88,13 +88,13 @@ impl Saver {
     }
 
     /// Saves the engine if it is time. To be called right after a tick: `end` is where the entry behind
-    /// it stands, `offsets` what was recorded before it.
+    /// it stands, with where the configuration was changed last, `offsets` what was recorded before it.
     pub(super) fn consider(
         &mut self,
         engine: &Engine,
         sequence: &Sequence,
         now: Timestamp,
-        end: Position,
+        (end, changed_at): (Position, Option<Position>),
         offsets: &Offsets,
     ) {
         let last = *self.last.get_or_insert(now);
@@ -102,12 +102,17 @@ impl Saver {
         if now - last < self.every || self.shared.is_busy.load(Ordering::Acquire) {
             return;
         }
-        self.last = Some(now);
         let epoch = engine.epoch();
         let resume = epoch
             .closed
             .and_then(|closed| sequence.resume(epoch.number.wrapping_sub(1), closed))
             .unwrap_or(Resume { from: end, epoch });
+        // What came before a change was selected by another configuration: no state is read on from
+        // there, and one from before the change passes it anew.
+        if changed_at.is_some_and(|changed| resume.from < changed) {
+            return;
+        }
+        self.last = Some(now);
         let head = SnapshotHead {
             resume_from: resume.from,
             taken_at: end,

@@ -9,6 +9,7 @@
 //! behind it is refused too, so that no batch counts under a tick that does not.
 
 mod ticket;
+mod waiting;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,15 +19,20 @@ use std::{
 
 pub(super) use ticket::{Running, Ticket};
 use tokio::sync::{mpsc, oneshot};
+pub(super) use waiting::{Outcome, PlanReply, Waiting};
+
+use waiting::Then;
 
 use super::{
-    core::{Order, Unavailable},
+    answers::{EventReply, Unavailable},
+    core::Order,
     offsets::Offsets,
     saver::Resume,
 };
 use crate::{
     event::{DeploymentEvent, Span, Timestamp},
-    journal::{Body, Entry, OffsetRange, Position},
+    journal::{Body, Entry, PlanChange, Position},
+    plan::Plan,
     reduce::Epoch,
 };
 
@@ -71,6 +77,8 @@ enum Standing {
     /// The core reads its journal: nothing is taken yet.
     Recovering,
     Open,
+    /// The core goes on under another configuration: nothing is taken until it has.
+    Changing,
     Closed,
 }
 
@@ -82,25 +90,6 @@ struct Unclosed {
     first: Position,
     /// The latest time of anything that was put.
     latest: Timestamp,
-}
-
-/// An input that is not durable yet.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) entry: Entry,
-    then: Then,
-}
-
-/// What becomes of an input once it is durable.
-#[derive(Debug)]
-enum Then {
-    /// Whoever brought it puts it.
-    Put(oneshot::Sender<Result<Position, Unavailable>>),
-    /// It goes to the core, and whoever brought it is told.
-    Lose(oneshot::Sender<Result<Position, Unavailable>>),
-    /// It goes to the core; after a tick, batches stand in this epoch.
-    Tick(Timestamp, Epoch, oneshot::Sender<Result<(), Unavailable>>),
-    Event(Box<DeploymentEvent>, super::core::EventReply),
 }
 
 impl Sequence {
@@ -214,7 +203,9 @@ impl Sequence {
                     Then::Put(reply)
                 }
                 Entry::Lost(_) => Then::Lose(reply),
-                Entry::Consumed(_) | Entry::Deployment(_) | Entry::Tick(_) => Then::Put(reply),
+                Entry::Consumed(_) | Entry::Deployment(_) | Entry::Tick(_) | Entry::Plan(_) => {
+                    Then::Put(reply)
+                }
             };
             state.waiting.push(Waiting { entry, then });
             self.filled.notify_one();
@@ -246,6 +237,31 @@ impl Sequence {
         Ok(answer)
     }
 
+    /// Gives a change of the configuration its place. Nothing is taken behind it until the core has gone
+    /// on, and called [`Sequence::reopen`]: so every batch was selected by one configuration.
+    ///
+    /// # Errors
+    /// Nothing is taken at the moment.
+    pub(super) fn plan(
+        &self,
+        change: PlanChange,
+        plan: Arc<Plan>,
+        reply: PlanReply,
+    ) -> Result<(), Unavailable> {
+        let mut state = self.open_state()?;
+        self.order(&mut state, Entry::Plan(change), Then::Plan(plan, reply))?;
+        state.standing = Standing::Changing;
+        Ok(())
+    }
+
+    /// Takes inputs again after a change of the configuration.
+    pub(super) fn reopen(&self) {
+        let mut state = self.lock();
+        if state.standing == Standing::Changing {
+            state.standing = Standing::Open;
+        }
+    }
+
     /// Gives a deployment event its place.
     ///
     /// # Errors
@@ -253,7 +269,7 @@ impl Sequence {
     pub(super) fn event(
         &self,
         event: DeploymentEvent,
-        reply: super::core::EventReply,
+        reply: EventReply,
     ) -> Result<(), Unavailable> {
         let mut state = self.open_state()?;
         let entry = Entry::Deployment(event.clone());
@@ -323,6 +339,9 @@ impl Sequence {
         let mut state = self.lock();
         state.epoch = state.durable;
         state.waiting_bytes = 0;
+        if state.standing == Standing::Changing {
+            state.standing = Standing::Open;
+        }
         let behind = std::mem::take(&mut state.waiting);
         drop(state);
         let behind = behind.into_iter().map(|waiting| waiting.then);
@@ -362,6 +381,11 @@ impl Sequence {
         })
     }
 
+    /// Forgets what was put: all of it is put once more.
+    pub(super) fn forget_all(&self) {
+        self.lock().unclosed.clear();
+    }
+
     /// Forgets what was put into buckets that are closed.
     pub(super) fn forget_closed(&self, number: u32, closed: Timestamp) {
         let mut state = self.lock();
@@ -375,6 +399,7 @@ impl Sequence {
         match state.standing {
             Standing::Open => Ok(state),
             Standing::Recovering => Err(Unavailable::Recovering),
+            Standing::Changing => Err(Unavailable::Busy),
             Standing::Closed => Err(Unavailable::Stopped),
         }
     }
@@ -395,65 +420,6 @@ impl State {
 
 /// Nothing under the lock can panic.
 const POISONED: &str = "no thread panicked while it held the order of inputs";
-
-/// What becomes of an input, for the recorder to hand back.
-#[derive(Debug)]
-pub(super) struct Outcome {
-    then: Then,
-    /// What was fetched or lost.
-    range: Option<OffsetRange>,
-}
-
-impl Waiting {
-    /// The entry, and what becomes of it.
-    pub(super) fn parts(self) -> (Entry, Outcome) {
-        let range = match &self.entry {
-            Entry::Consumed(range) | Entry::Lost(range) => Some(range.clone()),
-            Entry::Batch(_) | Entry::Deployment(_) | Entry::Tick(_) => None,
-        };
-        let then = self.then;
-        (self.entry, Outcome { then, range })
-    }
-}
-
-impl Then {
-    /// What the core has to do with an input that stands there.
-    fn into_order(self, [start, end]: [Position; 2], offsets: Arc<Offsets>) -> Option<Order> {
-        match self {
-            // Whoever brought it may have panicked; the recovery of this entry is not lost by it.
-            Self::Put(reply) => {
-                reply.send(Ok(start)).ok();
-                None
-            }
-            Self::Lose(reply) => {
-                reply.send(Ok(start)).ok();
-                Some(Order::Lost)
-            }
-            Self::Tick(now, after, reply) => Some(Order::Tick {
-                now,
-                after,
-                end,
-                offsets,
-                reply,
-            }),
-            Self::Event(event, reply) => Some(Order::Event {
-                event: *event,
-                reply,
-            }),
-        }
-    }
-
-    fn refuse(self) {
-        // Whoever asked may have gone.
-        match self {
-            Self::Put(reply) | Self::Lose(reply) => {
-                reply.send(Err(Unavailable::NotRecorded)).ok();
-            }
-            Self::Tick(_, _, reply) => drop(reply.send(Err(Unavailable::NotRecorded))),
-            Self::Event(_, reply) => reply.refuse(Unavailable::NotRecorded),
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

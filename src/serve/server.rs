@@ -10,24 +10,21 @@ use std::{
     time::Duration,
 };
 
-use axum::middleware;
+use arc_swap::ArcSwap;
+use axum::{Router, middleware};
 use tokio::{
     sync::{broadcast, watch},
     task::JoinSet,
     time::{MissedTickBehavior, interval, timeout},
 };
-use tokio_rustls::TlsAcceptor;
-use tonic::{
-    codec::CompressionEncoding,
-    service::Routes,
-    transport::server::{Router, Server as Transport},
-};
+use tonic::{codec::CompressionEncoding, service::Routes};
 use tonic_health::pb::health_server::HealthServer;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::{
     access::Guard,
     clock::Clock,
+    connections,
     core::{Core, Ending, RECOVERY_PATIENCE, Unavailable},
     feed::Feed,
     gates::GatesService,
@@ -45,12 +42,13 @@ use super::{
     otlp_http,
     pb::gates_server::GatesServer,
     recovery::{JournalSettings, Recovery},
+    reload::{self, Reloader, Reloading},
     routes,
     shared::Shared,
     sink_counters::SinkCounters,
     sources::{Reach, Sources, World},
     start_error::StartError,
-    tls::{self, Peer, Protocols},
+    tls::{Encryption, Protocols},
 };
 use crate::{
     engine::Selector,
@@ -81,6 +79,8 @@ pub struct Settings {
     pub data_dir: Option<PathBuf>,
     /// Where time comes from.
     pub clock: Clock,
+    /// Where the configuration is read anew; `None`: it is not.
+    pub source: Option<reload::Source>,
 }
 
 /// Where the engine listens.
@@ -115,13 +115,15 @@ impl Server {
             plan,
             data_dir,
             clock,
+            source,
         } = settings;
         let sources = Sources::new(&plan, data_dir.is_some()).map_err(StartError::Sources)?;
         if let Some((key, address)) = plan.exposed() {
             return Err(StartError::Exposed { key, address });
         }
         let guard = Guard::new(&plan.access).map_err(StartError::Access)?;
-        let (listeners, addresses) = bind_all(&plan).await?;
+        let encryption = encryption(&plan)?;
+        let (listeners, addresses) = bind_all(&plan, &encryption).await?;
         let keys = KeyHash::new(RandomState::new().hash_one(0));
         let mut recovery = data_dir
             .as_deref()
@@ -153,12 +155,15 @@ impl Server {
             selector.stream_labels().clone(),
         );
         let (stop, stopping) = watch::channel(false);
+        let ports = encryption.into_iter().flatten().collect();
+        let reloading = Reloading::new(source, ports, &plan, started_at);
         let shared = Arc::new(Shared {
-            plan,
+            plan: ArcSwap::new(plan),
             clock,
             core,
             intake,
-            guard,
+            guard: ArcSwap::from_pointee(guard),
+            reloading,
             sources: Arc::new(sources),
             metrics,
             stopping,
@@ -181,6 +186,11 @@ impl Server {
     /// Every change of a verdict from now on, in order.
     pub fn changes(&self) -> broadcast::Receiver<Arc<Verdict>> {
         self.shared.published().changes()
+    }
+
+    /// What reads the configuration anew.
+    pub fn reloader(&self) -> Reloader {
+        Reloader(Arc::clone(&self.shared))
     }
 
     /// Deployments as they stand, for what tells others of them.
@@ -260,16 +270,23 @@ fn journal_settings(plan: &Plan) -> JournalSettings {
     }
 }
 
-/// Listens at each address, in the order of [`Addresses`].
-async fn bind_all(plan: &Plan) -> Result<([Listener; 4], Addresses), StartError> {
-    let connections = plan.limits.connections;
-    let acceptor = |protocols| {
+/// How connections are encrypted where gRPC is spoken, and where HTTP is.
+fn encryption(plan: &Plan) -> Result<[Option<Encryption>; 2], StartError> {
+    let of = |protocols| {
         let tls = plan.tls.as_ref();
-        let acceptor = tls.map(|tls| tls::acceptor(tls, protocols));
-        acceptor.transpose().map_err(StartError::Access)
+        let encryption = tls.map(|tls| Encryption::new(tls, protocols));
+        encryption.transpose().map_err(StartError::Access)
     };
-    let (grpc, http) = (acceptor(Protocols::Grpc)?, acceptor(Protocols::Http)?);
-    let bind = async |key, address, tls: &Option<TlsAcceptor>| {
+    Ok([of(Protocols::Grpc)?, of(Protocols::Http)?])
+}
+
+/// Listens at each address, in the order of [`Addresses`].
+async fn bind_all(
+    plan: &Plan,
+    [grpc, http]: &[Option<Encryption>; 2],
+) -> Result<([Listener; 4], Addresses), StartError> {
+    let connections = plan.limits.connections;
+    let bind = async |key, address, tls: &Option<Encryption>| {
         let listener = Listener::bind(address, connections, tls.clone()).await;
         listener.map_err(|error| StartError::Listen {
             key,
@@ -279,10 +296,10 @@ async fn bind_all(plan: &Plan) -> Result<([Listener; 4], Addresses), StartError>
     };
     let listen = &plan.listen;
     let listeners = [
-        bind("listen.grpc", listen.grpc, &grpc).await?,
-        bind("listen.http", listen.http, &http).await?,
-        bind("listen.otlp_grpc", listen.otlp_grpc, &grpc).await?,
-        bind("listen.otlp_http", listen.otlp_http, &http).await?,
+        bind("listen.grpc", listen.grpc, grpc).await?,
+        bind("listen.http", listen.http, http).await?,
+        bind("listen.otlp_grpc", listen.otlp_grpc, grpc).await?,
+        bind("listen.otlp_http", listen.otlp_http, http).await?,
     ];
     let [grpc, http, otlp_grpc, otlp_http] = listeners.each_ref().map(Listener::address);
     let addresses = Addresses {
@@ -301,13 +318,17 @@ fn open_doors(
 ) -> Result<JoinSet<()>, StartError> {
     let share = || Arc::clone(shared);
     let mut doors = JoinSet::new();
-    doors.spawn(serve_grpc(gates_router(shared)?, grpc, share()));
-    doors.spawn(serve_grpc(otlp_router(shared), otlp_grpc, share()));
-    doors.spawn(serve_http(routes::router(share()), http, share()));
-    doors.spawn(serve_http(otlp_http::routes(share()), otlp_http, share()));
+    let mut open = |router: Router, listener: Listener, protocols: Protocols| {
+        let stopping = shared.stopping.clone();
+        doors.spawn(connections::serve(router, listener, protocols, stopping));
+    };
+    open(gates_router(shared)?, grpc, Protocols::Grpc);
+    open(otlp_router(shared), otlp_grpc, Protocols::Grpc);
+    open(routes::router(share()), http, Protocols::Http);
+    open(otlp_http::routes(share()), otlp_http, Protocols::Http);
     let sources = Arc::clone(&shared.sources);
     let world = World {
-        plan: Arc::clone(&shared.plan),
+        plan: shared.plan(),
         clock: shared.clock.clone(),
         stop: shared.stopping.clone(),
     };
@@ -317,14 +338,6 @@ fn open_doors(
         Clock::Manual(_) => {}
     }
     Ok(doors)
-}
-
-fn transport() -> Transport {
-    Transport::builder()
-        .max_concurrent_streams(256)
-        .http2_max_header_list_size(16 << 10)
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
 }
 
 fn gates_router(shared: &Arc<Shared>) -> Result<Router, StartError> {
@@ -344,11 +357,11 @@ fn gates_router(shared: &Arc<Shared>) -> Result<Router, StartError> {
             Arc::clone(shared),
             guard::grpc,
         ));
-    Ok(transport().add_routes(Routes::from(routes)))
+    Ok(routes)
 }
 
 fn otlp_router(shared: &Arc<Shared>) -> Router {
-    let limit = shared.plan.limits.decompressed_bytes;
+    let limit = shared.plan().limits.decompressed_bytes;
     let metrics = MetricsServiceServer::new(OtlpMetrics(Arc::clone(shared)))
         .accept_compressed(CompressionEncoding::Gzip)
         .accept_compressed(CompressionEncoding::Zstd)
@@ -357,7 +370,7 @@ fn otlp_router(shared: &Arc<Shared>) -> Router {
         .accept_compressed(CompressionEncoding::Gzip)
         .accept_compressed(CompressionEncoding::Zstd)
         .max_decoding_message_size(limit);
-    let routes = Routes::new(metrics)
+    Routes::new(metrics)
         .add_service(logs)
         .into_axum_router()
         .layer(middleware::from_fn_with_state(
@@ -367,29 +380,7 @@ fn otlp_router(shared: &Arc<Shared>) -> Router {
         .layer(middleware::from_fn_with_state(
             Arc::clone(shared),
             correct_status,
-        ));
-    transport().add_routes(Routes::from(routes))
-}
-
-async fn serve_grpc(router: Router, listener: Listener, shared: Arc<Shared>) {
-    let stopping = stopping(shared.stopping.clone());
-    if let Err(error) = router
-        .serve_with_incoming_shutdown(listener.connections(), stopping)
-        .await
-    {
-        error!(%error, "a gRPC door closed");
-    }
-}
-
-async fn serve_http(router: axum::Router, listener: Listener, shared: Arc<Shared>) {
-    let stopping = stopping(shared.stopping.clone());
-    let router = router.into_make_service_with_connect_info::<Peer>();
-    if let Err(error) = axum::serve(listener, router)
-        .with_graceful_shutdown(stopping)
-        .await
-    {
-        error!(%error, "an HTTP door closed");
-    }
+        ))
 }
 
 async fn stopping(mut stopping: watch::Receiver<bool>) {
@@ -398,7 +389,7 @@ async fn stopping(mut stopping: watch::Receiver<bool>) {
 }
 
 async fn tick_by_the_clock(shared: Arc<Shared>) {
-    let resolution = u64::try_from(shared.plan.resolution.nanos()).unwrap_or(u64::MAX);
+    let resolution = u64::try_from(shared.plan().resolution.nanos()).unwrap_or(u64::MAX);
     let mut ticks = interval(Duration::from_nanos(resolution.max(1_000_000)).min(TICK_MAX));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let stopping = stopping(shared.stopping.clone());
@@ -436,7 +427,7 @@ fn next_tick(shared: &Shared, latest: Option<Timestamp>) -> Option<Timestamp> {
         Reach::Clock => Some(latest.map_or(clock, |latest| latest.max(clock))),
     };
     let is_far =
-        |at: Timestamp| clock - at >= Span::from_nanos(shared.plan.limits.future.nanos() / 2);
+        |at: Timestamp| clock - at >= Span::from_nanos(shared.plan().limits.future.nanos() / 2);
     let is_far_behind = reach != Reach::Clock && next.or(latest).is_some_and(is_far);
     shared.core.set_far_behind(is_far_behind);
     next

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::{
@@ -11,6 +12,7 @@ use super::{
     intake::Intake,
     metrics::Metrics,
     published::{Deployment, Published},
+    reload::Reloading,
     sources::{Reach, Sources},
 };
 use crate::{
@@ -25,7 +27,7 @@ const BEHIND_MAX: Span = Span::from_seconds(30);
 #[derive(Debug)]
 pub(super) struct Shared {
     /// The plan that the engine works by.
-    pub plan: Arc<Plan>,
+    pub plan: ArcSwap<Plan>,
     /// Where time comes from.
     pub clock: Clock,
     /// The way to the core.
@@ -33,7 +35,9 @@ pub(super) struct Shared {
     /// The way in for data.
     pub intake: Intake,
     /// Tells callers apart.
-    pub guard: Guard,
+    pub guard: ArcSwap<Guard>,
+    /// How the configuration is read anew.
+    pub reloading: Reloading,
     /// What is fetched instead of being sent.
     pub sources: Arc<Sources>,
     /// What the doors count.
@@ -43,6 +47,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// The plan that the engine works by.
+    pub(super) fn plan(&self) -> Arc<Plan> {
+        self.plan.load_full()
+    }
+
     /// What the core has published.
     pub(super) fn published(&self) -> &Arc<Published> {
         self.core.published()

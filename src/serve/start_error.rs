@@ -2,7 +2,7 @@
 
 use std::{fmt, io, net::SocketAddr};
 
-use super::{access::AccessError, recovery::RecoveryError};
+use super::{access::AccessError, recovery_error::RecoveryError};
 
 /// Why an engine does not start.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
+use arc_swap::ArcSwap;
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
@@ -53,11 +54,39 @@ impl Peer {
     }
 }
 
+/// How the connections of some ports are encrypted, which a change of the configuration replaces.
+#[derive(Clone, Debug)]
+pub(super) struct Encryption {
+    pub(super) protocols: Protocols,
+    pub(super) current: Arc<ArcSwap<ServerConfig>>,
+}
+
+impl Encryption {
+    /// Reads certificates and key.
+    ///
+    /// # Errors
+    /// A file cannot be read, or does not hold what it should.
+    pub(super) fn new(plan: &TlsPlan, protocols: Protocols) -> Result<Self, AccessError> {
+        Ok(Self {
+            protocols,
+            current: Arc::new(ArcSwap::new(configuration(plan, protocols)?)),
+        })
+    }
+
+    /// What agrees on encryption with a client that comes now.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.current.load_full())
+    }
+}
+
 /// Reads certificates and key.
 ///
 /// # Errors
 /// A file cannot be read, or does not hold what it should.
-pub(super) fn acceptor(plan: &TlsPlan, protocols: Protocols) -> Result<TlsAcceptor, AccessError> {
+pub(super) fn configuration(
+    plan: &TlsPlan,
+    protocols: Protocols,
+) -> Result<Arc<ServerConfig>, AccessError> {
     let provider = Arc::new(default_provider());
     let chain = certificates("tls.cert_file", &plan.cert_file)?;
     let key = text("tls.key_file", &plan.key_file)?;
@@ -97,7 +126,7 @@ pub(super) fn acceptor(plan: &TlsPlan, protocols: Protocols) -> Result<TlsAccept
         Protocols::Grpc => vec![b"h2".to_vec()],
         Protocols::Http => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
     };
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(Arc::new(config))
 }
 
 fn certificates(key: &str, file: &str) -> Result<Vec<CertificateDer<'static>>, AccessError> {

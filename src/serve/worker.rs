@@ -3,12 +3,14 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
+use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::{
+    answers::{ChangeError, EventError, EventReply},
     chronicle::Chronicle,
-    core::{EventError, EventReply, Order},
+    core::Order,
     offsets::Offsets,
     published::{Deployment, Published, Stats},
     recorder::Recording,
@@ -19,7 +21,8 @@ use crate::{
     engine::{Engine, Input, Output, Refusal},
     event::{DeploymentEvent, Timestamp},
     journal::Position,
-    reduce::Epoch,
+    plan::Plan,
+    reduce::{Epoch, Shards},
 };
 
 /// Owns the engine.
@@ -33,6 +36,10 @@ pub(super) struct Worker {
     /// Writes the history.
     chronicle: Chronicle,
     outputs: Vec<Output>,
+    /// Where others find the shards that batches are put into.
+    shards: Arc<ArcSwap<Vec<Arc<Shards>>>>,
+    /// Where the last change of the configuration stands in the journal.
+    changed_at: Option<Position>,
     /// Whether what was written while the engine was away is still to be fetched: gates wait for it.
     is_catching_up: bool,
 }
@@ -55,6 +62,8 @@ impl Worker {
             saver,
             chronicle,
             outputs: Vec::new(),
+            shards: Arc::default(),
+            changed_at: None,
             is_catching_up: false,
         }
     }
@@ -62,6 +71,11 @@ impl Worker {
     /// Withholds verdicts until [`Order::CaughtUp`].
     pub(super) fn catch_up(&mut self) {
         self.is_catching_up = true;
+    }
+
+    /// Shows there the shards that batches are put into.
+    pub(super) fn show_shards(&mut self, shards: Arc<ArcSwap<Vec<Arc<Shards>>>>) {
+        self.shards = shards;
     }
 
     pub(super) fn engine(&self) -> &Engine {
@@ -103,6 +117,10 @@ impl Worker {
                     }
                 }
                 Order::Event { event, reply } => self.event(&event, reply),
+                Order::Plan { plan, start, reply } => {
+                    // Whoever asked may have gone; what is done is done.
+                    drop(reply.send(self.change(plan, start)));
+                }
                 Order::Lost => self.engine.step(Input::Lost, &mut self.outputs),
                 Order::CaughtUp => {
                     self.is_catching_up = false;
@@ -136,6 +154,24 @@ impl Worker {
         reply.answer(self.answer(id, refusal));
     }
 
+    fn change(&mut self, plan: Arc<Plan>, start: Position) -> Result<(), ChangeError> {
+        self.sequence.wait_put(self.engine.epoch().number);
+        let may_change = self.engine.may_change(&plan);
+        if may_change.is_ok() {
+            self.changed_at = Some(start);
+            self.engine.step(Input::Plan(plan), &mut self.outputs);
+            self.update_shards();
+            self.publish_all();
+        }
+        self.sequence.reopen();
+        may_change.map_err(ChangeError::Refused)
+    }
+
+    fn update_shards(&self) {
+        let shards = self.engine.shards().cloned().collect();
+        self.shards.store(Arc::new(shards));
+    }
+
     fn answer(
         &self,
         id: String,
@@ -155,8 +191,11 @@ impl Worker {
     fn tick(&mut self, now: Timestamp, after: Epoch, end: Position, offsets: &Offsets) {
         let number = self.engine.epoch().number;
         self.sequence.wait_put(number);
-        let before = self.engine.watermark();
+        let (before, retired) = (self.engine.watermark(), self.engine.retired());
         self.engine.step(Input::Tick(now), &mut self.outputs);
+        if self.engine.retired() != retired {
+            self.update_shards();
+        }
         debug_assert_eq!(self.engine.epoch(), after, "both count ticks alike");
         self.chronicle.note(&self.engine, &self.outputs);
         let is_told = self.chronicle.tick(now);
@@ -173,7 +212,8 @@ impl Worker {
             }
             // What the history lacks has to be derived again by the next start.
             if is_told {
-                saver.consider(&self.engine, &self.sequence, now, end, offsets);
+                let after = (end, self.changed_at);
+                saver.consider(&self.engine, &self.sequence, now, after, offsets);
             }
         }
         let is_recorded = self.saver.is_some();
@@ -182,6 +222,7 @@ impl Worker {
             ticked_at: now,
             watermark: self.engine.watermark(),
             open_gates: self.engine.open_gates(),
+            retired: self.engine.retired(),
             engine: self.engine.counters().clone(),
             reducer: self.engine.reducer_counters(),
             journal_bytes: is_recorded.then(|| count(&self.recording.bytes)),

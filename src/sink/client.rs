@@ -11,9 +11,10 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig, ConfigBuilder, RootCertStore,
+    client::WantsClientCert,
     crypto::ring,
-    pki_types::{CertificateDer, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 use tokio::time::timeout;
 use tracing::warn;
@@ -29,6 +30,17 @@ const TOKEN_BYTES_MAX: usize = 16 << 10;
 const FETCHED_BYTES_MAX: usize = 256 << 20;
 const FETCH_PATIENCE: Duration = Duration::from_mins(1);
 const USER_AGENT: &str = concat!("sluice/", env!("CARGO_PKG_VERSION"));
+
+/// Files that a client needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    /// Holds a token, read anew for every request.
+    pub token: Option<String>,
+    /// Roots that the server's certificate is checked against, PEM. `None`: those of the system.
+    pub roots: Option<String>,
+    /// The own certificate and its key, PEM.
+    pub identity: Option<(String, String)>,
+}
 
 /// Sends requests to one sink.
 pub(super) struct Client {
@@ -72,6 +84,13 @@ pub enum ClientError {
         /// What is wrong.
         problem: String,
     },
+    /// The own certificate or its key cannot be used.
+    Identity {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        problem: String,
+    },
 }
 
 impl Client {
@@ -80,10 +99,14 @@ impl Client {
     /// # Errors
     /// The certificates that an https server is to be checked against cannot be read.
     pub(super) fn new(plan: &SinkPlan) -> Result<Self, ClientError> {
+        let files = Files {
+            token: plan.token_file.clone(),
+            roots: plan.ca_file.clone(),
+            identity: None,
+        };
         Self::to(
             &plan.url.0,
-            plan.token_file.clone(),
-            plan.ca_file.as_deref(),
+            files,
             Duration::from_nanos(plan.timeout.nanos().max(0) as u64),
             REPLY_BYTES_MAX,
         )
@@ -91,12 +114,11 @@ impl Client {
 
     fn to(
         url: &str,
-        token_file: Option<String>,
-        ca_file: Option<&str>,
+        files: Files,
         patience: Duration,
         reply_bytes_max: usize,
     ) -> Result<Self, ClientError> {
-        let tls = tls(ca_file, url.starts_with("https://"))?;
+        let tls = tls(&files, url.starts_with("https://"))?;
         // A redirect is an answer like any other: it is not followed, to nowhere.
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
@@ -108,7 +130,7 @@ impl Client {
             .build(connector);
         Ok(Self {
             http,
-            token_file,
+            token_file: files.token,
             patience,
             reply_bytes_max,
         })
@@ -195,13 +217,8 @@ impl Client {
 ///
 /// # Errors
 /// The server is not reached, does not answer in time, or says no; in words.
-pub async fn fetch(
-    url: &str,
-    token_file: Option<&str>,
-    ca_file: Option<&str>,
-) -> Result<Vec<u8>, String> {
-    let token_file = token_file.map(str::to_owned);
-    let client = Client::to(url, token_file, ca_file, FETCH_PATIENCE, FETCHED_BYTES_MAX)
+pub async fn fetch(url: &str, files: Files) -> Result<Vec<u8>, String> {
+    let client = Client::to(url, files, FETCH_PATIENCE, FETCHED_BYTES_MAX)
         .map_err(|error| error.to_string())?;
     let letter = Letter {
         method: http::Method::GET,
@@ -236,11 +253,11 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn tls(ca_file: Option<&str>, is_encrypted: bool) -> Result<ClientConfig, ClientError> {
+fn tls(files: &Files, is_encrypted: bool) -> Result<ClientConfig, ClientError> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("ring speaks the default versions of TLS");
-    let Some(file) = ca_file else {
+    let Some(file) = &files.roots else {
         if !is_encrypted {
             let roots = RootCertStore::empty();
             return Ok(builder.with_root_certificates(roots).with_no_client_auth());
@@ -255,10 +272,10 @@ fn tls(ca_file: Option<&str>, is_encrypted: bool) -> Result<ClientConfig, Client
             );
             builder.with_root_certificates(RootCertStore::empty())
         });
-        return Ok(builder.with_no_client_auth());
+        return identified(builder, files);
     };
     let failed = |problem: String| ClientError::Certificates {
-        file: file.to_owned(),
+        file: file.clone(),
         problem,
     };
     let mut roots = RootCertStore::empty();
@@ -273,7 +290,30 @@ fn tls(ca_file: Option<&str>, is_encrypted: bool) -> Result<ClientConfig, Client
     if roots.is_empty() {
         return Err(failed("it holds no certificate".to_owned()));
     }
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    identified(builder.with_root_certificates(roots), files)
+}
+
+/// Shows the own certificate, where there is one.
+fn identified(
+    builder: ConfigBuilder<ClientConfig, WantsClientCert>,
+    files: &Files,
+) -> Result<ClientConfig, ClientError> {
+    let Some((certificate_file, key_file)) = &files.identity else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let failed = |file: &str, problem: String| ClientError::Identity {
+        file: file.to_owned(),
+        problem,
+    };
+    let chain = CertificateDer::pem_file_iter(certificate_file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| failed(certificate_file, error.to_string()))?;
+    // What is wrong with a key may quote it.
+    let key = PrivateKeyDer::from_pem_file(key_file)
+        .map_err(|_| failed(key_file, "no private key in PEM".to_owned()))?;
+    builder
+        .with_client_auth_cert(chain, key)
+        .map_err(|error| failed(certificate_file, error.to_string()))
 }
 
 /// Without the token.
@@ -306,6 +346,7 @@ impl fmt::Display for ClientError {
             Self::Certificates { file, problem } => {
                 write!(f, "ca_file {file} cannot be used: {problem}")
             }
+            Self::Identity { file, problem } => write!(f, "{file} cannot be used: {problem}"),
         }
     }
 }

@@ -26,7 +26,7 @@ mod test_support;
 mod tls_tests;
 mod webhook;
 
-pub use client::{ClientError, fetch};
+pub use client::{ClientError, Files, fetch};
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
@@ -82,10 +82,7 @@ impl Sinks {
         let links = Links::new(plan.external_url.as_deref().unwrap_or(page));
         let mut tasks = JoinSet::new();
         for sink in &plan.sinks {
-            let client = Client::new(sink).map_err(|error| SinkError {
-                sink: sink.name.clone(),
-                error,
-            })?;
+            let client = client(sink)?;
             if let Err(problem) = client.token().await {
                 warn!(sink = sink.name, %problem, "nothing can be delivered to the sink yet");
             }
@@ -103,6 +100,15 @@ impl Sinks {
         Ok(Self { stop, tasks })
     }
 
+    /// Whether the sinks of a plan can be started.
+    ///
+    /// # Errors
+    /// As [`Sinks::start`].
+    pub fn check(plan: &Plan) -> Result<(), SinkError> {
+        let mut sinks = plan.sinks.iter();
+        sinks.try_for_each(|sink| client(sink).map(drop))
+    }
+
     /// Ends the tasks; what is under way may be finished. Nothing is resolved: firing alerts end by
     /// themselves if nobody starts the engine again.
     pub async fn stop(mut self) {
@@ -112,6 +118,13 @@ impl Sinks {
             self.tasks.abort_all();
         }
     }
+}
+
+fn client(sink: &SinkPlan) -> Result<Client, SinkError> {
+    Client::new(sink).map_err(|error| SinkError {
+        sink: sink.name.clone(),
+        error,
+    })
 }
 
 fn conversation(sink: &SinkPlan, links: &Links) -> Box<dyn Conversation> {

@@ -2,11 +2,12 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rcgen::{Certificate, CertifiedKey, generate_simple_self_signed};
 use rustls::{
-    ServerConfig,
+    RootCertStore, ServerConfig,
     crypto::ring,
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    server::WebPkiClientVerifier,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -15,7 +16,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    client::{Client, ClientError, SendError},
+    client::{Client, ClientError, Files, SendError, fetch},
     conversation::Letter,
 };
 use crate::{
@@ -25,14 +26,30 @@ use crate::{
 
 /// Answers every request over TLS; gives the port, and writes its certificate to a file.
 async fn server(certificate_file: &Path) -> u16 {
+    server_for(certificate_file, None).await
+}
+
+/// The same for clients that show a certificate of this root.
+async fn server_for(certificate_file: &Path, clients: Option<&Certificate>) -> u16 {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     std::fs::write(certificate_file, cert.pem()).unwrap();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
+        .unwrap();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(root) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(root.der().clone()).unwrap();
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            builder.with_client_cert_verifier(verifier.unwrap())
+        }
+    };
+    let config = builder
         .with_single_cert(vec![cert.der().clone()], key)
         .unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(config));
@@ -90,6 +107,38 @@ async fn a_sink_over_tls_is_told_only_if_it_is_who_it_should_be() {
     assert!(error.to_string().contains("certificate"), "{error}");
 }
 
+#[tokio::test]
+async fn who_fetches_shows_its_own_certificate() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name).display().to_string();
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(vec!["ana.example".to_owned()]).unwrap();
+    std::fs::write(file("own.pem"), cert.pem()).unwrap();
+    std::fs::write(file("own.key"), signing_key.serialize_pem()).unwrap();
+    let port = server_for(&directory.path().join("server.pem"), Some(&cert)).await;
+    let url = format!("https://localhost:{port}/api/v1/history");
+    let files = |identity: Option<(&str, &str)>| Files {
+        token: None,
+        roots: Some(file("server.pem")),
+        identity: identity.map(|(certificate, key)| (file(certificate), file(key))),
+    };
+    let known = fetch(&url, files(Some(("own.pem", "own.key")))).await;
+    assert_eq!(known, Ok(b"{}".to_vec()));
+    fetch(&url, files(None)).await.unwrap_err();
+    // A key in the place of a certificate is not shown.
+    let problem = fetch(&url, files(Some(("own.pem", "own.pem"))))
+        .await
+        .unwrap_err();
+    assert!(
+        problem.contains("own.pem") && problem.contains("no private key"),
+        "{problem}"
+    );
+    let problem = fetch(&url, files(Some(("nowhere.pem", "own.key"))))
+        .await
+        .unwrap_err();
+    assert!(problem.contains("nowhere.pem"), "{problem}");
+}
+
 #[test]
 fn certificates_that_cannot_be_read_are_told_of_at_the_start() {
     let directory = tempfile::tempdir().unwrap();
@@ -103,8 +152,9 @@ fn certificates_that_cannot_be_read_are_told_of_at_the_start() {
             std::fs::write(&file, content).unwrap();
         }
         let error = Client::new(&plan(1, &file)).unwrap_err();
-        let ClientError::Certificates { file: told, .. } = &error;
-        assert_eq!(Some(told.as_str()), file.to_str());
+        assert!(
+            matches!(&error, ClientError::Certificates { file: told, .. } if Some(told.as_str()) == file.to_str())
+        );
         assert!(error.to_string().contains("ca.pem"), "{error}");
     }
 }

@@ -20,7 +20,7 @@ use crate::{
         plain_lines::{LinePattern, PlainLineReader},
     },
     event::{Batch, Labels, LogRecord, Rejects},
-    plan::Plan,
+    plan::{Faults, Plan},
 };
 
 /// Lines that are decoded at a time: enough to be fast, few enough to be small.
@@ -98,6 +98,14 @@ pub fn list(directory: &Path) -> Result<Vec<PathBuf>, FileError> {
 #[expect(clippy::disallowed_methods, reason = "this is where files are read")]
 pub fn text(path: &Path) -> Result<String, FileError> {
     fs::read_to_string(path).map_err(|error| FileError::new(path, error))
+}
+
+/// Reads a configuration, with what its values refer to in the environment of the process.
+///
+/// # Errors
+/// Every fault of the text.
+pub fn plan(text: &str) -> Result<Plan, Faults> {
+    Plan::parse_in(text, &|name| std::env::var(name).ok())
 }
 
 /// Reads a data file into the timeline; what could not be used is told in `notes`.

@@ -15,8 +15,7 @@ use crate::{
     decode::Decoder,
     engine::{Engine, Input, Output},
     event::Interval,
-    journal::{Entry, JournalError, Reader, decode_limits},
-    reduce::Select,
+    journal::{Entry, JournalError, PlanChange, Reader, decode_limits},
 };
 
 /// The journal of one live run. It is read while it is played.
@@ -48,10 +47,10 @@ impl Journal {
         let mut reader =
             Reader::of_files(&self.files, open).map_err(|error| self.failed(&error))?;
         let mut outputs = Vec::new();
-        let stream_labels = Arc::new(engine.selector().stream_labels().clone());
-        let mut decoder = Decoder::new(engine.shards().keys(), stream_labels);
+        let mut decoder = Decoder::new(engine.keys(), Arc::new(engine.stream_labels()));
         let limits = decode_limits(&engine.plan().limits);
         let mut messages = 0_u64;
+        let mut foreign: Option<PlanChange> = None;
         for entry in &mut reader {
             let (position, entry) = entry.map_err(|error| self.failed(&error))?;
             match entry {
@@ -83,6 +82,19 @@ impl Journal {
                     messages += range.count();
                 }
                 Entry::Lost(_) => lost(engine, beside.as_deref_mut(), &mut outputs),
+                Entry::Plan(change) => {
+                    let behind = change.behind(&engine.plan().digest);
+                    let behind = behind.map_err(|faults| {
+                        self.fault(&format!("the configuration at {position}: {faults}"))
+                    })?;
+                    if let Some(plan) = behind {
+                        engine.step(Input::Plan(Arc::new(plan)), &mut outputs);
+                        let labels = Arc::new(engine.stream_labels());
+                        decoder = Decoder::new(engine.keys(), labels);
+                    } else {
+                        foreign.get_or_insert(change);
+                    }
+                }
             }
             said(engine, &mut outputs);
         }
@@ -93,13 +105,9 @@ impl Journal {
                 tail.position.offset
             )
         });
-        let elsewhere = (messages > 0).then(|| {
-            format!(
-                "{messages} messages stayed in Kafka: this replay is without what they held, so that no \
-                 deployment that was open meanwhile passes"
-            )
-        });
-        let notes: Vec<String> = torn.into_iter().chain(elsewhere).collect();
+        let notes: Vec<String> = torn.into_iter().chain(elsewhere(messages)).collect();
+        let foreign = foreign.map(|change| of_others(&change, &engine.plan().digest));
+        let notes: Vec<String> = notes.into_iter().chain(foreign).collect();
         Ok((!notes.is_empty()).then(|| notes.join("\n")))
     }
 
@@ -122,7 +130,7 @@ impl Journal {
                     });
                     data.end = data.end.max(now);
                 }
-                Entry::Batch(_) | Entry::Consumed(_) | Entry::Lost(_) => {}
+                Entry::Batch(_) | Entry::Consumed(_) | Entry::Lost(_) | Entry::Plan(_) => {}
             }
         }
         Ok(history)
@@ -138,6 +146,28 @@ impl Journal {
         let cause = error.source().map(|cause| format!(": {cause}"));
         self.fault(&format!("{error}{}", cause.unwrap_or_default()))
     }
+}
+
+/// What is said where messages are not in the journal.
+fn elsewhere(messages: u64) -> Option<String> {
+    (messages > 0).then(|| {
+        format!(
+            "{messages} messages stayed in Kafka: this replay is without what they held, so that no \
+             deployment that was open meanwhile passes"
+        )
+    })
+}
+
+/// What is said where the live run went by other configurations than the replay.
+fn of_others(change: &PlanChange, given: &str) -> String {
+    let PlanChange {
+        from_digest,
+        to_digest,
+        ..
+    } = change;
+    format!(
+        "the configuration {from_digest} was in force, and later {to_digest}: this replay is under {given}"
+    )
 }
 
 fn lost(engine: &mut Engine, beside: Option<&mut Placebos>, outputs: &mut Vec<Output>) {

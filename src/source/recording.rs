@@ -83,7 +83,7 @@ impl Recording {
             .or(found.config)
             .ok_or(RecordingError::NoPlan)?;
         let text = files::text(&config).map_err(RecordingError::File)?;
-        let plan = Plan::parse(&text).map_err(|faults| RecordingError::Plan {
+        let plan = files::plan(&text).map_err(|faults| RecordingError::Plan {
             path: config,
             faults,
         })?;

@@ -326,3 +326,133 @@ async fn shells_and_manuals_know_every_command() {
     let (_, help, _) = sluice("", &["verdict", "--help"]).await;
     assert!(help.contains("0 PASS, 1 FAIL, 2 usage"), "{help}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_not_go_on_is_never_zero() {
+    let rig = Rig::new().await;
+    let server = rig.at.grpc.to_string();
+    let ask = |more: &'static [&'static str]| {
+        let server = server.clone();
+        async move {
+            let question = [
+                "deploy",
+                "may-promote",
+                "--service",
+                "checkout",
+                "--version",
+                "v2",
+            ];
+            sluice(&server, &[&question[..], more].concat()).await
+        }
+    };
+    let (code, out, error) = ask(&[]).await;
+    assert_eq!((code, out.as_str()), (0, "GO  to beta\n"), "{error}");
+    let (code, out, _) = ask(&["--stage", "beta"]).await;
+    assert_eq!(code, 3, "{out}");
+    assert!(out.starts_with("HOLD  to logs\n  not_passed: "), "{out}");
+    let (code, out, _) = ask(&["--stage", "beta", "--output", "json"]).await;
+    let answer: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &answer["allowed"]), (3, &false.into()));
+    assert_eq!(answer["blockers"][0]["kind"], "not_passed");
+    for (more, told) in [
+        (&["--stage", "gamma"][..], "gamma"),
+        (&["--token-file", "/nowhere"], "/nowhere"),
+        (&["--frobnicate"], "--frobnicate"),
+    ] {
+        let (code, out, error) = ask(more).await;
+        assert_eq!((code, out.as_str()), (2, ""), "{more:?}");
+        assert!(error.contains(told), "{error}");
+    }
+    let question = [
+        "deploy",
+        "may-promote",
+        "--service",
+        "checkout",
+        "--version",
+        "v2",
+    ];
+    let (code, out, _) = sluice("127.0.0.1:1", &question).await;
+    assert_eq!((code, out.as_str()), (2, ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_schema_is_printed() {
+    let (code, out, _) = sluice("", &["schema"]).await;
+    assert_eq!((code, out.as_str()), (0, Plan::SCHEMA));
+}
+
+/// Reads the log of a running engine until it says so.
+fn wait_for(log: &mut impl BufRead, text: &str) {
+    let mut line = String::new();
+    while !line.contains(text) {
+        line.clear();
+        assert_ne!(
+            log.read_line(&mut line).unwrap(),
+            0,
+            "the log ends without {text}"
+        );
+    }
+}
+
+#[test]
+fn a_signal_reads_the_configuration_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let text = |smoke: &str| CONFIGURATION.replace("steps: [smoke]", smoke);
+    std::fs::write(path("sluice.yaml"), text("steps: [\"${STEP}\"]")).unwrap();
+    let mut engine = Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .args(["serve", "--config"])
+        .arg(path("sluice.yaml"))
+        .env("STEP", "smoke")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(engine.stderr.take().unwrap());
+    let mut line = String::new();
+    BufReader::new(engine.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let server = line
+        .split(' ')
+        .find_map(|part| part.strip_prefix("grpc="))
+        .unwrap()
+        .to_owned();
+    let signal = |name: &str| {
+        let sent = Command::new("kill")
+            .args([name, &engine.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+    };
+    let begin = |id: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_sluice"))
+            .args([
+                "deploy",
+                "begin",
+                "--service",
+                "checkout",
+                "--stage",
+                "beta",
+                "--version",
+                "v2",
+            ])
+            .args(["--id", id, "--server", &server])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(begin("d1").contains("step smoke: not reported yet"));
+    std::fs::write(path("sluice.yaml"), text("steps: [\"${NOWHERE}\"]")).unwrap();
+    signal("-HUP");
+    wait_for(
+        &mut log,
+        "services.checkout.stages[0].steps[0]: NOWHERE is not set",
+    );
+    std::fs::write(path("sluice.yaml"), text("steps: [sniff]")).unwrap();
+    signal("-HUP");
+    wait_for(&mut log, "the configuration was read anew");
+    assert!(begin("d2").contains("step sniff: not reported yet"));
+    assert!(begin("d1").contains("step smoke: not reported yet"));
+    signal("-TERM");
+    assert!(engine.wait().unwrap().success());
+}

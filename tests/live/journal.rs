@@ -1,6 +1,6 @@
 //! What was recorded is the run: a replay says the same.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use prost::Message;
 use sluice::{
@@ -21,7 +21,7 @@ use super::{
 };
 
 /// Feeds a fresh engine from a journal; gives the lines of its verdict changes and of its gates.
-fn replay(journal: &std::path::Path) -> (Vec<String>, Vec<String>) {
+fn replay(journal: &Path) -> (Vec<String>, Vec<String>) {
     let plan = Arc::new(plan());
     let limit = plan.limits.decompressed_bytes;
     let mut engine = Engine::new(plan);
@@ -34,6 +34,11 @@ fn replay(journal: &std::path::Path) -> (Vec<String>, Vec<String>) {
             }
             Entry::Deployment(event) => engine.step(Input::Deployment(event), &mut outputs),
             Entry::Tick(now) => engine.step(Input::Tick(now), &mut outputs),
+            Entry::Plan(change) => {
+                let next = change.behind(&engine.plan().digest).unwrap();
+                let next = Arc::new(next.expect("the one before was in force"));
+                engine.step(Input::Plan(next), &mut outputs);
+            }
             Entry::Consumed(_) | Entry::Lost(_) => panic!("nothing came from Kafka"),
         }
     }
@@ -93,8 +98,9 @@ async fn send(rig: &Rig, bucket: u32) {
         .unwrap();
 }
 
-/// Drives deployments through passes and failures while data comes.
-async fn drive(rig: &Rig) {
+/// Drives deployments through passes and failures while data comes. Twice the configuration changes, if
+/// there is a file for it.
+async fn drive(rig: &Rig, file: Option<&Path>) {
     let mut gates = rig.gates().await;
     gates.begin(begin("", "beta", "", 0.1 + 0.2)).await.unwrap();
     gates.begin(begin("logs", "logs", "", 0.0)).await.unwrap();
@@ -102,6 +108,13 @@ async fn drive(rig: &Rig) {
     assert!(refused.is_err());
     for bucket in 0..12 {
         send(rig, bucket).await;
+        let max = [(2, "max: 0.6"), (7, "max: 0.99")];
+        let change = max.into_iter().find(|(at, _)| *at == bucket);
+        if let (Some(file), Some((_, max))) = (file, change) {
+            std::fs::write(file, CONFIGURATION.replace("max: 0.9", max)).unwrap();
+            assert!(rig.server.reloader().reload().await.unwrap().is_other);
+            send(rig, bucket).await;
+        }
         if bucket == 3 {
             gates.begin(begin("eu", "prod", "eu", 0.0)).await.unwrap();
             let request = ReportStepRequest {
@@ -119,10 +132,24 @@ async fn drive(rig: &Rig) {
 
 #[tokio::test]
 async fn a_replay_of_the_journal_says_what_the_live_run_said() {
+    check(false).await;
+}
+
+#[tokio::test]
+async fn a_replay_goes_through_changes_of_the_configuration() {
+    check(true).await;
+}
+
+async fn check(changes: bool) {
     let directory = tempfile::tempdir().unwrap();
-    let mut rig = Rig::with(plan(), Some(directory.path().to_owned())).await;
-    drive(&rig).await;
+    let config = directory.path().join("live.yaml");
+    std::fs::write(&config, CONFIGURATION).unwrap();
+    let mut rig = Rig::reading(config.clone(), directory.path().to_owned()).await;
+    drive(&rig, changes.then_some(config.as_path())).await;
     let live = rig.lines();
+    let by_first = format!("\"config_digest\":\"{}\"", plan().digest);
+    let all_by_first = live.iter().all(|line| line.contains(&by_first));
+    assert_eq!(all_by_first, !changes, "{live:#?}");
     assert!(live.len() >= 5, "too little happened: {live:#?}");
     for verdict in ["PASS", "FAIL"] {
         let verdict = format!(r#""verdict":"{verdict}""#);

@@ -6,6 +6,7 @@
 
 mod support;
 
+mod actions;
 mod bad_input;
 mod command_line;
 mod doors;

@@ -1,7 +1,7 @@
 //! A running engine on free ports, with a clock that the test moves, and clients of every protocol.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -12,7 +12,8 @@ use sluice::{
     event::{Span, Timestamp},
     gate::{Line, LineKind, Verdict},
     plan::Plan,
-    serve::{Addresses, Clock, Ending, Server, Settings, client},
+    serve::{Addresses, Clock, ConfigSource, Ending, ReloadError, Server, Settings, client},
+    source::files,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -61,17 +62,34 @@ pub(crate) fn start() -> Timestamp {
     "2026-03-01T10:00:00Z".parse().unwrap()
 }
 
+fn read(file: &Path) -> Result<Plan, ReloadError> {
+    let text = files::text(file);
+    let text = text.map_err(|error| ReloadError::Unusable(error.to_string()))?;
+    Plan::parse(&text).map_err(ReloadError::Faults)
+}
+
 impl Rig {
     pub(crate) async fn new() -> Self {
         Self::with(plan(), None).await
     }
 
     pub(crate) async fn with(plan: Plan, data_dir: Option<PathBuf>) -> Self {
+        Self::start(plan, data_dir, None).await
+    }
+
+    /// An engine that reads its configuration anew from a file.
+    pub(crate) async fn reading(file: PathBuf, data_dir: PathBuf) -> Self {
+        let plan = read(&file).expect("the file has no faults");
+        Self::start(plan, Some(data_dir), Some(ConfigSource { file, read })).await
+    }
+
+    async fn start(plan: Plan, data_dir: Option<PathBuf>, source: Option<ConfigSource>) -> Self {
         let clock = Arc::new(AtomicI64::new(start().nanos()));
         let settings = Settings {
             plan: Arc::new(plan),
             data_dir,
             clock: Clock::Manual(Arc::clone(&clock)),
+            source,
         };
         let server = Server::start(settings).await.expect("free ports are found");
         Self {

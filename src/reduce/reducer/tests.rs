@@ -104,7 +104,7 @@ impl World {
     }
 
     fn ingest(&mut self, batch: &Batch) -> Put {
-        self.reducer.put(batch, &by_name())
+        self.reducer.put(batch, by_name().stream_labels())
     }
 
     /// Moves the watermark without closing anything.

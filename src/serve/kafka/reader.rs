@@ -253,7 +253,11 @@ impl Reader {
         error!("messages of Kafka could not be put: open deployments cannot pass any more");
         let lost = entries.into_iter().filter_map(|entry| match entry {
             Entry::Consumed(range) => Some(Entry::Lost(OffsetRange::unseen(&range.topic))),
-            Entry::Batch(_) | Entry::Deployment(_) | Entry::Tick(_) | Entry::Lost(_) => None,
+            Entry::Batch(_)
+            | Entry::Deployment(_)
+            | Entry::Tick(_)
+            | Entry::Lost(_)
+            | Entry::Plan(_) => None,
         });
         let lost: Vec<Entry> = lost.collect();
         self.record(&lost).await?;
@@ -308,7 +312,8 @@ impl Reader {
                 | Entry::Lost(_)
                 | Entry::Batch(_)
                 | Entry::Deployment(_)
-                | Entry::Tick(_) => {}
+                | Entry::Tick(_)
+                | Entry::Plan(_) => {}
             }
         }
     }
