@@ -69,7 +69,7 @@ struct ListArguments {
     /// Roots that the engine's certificate is checked against (PEM); without it those of the system
     #[arg(long, env = "SLUICE_CA_FILE", value_name = "FILE")]
     ca_file: Option<String>,
-    /// Only records about this: begin, verdict, step, bypass or end
+    /// Only records about this: begin, verdict, shadow, step, bypass or end
     #[arg(long, value_parser = kind)]
     kind: Option<Kind>,
     /// Only this service
@@ -270,10 +270,15 @@ fn say(line: &str) {
 /// One line for a person.
 fn in_words(entry: &Entry) -> String {
     let body = entry.body.get();
-    if entry.kind == Kind::Verdict
+    let in_words = match entry.kind {
+        Kind::Verdict => Some(print::verdict_line as fn(&Verdict) -> String),
+        Kind::Shadow => Some(print::shadow_line as fn(&Verdict) -> String),
+        Kind::Begin | Kind::Step | Kind::Bypass | Kind::End => None,
+    };
+    if let Some(in_words) = in_words
         && let Ok(verdict) = serde_json::from_str::<Verdict>(body)
     {
-        return print::verdict_line(&verdict);
+        return in_words(&verdict);
     }
     let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
     let text = |pointer: &str| body.pointer(pointer).and_then(|value| value.as_str());

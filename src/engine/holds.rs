@@ -2,47 +2,61 @@
 
 use std::collections::BTreeMap;
 
-use super::{Engine, directory::Directory};
+use super::{Engine, directory::Directory, pipelines::Relevant};
 use crate::{
     event::{Begin, Timestamp},
     gate::{Asker, Blocker, Conditions, Gate, History, Start},
-    plan::{Plan, StagePlan, StartBlockers},
+    plan::{Plan, ServicePlan, StagePlan, StartBlockers},
 };
 
 impl Engine {
     /// What stands in the way of a deployment that begins now.
-    pub(super) fn held_at_begin(&self, begin: &Begin, stage: &StagePlan) -> Vec<Blocker> {
-        let Some(history) = self.history(&begin.service) else {
+    pub(super) fn held_at_begin(&mut self, begin: &Begin, stage: &StagePlan) -> Vec<Blocker> {
+        let Self {
+            plan,
+            gates,
+            pipelines,
+            directory,
+            ..
+        } = self;
+        let Some(service) = plan.services.get(&begin.service) else {
             return Vec::new();
         };
-        let conditions = self.directory.conditions(&begin.service);
-        history.blockers(&start(begin, stage, begin.at), conditions)
+        let relevant = pipelines.relevant(gates, &begin.service, &begin.version);
+        let conditions = directory.conditions(&begin.service);
+        history(service, gates, &relevant).blockers(&start(begin, stage, begin.at), conditions)
     }
 
     /// Looks again at what holds gates: what is gone holds no more; a failure in another region may have
     /// come up.
     pub(super) fn hold_again(&mut self, now: Timestamp) {
+        let Self {
+            plan,
+            gates,
+            pipelines,
+            directory,
+            ..
+        } = self;
         let mut changed: Vec<(String, Vec<Blocker>)> = Vec::new();
-        let mut histories: BTreeMap<&str, History<'_>> = BTreeMap::new();
-        for (id, gate) in &self.gates {
-            let service = gate.begin.service.as_str();
-            if gate.is_final() || !may_be_held(&self.plan, gate) {
+        for id in pipelines.undecided(gates) {
+            let Some(gate) = gates.get(&id).filter(|gate| may_be_held(plan, gate)) else {
                 continue;
-            }
-            if !histories.contains_key(service) {
-                let Some(history) = self.history(service) else {
-                    continue;
-                };
-                histories.insert(service, history);
-            }
-            let conditions = self.directory.conditions(service);
+            };
+            let Begin {
+                service, version, ..
+            } = &gate.begin;
+            let Some(service_plan) = plan.services.get(service) else {
+                continue;
+            };
+            let relevant = pipelines.relevant(gates, service, version);
+            let history = history(service_plan, gates, &relevant);
             let start = start(&gate.begin, gate.stage(), now);
-            let mut held = histories[service].blockers(&start, conditions);
+            let mut held = history.blockers(&start, directory.conditions(service));
             held.retain(|blocker| {
                 blocker.may_come_later() || gate.held().iter().any(|known| known.is_same(blocker))
             });
             if held != gate.held() {
-                changed.push((id.clone(), held));
+                changed.push((id, held));
             }
         }
         for (id, held) in changed {
@@ -51,11 +65,17 @@ impl Engine {
             }
         }
     }
+}
 
-    fn history(&self, service: &str) -> Option<History<'_>> {
-        let plan = self.plan.services.get(service)?;
-        Some(History::new(plan, self.gates.values().map(Gate::attempt)))
-    }
+/// The history of a service, as far as it matters.
+pub(super) fn history<'a>(
+    plan: &'a ServicePlan,
+    gates: &'a BTreeMap<String, Gate>,
+    relevant: &Relevant,
+) -> History<'a> {
+    let ids = relevant.deployments.iter();
+    let attempts = ids.filter_map(|id| gates.get(id)).map(Gate::attempt);
+    History::new(plan, attempts).told_from(relevant.earliest)
 }
 
 impl Directory {

@@ -113,7 +113,11 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
 /// 200 when the engine can answer, 503 with the reason when it cannot.
 pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     match shared.ready() {
-        Ok(()) => "ready\n".into_response(),
+        // Verdicts do not wait for the history, so that it is no reason to send anybody elsewhere.
+        Ok(()) => match shared.published().chronicled().complaint() {
+            None => "ready\n".into_response(),
+            Some(complaint) => format!("ready, but {complaint}\n").into_response(),
+        },
         Err(reason) => (
             StatusCode::SERVICE_UNAVAILABLE,
             format!("not ready: {reason}\n"),

@@ -189,15 +189,16 @@ impl Gates for GatesService {
             from: time(wanted.from, Timestamp::MIN),
             to: time(wanted.to, Timestamp::MAX),
         };
-        let history = published.chronicled().history().clone();
-        let read = spawn_blocking(move || history.verdicts(&filter, after, size));
+        let chronicled = Arc::clone(published.chronicled());
+        let read = spawn_blocking(move || chronicled.history().verdicts(&filter, after, size));
         let page = match read.await {
             Ok(Ok(page)) => page,
             Ok(Err(problem)) => return Err(unavailable(problem.to_string())),
             Err(problem) => return Err(unavailable(problem.to_string())),
         };
         Ok(Response::new(pb::ListVerdictsResponse {
-            verdicts: page.records.iter().map(verdict_to_pb).collect(),
+            verdicts: page.verdicts.iter().map(verdict_to_pb).collect(),
+            unreadable: page.unreadable,
             next_page_token: page.next.map_or_else(String::new, |seq| seq.to_string()),
         }))
     }

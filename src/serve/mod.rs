@@ -24,6 +24,7 @@ mod access;
 #[cfg(test)]
 mod access_tests;
 mod api;
+mod backlog;
 mod chronicle;
 mod clock;
 mod core;

@@ -67,7 +67,12 @@ impl Rig {
     }
 
     pub(crate) async fn with(plan: Plan, data_dir: Option<PathBuf>) -> Self {
-        let clock = Arc::new(AtomicI64::new(start().nanos()));
+        Self::starting(plan, data_dir, start()).await
+    }
+
+    /// An engine whose time starts then.
+    pub(crate) async fn starting(plan: Plan, data_dir: Option<PathBuf>, start: Timestamp) -> Self {
+        let clock = Arc::new(AtomicI64::new(start.nanos()));
         let settings = Settings {
             plan: Arc::new(plan),
             data_dir,
@@ -91,6 +96,11 @@ impl Rig {
         self.clock
             .fetch_add(Span::from_seconds(seconds).nanos(), Ordering::AcqRel);
         self.server.tick().await.expect("the core lives");
+    }
+
+    /// Sets the clock, of which the core does not take notice by itself.
+    pub(crate) fn set(&self, now: Timestamp) {
+        self.clock.store(now.nanos(), Ordering::Release);
     }
 
     /// The changes of verdicts since the last call, as a replay prints them.
