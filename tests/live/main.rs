@@ -13,4 +13,5 @@ mod gates;
 mod history;
 mod journal;
 mod payloads;
+mod pipeline;
 mod sinks;
