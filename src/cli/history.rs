@@ -18,6 +18,7 @@ use crate::{
     event::Timestamp,
     gate::Verdict,
     ledger::{Broken, Entry, FILE, Filter, History, Kind, Verified},
+    serve::url::percent_encode,
     sink,
 };
 
@@ -308,17 +309,4 @@ fn in_words(entry: &Entry) -> String {
         }
     }
     print::clean(&line)
-}
-
-fn percent_encode(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    text.bytes()
-        .map(|byte| {
-            if plain(byte) {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
-        })
-        .collect()
 }

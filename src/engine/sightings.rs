@@ -50,7 +50,7 @@ impl Service {
             }
             let regions: Vec<Option<String>> = self.plan.stages[index]
                 .places()
-                .map(|region| region.cloned())
+                .map(Option::<&String>::cloned)
                 .collect();
             for region in regions {
                 let place = Place {

@@ -69,7 +69,7 @@ impl World {
                 series: series.collect(),
                 ..Batch::default()
             };
-            self.now = self.now + Span::from_minutes(1);
+            self.now += Span::from_minutes(1);
             let mut outputs = Vec::new();
             self.engine.step(Input::Batch(&batch), &mut outputs);
             self.engine.step(Input::Tick(self.now), &mut outputs);

@@ -226,7 +226,7 @@ impl Chronicle {
     }
 
     /// Hands over what the ledger lacked when the state was saved.
-    pub(super) fn note_again(&mut self, records: &[String]) {
+    pub(super) fn note_again<'a>(&mut self, records: impl Iterator<Item = &'a String>) {
         for text in records {
             match serde_json::from_str(text) {
                 Ok(record) => {

@@ -12,6 +12,7 @@ use super::{
     convert::{outcome_from_pb, timestamp_from_pb, verdict_to_pb},
     core::EventError,
     guard,
+    lookup::Wanted,
     pb::{self, gates_server::Gates},
     promotion::{self, NoAnswer},
     published::{Deployment, Withheld},
@@ -139,18 +140,17 @@ impl Gates for GatesService {
         request: Request<pb::ListDeploymentsRequest>,
     ) -> Result<Response<pb::ListDeploymentsResponse>, Status> {
         let wanted = request.into_inner();
-        let matches = |wanted: &str, given: &str| wanted.is_empty() || wanted == given;
+        let wanted = Wanted {
+            service: wanted.service,
+            stage: wanted.stage,
+            region: wanted.region,
+            open_only: wanted.open_only,
+        };
         let board = self.0.published().caught_up().map_err(withheld)?;
         let deployments = board
             .newest_first()
             .into_iter()
-            .filter(|deployment| {
-                let begin = &deployment.begin;
-                matches(&wanted.service, &begin.service)
-                    && matches(&wanted.stage, &begin.stage)
-                    && matches(&wanted.region, begin.region.as_deref().unwrap_or(""))
-                    && !(wanted.open_only && deployment.is_ended)
-            })
+            .filter(|deployment| wanted.takes(deployment))
             .map(|deployment| verdict_to_pb(&deployment.verdict))
             .collect();
         Ok(Response::new(pb::ListDeploymentsResponse { deployments }))

@@ -71,6 +71,7 @@ mod sink_counters;
 mod sources;
 mod start_error;
 mod tls;
+pub(crate) mod url;
 mod watch;
 mod worker;
 

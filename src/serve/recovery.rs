@@ -127,9 +127,8 @@ impl Recovery {
             );
         }
         // Under whichever plan it was said or fetched: it is recorded.
-        if let Some(snapshot) = &newest {
-            chronicle.note_again(&snapshot.head.history);
-        }
+        let missing = newest.iter().flat_map(|snapshot| &snapshot.head.history);
+        chronicle.note_again(missing);
         let (offsets, offsets_from) = match &newest {
             Some(snapshot) => (Offsets::of(&snapshot.head), snapshot.head.taken_at),
             None => (Offsets::default(), Position::START),

@@ -62,12 +62,17 @@ impl Shared {
             DeploymentEvent::Step(_) => (false, false),
         };
         if is_override && self.core.is_ready() {
-            let is_writable = self.of_history(|chronicled| chronicled.is_writable());
+            let is_writable = self.of_history(Chronicled::is_writable);
             if is_writable.await != Some(true) {
                 return Err(EventError::Unavailable(Unavailable::NotRecorded));
             }
         }
-        let taken = self.core.event(event.at_time(self.clock.now())).await;
+        // Whose bake would begin before the present of the core would be over before it was: a clock that
+        // was set back must not take event time back.
+        let ticked_at = self.published().stats().ticked_at;
+        let ticked_at = ticked_at.max(self.core.recovered_at().unwrap_or(ticked_at));
+        let now = self.clock.now().max(ticked_at);
+        let taken = self.core.event(event.at_time(now)).await;
         if is_signed && taken.is_ok() {
             // Whoever answers for it finds it in the history at once, unless that breaks just now; it is
             // in force, and in the journal.

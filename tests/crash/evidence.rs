@@ -22,6 +22,7 @@ use sluice::{
     journal::{self, DataDir},
     ledger::{Entry, FILE, Filter, History, Kind},
     plan::Plan,
+    source::files,
 };
 
 use super::{
@@ -219,7 +220,7 @@ pub(crate) fn history(site: &Site) -> Vec<Entry> {
 /// What deployers told, as the history has to have it: kind, deployment and time of each event that the
 /// engine takes when it is told everything that stands in the journal.
 fn told(site: &Site) -> Vec<(Kind, String, String)> {
-    let text = fs::read_to_string(site.config()).unwrap();
+    let text = files::text(&site.config()).unwrap();
     let plan = Plan::parse(&text).unwrap_or_else(|faults| panic!("{faults}"));
     let mut engine = Engine::new(Arc::new(plan));
     let (mut told, mut outputs) = (Vec::new(), Vec::new());

@@ -13,6 +13,7 @@ use sluice::{
     plan::Plan,
     serve::{client, convert, pb},
     source::{
+        files,
         recording::{Inputs, Recording},
         timeline::Timeline,
     },
@@ -80,16 +81,16 @@ fn replay(name: &str) -> Replayed {
 /// The plan of a recording, on free ports, with a token for each role.
 fn guarded(name: &str, folder: &Path) -> Plan {
     let recording = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/recordings");
-    let mut text = std::fs::read_to_string(recording.join(name).join("sluice.yaml")).unwrap();
+    let text = files::text(&recording.join(name).join("sluice.yaml")).unwrap();
     let ports =
         ["grpc", "http", "otlp_grpc", "otlp_http"].map(|door| format!("{door}: \"127.0.0.1:0\""));
-    text += &format!("listen: {{{}}}\n", ports.join(", "));
     let roles = [("ingest", INGEST), ("deploy", DEPLOY), ("admin", ADMIN)].map(|(role, token)| {
         let file = folder.join(role);
         std::fs::write(&file, token).unwrap();
         format!("{{role: {role}, file: '{}'}}", file.display())
     });
-    text += &format!("access: {{tokens: [{}]}}\n", roles.join(", "));
+    let (ports, roles) = (ports.join(", "), roles.join(", "));
+    let text = format!("{text}\nlisten: {{{ports}}}\naccess: {{tokens: [{roles}]}}\n");
     Plan::parse(&text).unwrap_or_else(|faults| panic!("{faults}"))
 }
 
