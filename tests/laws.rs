@@ -541,6 +541,8 @@ fn lines(driver: &Driver) -> Vec<String> {
     };
     let said = driver.outputs.iter().map(|output| match output {
         Output::Verdict(verdict) => line(LineKind::Verdict, (**verdict).clone()),
+        Output::Shadow(verdict) => line(LineKind::Shadow, (**verdict).clone()),
+        Output::Ended(end) => format!("ended: {end:?}"),
         Output::Refused(refusal) => format!("refused: {refusal}"),
     });
     let gates = driver.engine.gates();

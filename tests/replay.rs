@@ -68,7 +68,7 @@ const VERDICTS: &[(&str, &[(&str, VerdictState)])] = &[
     ("a_start_by_day", &[("d1", Pass)]),
     ("a_start_on_a_sick_target", &[("d1", Pass)]),
     ("a_step_of_its_own", &[("d1", Fail)]),
-    ("a_version_from_labels", &[("shop-onebox-v2", Fail)]),
+    ("a_version_from_labels", &[("shop:onebox::v2", Fail)]),
     ("asd_server", &[("d-broken", Fail), ("d-quiet", Pass)]),
     ("dead_exporters", &[("d1", NoData)]),
     ("nab_database", &[("d-loud", Fail), ("d-quiet", Pass)]),
@@ -452,6 +452,11 @@ fn replay(name: &str) -> Vec<Line> {
                     kind: LineKind::Verdict,
                     verdict: *verdict,
                 }),
+                engine::Output::Shadow(verdict) => lines.push(Line {
+                    kind: LineKind::Shadow,
+                    verdict: *verdict,
+                }),
+                engine::Output::Ended(_) => {}
                 engine::Output::Refused(refusal) => panic!("{name}: {refusal}"),
             }
         }

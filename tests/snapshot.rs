@@ -444,6 +444,8 @@ impl Happening {
         );
         let said = outputs.into_iter().map(|output| match output {
             Output::Verdict(verdict) => line(LineKind::Verdict, *verdict),
+            Output::Shadow(verdict) => line(LineKind::Shadow, *verdict),
+            Output::Ended(end) => panic!("{end:?}"),
             Output::Refused(refusal) => panic!("{refusal}"),
         });
         said.collect()

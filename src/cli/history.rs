@@ -18,6 +18,7 @@ use crate::{
     event::Timestamp,
     gate::Verdict,
     ledger::{Broken, Entry, FILE, Filter, History, Kind, Verified},
+    serve::url::percent_encode,
     sink,
 };
 
@@ -85,7 +86,7 @@ struct ListArguments {
         requires = "cert_file"
     )]
     key_file: Option<String>,
-    /// Only records about this: begin, verdict, step, bypass or end
+    /// Only records about this: begin, verdict, shadow, step, bypass or end
     #[arg(long, value_parser = kind)]
     kind: Option<Kind>,
     /// Only this service
@@ -284,10 +285,15 @@ fn say(line: &str) {
 /// One line for a person.
 fn in_words(entry: &Entry) -> String {
     let body = entry.body.get();
-    if entry.kind == Kind::Verdict
+    let in_words = match entry.kind {
+        Kind::Verdict => Some(print::verdict_line as fn(&Verdict) -> String),
+        Kind::Shadow => Some(print::shadow_line as fn(&Verdict) -> String),
+        Kind::Begin | Kind::Step | Kind::Bypass | Kind::End => None,
+    };
+    if let Some(in_words) = in_words
         && let Ok(verdict) = serde_json::from_str::<Verdict>(body)
     {
-        return print::verdict_line(&verdict);
+        return in_words(&verdict);
     }
     let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
     let text = |pointer: &str| body.pointer(pointer).and_then(|value| value.as_str());
@@ -317,17 +323,4 @@ fn in_words(entry: &Entry) -> String {
         }
     }
     print::clean(&line)
-}
-
-fn percent_encode(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    text.bytes()
-        .map(|byte| {
-            if plain(byte) {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
-        })
-        .collect()
 }

@@ -57,6 +57,23 @@ pub(super) fn verdict_line(verdict: &Verdict) -> String {
     clean(&line)
 }
 
+/// One line when what a hotfix did not wait for says something else, while its verdict stands: it has
+/// nothing where a change of a verdict has the verdict.
+pub(super) fn shadow_line(verdict: &Verdict) -> String {
+    let says = verdict
+        .shadow
+        .as_ref()
+        .map_or("", |shadow| shadow.verdict.name());
+    let line = format!(
+        "{}  {:<8}  {}  without the hotfix it would say {says}; its verdict stays {}",
+        verdict.at,
+        "",
+        subject(verdict),
+        verdict.verdict
+    );
+    clean(&line)
+}
+
 /// One line with everything that a verdict waits for.
 pub(super) fn awaited_line(verdict: &Verdict) -> String {
     let line = format!(

@@ -148,6 +148,11 @@ impl Track {
         (self.has_data() && self.last_seen == bucket.end).then_some(self.latest)
     }
 
+    /// The latest bucket that had data: its end, and what it held.
+    pub fn latest(&self) -> Option<(Timestamp, Cell)> {
+        self.has_data().then_some((self.last_seen, self.latest))
+    }
+
     /// Whether it ever had data or losses.
     pub(super) fn is_known(&self) -> bool {
         self.has_data() || self.loss.is_some()

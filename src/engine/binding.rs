@@ -39,10 +39,19 @@ struct Feeds {
     count: u32,
 }
 
+/// What a series is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Feed {
+    /// It feeds a panel.
+    Panel(PanelFeed),
+    /// It tells the version of a host, an index of [`Bindings::versions`].
+    Version(u32),
+}
+
 /// One way in which a series feeds a panel.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Feed {
-    /// Whose it is, an index of [`Bindings::sources`]; means nothing for [`Part::Version`].
+pub(super) struct PanelFeed {
+    /// Whose it is, an index of [`Bindings::sources`].
     pub(super) source: u32,
     /// Index of the panel in its service.
     pub(super) panel: u32,
@@ -60,8 +69,6 @@ pub(super) enum Part {
     Exposure(Place),
     /// It is (a part of) a distribution, an index of [`Bindings::distributions`].
     Quantiles(u32),
-    /// It tells the version of a host, an index of [`Bindings::versions`], and feeds no panel.
-    Version(u32),
 }
 
 /// A distribution, or one bucket of a classic one.
@@ -129,11 +136,7 @@ impl Bindings {
     pub(super) fn version(&mut self, told: ToldVersion) -> Feed {
         let index = index_of(self.versions.len());
         self.versions.push(told);
-        Feed {
-            source: 0,
-            panel: 0,
-            part: Part::Version(index),
-        }
+        Feed::Version(index)
     }
 
     /// Adds a distribution.

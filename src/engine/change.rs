@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
-use super::{Engine, Output, world::World};
+use super::{Engine, Output, pipelines::Pipelines, world::World};
 use crate::{
     gate::Gate,
     plan::Plan,
@@ -82,6 +82,7 @@ impl Engine {
         let world = std::mem::replace(&mut self.world, next);
         self.plans.insert(earlier.digest.clone(), earlier);
         self.retired.push(world);
+        self.pipelines = Pipelines::of(&self.plan, &self.gates);
         self.forget_unused();
     }
 
@@ -118,7 +119,9 @@ impl Engine {
                 };
                 world.directory.spread(&bucket);
                 // A version that is new here opens no gate; nor does it later, if this one comes back.
-                drop(world.directory.sight(bucket.interval));
+                for (service, place, version) in world.directory.sight(bucket.interval) {
+                    world.directory.knows(&service, &place, &version, true);
+                }
                 self.hold_again(Some(world), bucket.interval.end);
                 self.judge(Some(world), bucket.interval, outputs);
             }

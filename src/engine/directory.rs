@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    binding::{Bindings, Distribution, Feed, Part, ToldVersion},
+    binding::{Bindings, Distribution, Feed, PanelFeed, Part, ToldVersion},
     combine::Contribution,
     roles::Roles,
     selection::{Selector, Way, role, way},
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     detect::{GroupKey, HostId, Stat, View},
     event::{Begin, Interval, Kind, Labels, METRIC_NAME, SeriesMeta, Timestamp, Unit},
-    gate::Gate,
+    gate::{Change, Gate},
     plan::{LogSelection, Plan, Selection, SeriesSelection},
     reduce::{self, Registration, SeriesId, StreamId},
 };
@@ -164,9 +164,9 @@ impl Directory {
     }
 
     /// Shows the bucket that has just closed to a gate. Says whether its verdict changed.
-    pub fn judge(&self, gate: &mut Gate, bucket: Interval) -> bool {
+    pub fn judge(&self, gate: &mut Gate, bucket: Interval) -> Option<Change> {
         if gate.is_settled() {
-            return false;
+            return None;
         }
         let service = self
             .services
@@ -232,10 +232,12 @@ impl Directory {
                 let group = target.group_index(key, kind, unit);
                 target.bind(group, host)
             };
-            let feed = |part: Part| Feed {
-                source,
-                panel: panel as u32,
-                part,
+            let feed = |part: Part| {
+                Feed::Panel(PanelFeed {
+                    source,
+                    panel: panel as u32,
+                    part,
+                })
             };
             match cells {
                 Cells::Value(key) => feeds.push(feed(Part::Value(place(&key, kind)))),

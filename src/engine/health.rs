@@ -2,16 +2,21 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::service::{CheckPanel, HostFacts, Service};
+use super::{
+    HOST_MEMORY,
+    service::{CheckPanel, HostFacts, Service},
+};
 use crate::{
-    detect::{Detector, DetectorState, Evidence, Extent, HostId, Setup, Unsound, View},
-    event::{Interval, Timestamp},
+    detect::{Detector, DetectorState, Evidence, Extent, HostId, Setup, Track, Unsound, View},
+    event::{Interval, Span, Timestamp},
     gate::{Ailment, Conditions, Place},
     plan::{
         Check, DetectorPlan, Mode, OffPeak, Plan, Selection, ServicePlan, StagePlan, StartBlockers,
     },
 };
 
+/// How long after its last count a host is not seen any more: scrapes are seldom further apart.
+const UNSEEN_AFTER: Span = Span::from_minutes(5);
 /// Most hosts that an ailment names.
 const HOSTS_MAX: usize = 5;
 
@@ -228,30 +233,46 @@ impl Service {
         plan.places().filter_map(ailment).collect()
     }
 
-    /// Events per second on all hosts of a stage; NaN where nothing was counted.
+    /// Events per second on all hosts of a stage; NaN where that is not known.
+    ///
+    /// A host that is not seen is not quiet: it counts with what it said last, until it is silent for so
+    /// long that it must be gone. When more is remembered than seen, nothing is known.
     fn rate(&self, stage: usize, meter: Meter, bucket: Interval) -> f64 {
         let (panel, is_exposure) = match meter {
             Meter::Values(panel) => (panel, false),
             Meter::Exposures(panel) => (panel, true),
         };
         let seconds = bucket.span().seconds_f64();
-        let mut rate = None;
+        let (mut rate, mut seen, mut unseen) = (0.0, 0_u32, 0_u32);
         for (_, group) in self.panels[panel].panel.groups() {
             for host in self.by_name.values() {
-                let Some(cell) = group.track(*host).and_then(|track| track.cell(bucket)) else {
+                let Some((last, cell)) = group.track(*host).and_then(Track::latest) else {
                     continue;
                 };
+                let silent = bucket.end - last;
+                if HOST_MEMORY <= silent {
+                    continue;
+                }
                 let value = match (is_exposure, cell.exposure) {
                     (true, Some(exposure)) => exposure / seconds,
                     (true, None) => continue,
                     (false, _) => cell.value,
                 };
                 if self.facts[host.0 as usize].stages[stage] && value.is_finite() {
-                    *rate.get_or_insert(0.0) += value;
+                    rate += value;
+                    if silent < UNSEEN_AFTER {
+                        seen += 1;
+                    } else {
+                        unseen += 1;
+                    }
                 }
             }
         }
-        rate.unwrap_or(f64::NAN)
+        if 0 < seen && unseen <= seen {
+            rate
+        } else {
+            f64::NAN
+        }
     }
 }
 
@@ -304,10 +325,10 @@ services:
       - {name: last, steps: [t], checks: [load]}
 ";
 
-    fn sample(at: Timestamp, total: f64) -> Batch {
+    fn sample(host: &str, at: Timestamp, total: f64) -> Batch {
         let labels = [
             (METRIC_NAME, "requests_total"),
-            ("host", "h1"),
+            ("host", host),
             ("service", "shop"),
         ];
         let series = SeriesBlock {
@@ -349,7 +370,7 @@ services:
             let at = Timestamp::from_seconds(step * 600);
             let is_busy = (8..20).contains(&(step / 6 % 24));
             total += if is_busy { 60_000.0 } else { 6_000.0 };
-            engine.step(Input::Batch(&sample(at, total)), &mut Vec::new());
+            engine.step(Input::Batch(&sample("h1", at, total)), &mut Vec::new());
             engine.step(Input::Tick(at + Span::from_minutes(10)), &mut Vec::new());
             if step == 3 * 144 {
                 early = Some(blockers(&engine, at));
@@ -368,6 +389,35 @@ services:
             assert_eq!(
                 blockers(engine, day + Span::from_hours(12)),
                 [Blocker::Peak { until }]
+            );
+        }
+    }
+
+    #[test]
+    fn a_host_that_is_not_scraped_is_not_quiet() {
+        let plan = Arc::new(Plan::parse(PLAN).unwrap_or_else(|faults| panic!("{faults}")));
+        let mut engine = Engine::new(plan);
+        let mut totals = [0.0; 3];
+        for step in 0..9 * 144 {
+            let at = Timestamp::from_seconds(step * 600);
+            let hour = step / 6 % 24;
+            for (host, total) in ["h1", "h2", "h3"].iter().zip(&mut totals) {
+                *total += if hour == 3 { 54_000.0 } else { 60_000.0 };
+                // In the hour before, two of three hosts are not scraped for 20 minutes.
+                if *host != "h1" && hour == 2 && (2..4).contains(&(step % 6)) {
+                    continue;
+                }
+                engine.step(Input::Batch(&sample(host, at, *total)), &mut Vec::new());
+            }
+            engine.step(Input::Tick(at + Span::from_minutes(10)), &mut Vec::new());
+        }
+        let day = Timestamp::from_seconds(9 * 86_400);
+        assert_eq!(blockers(&engine, day + Span::from_hours(3)), []);
+        for hour in [1, 2, 4] {
+            let blockers = blockers(&engine, day + Span::from_hours(hour));
+            assert!(
+                matches!(blockers[..], [Blocker::Peak { .. }]),
+                "{hour}: {blockers:?}"
             );
         }
     }

@@ -2,51 +2,69 @@
 
 use std::collections::BTreeMap;
 
-use super::{Engine, directory::Directory, world::World};
+use super::{Engine, directory::Directory, pipelines::Relevant, world::World};
 use crate::{
     event::{Begin, Timestamp},
     gate::{Asker, Blocker, Conditions, Gate, History, Start},
-    plan::{Plan, StagePlan, StartBlockers},
+    plan::{Plan, ServicePlan, StagePlan, StartBlockers},
 };
 
 impl Engine {
     /// What stands in the way of a deployment that begins now.
-    pub(super) fn held_at_begin(&self, begin: &Begin, stage: &StagePlan) -> Vec<Blocker> {
-        let directory = &self.world.directory;
-        let Some(history) = self.history(directory.plan(), &begin.service) else {
+    pub(super) fn held_at_begin(&mut self, begin: &Begin, stage: &StagePlan) -> Vec<Blocker> {
+        let Self {
+            plan,
+            gates,
+            pipelines,
+            world,
+            ..
+        } = self;
+        let Some(service) = plan.services.get(&begin.service) else {
             return Vec::new();
         };
-        let conditions = directory.conditions(&begin.service);
-        history.blockers(&start(begin, stage, begin.at), conditions)
+        let relevant = pipelines.relevant(gates, &begin.service, &begin.version);
+        let conditions = world.directory.conditions(&begin.service);
+        history(service, gates, &relevant).blockers(&start(begin, stage, begin.at), conditions)
     }
 
     /// Looks again at what holds gates that began under the plan, or under an earlier one: what is gone
     /// holds no more; a failure in another region may have come up.
     pub(super) fn hold_again(&mut self, earlier: Option<&World>, now: Timestamp) {
-        let directory = &earlier.unwrap_or(&self.world).directory;
+        let Self {
+            gates,
+            pipelines,
+            world,
+            ..
+        } = self;
+        let directory = &earlier.unwrap_or(world).directory;
         let plan = directory.plan();
         let mut changed: Vec<(String, Vec<Blocker>)> = Vec::new();
-        let mut histories: BTreeMap<&str, History<'_>> = BTreeMap::new();
-        for (id, gate) in &self.gates {
-            let service = gate.begin.service.as_str();
-            let is_of_it = gate.config_digest() == plan.digest;
-            if !is_of_it || gate.is_final() || !may_be_held(plan, gate) {
+        for id in pipelines.undecided(gates) {
+            let is_asked =
+                |gate: &&Gate| gate.config_digest() == plan.digest && may_be_held(plan, gate);
+            let Some(gate) = gates.get(&id).filter(is_asked) else {
                 continue;
-            }
-            if !histories.contains_key(service) {
-                let Some(history) = self.history(plan, service) else {
-                    continue;
-                };
-                histories.insert(service, history);
-            }
-            let conditions = directory.conditions(service);
+            };
+            let Begin {
+                service, version, ..
+            } = &gate.begin;
+            let Some(service_plan) = plan.services.get(service) else {
+                continue;
+            };
+            let history = if earlier.is_some() {
+                // The index knows the stages of the plan of today.
+                History::new(service_plan, gates.values().map(Gate::attempt))
+            } else {
+                let relevant = pipelines.relevant(gates, service, version);
+                history(service_plan, gates, &relevant)
+            };
             let start = start(&gate.begin, gate.stage(), now);
-            let mut held = histories[service].blockers(&start, conditions);
+            let mut held = history.blockers(&start, directory.conditions(service));
             held.retain(|blocker| {
                 blocker.may_come_later() || gate.held().iter().any(|known| known.is_same(blocker))
             });
             if held != gate.held() {
-                changed.push((id.clone(), held));
+                changed.push((id, held));
             }
         }
         for (id, held) in changed {
@@ -55,11 +73,17 @@ impl Engine {
             }
         }
     }
+}
 
-    fn history<'a>(&'a self, plan: &'a Plan, service: &str) -> Option<History<'a>> {
-        let plan = plan.services.get(service)?;
-        Some(History::new(plan, self.gates.values().map(Gate::attempt)))
-    }
+/// The history of a service, as far as it matters.
+pub(super) fn history<'a>(
+    plan: &'a ServicePlan,
+    gates: &'a BTreeMap<String, Gate>,
+    relevant: &Relevant,
+) -> History<'a> {
+    let ids = relevant.deployments.iter();
+    let attempts = ids.filter_map(|id| gates.get(id)).map(Gate::attempt);
+    History::new(plan, attempts).told_from(relevant.earliest)
 }
 
 impl Directory {

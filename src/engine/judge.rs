@@ -3,15 +3,15 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    binding::{Distribution, Part},
+    binding::{Distribution, Feed, Part, ToldVersion},
     combine::{self, CellKey, Contribution, Share},
     directory::{Directory, LOG_UNIT, log_group},
     selection::Class,
-    service::wants_templates,
+    service::{Service, wants_templates},
 };
 use crate::{
     detect::{Cell, HostId, Place, TemplateTrack},
-    event::{Interval, Kind},
+    event::{Interval, Kind, Timestamp},
     gate::Place as StagePlace,
     plan::Selection,
     reduce::{
@@ -80,18 +80,14 @@ impl Directory {
         contributions.clear();
         for SeriesPartial { series, partial } in series {
             for feed in bindings.routes.of(*series) {
-                if let Part::Version(index) = feed.part {
-                    let told = &bindings.versions[index as usize];
-                    for (index, service) in services.iter_mut().enumerate() {
-                        let about = told.services.as_ref();
-                        if about.is_none_or(|about| about.contains(&index)) {
-                            for host in &told.hosts {
-                                service.told_version(host, &told.version, bucket.end);
-                            }
-                        }
+                let feed = match feed {
+                    Feed::Panel(feed) => feed,
+                    Feed::Version(index) => {
+                        let told = &bindings.versions[*index as usize];
+                        tell_version(services, told, bucket.end);
+                        continue;
                     }
-                    continue;
-                }
+                };
                 let source = &mut bindings.sources[feed.source as usize];
                 let service = &mut services[source.origin.service];
                 source.hear(service, bucket);
@@ -118,7 +114,6 @@ impl Directory {
                         pieces.extend(Piece::new(distribution, partial, cell));
                         continue;
                     }
-                    Part::Version(_) => continue,
                 };
                 contributions.push(Contribution::new(cell(place), partial, share));
             }
@@ -141,6 +136,33 @@ impl Directory {
             found.extend(sighted.map(|(place, version)| (name.clone(), place, version)));
         }
         found
+    }
+
+    /// Takes a version at a place for known, or for unknown again.
+    pub(super) fn knows(
+        &mut self,
+        service: &str,
+        place: &StagePlace,
+        version: &str,
+        is_known: bool,
+    ) {
+        let mut services = self.services.iter_mut();
+        if let Some(service) = services.find(|entry| entry.plan.name == service) {
+            service.knows(place, version, is_known);
+        }
+    }
+
+    /// Whether a version is on no host of a place any more, while others are.
+    pub(super) fn is_gone(
+        &self,
+        service: &str,
+        place: &StagePlace,
+        version: &str,
+        now: Timestamp,
+    ) -> bool {
+        let mut services = self.services.iter();
+        let service = services.find(|entry| entry.plan.name == service);
+        service.is_none_or(|service| service.is_gone(place, version, now))
     }
 
     fn hear_logs(&mut self, logs: &[LogCount], bucket: Interval) {
@@ -206,9 +228,9 @@ impl Directory {
             return;
         };
         for feed in self.bindings.routes.of(series) {
-            if matches!(feed.part, Part::Version(_)) {
+            let Feed::Panel(feed) = feed else {
                 continue;
-            }
+            };
             let source = &self.bindings.sources[feed.source as usize];
             let service = &mut self.services[source.origin.service];
             let panel = &mut service.panels[feed.panel as usize].panel;
@@ -221,7 +243,6 @@ impl Directory {
                         panel.record_loss_at(*place, bucket, loss.reason);
                     }
                 }
-                Part::Version(_) => {}
             }
         }
     }
@@ -247,6 +268,18 @@ impl<'a> Piece<'a> {
             quantiles: &distribution.quantiles,
             what,
         })
+    }
+}
+
+/// Tells the services that a series is about of the version of their host.
+fn tell_version(services: &mut [Service], told: &ToldVersion, end: Timestamp) {
+    for (index, service) in services.iter_mut().enumerate() {
+        let about = told.services.as_ref();
+        if about.is_none_or(|about| about.contains(&index)) {
+            for host in &told.hosts {
+                service.told_version(host, &told.version, end);
+            }
+        }
     }
 }
 

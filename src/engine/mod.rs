@@ -15,6 +15,7 @@ mod directory;
 mod health;
 mod holds;
 mod judge;
+mod pipelines;
 mod promotion;
 mod refusal;
 mod roles;
@@ -31,6 +32,7 @@ mod world;
 
 pub use change::ChangeRefusal;
 pub use directory::Directory;
+use pipelines::Pipelines;
 pub use promotion::{Promotion, PromotionRequest, may_promote};
 pub use refusal::Refusal;
 pub use saved::GatesError;
@@ -39,13 +41,16 @@ pub use snapshot::DirectoryState;
 pub use state::StateError;
 pub use survey::{KnownHost, Watched};
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{Batch, Begin, Bypass, DeploymentEvent, Interval, KeyHash, Raw, Span, Timestamp},
-    gate::{Gate, Verdict, VerdictState},
+    event::{Batch, Begin, Bypass, DeploymentEvent, End, Interval, KeyHash, Raw, Span, Timestamp},
+    gate::{Change, Gate, Verdict, VerdictState},
     plan::Plan,
     reduce::{Epoch, ReducerCounters, Select, Shards},
 };
@@ -78,6 +83,10 @@ pub enum Input<'a> {
 pub enum Output {
     /// A verdict changed, or a gate was opened.
     Verdict(Box<Verdict>),
+    /// The verdict stands, but what a hotfix did not wait for says something else than before.
+    Shadow(Box<Verdict>),
+    /// A deployment that nobody told of is over.
+    Ended(Box<End>),
     /// A deployment event was refused.
     Refused(Box<Refusal>),
 }
@@ -93,6 +102,10 @@ pub struct Engine {
     plans: BTreeMap<String, Arc<Plan>>,
     /// Gates by the id of their deployment, open and ended.
     gates: BTreeMap<String, Gate>,
+    /// Which of them matter to which pipeline.
+    pipelines: Pipelines,
+    /// Those of them that nobody told of, until their version is gone.
+    sighted: BTreeSet<String>,
     watermark: Timestamp,
     counters: EngineCounters,
 }
@@ -124,6 +137,8 @@ impl Engine {
             retired: Vec::new(),
             plans: BTreeMap::new(),
             gates: BTreeMap::new(),
+            pipelines: Pipelines::default(),
+            sighted: BTreeSet::new(),
             watermark: Timestamp::MIN,
             counters: EngineCounters::default(),
             plan,
@@ -168,6 +183,11 @@ impl Engine {
         self.gates.get(deployment).map(Gate::verdict)
     }
 
+    /// The gate of a deployment.
+    pub fn gate(&self, deployment: &str) -> Option<&Gate> {
+        self.gates.get(deployment)
+    }
+
     /// The gates, open and ended, by the id of their deployment.
     pub fn gates(&self) -> impl Iterator<Item = &Gate> {
         self.gates.values()
@@ -175,7 +195,10 @@ impl Engine {
 
     /// Takes a gate out, and forgets its deployment: for whoever keeps what became of it elsewhere.
     pub fn dismiss(&mut self, deployment: &str) -> Option<Gate> {
-        self.gates.remove(deployment)
+        let gate = self.gates.remove(deployment);
+        self.pipelines = Pipelines::of(&self.plan, &self.gates);
+        self.sighted.remove(deployment);
+        gate
     }
 
     /// End of the latest closed bucket; [`Timestamp::MIN`] before the first.
@@ -265,6 +288,7 @@ impl Engine {
             self.open_sighted(bucket.interval, outputs);
             self.hold_again(None, self.watermark);
             self.judge(None, bucket.interval, outputs);
+            self.end_sighted(bucket.interval, outputs);
         }
     }
 
@@ -273,8 +297,15 @@ impl Engine {
     fn judge(&mut self, earlier: Option<&World>, bucket: Interval, outputs: &mut Vec<Output>) {
         let directory = &earlier.unwrap_or(&self.world).directory;
         for gate in self.gates.values_mut() {
-            if gate.config_digest() == directory.digest() && directory.judge(gate, bucket) {
-                Self::announce(&mut self.counters, gate, outputs);
+            if gate.config_digest() != directory.digest() {
+                continue;
+            }
+            match directory.judge(gate, bucket) {
+                Some(Change::Verdict) => Self::announce(&mut self.counters, gate, outputs),
+                Some(Change::Shadow) => {
+                    outputs.push(Output::Shadow(Box::new(gate.verdict())));
+                }
+                None => {}
             }
         }
     }
@@ -353,9 +384,9 @@ impl Engine {
         if self.open_gates() >= open_max {
             return Err(Refusal::TooManyGates { open_max });
         }
-        let (service, stage) = refusal::resolve(&self.plan, &begin)?;
+        let plan = Arc::clone(&self.plan);
+        let (service, stage) = refusal::resolve(&plan, &begin)?;
         self.world.directory.expect_hosts(&begin);
-        let plan = &self.plan;
         let held = self.held_at_begin(&begin, stage);
         let mut gate = Gate::open(
             begin,
@@ -372,6 +403,7 @@ impl Engine {
         if !held.is_empty() {
             gate.begin_held(held);
         }
+        self.pipelines.add(&self.plan, &gate.begin);
         self.gates.insert(gate.begin.deployment.clone(), gate);
         Ok(true)
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::{Engine, Refusal, directory::Directory, refusal};
+use super::{Engine, Refusal, directory::Directory, pipelines::Pipelines, refusal, sightings};
 use crate::{
     detect::Extent,
     event::Begin,
@@ -48,6 +48,8 @@ impl Engine {
                 return Err(GatesError::Twice { deployment });
             }
         }
+        self.pipelines = Pipelines::of(&self.plan, &gates);
+        self.sighted = sightings::sighted(&gates);
         self.gates = gates;
         Ok(())
     }

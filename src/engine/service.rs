@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     health::Health,
     selection::{checks, matches_all},
-    sightings::Sightings,
+    sightings::SeenVersions,
 };
 use crate::{
     detect::{HostBook, HostId, Panel},
@@ -35,7 +35,7 @@ pub(super) struct Service {
     /// What is watched whether or not a deployment is under way.
     pub(super) health: Health,
     /// Versions that were seen, where a new one opens a gate.
-    pub(super) sightings: Sightings,
+    pub(super) sightings: SeenVersions,
     /// Labels that are no part of the identity of a series.
     left_out: HashSet<String, FixedState>,
     /// The identity found last: series come in the order of their labels, host after host.
@@ -91,7 +91,7 @@ impl Service {
         Self {
             plan: service.clone(),
             health: Health::new(plan, service, &panels),
-            sightings: Sightings::default(),
+            sightings: SeenVersions::default(),
             panels,
             hosts: HostBook::default(),
             by_name: BTreeMap::new(),

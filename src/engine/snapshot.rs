@@ -8,7 +8,7 @@ use super::{
     directory::Directory,
     health::HealthState,
     service::{HostFacts, Service, depth},
-    sightings::Sightings,
+    sightings::SeenVersions,
 };
 use crate::{
     detect::{HostBook, Panel, Unsound},
@@ -34,7 +34,7 @@ pub(super) struct ServiceState<'a> {
     /// By the name of the check.
     pub(super) panels: Vec<(Cow<'a, str>, Cow<'a, Panel>)>,
     pub(super) health: HealthState,
-    sightings: Sightings,
+    sightings: SeenVersions,
 }
 
 impl Directory {

@@ -27,6 +27,6 @@ pub use decision::{Decision, Proof};
 pub use off_peak::{Hours, hours};
 pub use pipeline::{Ailment, Asker, Attempt, Conditions, History, Place, Start};
 pub use saved::{GateState, RestoreError, STATE_VERSION};
-pub use state::{Gate, GateError};
+pub use state::{Change, Gate, GateError};
 pub use traffic::{HOURS_OF_WEEK, Traffic};
 pub use verdict::{CheckReport, Line, LineKind, Shadow, Verdict, VerdictState};

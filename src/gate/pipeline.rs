@@ -45,6 +45,8 @@ pub struct Attempt<'a> {
 pub struct History<'a> {
     plan: &'a ServicePlan,
     attempts: Vec<Attempt<'a>>,
+    /// Index of the earliest stage that anybody told of.
+    earliest: Option<usize>,
 }
 
 /// What is wrong with a place: a check of limits that stands in breach on its hosts.
@@ -108,7 +110,21 @@ impl<'a> History<'a> {
         attempts.sort_by(|a, b| {
             (a.begin.at, &a.begin.deployment).cmp(&(b.begin.at, &b.begin.deployment))
         });
-        Self { plan, attempts }
+        let mut history = Self {
+            plan,
+            attempts,
+            earliest: None,
+        };
+        let stages = history.attempts.iter();
+        let stages = stages.filter_map(|attempt| history.index(&attempt.begin.stage));
+        history.earliest = stages.min();
+        history
+    }
+
+    /// The same, of which somebody knows that a stage was told of of which no attempt is left.
+    #[must_use]
+    pub fn told_from(self, earliest: Option<usize>) -> Self {
+        Self { earliest, ..self }
     }
 
     /// What stands in the way of a start, in a fixed order; nothing: it may start.
@@ -218,9 +234,7 @@ impl<'a> History<'a> {
             (StartBlockers::Always, _) | (StartBlockers::WhenTold, Asker::Deployer { .. }) => true,
             (StartBlockers::WhenTold, Asker::Gate { .. }) => {
                 let here = self.index(&start.stage.name);
-                self.attempts
-                    .iter()
-                    .any(|attempt| self.index(&attempt.begin.stage) < here)
+                self.earliest.is_some() && self.earliest < here
             }
         }
     }

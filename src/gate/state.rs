@@ -46,6 +46,15 @@ pub struct Gate {
 /// How long after its bake the checks that a hotfix skipped are still asked.
 const SHADOW_PATIENCE: Span = Span::from_hours(1);
 
+/// What a bucket changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The verdict.
+    Verdict,
+    /// What is said of what a hotfix did not wait for; the verdict stands.
+    Shadow,
+}
+
 /// What a gate refuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GateError {
@@ -217,23 +226,23 @@ impl Gate {
     }
 
     /// Judges the bucket that has just closed. `views` gives what the check at an index is shown.
-    /// Says whether the verdict changed.
+    /// Says what changed.
     pub fn observe<'a>(
         &mut self,
         bucket_end: Timestamp,
         mut views: impl FnMut(usize) -> View<'a>,
-    ) -> bool {
+    ) -> Option<Change> {
         self.watermark = self.watermark.max(bucket_end);
         if self.is_settled() || bucket_end <= self.begin.at {
-            return false;
+            return None;
         }
         for (index, check) in self.checks.iter_mut().enumerate() {
             check.finding = Some(check.detector.observe(&views(index)));
         }
         if self.is_final() {
-            self.watch_on(bucket_end)
+            self.watch_on(bucket_end).then_some(Change::Shadow)
         } else {
-            self.weigh(bucket_end)
+            self.weigh(bucket_end).then_some(Change::Verdict)
         }
     }
 
@@ -298,10 +307,12 @@ impl Gate {
         Ok(true)
     }
 
-    /// Closes the gate with the verdict it has.
+    /// Closes the gate with the verdict it has. Whoever says it again changes nothing.
     pub fn end(&mut self, at: Timestamp) {
-        self.ended = true;
-        self.at = self.at.max(at);
+        if !self.ended {
+            self.ended = true;
+            self.at = self.at.max(at);
+        }
     }
 
     /// Whether the deployment has ended.

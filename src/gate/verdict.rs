@@ -126,6 +126,8 @@ pub struct Line {
 pub enum LineKind {
     /// A change of a verdict.
     Verdict,
+    /// The verdict stands, but its `shadow` says something else than before.
+    Shadow,
     /// The last verdict of a deployment.
     Final,
 }

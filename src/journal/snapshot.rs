@@ -48,6 +48,10 @@ pub struct SnapshotHead {
     /// topic and number. Which have to be read again, the entries from `resume_from` on tell.
     #[serde(with = "partitions")]
     pub kafka: BTreeMap<(String, i32), i64>,
+    /// Records of the history that were not known to be durable there, oldest first, as JSON. Versions that
+    /// do not know of them cannot read a snapshot that has some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<String>,
 }
 
 /// A snapshot that was read.

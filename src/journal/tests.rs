@@ -473,6 +473,7 @@ fn the_journal_of_an_earlier_version_is_left_alone() {
 fn head(segment: u64) -> SnapshotHead {
     let position = |offset| Position { segment, offset };
     SnapshotHead {
+        history: Vec::new(),
         resume_from: position(100),
         taken_at: position(200),
         plan_digest: "abc".to_owned(),

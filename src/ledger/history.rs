@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, Row, named_params};
+use rusqlite::{Connection, OpenFlags, Row, params_from_iter, types::Value};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -82,11 +82,23 @@ pub struct Entry {
     pub hash: String,
 }
 
+/// Some changes of verdicts, oldest first.
+#[derive(Clone, Debug)]
+pub struct Verdicts {
+    /// The verdicts.
+    pub verdicts: Vec<Verdict>,
+    /// Numbers of records among them that this version cannot read: another version wrote them, or
+    /// somebody changed them.
+    pub unreadable: Vec<u64>,
+    /// Number at which the next page begins; `None`: there is none.
+    pub next: Option<u64>,
+}
+
 /// Some records, oldest first.
 #[derive(Clone, Debug)]
-pub struct Page<T> {
+pub struct Page {
     /// The records.
-    pub records: Vec<T>,
+    pub records: Vec<Entry>,
     /// Number at which the next page begins; `None`: there is none.
     pub next: Option<u64>,
 }
@@ -130,6 +142,46 @@ impl Filter {
             to: Timestamp::MAX,
         }
     }
+
+    /// What reads so many records from a number on, with the values of its parameters. Only what is given
+    /// is asked for, so that an index can serve it.
+    pub(super) fn select(&self, from: u64, limit: usize) -> (String, Vec<Value>) {
+        let number = |number: u64| Value::from(i64::try_from(number).unwrap_or(i64::MAX));
+        let mut wanted = vec![("seq >=", number(from))];
+        for (column, given) in [
+            ("deployment =", &self.deployment),
+            ("service =", &self.service),
+            ("stage =", &self.stage),
+            ("region =", &self.region),
+            ("version =", &self.version),
+        ] {
+            if !given.is_empty() {
+                wanted.push((column, Value::from(given.clone())));
+            }
+        }
+        if let Some(kind) = self.kind {
+            // Most records are verdicts: anything else that is asked for narrows it down further.
+            let column = if wanted.len() == 1 {
+                "kind ="
+            } else {
+                "+kind ="
+            };
+            wanted.push((column, Value::from(kind.name().to_owned())));
+        }
+        if self.from != Timestamp::MIN {
+            wanted.push(("at >=", Value::from(self.from.nanos())));
+        }
+        if self.to != Timestamp::MAX {
+            wanted.push(("at <", Value::from(self.to.nanos())));
+        }
+        let conditions: Vec<String> = wanted.iter().map(|(test, _)| format!("{test} ?")).collect();
+        let select = format!(
+            "SELECT {COLUMNS} FROM records WHERE {} ORDER BY seq LIMIT ?",
+            conditions.join(" AND ")
+        );
+        let values = wanted.into_iter().map(|(_, value)| value);
+        (select, values.chain([number(limit as u64)]).collect())
+    }
 }
 
 impl History {
@@ -162,37 +214,12 @@ impl History {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn records(
-        &self,
-        filter: &Filter,
-        from: u64,
-        size: usize,
-    ) -> Result<Page<Entry>, LedgerError> {
+    pub fn records(&self, filter: &Filter, from: u64, size: usize) -> Result<Page, LedgerError> {
         let size = if size == 0 { PAGE } else { size.min(PAGE_MAX) };
-        let select = format!(
-            "SELECT {COLUMNS} FROM records WHERE seq >= :seq AND at >= :from AND at < :to \
-             AND (:kind = '' OR kind = :kind) AND (:service = '' OR service = :service) \
-             AND (:stage = '' OR stage = :stage) AND (:region = '' OR region = :region) \
-             AND (:version = '' OR version = :version) \
-             AND (:deployment = '' OR deployment = :deployment) ORDER BY seq LIMIT :limit"
-        );
+        let (select, values) = filter.select(from, size + 1);
         let mut records = self.read(|connection| {
             let mut statement = connection.prepare(&select)?;
-            let rows = statement.query_map(
-                named_params! {
-                    ":seq": i64::try_from(from).unwrap_or(i64::MAX),
-                    ":from": filter.from.nanos(),
-                    ":to": filter.to.nanos(),
-                    ":kind": filter.kind.map_or("", Kind::name),
-                    ":service": filter.service,
-                    ":stage": filter.stage,
-                    ":region": filter.region,
-                    ":version": filter.version,
-                    ":deployment": filter.deployment,
-                    ":limit": (size + 1) as i64,
-                },
-                entry,
-            )?;
+            let rows = statement.query_map(params_from_iter(values), entry)?;
             rows.collect::<Result<Vec<Entry>, rusqlite::Error>>()
         })?;
         let next = records.get(size).map(|entry| entry.seq);
@@ -200,8 +227,8 @@ impl History {
         Ok(Page { records, next })
     }
 
-    /// A page of changes of verdicts, as [`History::records`] gives them. One that this version cannot
-    /// read is passed over.
+    /// A page of changes of verdicts, as [`History::records`] gives them. What this version cannot read is
+    /// told beside them.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -210,19 +237,24 @@ impl History {
         filter: &Filter,
         from: u64,
         size: usize,
-    ) -> Result<Page<Verdict>, LedgerError> {
+    ) -> Result<Verdicts, LedgerError> {
         let filter = Filter {
             kind: Some(Kind::Verdict),
             ..filter.clone()
         };
         let Page { records, next } = self.records(&filter, from, size)?;
-        let verdicts = records.iter();
-        Ok(Page {
-            records: verdicts
-                .filter_map(|entry| serde_json::from_str(entry.body.get()).ok())
-                .collect(),
+        let mut verdicts = Verdicts {
+            verdicts: Vec::with_capacity(records.len()),
+            unreadable: Vec::new(),
             next,
-        })
+        };
+        for entry in records {
+            match serde_json::from_str(entry.body.get()) {
+                Ok(verdict) => verdicts.verdicts.push(verdict),
+                Err(_) => verdicts.unreadable.push(entry.seq),
+            }
+        }
+        Ok(verdicts)
     }
 
     /// Computes the chain again. `head` is a hash that was told before, such as by `/metrics`: it has to

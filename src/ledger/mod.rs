@@ -17,7 +17,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use history::{Broken, Entry, Filter, History, Page, Verified};
+pub use history::{Broken, Entry, Filter, History, Page, Verdicts, Verified};
 pub use record::{Kind, Record};
 pub use store::{Head, Ledger, LedgerError};
 

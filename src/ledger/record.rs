@@ -18,6 +18,8 @@ pub enum Kind {
     Begin,
     /// A verdict changed.
     Verdict,
+    /// After the PASS of a hotfix, what it did not wait for says something else.
+    Shadow,
     /// A step was reported.
     Step,
     /// A person overrode a gate.
@@ -27,7 +29,7 @@ pub enum Kind {
 }
 
 /// A record that is to be appended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// What it tells.
     pub kind: Kind,
@@ -55,9 +57,10 @@ pub struct Record {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Begin,
         Self::Verdict,
+        Self::Shadow,
         Self::Step,
         Self::Bypass,
         Self::End,
@@ -68,6 +71,7 @@ impl Kind {
         match self {
             Self::Begin => "begin",
             Self::Verdict => "verdict",
+            Self::Shadow => "shadow",
             Self::Step => "step",
             Self::Bypass => "bypass",
             Self::End => "end",
@@ -101,6 +105,15 @@ impl Record {
                 json(verdict),
             )
         }
+    }
+
+    /// The verdict stands, but what a hotfix did not wait for says something else than before.
+    pub fn shadow(begin: &Begin, verdict: &Verdict) -> Self {
+        let said = verdict.shadow.as_ref();
+        let said = said.map_or("", |shadow| shadow.verdict.name());
+        let what = format!("{} {said}", verdict.config_digest);
+        let body = json(verdict);
+        Self::about(begin, Kind::Shadow, verdict.at, false, &what, body)
     }
 
     /// A step was reported.

@@ -15,8 +15,13 @@ CREATE TABLE records (
   body       TEXT    NOT NULL,
   hash       TEXT    NOT NULL
 ) STRICT;
+-- Each gives its records in the order of seq, so that a page need not be sorted.
 CREATE INDEX records_deployment ON records (deployment);
-CREATE INDEX records_place ON records (service, stage, region, at);
+CREATE INDEX records_kind ON records (kind);
+CREATE INDEX records_version ON records (version);
+CREATE INDEX records_service ON records (service);
+CREATE INDEX records_stage ON records (service, stage);
+CREATE INDEX records_place ON records (service, stage, region);
 
 -- What retention has removed: the last number and its hash, from which the chain goes on.
 CREATE TABLE pruned (
@@ -25,6 +30,13 @@ CREATE TABLE pruned (
   hash TEXT    NOT NULL
 ) STRICT;
 INSERT INTO pruned VALUES (1, 0, '');
+
+-- What is written to prove that the database can be.
+CREATE TABLE proofs (
+  only  INTEGER PRIMARY KEY CHECK (only = 1),
+  count INTEGER NOT NULL
+) STRICT;
+INSERT INTO proofs VALUES (1, 0);
 
 CREATE TRIGGER records_are_not_changed BEFORE UPDATE ON records
 BEGIN SELECT RAISE(ABORT, 'the history is append-only'); END;
@@ -46,6 +58,12 @@ CREATE VIEW verdicts AS
          json_extract(body, '$.reasons[0]') AS reason,
          json_extract(body, '$.config_digest') AS config_digest, body
   FROM records WHERE kind = 'verdict';
+CREATE VIEW shadows AS
+  SELECT seq, strftime('%Y-%m-%dT%H:%M:%SZ', at / 1000000000, 'unixepoch') AS at,
+         deployment, service, stage, region, version,
+         json_extract(body, '$.shadow.verdict') AS verdict,
+         json_extract(body, '$.shadow.reasons[0]') AS reason, body
+  FROM records WHERE kind = 'shadow';
 CREATE VIEW steps AS
   SELECT seq, strftime('%Y-%m-%dT%H:%M:%SZ', at / 1000000000, 'unixepoch') AS at,
          deployment, service, stage, region, version,

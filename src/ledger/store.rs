@@ -17,8 +17,10 @@ use crate::{
 
 const SCHEMA: &str = include_str!("schema.sql");
 /// The version of the schema, as `PRAGMA user_version` has it.
-const SCHEMA_VERSION: i64 = 1;
-/// How long another process that writes may hold us up: readers never do, and the engine waits.
+const SCHEMA_VERSION: i64 = 2;
+/// What makes the schema of an earlier version this one.
+const UPGRADES: [(i64, &str); 1] = [(1, include_str!("upgrade_2.sql"))];
+/// How long another process that writes may hold us up; readers never do.
 const BUSY_PATIENCE: Duration = Duration::from_millis(50);
 /// Most records that are kept where there is no data directory.
 const IN_MEMORY_MAX: u64 = 10_000;
@@ -89,15 +91,20 @@ impl Ledger {
         keep: Span,
     ) -> Result<Self, LedgerError> {
         let version = "SELECT user_version FROM pragma_user_version";
-        match connection.query_row(version, [], |row| row.get(0))? {
-            0 => {
-                let transaction = connection.transaction()?;
-                transaction.execute_batch(SCHEMA)?;
-                transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-                transaction.commit()?;
-            }
-            SCHEMA_VERSION => {}
+        let found = connection.query_row(version, [], |row| row.get(0))?;
+        let upgrades = UPGRADES.iter().filter(|(from, _)| found <= *from);
+        let scripts: Vec<&str> = match found {
+            0 => vec![SCHEMA],
+            1..=SCHEMA_VERSION => upgrades.map(|(_, script)| *script).collect(),
             found => return Err(LedgerError::Version { found }),
+        };
+        if !scripts.is_empty() {
+            let transaction = connection.transaction()?;
+            for script in scripts {
+                transaction.execute_batch(script)?;
+            }
+            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+            transaction.commit()?;
         }
         let head = head(&connection)?;
         Ok(Self {
@@ -113,7 +120,10 @@ impl Ledger {
     ///
     /// # Errors
     /// The database cannot be written. Then none is appended.
-    pub fn append(&mut self, records: &[Record]) -> Result<usize, LedgerError> {
+    pub fn append<'a>(
+        &mut self,
+        records: impl IntoIterator<Item = &'a Record>,
+    ) -> Result<usize, LedgerError> {
         let mut head = self.head.clone();
         let mut connection = lock(&self.connection);
         let transaction = connection.transaction()?;
@@ -147,6 +157,17 @@ impl Ledger {
         drop(connection);
         self.head = head;
         Ok(appended)
+    }
+
+    /// Proves that the database can be written: something that nobody reads is durable in it when this
+    /// returns.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn prove(&mut self) -> Result<(), LedgerError> {
+        let connection = lock(&self.connection);
+        connection.execute("UPDATE proofs SET count = count + 1", [])?;
+        Ok(())
     }
 
     /// Removes what is older than the ledger keeps, a part at a time: the oldest records up to the first

@@ -190,7 +190,7 @@ fn records_are_found_by_each_of_their_columns_page_by_page() {
         let mut from = Some(0);
         while let Some(start) = from {
             let page = history.verdicts(&all(), start, 1).unwrap();
-            seen.extend(page.records.iter().map(|verdict| verdict.verdict.name()));
+            seen.extend(page.verdicts.iter().map(|verdict| verdict.verdict.name()));
             from = page.next;
         }
         assert_eq!(seen, ["PENDING", "FAIL", "BYPASSED", "PENDING"]);
@@ -367,4 +367,142 @@ fn what_is_no_ledger_of_this_version_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join(FILE), vec![7_u8; 8_192]).unwrap();
     assert!(Ledger::open(directory.path(), keep).is_err());
+}
+
+#[test]
+fn what_is_asked_for_is_found_by_an_index_and_never_sorted() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(opened(&directory));
+    let raw = Connection::open(directory.path().join(FILE)).unwrap();
+    let text = |text: &str| text.to_owned();
+    let all = Filter::all;
+    let service = || Filter {
+        service: text("shop"),
+        ..all()
+    };
+    let place = Filter {
+        stage: text("prod"),
+        region: text("eu"),
+        from: at(0),
+        to: at(DAY),
+        ..service()
+    };
+    let verdicts = |filter: &Filter| Filter {
+        kind: Some(Kind::Verdict),
+        ..filter.clone()
+    };
+    let stage = Filter {
+        stage: text("prod"),
+        ..service()
+    };
+    let version = Filter {
+        version: text("v2"),
+        ..all()
+    };
+    let deployment = Filter {
+        deployment: text("d1"),
+        ..all()
+    };
+    let times = Filter {
+        from: at(0),
+        to: at(DAY),
+        ..all()
+    };
+    for (filter, expected) in [
+        (all(), "USING INTEGER PRIMARY KEY (rowid>?)"),
+        (times, "USING INTEGER PRIMARY KEY (rowid>?)"),
+        (verdicts(&all()), "USING INDEX records_kind (kind=?"),
+        (deployment, "USING INDEX records_deployment (deployment=?"),
+        (verdicts(&version), "USING INDEX records_version (version=?"),
+        (
+            verdicts(&service()),
+            "USING INDEX records_service (service=?",
+        ),
+        (stage, "USING INDEX records_stage (service=? AND stage=?"),
+        (
+            verdicts(&place),
+            "USING INDEX records_place (service=? AND stage=? AND region=?",
+        ),
+    ] {
+        let (select, values) = filter.select(17, 100);
+        let mut plan = raw
+            .prepare(&format!("EXPLAIN QUERY PLAN {select}"))
+            .unwrap();
+        let rows = plan
+            .query_map(rusqlite::params_from_iter(values), |row| {
+                row.get::<_, String>(3)
+            })
+            .unwrap();
+        let steps: Vec<String> = rows.map(Result::unwrap).collect();
+        assert_eq!(steps.len(), 1, "{steps:?}");
+        assert!(
+            steps[0].starts_with("SEARCH records ") && steps[0].contains(expected),
+            "{steps:?}"
+        );
+    }
+}
+
+#[test]
+fn a_verdict_that_cannot_be_read_is_told_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut ledger = opened(&directory);
+    let mut odd = verdict(&begin("d1", 0), 10, VerdictState::Fail);
+    odd.body = r#"{"verdict": "SPLENDID"}"#.to_owned();
+    let whole = verdict(&begin("d1", 0), 20, VerdictState::Fail);
+    ledger
+        .append(&[Record::begin(&begin("d1", 0)), odd, whole])
+        .unwrap();
+    let page = ledger.history().verdicts(&Filter::all(), 0, 0).unwrap();
+    assert_eq!((page.verdicts.len(), page.unreadable), (1, vec![2]));
+}
+
+#[test]
+fn a_ledger_of_an_earlier_version_is_gone_on_with() {
+    let directory = tempfile::tempdir().unwrap();
+    opened(&directory).append(&life("d1", 0)).unwrap();
+    let raw = Connection::open(directory.path().join(FILE)).unwrap();
+    // As version 1 had it.
+    raw.execute_batch(
+        "DROP INDEX records_kind; DROP INDEX records_version; DROP INDEX records_service;
+         DROP INDEX records_stage; DROP INDEX records_place; DROP VIEW shadows;
+         DROP TABLE proofs;
+         CREATE INDEX records_place ON records (service, stage, region, at);
+         PRAGMA user_version = 1",
+    )
+    .unwrap();
+    let schema = |raw: &Connection| {
+        let all =
+            "SELECT group_concat(sql, ';') FROM (SELECT sql FROM sqlite_schema ORDER BY name)";
+        raw.query_row(all, [], |row| row.get::<_, String>(0))
+            .unwrap()
+    };
+    let mut ledger = opened(&directory);
+    assert_eq!(ledger.append(&life("d1", 0)).unwrap(), 0);
+    assert_eq!(ledger.append(&life("d2", 100)).unwrap(), 7);
+    assert_eq!(ledger.history().verify(None).unwrap().records, 14);
+    let fresh = tempfile::tempdir().unwrap();
+    drop(opened(&fresh));
+    let fresh = Connection::open(fresh.path().join(FILE)).unwrap();
+    assert_eq!(schema(&raw), schema(&fresh));
+}
+
+#[test]
+fn that_it_can_be_written_is_proven_on_the_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut ledger = opened(&directory);
+    ledger.append(&life("d1", 0)).unwrap();
+    let other = Connection::open(directory.path().join(FILE)).unwrap();
+    let proofs = || {
+        let count = "SELECT count FROM proofs";
+        other
+            .query_row(count, [], |row| row.get::<_, i64>(0))
+            .unwrap()
+    };
+    assert_eq!(proofs(), 0);
+    ledger.prove().unwrap();
+    assert_eq!(proofs(), 1, "others see that something was written");
+    assert_eq!(ledger.history().verify(None).unwrap().records, 7);
+    let held = Connection::open(directory.path().join(FILE)).unwrap();
+    held.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(ledger.prove().unwrap_err().may_pass());
 }

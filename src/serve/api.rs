@@ -23,6 +23,7 @@ use super::{
     exposition, fields,
     guard::refuse,
     http_request::{HttpRefusal, ask_to_retry, read_body},
+    lookup::Wanted,
     page,
     promotion::{self, NoAnswer},
     published::{Deployment, Withheld},
@@ -44,16 +45,6 @@ const WAIT_MAX: Duration = Duration::from_mins(5);
 
 /// What is served, for programs.
 const OPENAPI: &str = include_str!("../../proto/openapi.json");
-
-/// Which deployments are listed; what is not given matches everything.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Filter {
-    service: Option<String>,
-    stage: Option<String>,
-    region: Option<String>,
-    open_only: bool,
-}
 
 /// How a verdict is asked for.
 #[derive(Debug, Default, Deserialize)]
@@ -113,7 +104,11 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
 /// 200 when the engine can answer, 503 with the reason when it cannot.
 pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     match shared.ready() {
-        Ok(()) => "ready\n".into_response(),
+        // Verdicts do not wait for the history, so that it is no reason to send anybody elsewhere.
+        Ok(()) => match shared.published().chronicled().complaint() {
+            None => "ready\n".into_response(),
+            Some(complaint) => format!("ready, but {complaint}\n").into_response(),
+        },
         Err(reason) => (
             StatusCode::SERVICE_UNAVAILABLE,
             format!("not ready: {reason}\n"),
@@ -125,9 +120,9 @@ pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
 /// Deployments, newest first.
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
-    filter: Result<Query<Filter>, QueryRejection>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let Query(filter) = filter?;
+    let Query(wanted) = wanted?;
     let board = shared
         .published()
         .caught_up()
@@ -135,7 +130,7 @@ pub(super) async fn list(
     let deployments: Vec<Document<'_>> = board
         .newest_first()
         .into_iter()
-        .filter(|deployment| filter.lets_through(deployment))
+        .filter(|deployment| wanted.takes(deployment))
         .map(|deployment| Document::of(deployment))
         .collect();
     Ok(Json(json!({ "deployments": deployments })).into_response())
@@ -291,19 +286,6 @@ fn withheld(id: &str, reason: Unavailable) -> Response {
     let mut response = (StatusCode::SERVICE_UNAVAILABLE, Json(document)).into_response();
     ask_to_retry(&mut response);
     response
-}
-
-impl Filter {
-    fn lets_through(&self, deployment: &Deployment) -> bool {
-        let begin = &deployment.begin;
-        let matches = |wanted: Option<&String>, given: &str| {
-            wanted.is_none_or(|wanted| wanted.is_empty() || wanted == given)
-        };
-        matches(self.service.as_ref(), &begin.service)
-            && matches(self.stage.as_ref(), &begin.stage)
-            && matches(self.region.as_ref(), begin.region.as_deref().unwrap_or(""))
-            && !(self.open_only && deployment.is_ended)
-    }
 }
 
 impl Patience {

@@ -3,6 +3,7 @@
 use std::fmt::{Display, Write as _};
 
 use super::{
+    chronicle::Counted,
     core::{QUEUE_ORDERS_MAX, Room},
     metrics::{Source, SourceMetrics},
     published::Stats,
@@ -240,9 +241,32 @@ fn core(text: &mut Text, shared: &Shared) {
 }
 
 fn ledger(text: &mut Text, shared: &Shared) {
-    let (failures, lost, head) = shared.published().chronicled().counted();
-    let help = "Number of the last record of the history.";
-    text.single(gauge("sluice_ledger_records", help), head.seq);
+    let Counted {
+        failures,
+        lost,
+        waiting,
+        waiting_bytes,
+        head,
+    } = shared.published().chronicled().counted();
+    for (name, help, value) in [
+        (
+            "records",
+            "Number of the last record of the history.",
+            head.seq,
+        ),
+        (
+            "waiting_records",
+            "Records that are to be written to the history.",
+            waiting as u64,
+        ),
+        (
+            "waiting_bytes",
+            "Bytes of records that are to be written to the history.",
+            waiting_bytes as u64,
+        ),
+    ] {
+        text.single(gauge(&format!("sluice_ledger_{name}"), help), value);
+    }
     for (name, help, value) in [
         (
             "failures",
@@ -251,7 +275,7 @@ fn ledger(text: &mut Text, shared: &Shared) {
         ),
         (
             "lost_records",
-            "Records that wait for a restart to be derived again.",
+            "Records that were given up: too many waited for the history to be writable again.",
             lost,
         ),
     ] {

@@ -156,14 +156,16 @@ impl Webhook {
             None => given("service").or(Some(&self.name)),
         };
         let (stage, region, version) = (given("stage"), given("region"), given("version"));
+        let text = |given: Option<&str>| given.unwrap_or_default().to_owned();
+        let wanted = lookup::Wanted {
+            service: text(service),
+            stage: text(stage),
+            region: text(region),
+            open_only: false,
+        };
         lookup::find(shared.published(), id, |deployment| {
-            let begin = &deployment.begin;
-            let agrees =
-                |wanted: Option<&str>, has: &str| wanted.is_none_or(|wanted| wanted == has);
-            agrees(service, &begin.service)
-                && agrees(stage, &begin.stage)
-                && agrees(region, begin.region.as_deref().unwrap_or(""))
-                && agrees(version, &begin.version)
+            let is_version = version.is_none_or(|version| version == deployment.begin.version);
+            wanted.takes(deployment) && is_version
         })
     }
 }

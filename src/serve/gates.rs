@@ -12,6 +12,7 @@ use super::{
     convert::{outcome_from_pb, timestamp_from_pb, verdict_to_pb},
     core::EventError,
     guard,
+    lookup::Wanted,
     pb::{self, gates_server::Gates},
     promotion::{self, NoAnswer},
     published::{Deployment, Withheld},
@@ -143,18 +144,17 @@ impl Gates for GatesService {
         request: Request<pb::ListDeploymentsRequest>,
     ) -> Result<Response<pb::ListDeploymentsResponse>, Status> {
         let wanted = request.into_inner();
-        let matches = |wanted: &str, given: &str| wanted.is_empty() || wanted == given;
+        let wanted = Wanted {
+            service: wanted.service,
+            stage: wanted.stage,
+            region: wanted.region,
+            open_only: wanted.open_only,
+        };
         let board = self.0.published().caught_up().map_err(withheld)?;
         let deployments = board
             .newest_first()
             .into_iter()
-            .filter(|deployment| {
-                let begin = &deployment.begin;
-                matches(&wanted.service, &begin.service)
-                    && matches(&wanted.stage, &begin.stage)
-                    && matches(&wanted.region, begin.region.as_deref().unwrap_or(""))
-                    && !(wanted.open_only && deployment.is_ended)
-            })
+            .filter(|deployment| wanted.takes(deployment))
             .map(|deployment| verdict_to_pb(&deployment.verdict))
             .collect();
         Ok(Response::new(pb::ListDeploymentsResponse { deployments }))
@@ -193,15 +193,16 @@ impl Gates for GatesService {
             from: time(wanted.from, Timestamp::MIN),
             to: time(wanted.to, Timestamp::MAX),
         };
-        let history = published.chronicled().history().clone();
-        let read = spawn_blocking(move || history.verdicts(&filter, after, size));
+        let chronicled = Arc::clone(published.chronicled());
+        let read = spawn_blocking(move || chronicled.history().verdicts(&filter, after, size));
         let page = match read.await {
             Ok(Ok(page)) => page,
             Ok(Err(problem)) => return Err(unavailable(problem.to_string())),
             Err(problem) => return Err(unavailable(problem.to_string())),
         };
         Ok(Response::new(pb::ListVerdictsResponse {
-            verdicts: page.records.iter().map(verdict_to_pb).collect(),
+            verdicts: page.verdicts.iter().map(verdict_to_pb).collect(),
+            unreadable: page.unreadable,
             next_page_token: page.next.map_or_else(String::new, |seq| seq.to_string()),
         }))
     }

@@ -85,8 +85,8 @@ pub(super) async fn list(
     if let Err(Withheld(reason)) = shared.published().board() {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, reason.to_string());
     }
-    let history = shared.published().chronicled().history().clone();
-    match spawn_blocking(move || history.records(&filter, from, size)).await {
+    let chronicled = Arc::clone(shared.published().chronicled());
+    match spawn_blocking(move || chronicled.history().records(&filter, from, size)).await {
         Ok(Ok(page)) => {
             let next = page.next.map_or_else(String::new, |seq| seq.to_string());
             Json(json!({ "records": page.records, "next_page_token": next })).into_response()

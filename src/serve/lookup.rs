@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use serde::Deserialize;
+
 use super::{
     core::Unavailable,
     published::{Deployment, Published, Standing, Withheld},
@@ -13,6 +15,20 @@ use super::{
 
 /// Most gates that a message names.
 const NAMED_MAX: usize = 8;
+
+/// Which deployments are meant; empty texts match everything.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Wanted {
+    /// The service.
+    pub(super) service: String,
+    /// The stage.
+    pub(super) stage: String,
+    /// The region.
+    pub(super) region: String,
+    /// Whether those that have ended are left out.
+    pub(super) open_only: bool,
+}
 
 /// A deployment, and whether its verdict is the engine's present one.
 #[derive(Clone, Debug)]
@@ -32,6 +48,18 @@ pub(super) enum NotFound {
     Several(Vec<String>),
     /// The engine cannot tell.
     Withheld(Unavailable),
+}
+
+impl Wanted {
+    /// Whether a deployment is one of them.
+    pub(super) fn takes(&self, deployment: &Deployment) -> bool {
+        let begin = &deployment.begin;
+        let is_meant = |wanted: &str, given: &str| wanted.is_empty() || wanted == given;
+        is_meant(&self.service, &begin.service)
+            && is_meant(&self.stage, &begin.stage)
+            && is_meant(&self.region, begin.region.as_deref().unwrap_or(""))
+            && !(self.open_only && deployment.is_ended)
+    }
 }
 
 /// Finds a deployment by its id, ended or not, or else the newest open one of the only gate that has one.

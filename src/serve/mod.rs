@@ -28,6 +28,7 @@ mod access;
 mod access_tests;
 mod answers;
 mod api;
+mod backlog;
 mod chronicle;
 mod clock;
 mod connections;
@@ -77,6 +78,7 @@ mod sink_counters;
 mod sources;
 mod start_error;
 mod tls;
+pub(crate) mod url;
 mod watch;
 mod worker;
 

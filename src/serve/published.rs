@@ -254,7 +254,7 @@ impl Published {
     }
 
     /// The history.
-    pub(super) fn chronicled(&self) -> &Chronicled {
+    pub(super) fn chronicled(&self) -> &Arc<Chronicled> {
         let chronicled = self.chronicled.get();
         chronicled.expect("the history is opened before the doors are")
     }

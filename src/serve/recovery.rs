@@ -91,7 +91,8 @@ impl Recovery {
     ) -> Result<Self, RecoveryError> {
         let directory = DataDir::open(path).map_err(RecoveryError::Journal)?;
         tell_of_earlier(&directory);
-        let chronicle = Chronicle::open(path, plan.ledger.keep).map_err(RecoveryError::Ledger)?;
+        let mut chronicle =
+            Chronicle::open(path, plan.ledger.keep).map_err(RecoveryError::Ledger)?;
         let (writer, torn) = directory
             .writer(settings.limits)
             .map_err(RecoveryError::Journal)?;
@@ -106,7 +107,9 @@ impl Recovery {
                 "a snapshot cannot be used: an earlier one is, with more of the journal"
             );
         }
-        // Under whichever plan it was fetched: it is recorded.
+        // Under whichever plan it was said or fetched: it is recorded.
+        let missing = newest.iter().flat_map(|snapshot| &snapshot.head.history);
+        chronicle.note_again(missing);
         let (offsets, offsets_from) = match &newest {
             Some(snapshot) => (Offsets::of(&snapshot.head), snapshot.head.taken_at),
             None => (Offsets::default(), Position::START),
@@ -301,9 +304,8 @@ impl Recovery {
                 Entry::Deployment(_) | Entry::Lost(_) | Entry::Plan(_) => {}
             }
             outputs.clear();
-            self.chronicle.flush_some();
+            self.chronicle.make_room();
         }
-        self.chronicle.flush();
         self.refetch = replay.refetch;
         info!(entries, watermark = %self.engine.watermark(), "journal read");
         Ok(())

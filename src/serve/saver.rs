@@ -16,6 +16,7 @@ use crate::{
     engine::Engine,
     event::{Span, Timestamp},
     journal::{Position, SnapshotHead, Snapshots},
+    ledger::Record,
     reduce::Epoch,
 };
 
@@ -59,6 +60,8 @@ struct Shared {
 struct Job {
     head: SnapshotHead,
     state: Vec<u8>,
+    /// What the history may lack.
+    missing: Vec<Arc<Record>>,
     now: Timestamp,
 }
 
@@ -87,21 +90,24 @@ impl Saver {
         })
     }
 
-    /// Saves the engine if it is time. To be called right after a tick: `end` is where the entry behind
-    /// it stands, with where the configuration was changed last, `offsets` what was recorded before it.
-    pub(super) fn consider(
+    /// Whether it is time to save the engine.
+    pub(super) fn is_due(&mut self, now: Timestamp) -> bool {
+        let last = *self.last.get_or_insert(now);
+        // The one before has to be on disk first.
+        self.every <= now - last && !self.shared.is_busy.load(Ordering::Acquire)
+    }
+
+    /// Saves the engine, with the records that the history may lack. To be called right after a tick:
+    /// `end` is where the entry behind it stands, `offsets` what was recorded before it, `changed_at` where
+    /// the configuration was changed last.
+    pub(super) fn save(
         &mut self,
         engine: &Engine,
         sequence: &Sequence,
-        now: Timestamp,
-        (end, changed_at): (Position, Option<Position>),
-        offsets: &Offsets,
+        (now, end, offsets): (Timestamp, Position, &Offsets),
+        changed_at: Option<Position>,
+        missing: Vec<Arc<Record>>,
     ) {
-        let last = *self.last.get_or_insert(now);
-        // The one before has to be on disk first.
-        if now - last < self.every || self.shared.is_busy.load(Ordering::Acquire) {
-            return;
-        }
         let epoch = engine.epoch();
         let resume = epoch
             .closed
@@ -118,11 +124,18 @@ impl Saver {
             taken_at: end,
             plan_digest: engine.plan().digest.clone(),
             kafka: offsets.0.clone(),
+            history: Vec::new(),
         };
         let state = encode(resume.epoch, engine);
         self.shared.is_busy.store(true, Ordering::Release);
         // It is not busy, so that there is room; if its thread is gone, nothing is saved.
-        if self.jobs.try_send(Job { head, state, now }).is_err() {
+        let job = Job {
+            head,
+            state,
+            missing,
+            now,
+        };
+        if self.jobs.try_send(job).is_err() {
             self.shared.is_busy.store(false, Ordering::Release);
         }
     }
@@ -160,7 +173,16 @@ pub(super) fn decode(state: &[u8]) -> Result<(Epoch, &[u8]), postcard::Error> {
 }
 
 fn write(mut snapshots: Snapshots, inbox: &Receiver<Job>, recording: &Recording, shared: &Shared) {
-    while let Ok(Job { head, state, now }) = inbox.recv() {
+    while let Ok(job) = inbox.recv() {
+        let Job {
+            mut head,
+            state,
+            missing,
+            now,
+        } = job;
+        let text =
+            |record: &Arc<Record>| serde_json::to_string(&**record).expect("a record has a form");
+        head.history = missing.iter().map(text).collect();
         match snapshots.write(&head, &state) {
             Ok(bytes) => {
                 debug!(bytes, resume_from = %head.resume_from, "state saved");

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::{sync::watch, task::spawn_blocking};
 
 use super::{
     access::Guard,
+    chronicle::Chronicled,
     clock::Clock,
     core::{Core, EventError, Unavailable},
     intake::Intake,
@@ -63,15 +64,42 @@ impl Shared {
     /// The engine refused the event, or did not take it; an override or a hotfix, also that the history
     /// cannot be written.
     pub(super) async fn tell(&self, event: DeploymentEvent) -> Result<Arc<Deployment>, EventError> {
-        let is_privileged = match &event {
-            DeploymentEvent::Bypass(_) => true,
-            DeploymentEvent::Begin(begin) => begin.hotfix.is_some(),
-            DeploymentEvent::Step(_) | DeploymentEvent::End(_) => false,
+        let (is_override, is_signed) = match &event {
+            DeploymentEvent::Bypass(_) => (true, true),
+            DeploymentEvent::Begin(begin) => (begin.hotfix.is_some(), begin.hotfix.is_some()),
+            DeploymentEvent::End(_) => (false, true),
+            DeploymentEvent::Step(_) => (false, false),
         };
-        if is_privileged && self.core.is_ready() && self.published().chronicled().fails() {
-            return Err(EventError::Unavailable(Unavailable::NotRecorded));
+        if is_override && self.core.is_ready() {
+            let is_writable = self.of_history(Chronicled::is_writable);
+            if is_writable.await != Some(true) {
+                return Err(EventError::Unavailable(Unavailable::NotRecorded));
+            }
         }
-        self.core.event(event.at_time(self.clock.now())).await
+        // Whose bake would begin before the present of the core would be over before it was: a clock that
+        // was set back must not take event time back.
+        let ticked_at = self.published().stats().ticked_at;
+        let ticked_at = ticked_at.max(self.core.recovered_at().unwrap_or(ticked_at));
+        let now = self.clock.now().max(ticked_at);
+        let taken = self.core.event(event.at_time(now)).await;
+        if is_signed && taken.is_ok() {
+            // Whoever answers for it finds it in the history at once, unless that breaks just now; it is
+            // in force, and in the journal.
+            self.of_history(|chronicled| {
+                chronicled.history();
+            })
+            .await;
+        }
+        taken
+    }
+
+    /// Asks something of the history that may block. `None`: it panicked, or the engine ends.
+    async fn of_history<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Chronicled) -> T + Send + 'static,
+    ) -> Option<T> {
+        let chronicled = Arc::clone(self.published().chronicled());
+        spawn_blocking(move || ask(&chronicled)).await.ok()
     }
 
     /// Whether the engine can answer.

@@ -131,6 +131,7 @@ impl Worker {
                 Order::Panic => panic!("the engine was told to fail"),
             }
         }
+        self.chronicle.finish();
         if let Some(saver) = self.saver {
             saver.finish();
         }
@@ -143,11 +144,10 @@ impl Worker {
         self.engine.step(input, &mut self.outputs);
         self.chronicle
             .note_event(&self.engine, event, was_open, &self.outputs);
-        self.chronicle.flush();
         if self.is_catching_up {
             self.publish_all();
         } else {
-            let gate = self.engine.gates().find(|gate| gate.begin.deployment == id);
+            let gate = self.engine.gate(&id);
             self.published.update(gate.into_iter());
         }
         let refusal = self.say();
@@ -198,7 +198,7 @@ impl Worker {
         }
         debug_assert_eq!(self.engine.epoch(), after, "both count ticks alike");
         self.chronicle.note(&self.engine, &self.outputs);
-        let is_told = self.chronicle.tick(now);
+        self.chronicle.tick(now);
         if self.is_catching_up {
             self.publish_all();
         } else if self.engine.watermark() != before {
@@ -210,10 +210,11 @@ impl Worker {
             if let Some(closed) = after.closed {
                 self.sequence.forget_closed(number, closed);
             }
-            // What the history lacks has to be derived again by the next start.
-            if is_told {
-                let after = (end, self.changed_at);
-                saver.consider(&self.engine, &self.sequence, now, after, offsets);
+            if saver.is_due(now) {
+                // What the history may lack rides in the snapshot: the next start goes on behind it.
+                let missing = self.chronicle.waiting();
+                let at = (now, end, offsets);
+                saver.save(&self.engine, &self.sequence, at, self.changed_at, missing);
             }
         }
         let is_recorded = self.saver.is_some();
@@ -244,6 +245,22 @@ impl Worker {
                         "verdict changed"
                     );
                     self.published.announce(*verdict);
+                }
+                Output::Shadow(verdict) => {
+                    let says = verdict.shadow.as_ref().map(|shadow| shadow.verdict.name());
+                    info!(
+                        deployment = %verdict.deployment,
+                        at = %verdict.at,
+                        says,
+                        "what the hotfix did not wait for says something else: its verdict stands"
+                    );
+                }
+                Output::Ended(end) => {
+                    info!(
+                        deployment = %end.deployment,
+                        at = %end.at,
+                        "a deployment that nobody told of is over"
+                    );
                 }
                 Output::Refused(refusal) => {
                     warn!(%refusal, "deployment event refused");

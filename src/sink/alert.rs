@@ -1,6 +1,6 @@
 //! From deployments to alerts.
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::{
     event::Timestamp,
     gate::{Verdict, VerdictState},
     plan::AlertRules,
-    serve::Deployment,
+    serve::{Deployment, url::percent_encode},
 };
 
 /// An alert about a deployment.
@@ -44,15 +44,7 @@ impl Links {
 
     /// The place of a deployment on the page.
     pub(super) fn deployment(&self, id: &str) -> String {
-        let mut link = format!("{}/#", self.0);
-        for byte in id.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-                link.push(char::from(byte));
-            } else {
-                write!(link, "%{byte:02X}").expect("a string takes any text");
-            }
-        }
-        link
+        format!("{}/#{}", self.0, percent_encode(id))
     }
 }
 

@@ -53,7 +53,7 @@ mod tests {
         timeline.play(&mut engine, |outputs, _| {
             said.extend(outputs.drain(..).map(|output| match output {
                 Output::Verdict(verdict) => (verdict.deployment, verdict.verdict),
-                Output::Refused(refusal) => panic!("{refusal}"),
+                other => panic!("{other:?}"),
             }));
         });
         let of = |deployment: &str, state| (deployment.to_owned(), state);

@@ -37,7 +37,7 @@ impl Driver {
     pub(crate) fn verdicts(&self) -> impl Iterator<Item = &Verdict> {
         self.outputs.iter().filter_map(|output| match output {
             Output::Verdict(verdict) => Some(&**verdict),
-            Output::Refused(_) => None,
+            Output::Refused(_) | Output::Shadow(_) | Output::Ended(_) => None,
         })
     }
 }

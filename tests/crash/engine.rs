@@ -39,6 +39,9 @@ services:
         steps: [tests]
         checks: [probe, work, heat, {check: errors, mode: advisory}, {check: noise, mode: advisory}]
       - {name: bad, bake: 5s, checks: [heat]}
+  desk:
+    stages:
+      - {name: manual, steps: [approval]}
 "#;
 
 /// Where engines live one after the other, and where the present one is reached.

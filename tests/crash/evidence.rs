@@ -16,8 +16,13 @@ use std::{
 
 use serde_json::Value;
 use sluice::{
-    journal::{DataDir, Entry},
-    ledger::{FILE, Filter, History},
+    engine::{Engine, Input, Output},
+    event::DeploymentEvent,
+    gate::Gate,
+    journal::{self, DataDir},
+    ledger::{Entry, FILE, Filter, History, Kind},
+    plan::Plan,
+    source::files,
 };
 
 use super::{
@@ -56,7 +61,7 @@ impl Journal {
     pub(crate) fn read(data: &Path) -> Self {
         let mut bodies = BTreeMap::new();
         for entry in DataDir::open(data).unwrap().read_all().unwrap() {
-            if let Entry::Batch(body) = entry.unwrap().1 {
+            if let journal::Entry::Batch(body) = entry.unwrap().1 {
                 *bodies.entry(hash(&body.bytes)).or_default() += 1;
             }
         }
@@ -192,8 +197,8 @@ fn replay(site: &Site) -> (Vec<Value>, BTreeMap<String, Value>) {
     (changes, last)
 }
 
-/// The changes of verdicts in the history, whose chain has to be whole.
-fn written(site: &Site) -> Vec<Value> {
+/// Everything in the history, whose chain has to be whole.
+pub(crate) fn history(site: &Site) -> Vec<Entry> {
     // SQLite does not find its way through /proc, where a file system of its own is looked into.
     let copy = tempfile::tempdir().unwrap();
     for end in ["", "-wal"] {
@@ -203,14 +208,48 @@ fn written(site: &Site) -> Vec<Value> {
     }
     let history = History::at(copy.path().join(FILE));
     history.verify(None).unwrap();
-    let (mut changes, mut next) = (Vec::new(), Some(0));
+    let (mut records, mut next) = (Vec::new(), Some(0));
     while let Some(from) = next {
-        let page = history.verdicts(&Filter::all(), from, 0).unwrap();
-        let verdicts = page.records.iter();
-        changes.extend(verdicts.map(|verdict| serde_json::to_value(verdict).unwrap()));
+        let page = history.records(&Filter::all(), from, 1_000).unwrap();
+        records.extend(page.records);
         next = page.next;
     }
-    changes
+    records
+}
+
+/// What deployers told, as the history has to have it: kind, deployment and time of each event that the
+/// engine takes when it is told everything that stands in the journal.
+fn told(site: &Site) -> Vec<(Kind, String, String)> {
+    let text = files::text(&site.config()).unwrap();
+    let plan = Plan::parse(&text).unwrap_or_else(|faults| panic!("{faults}"));
+    let mut engine = Engine::new(Arc::new(plan));
+    let (mut told, mut outputs) = (Vec::new(), Vec::new());
+    for entry in DataDir::open(&site.seen).unwrap().read_all().unwrap() {
+        let journal::Entry::Deployment(event) = entry.unwrap().1 else {
+            continue;
+        };
+        let id = event.deployment().to_owned();
+        let known = engine.gate(&id).map(Gate::is_ended);
+        engine.step(Input::Deployment(event.clone()), &mut outputs);
+        if outputs
+            .drain(..)
+            .any(|output| matches!(output, Output::Refused(_)))
+        {
+            continue;
+        }
+        let kind = match (&event, known) {
+            // Whoever asks again changes nothing.
+            (DeploymentEvent::Begin(_), Some(_)) | (DeploymentEvent::End(_), Some(true)) => {
+                continue;
+            }
+            (DeploymentEvent::Begin(_), None) => Kind::Begin,
+            (DeploymentEvent::Step(_), _) => Kind::Step,
+            (DeploymentEvent::Bypass(_), _) => Kind::Bypass,
+            (DeploymentEvent::End(_), _) => Kind::End,
+        };
+        told.push((kind, id, event.at().to_string()));
+    }
+    told
 }
 
 /// Compares what the engine said with a replay, and both with what has to come of each deployment.
@@ -222,7 +261,17 @@ pub(crate) fn check_verdicts(
     book: &Book,
 ) {
     let (changes, last) = replay(site);
-    assert_eq!(written(site), changes, "the history is what a replay says");
+    let history = history(site);
+    let of_verdicts = history.iter().filter(|entry| entry.kind == Kind::Verdict);
+    let verdicts: Vec<Value> = of_verdicts
+        .map(|entry| serde_json::from_str(entry.body.get()).unwrap())
+        .collect();
+    assert_eq!(verdicts, changes, "the history is what a replay says");
+    let others = history.iter().filter(|entry| entry.kind != Kind::Verdict);
+    let others: Vec<(Kind, String, String)> = others
+        .map(|entry| (entry.kind, entry.deployment.clone(), entry.at.to_string()))
+        .collect();
+    assert_eq!(others, told(site), "and what deployers told");
     assert_eq!(said.len(), last.len());
     for verdict in said {
         let mut verdict = verdict.clone();

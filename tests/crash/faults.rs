@@ -421,3 +421,47 @@ fn fill(ballast: &Path) {
     let block = vec![0; 1 << 16];
     while file.write_all(&block).is_ok() {}
 }
+
+#[test]
+fn a_history_whose_disk_hangs_holds_no_verdict_up() {
+    let site = Site::new();
+    let mut engine = site.start_ready();
+    let run = Run::start(&site);
+    let mut deployer = Deployer::new(&site, &run.load);
+    deployer.begin_pair(0, 500);
+    // Whatever is written there takes longer than anybody waits.
+    let hangs = ["fsync", "fdatasync"].map(|call| format!("{call}:delay_enter=120000000"));
+    let hangs = hangs.each_ref().map(String::as_str);
+    let Some(fault) = Fault::inject(&engine, "ledger", &hangs) else {
+        return pass_over("strace cannot trace an engine: install it, and allow ptrace");
+    };
+    let at = site.at();
+    let written = at.metric("sluice_snapshots_written_total").unwrap();
+    deployer.begin_pair(1, 500);
+    wait_for("a verdict changes", || {
+        let verdict = http::get(at.http, "/api/v1/deployments/bad-1/verdict").unwrap();
+        verdict.json()["verdict"] == "FAIL"
+    });
+    wait_for("the state is saved", || {
+        written + 2.0 <= at.metric("sluice_snapshots_written_total").unwrap()
+    });
+    let waiting = at.metric("sluice_ledger_waiting_records").unwrap();
+    assert!(4.0 <= waiting, "{waiting}");
+    // Nobody is let past a gate without a history of it.
+    let bypass = br#"{"by": "ana", "reason": "why", "ticket": "OPS-1"}"#;
+    let path = "/api/v1/deployments/bad-1/bypass";
+    let answer = http::post(at.http, path, "application/json", bypass).unwrap();
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert_eq!(
+        run.load.ledger.book().turned_away,
+        0,
+        "nobody who sends hears of it"
+    );
+    drop(engine);
+    drop(fault);
+    engine = site.start_ready();
+    check_going_on(&run.load, site.at());
+    let left = run.finish(&deployer);
+    drop(engine);
+    left.check(&site);
+}

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use sluice::event::Timestamp;
 
 use super::{
+    acts::{self, Acting},
     engine::{Addresses, Site, wait_for},
     evidence::{self, Expected},
     http,
@@ -144,6 +145,7 @@ fn kill_minus_nine_loses_no_sample_and_counts_none_twice() {
     let run = Run::start(&site);
     let (pairs, inbox) = mpsc::channel::<(u64, i64)>();
     let mut deployer = Deployer::new(&site, &run.load);
+    let acting = Acting::start(&site, random.another());
     let deployer = thread::spawn(move || {
         for (number, hot_after) in inbox {
             deployer.begin_pair(number, hot_after);
@@ -156,9 +158,16 @@ fn kill_minus_nine_loses_no_sample_and_counts_none_twice() {
     }
     let engine = site.start();
     drop(pairs);
-    let deployer = deployer.join().unwrap();
+    let mut deployer = deployer.join().unwrap();
+    site.at().wait_ready();
+    let acts = acting.stop();
+    let verdicts = evidence::verdicts(site.at()).unwrap();
+    for id in acts::known(&acts, &verdicts) {
+        deployer.told.push(Expected::new(id, None));
+    }
     let left = run.finish(&deployer);
     drop(engine);
     left.check(&site);
+    acts::check(&acts, &evidence::history(&site), &left.said);
     println!("{kills} kills in {:?}", started.elapsed());
 }

@@ -8,6 +8,9 @@
 //!   that a repeated body of logs counts again: delivery is at least once there, and here only compared.)
 //! - **The state is that of an uninterrupted run.** What the engine said, through all of its starts, is
 //!   line by line what `sluice replay` says of its journal in one go.
+//! - **An act that somebody answers for is whole.** An override or a hotfix that was acknowledged is in
+//!   force and in the history, whose chain is whole; one that got no answer is in both or in neither. The
+//!   history is what the journal tells, record by record.
 //! - **No false PASS**, and no false FAIL either. This part knows nothing of the journal: the values of
 //!   each bucket are chosen so that its mean tells if any of them is missing or came twice (see
 //!   [`load`]), checks allow nothing but that mean, and a deployment that must pass does so only if that
@@ -30,6 +33,7 @@
     reason = "a run tells its seed, and what it has seen"
 )]
 
+mod acts;
 mod engine;
 mod evidence;
 mod faults;

@@ -24,6 +24,11 @@ impl Random {
         Self(seed)
     }
 
+    /// One that chooses otherwise.
+    pub(crate) fn another(&mut self) -> Self {
+        Self(self.below(u64::MAX))
+    }
+
     /// A number below `end`.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         // SplitMix64.

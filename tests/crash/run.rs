@@ -23,7 +23,7 @@ pub(crate) struct Run {
 /// What is left when they have ended.
 pub(crate) struct Left {
     /// What was said in the end of each deployment.
-    said: Vec<Value>,
+    pub(crate) said: Vec<Value>,
     /// What was seen meanwhile.
     observed: BTreeSet<Seen>,
     told: Vec<Expected>,

@@ -622,3 +622,15 @@ async fn changes_of_verdicts_are_listed_page_by_page() {
         Code::InvalidArgument
     );
 }
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_cuts_no_bake_short() {
+    let rig = Rig::new().await;
+    rig.pass(3_600).await;
+    let before = rig.now();
+    rig.set(super::support::start());
+    let begin = r#"{"deployment": "d1", "service": "checkout", "stage": "beta", "version": "v2"}"#;
+    let answer = rig.post_json("/api/v1/deployments", begin).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.json()["at"], before.to_string());
+}

@@ -1,6 +1,9 @@
 //! What is remembered of deployments: over HTTP, by the command line, over a restart.
 
-use std::process::{Command, Output};
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
 
 use serde_json::Value;
 use sluice::{
@@ -8,7 +11,7 @@ use sluice::{
     serve::pb::{self, ListVerdictsRequest, VerdictState},
 };
 
-use super::support::{Rig, plan};
+use super::support::{CONFIGURATION, Rig, plan};
 
 /// Begins a deployment, reports a step that failed, ends it, and ends it again.
 async fn fail_one(rig: &Rig, id: &str) {
@@ -146,6 +149,11 @@ async fn without_a_history_nobody_is_let_past_a_gate() {
         "hotfix": {"by": "ana", "reason": "outage", "ticket": "OPS-1", "expires": "2026-03-02T10:00:00Z"}}"#;
     let held = rusqlite::Connection::open(directory.path().join(FILE)).unwrap();
     held.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(
+        rig.post_json("/api/v1/deployments", hotfix).await.status,
+        503,
+        "the first that comes after it broke is refused too"
+    );
     fail_one(&rig, "d1").await;
     assert_eq!(
         kinds(&history(&rig, "").await),
@@ -172,6 +180,61 @@ async fn without_a_history_nobody_is_let_past_a_gate() {
     let acts = "SELECT group_concat(kind || ' ' || coalesce(who, '-'), ', ') FROM acts";
     let acts: String = held.query_row(acts, [], |row| row.get(0)).unwrap();
     assert_eq!(acts, "end -, begin ana");
+    rig.stop().await;
+}
+
+/// Everything in a folder, as a crash would leave it.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (entry, to) = (entry.unwrap(), to.to_owned());
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_history_lacks_rides_in_the_saved_state() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = format!("{CONFIGURATION}journal: {{snapshot_every: 10s, commit_delay: 0s}}\n");
+    let plan = || sluice::plan::Plan::parse(&text).unwrap();
+    let rig = Rig::with(plan(), Some(directory.path().to_owned())).await;
+    let held = rusqlite::Connection::open(directory.path().join(FILE)).unwrap();
+    held.execute_batch("BEGIN IMMEDIATE").unwrap();
+    fail_one(&rig, "d1").await;
+    let written = || rig.metric("sluice_snapshots_written_total");
+    let mut ticks = 0;
+    while written().await < Some(3.0) {
+        rig.pass(10).await;
+        ticks += 1;
+        assert!(
+            ticks < 1_000,
+            "the state is saved although the history cannot be written"
+        );
+    }
+    let ready = rig.get("/-/ready").await;
+    assert_eq!(ready.status, 200, "verdicts do not wait for the history");
+    assert!(
+        ready.text().contains("history cannot be written"),
+        "{}",
+        ready.text()
+    );
+    assert_eq!(rig.metric("sluice_ledger_waiting_records").await, Some(5.0));
+    // It dies here, and loses what is before its last states: they are all that is left.
+    let left = tempfile::tempdir().unwrap();
+    copy(directory.path(), left.path());
+    held.execute_batch("ROLLBACK").unwrap();
+    rig.stop().await;
+    let rig = Rig::with(plan(), Some(left.path().to_owned())).await;
+    assert_eq!(kinds(&history(&rig, "").await), LIFE);
+    rig.stop().await;
+    // The next start has it in the state and in the history: it is there once.
+    let rig = Rig::with(plan(), Some(left.path().to_owned())).await;
+    assert_eq!(kinds(&history(&rig, "").await), LIFE);
     rig.stop().await;
 }
 

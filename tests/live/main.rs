@@ -14,4 +14,5 @@ mod gates;
 mod history;
 mod journal;
 mod payloads;
+mod pipeline;
 mod sinks;

@@ -74,17 +74,28 @@ impl Rig {
     }
 
     pub(crate) async fn with(plan: Plan, data_dir: Option<PathBuf>) -> Self {
-        Self::start(plan, data_dir, None).await
+        Self::starting(plan, data_dir, start()).await
+    }
+
+    /// An engine whose time starts then.
+    pub(crate) async fn starting(plan: Plan, data_dir: Option<PathBuf>, start: Timestamp) -> Self {
+        Self::open(plan, data_dir, None, start).await
     }
 
     /// An engine that reads its configuration anew from a file.
     pub(crate) async fn reading(file: PathBuf, data_dir: PathBuf) -> Self {
         let plan = read(&file).expect("the file has no faults");
-        Self::start(plan, Some(data_dir), Some(ConfigSource { file, read })).await
+        let source = ConfigSource { file, read };
+        Self::open(plan, Some(data_dir), Some(source), start()).await
     }
 
-    async fn start(plan: Plan, data_dir: Option<PathBuf>, source: Option<ConfigSource>) -> Self {
-        let clock = Arc::new(AtomicI64::new(start().nanos()));
+    async fn open(
+        plan: Plan,
+        data_dir: Option<PathBuf>,
+        source: Option<ConfigSource>,
+        start: Timestamp,
+    ) -> Self {
+        let clock = Arc::new(AtomicI64::new(start.nanos()));
         let settings = Settings {
             plan: Arc::new(plan),
             data_dir,
@@ -109,6 +120,11 @@ impl Rig {
         self.clock
             .fetch_add(Span::from_seconds(seconds).nanos(), Ordering::AcqRel);
         self.server.tick().await.expect("the core lives");
+    }
+
+    /// Sets the clock, of which the core does not take notice by itself.
+    pub(crate) fn set(&self, now: Timestamp) {
+        self.clock.store(now.nanos(), Ordering::Release);
     }
 
     /// The changes of verdicts since the last call, as a replay prints them.

@@ -227,6 +227,10 @@ impl Replay<'_> {
                     Output::Verdict(verdict) => {
                         progress.suspend(|| self.line(LineKind::Verdict, *verdict, named));
                     }
+                    Output::Shadow(verdict) => {
+                        progress.suspend(|| self.line(LineKind::Shadow, *verdict, named));
+                    }
+                    Output::Ended(_) => {}
                     Output::Refused(refusal) => progress.suspend(|| refused(&refusal)),
                 }
             }
@@ -249,6 +253,7 @@ impl Replay<'_> {
             .expect("a verdict has only text, numbers and lists"),
             OutputFormat::Text => match kind {
                 LineKind::Verdict => print::verdict_line(&verdict),
+                LineKind::Shadow => print::shadow_line(&verdict),
                 LineKind::Final => print::verdict_block(&verdict),
             },
         };
