@@ -341,7 +341,7 @@ fn an_export_holds_the_data_in_open_formats() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    let expected = ["deployments.jsonl", "sluice.yaml", "untold.prom"];
+    let expected = ["deployments.jsonl", "sluice.yaml", "told.metrics.jsonl"];
     assert_eq!(names, expected);
 
     // When data arrived is not in these files, so the rack that was cut off is not: what it sent later
