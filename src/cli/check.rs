@@ -57,7 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     // Who closed the pipe has seen enough.
     drop(writeln!(
         stdout(),
-        "{}: ok, {services} services, {checks} checks, digest {}",
+        "{}: ok, services: {services}, checks: {checks}, digest {}",
         arguments.file.display(),
         plan.digest
     ));

@@ -24,6 +24,9 @@ Examples:
   sluice serve --demo
   sluice serve --config sluice.yaml --data-dir /var/lib/sluice
 
+SIGHUP, and POST /-/reload, read the file of --config anew: a bad one keeps the old, and the log says every \
+fault. SIGTERM and Ctrl-C stop in order.
+
 Where others reach it, the configuration says who may do what:
   access: {tokens: [{role: ingest, file: …}, {role: deploy, file: …}, {role: admin, file: …}]}
   tls: {cert_file: …, key_file: …}";
@@ -44,7 +47,7 @@ Examples:
   sluice deploy end d1
   sluice deploy may-promote --service checkout --version v42 --stage beta && ./next-stage.sh
 
-Exit codes: 0 told (may-promote: nothing is in the way), 2 usage or connection error, refused, or the
+Exit codes: 0 told (may-promote: nothing is in the way), 2 usage or connection error, refused, or the \
 engine cannot tell now, 3 may-promote: something is in the way.";
 
 pub(super) const SCHEMA: &str = "\
