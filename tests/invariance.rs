@@ -211,16 +211,17 @@ proptest! {
         }
     }
 
-    /// A gross fault is failed, missed for want of data, or undecided: never is it said to be in range.
+    /// A gross fault is failed or missed for want of data, whoever loses whatever part of the samples, and from
+    /// when on: of some hosts, of all, of the past too. No check says that it is in range, or passes undecided.
     ///
-    /// That it is never passed is no law: see the next one. Where less than half of the samples are lost, or
-    /// were lost before the deployment too, coverage is whole, but hosts may take part in no look (less than
-    /// 80 % of the usual samples) or fill no window: what was never judged is undecided, and passes at the end
-    /// of the bake. `detectable` is then absent or huge.
+    /// For small faults it is no law: half of the data finds what is half as large again at best, and what
+    /// stands at the edge of the tolerance may fall to either side. Nor where more than three quarters of
+    /// everything are lost, before the deployment too: that is the cadence then, and so few hosts may be left
+    /// in a look that nothing in it is certain; of worlds with up to 99 % one in a thousand passes.
     #[test]
-    fn lost_data_never_makes_a_gross_fault_look_well(
+    fn lost_data_never_passes_a_gross_fault(
         world in worlds(ALL),
-        lost in 1..100u64,
+        lost in 1..76u64,
         of in prop::option::of(0..20usize),
         lost_from in -PAST..BAKE,
     ) {
@@ -228,6 +229,7 @@ proptest! {
         let plain = world.run(NOTHING);
         prop_assert_eq!(plain.last, VerdictState::Fail);
         let twisted = world.run(Twist { lost, lost_of: of, lost_from, ..NOTHING });
+        prop_assert_ne!(twisted.last, VerdictState::Pass, "{:?}", twisted);
         let well = |said: &Said, check: &str| said.checks.contains(&(check.to_owned(), "ok".to_owned()));
         for (check, state) in &plain.checks {
             prop_assert!(state != "breach" || !well(&twisted, check), "{} in {:?}", check, twisted);

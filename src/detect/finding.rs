@@ -70,6 +70,8 @@ pub enum NoDataCause {
     },
     /// Nothing is required, so nothing can be proven.
     NothingRequired,
+    /// One host alone is the reason, and whether it is the version's fault or its own cannot be told.
+    OneHost,
 }
 
 /// What a detector says of one check at the end of a bucket.
@@ -237,6 +239,9 @@ impl fmt::Display for NoDataCause {
                 "only {covered_percent} % of the bake has data; more came but could not be used ({reason})"
             ),
             Self::NothingRequired => f.write_str("nothing is required, so nothing can be proven"),
+            Self::OneHost => {
+                f.write_str("one host alone is the reason, which may be its own fault")
+            }
         }
     }
 }

@@ -18,6 +18,7 @@ mod coverage;
 mod derivative;
 mod detector;
 mod finding;
+mod flat;
 mod load;
 mod new_template;
 mod panel;

@@ -8,8 +8,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Basis, CheckState, Coverage, Evidence, Extent, Finding, HostId, Setup, TemplateTrack, Unsound,
-    View, coverage,
+    Basis, CheckState, Coverage, Evidence, Extent, Finding, HostId, NoDataCause, Setup,
+    TemplateTrack, Unsound, View, coverage,
     state::{counted, possible},
     wording::{host_list, number, quote, selection_name, uncovered},
 };
@@ -44,7 +44,9 @@ const PAST_MIN: Span = Span::from_minutes(10);
 ///   `C(k, s) / C(H, s)`, whatever happens over time.
 ///
 /// A cell is a twelfth of the bake, from a minute (or six buckets) to ten minutes: the first
-/// argument holds for bursts that are shorter. Without a fleet whose log streams live nothing can
+/// argument holds for bursts that are shorter. What only one of several judged hosts writes, however
+/// often, may be its own fault: it blocks nothing, but at the end of the bake it is not passed either
+/// (`NO_DATA`). Without a fleet whose log streams live nothing can
 /// be promised: three cells on a host with a past are a breach by the model alone.
 #[derive(Clone, Debug)]
 pub struct NewTemplate {
@@ -55,6 +57,7 @@ pub struct NewTemplate {
     weight: f64,
     began_at: Timestamp,
     grace_until: Timestamp,
+    bake_until: Timestamp,
     cell: Span,
     /// Whether any host was seen long enough before the deployment; decided at the first bucket.
     has_past: Option<bool>,
@@ -92,6 +95,8 @@ pub(super) struct State {
 /// How a template looks against chance.
 struct Weighed {
     is_breach: bool,
+    /// It would be one, but a single one of several judged hosts writes it.
+    is_one_host: bool,
     chance: f64,
     allowed: f64,
     basis: Basis,
@@ -113,6 +118,7 @@ impl NewTemplate {
             weight: setup.weight,
             began_at: setup.began_at,
             grace_until: setup.grace_until,
+            bake_until: setup.bake_until,
             cell,
             has_past: None,
             places: 0,
@@ -131,12 +137,14 @@ impl NewTemplate {
                 .any(|first_seen| first_seen + PAST_MIN <= self.began_at)
         });
         self.take(view);
+        let is_last = self.bake_until < view.bucket.end + view.panel.resolution();
         let mut entries: Vec<(bool, u32, Evidence)> = self
             .found
             .iter()
             .filter(|(_, found)| 0 < found.place && !found.is_on_fleet)
             .map(|(text, found)| {
-                let weighed = self.weigh(view, found, has_past);
+                let mut weighed = self.weigh(view, found, has_past);
+                weighed.is_one_host &= is_last;
                 let evidence = evidence(view, text, found, &weighed);
                 (weighed.is_breach, found.place, evidence)
             })
@@ -153,6 +161,11 @@ impl NewTemplate {
         }
         if view.bucket.start < self.grace_until {
             return Finding::warming(format!("the end of the grace at {}", self.grace_until));
+        }
+        let mut alone = evidence.clone();
+        alone.retain(|evidence| evidence.state == CheckState::NoData);
+        if !alone.is_empty() {
+            return Finding::no_data(NoDataCause::OneHost, alone);
         }
         if evidence.is_empty() && has_past {
             let note = format!("no new template on {} hosts", view.one_box.len());
@@ -178,6 +191,7 @@ impl NewTemplate {
             weight: _,
             began_at: _,
             grace_until: _,
+            bake_until: _,
             cell: _,
             has_past,
             places,
@@ -268,6 +282,7 @@ impl NewTemplate {
             let enough = LONE_COUNT_MIN <= cells && LONE_COUNT_MIN as u64 <= found.count;
             return Weighed {
                 is_breach: has_past && enough,
+                is_one_host: false,
                 chance: 1.0,
                 allowed: 0.0,
                 basis: Basis::Model,
@@ -277,15 +292,18 @@ impl NewTemplate {
         let allowed = self.alpha / (place * (place + 1.0)) / 2.0;
         let weight = judged as f64 * self.weight;
         let share = weight / (weight + fleet as f64);
-        let by_cells = if 2 <= cells && judged.min(2) <= found.hosts.len() {
+        let many = if 2 <= cells {
             share.powi(cells as i32)
         } else {
             1.0
         };
+        let is_one_host = found.hosts.len() < judged.min(2);
+        let by_cells = if is_one_host { 1.0 } else { many };
         let by_hosts = draw_chance(judged, judged + fleet, found.hosts.len());
         let chance = by_cells.min(by_hosts);
         Weighed {
             is_breach: chance <= allowed,
+            is_one_host: is_one_host && many <= allowed && allowed < chance,
             chance,
             allowed,
             basis: Basis::Exchangeable,
@@ -309,10 +327,13 @@ fn severity(check: &Check) -> Severity {
 }
 
 fn evidence(view: &View<'_>, text: &str, found: &Found, weighed: &Weighed) -> Evidence {
-    let state = if weighed.is_breach {
-        CheckState::Breach
+    let (state, advice) = if weighed.is_breach {
+        (CheckState::Breach, "")
+    } else if weighed.is_one_host {
+        let advice = "; one host alone writes it: replace it, and look again";
+        (CheckState::NoData, advice)
     } else {
-        CheckState::Undecided
+        (CheckState::Undecided, "")
     };
     let hosts = view.hosts.names(found.hosts.iter().copied());
     let elsewhere = match weighed.basis {
@@ -324,7 +345,7 @@ fn evidence(view: &View<'_>, text: &str, found: &Found, weighed: &Weighed) -> Ev
         ),
     };
     let note = format!(
-        "new template {}, {} times on {}, {elsewhere}",
+        "new template {}, {} times on {}, {elsewhere}{advice}",
         quote(text),
         found.count,
         host_list(&hosts)
@@ -509,7 +530,14 @@ mod tests {
             host == "c1" && 60 <= at
         });
         assert_eq!(first(&findings, Breach), None);
-        assert_eq!(findings.last().unwrap().state, Undecided);
+        assert_eq!(findings[findings.len() - 2].state, Undecided);
+        // But nobody can tell, and nobody is told that it is well.
+        let last = findings.last().unwrap();
+        assert_eq!(
+            (last.state, &last.cause),
+            (NoData, &Some(NoDataCause::OneHost))
+        );
+        assert!(last.evidence[0].note.contains("replace it"), "{last:?}");
     }
 
     #[test]

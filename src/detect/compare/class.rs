@@ -59,17 +59,9 @@ impl Class {
     /// Classes a group.
     pub(super) fn of(group: &Group) -> Self {
         let name = group.key.labels.metric().to_ascii_lowercase();
-        let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
-        let speaks_of = if starts(&["node_", "node.", "system_", "system."]) {
-            Some(Bystander::Machine)
-        } else if starts(&["out_", "out.", "client_", "client."]) {
-            Some(Bystander::Callee)
-        } else {
-            None
-        };
         Self {
             measure: measure(&name, group.kind, group.unit),
-            speaks_of,
+            speaks_of: speaks_of(&name),
         }
     }
 
@@ -128,6 +120,19 @@ impl Class {
     }
 }
 
+/// Whom a metric speaks of, by the names that exporters and OpenTelemetry's semantic conventions use:
+/// `system.*`, `hw.*` and `k8s.node.*` are the machine, `http.client.*` and its like what is called.
+fn speaks_of(name: &str) -> Option<Bystander> {
+    let mut parts = name.split(['_', '.']);
+    match (parts.next()?, parts.next()?) {
+        ("node" | "system" | "hw" | "machine", _) | ("k8s", "node") => Some(Bystander::Machine),
+        ("out" | "client", _)
+        | ("http" | "rpc" | "grpc" | "db" | "messaging", "client")
+        | ("dns", "lookup") => Some(Bystander::Callee),
+        _ => None,
+    }
+}
+
 fn measure(name: &str, kind: Kind, unit: Unit) -> Measure {
     let has = |words: &[&str]| {
         name.split(['_', '.', '-', ':', '/'])
@@ -150,7 +155,7 @@ fn measure(name: &str, kind: Kind, unit: Unit) -> Measure {
         Unit::Percent => Measure::Share { full: 100.0 },
         Unit::Ratio => Measure::Share { full: 1.0 },
         Unit::Seconds | Unit::Milliseconds => Measure::Latency,
-        Unit::Unknown if has(&["ratio"]) => Measure::Share { full: 1.0 },
+        Unit::Unknown if has(&["ratio", "utilization"]) => Measure::Share { full: 1.0 },
         Unit::Unknown if has(&["percent", "pct"]) => Measure::Share { full: 100.0 },
         Unit::Unknown if has(&["latency", "duration"]) => Measure::Latency,
         Unit::Unknown | Unit::Bytes | Unit::Count => Measure::Other,
@@ -160,6 +165,29 @@ fn measure(name: &str, kind: Kind, unit: Unit) -> Measure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn conventions_tell_the_machine_and_what_is_called_from_the_service() {
+        use Bystander::{Callee, Machine};
+        for (name, expected) in [
+            ("node_load1", Some(Machine)),
+            ("system.memory.usage", Some(Machine)),
+            ("k8s.node.cpu.usage", Some(Machine)),
+            ("k8s.pod.cpu.usage", None),
+            ("hw_temperature_celsius", Some(Machine)),
+            ("process.cpu.time", None),
+            ("jvm.memory.used", None),
+            ("http.client.request.duration", Some(Callee)),
+            ("http.server.request.duration", None),
+            ("db_client_operation_duration_seconds", Some(Callee)),
+            ("dns.lookup.duration", Some(Callee)),
+            ("out_latency_s", Some(Callee)),
+            ("outages_total", None),
+            ("nodes", None),
+        ] {
+            assert_eq!(speaks_of(name), expected, "{name}");
+        }
+    }
 
     #[test]
     fn unit_name_and_kind_tell_the_class() {
@@ -190,6 +218,18 @@ mod tests {
                 Kind::Counter,
                 Unit::Unknown,
                 Measure::Count,
+            ),
+            (
+                "jvm.buffer.utilization",
+                Kind::Gauge,
+                Unit::Unknown,
+                Measure::Share { full: 1.0 },
+            ),
+            (
+                "http.server.request.duration",
+                Kind::Histogram,
+                Unit::Seconds,
+                Measure::Latency,
             ),
             ("queue_depth", Kind::Gauge, Unit::Count, Measure::Other),
             ("m01", Kind::Gauge, Unit::Unknown, Measure::Other),

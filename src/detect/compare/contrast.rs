@@ -10,6 +10,8 @@ const ANCOVA_HOSTS_MIN: usize = 10;
 pub(super) struct Change {
     pub(super) before: f64,
     pub(super) after: f64,
+    /// Of a one-box host: its share of the samples that hosts usually have in the window, at most 1.
+    pub(super) weight: f64,
 }
 
 /// What is known of the noise beside the fleet's spread at this look.
@@ -44,12 +46,21 @@ impl Contrast {
     /// error` is t-distributed when the deployment does nothing, whatever happens over time. The
     /// spread of few hosts is shrunk towards what their past leads one to expect: then that holds as
     /// far as the noise stays what it was.
+    ///
+    /// The variance of a level over a part of the samples is at most inversely proportional to that
+    /// part, and less where neighbouring samples resemble each other. So a one-box host that lacks
+    /// samples counts as that part of a host.
     pub(super) fn new(one_box: &[Change], fleet: &[Change], noise: Noise) -> Option<Self> {
-        let (k, m) = (one_box.len(), fleet.len());
-        if k == 0 || m < 3 {
+        let m = fleet.len();
+        let k: f64 = one_box.iter().map(|host| host.weight).sum();
+        if k <= 0.0 || m < 3 {
             return None;
         }
-        let (own_before, own_after) = means(one_box)?;
+        let own = |number: fn(&Change) -> f64| {
+            let weighted = one_box.iter().map(|host| host.weight * number(host));
+            weighted.sum::<f64>() / k
+        };
+        let (own_before, own_after) = (own(|host| host.before), own(|host| host.after));
         let (before, after) = means(fleet)?;
         let (mut sxx, mut sxy) = (0.0, 0.0);
         for host in fleet {
@@ -70,14 +81,14 @@ impl Contrast {
         }
         let variance = (squares / freedom).max(noise.sigma_min * noise.sigma_min);
         let distance = own_before - before;
-        let mut inflation = 1.0 / k as f64 + 1.0 / m as f64;
+        let mut inflation = 1.0 / k + 1.0 / m as f64;
         if is_ancova {
             inflation += distance * distance / sxx;
         }
         let effect = (own_after - after) - slope * distance;
         let error = (variance * inflation).sqrt();
         let groups = fleet
-            .chunks_exact(k)
+            .chunks_exact((k as usize).max(1))
             .filter_map(|group| mean(group.iter().map(residual)));
         let placebo = groups.fold((0.0_f64, 0.0_f64), |(rise, fall), group| {
             (rise.max(group), fall.min(group))
@@ -135,7 +146,11 @@ mod tests {
     }
 
     fn changes(pairs: &[(f64, f64)]) -> Vec<Change> {
-        let change = |&(before, after): &(f64, f64)| Change { before, after };
+        let change = |&(before, after): &(f64, f64)| Change {
+            before,
+            after,
+            weight: 1.0,
+        };
         pairs.iter().map(change).collect()
     }
 
@@ -181,6 +196,26 @@ mod tests {
         let inflation = 1.0 / 2.0 + 1.0 / 5.0;
         let expected = (4.0 * plain.error * plain.error + 6.0 * 0.04 * inflation) / 10.0;
         assert!((shrunk.error * shrunk.error - expected).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_host_that_lacks_samples_counts_as_a_part_of_a_host() {
+        let fleet = changes(&FLEET);
+        let whole = Contrast::new(&changes(&ONE_BOX), &fleet, plain(0.001)).unwrap();
+        let mut poor = changes(&ONE_BOX);
+        poor[1].weight = 0.25;
+        let weighted = Contrast::new(&poor, &fleet, plain(0.001)).unwrap();
+        let single = Contrast::new(&poor[..1], &fleet, plain(0.001)).unwrap();
+        let mean = 0.8 * single.effect + 0.2 * (2.0 * whole.effect - single.effect);
+        assert!((weighted.effect - mean).abs() < 1e-12, "{weighted:?}");
+        assert!(whole.error < weighted.error && weighted.error < single.error);
+        // A quarter of a host has four times the variance of one.
+        poor.remove(0);
+        let quarter = Contrast::new(&poor, &fleet, plain(0.001)).unwrap();
+        let host = Contrast::new(&changes(&ONE_BOX[1..]), &fleet, plain(0.001)).unwrap();
+        assert_eq!(quarter.effect, host.effect);
+        let variance = (host.error / whole.error).powi(2);
+        assert!(variance < (quarter.error / whole.error).powi(2) / 3.0);
     }
 
     #[test]

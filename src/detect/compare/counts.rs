@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    dispersion,
     grid::{CAPS_COUNT, Counted, Grid},
     outcome::{Outcome, Scale},
     reading::{HostPast, Reader, Role},
@@ -23,8 +24,13 @@ const LEAVE_OUT_HOSTS_MIN: usize = 3;
 const LEAVE_OUT_MAX: usize = 8;
 /// Evidence that excludes a harm: 1 / 5 %.
 const EXCLUDED_EVIDENCE: f64 = 20.0;
+/// Share of alpha that is kept for the end of the bake: a look whose time is fixed finds what is too
+/// rare for evidence that holds at any time.
+const SHARE_LAST: f64 = 0.2;
 /// The latest minutes must still show it, if they can.
 const CONFIRM: Span = Span::from_minutes(5);
+/// Time over which bursts are seen in the past.
+const BLOCK: Span = Span::from_minutes(5);
 /// Events that the harm must have led one to expect before their absence means that it healed.
 const CONFIRM_EVENTS_MIN: f64 = 3.0;
 
@@ -48,6 +54,24 @@ pub(super) struct CountsTest {
     outcome: Outcome,
 }
 
+/// What the evidence amounts to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Found {
+    Nothing,
+    /// Without this set of one-box hosts, a single one where they are few, nothing is left: one host in
+    /// many falls ill by chance, and whether this one did nobody can tell.
+    OneHost(usize),
+    /// Whichever host is left out.
+    Harm,
+}
+
+/// What harm takes: evidence at any time, or at the last look, a number that is too rare by chance.
+#[derive(Clone, Copy, Debug)]
+struct Bar {
+    log_evidence: f64,
+    tail: Option<f64>,
+}
+
 /// One direction of harm.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Side {
@@ -63,6 +87,14 @@ struct Side {
 struct Evidence {
     grid: Grid,
     weights: [Vec<f64>; CAPS_COUNT],
+}
+
+/// What the fleet's past says of chance.
+struct Noise {
+    /// Between-host coefficient of variation of rates.
+    variation: f64,
+    /// How many events are worth one that comes alone, by cap.
+    units: [f64; CAPS_COUNT],
 }
 
 /// Events and exposure.
@@ -94,7 +126,10 @@ impl CountsTest {
     ) -> Self {
         let tolerance = terms.tolerance.unwrap_or(TOLERANCE_DEFAULT);
         let width = terms.resolution.seconds_f64();
-        let variation = variation(fleet, has_exposure, width);
+        let noise = Noise {
+            variation: variation(fleet, has_exposure, width),
+            units: dispersion::units(fleet, has_exposure, width, terms.buckets(BLOCK)),
+        };
         let groups = match one_box.len() {
             k if k < LEAVE_OUT_HOSTS_MIN => 0,
             k => k.min(LEAVE_OUT_MAX),
@@ -105,7 +140,7 @@ impl CountsTest {
             .iter()
             .map(|side| {
                 let learn = |left_out: Option<usize>| {
-                    Evidence::new(*side, variation, one_box, fleet, left_out, width)
+                    Evidence::new(*side, &noise, one_box, fleet, left_out, width)
                 };
                 Side {
                     sign: *side,
@@ -187,32 +222,54 @@ impl CountsTest {
                 side.observe(&counted, &own, tally.fleet_exposure);
             }
         }
-        self.judge(reader);
+        self.judge(reader, tally.one_box + tally.fleet > 0.0);
         if self.count.is_multiple_of(self.half_buckets) {
             self.halves = [self.halves[1], Tally::default()];
         }
     }
 
-    fn judge(&mut self, reader: &Reader<'_>) {
-        let needed = (self.sides.len() as f64 / self.alpha).ln();
-        let breach = self.sides.iter().find(|side| {
-            side.log_evidence() >= needed && self.is_beyond(side) && self.is_confirmed(side)
-        });
-        let side = breach.or_else(|| self.sides.first());
+    fn judge(&mut self, reader: &Reader<'_>, has_events: bool) {
+        let alpha = self.alpha / self.sides.len() as f64;
+        let bar = Bar {
+            log_evidence: -(alpha * (1.0 - SHARE_LAST)).ln(),
+            tail: reader.is_last().then_some(alpha * SHARE_LAST),
+        };
+        let found: Vec<Found> = self
+            .sides
+            .iter()
+            .map(|side| self.found(side, bar))
+            .collect();
+        let at = |wanted: fn(&Found) -> bool| {
+            let mut sides = self.sides.iter().zip(&found);
+            sides.find(|(_, found)| wanted(found))
+        };
+        let breach = at(|found| *found == Found::Harm).map(|(side, _)| side);
+        let alone = at(|found| matches!(found, Found::OneHost(_))).filter(|_| breach.is_none());
+        let side = breach
+            .or(alone.map(|(side, _)| side))
+            .or_else(|| self.sides.first());
         let Some(side) = side else { return };
         let usual = side.whole.grid.usual(&side.whole.weights);
         let fleet_rate = self.since.fleet / self.since.fleet_exposure.max(f64::MIN_POSITIVE);
         let own_rate = self.since.one_box / self.since.one_box_exposure.max(f64::MIN_POSITIVE);
         let expected = fleet_rate * usual;
-        // The smallest harm that is excluded on every side.
-        let excluded = self.sides.iter().try_fold(0.0_f64, |worst, side| {
-            Some(worst.max(side.excluded()?.ln().abs()))
-        });
+        // The smallest harm that is excluded on every side; without events it stays what it was.
+        let excluded = if has_events {
+            self.sides.iter().try_fold(0.0_f64, |worst, side| {
+                Some(worst.max(side.excluded()?.ln().abs()))
+            })
+        } else {
+            self.outcome.detectable
+        };
         let all_excluded =
             excluded.is_some_and(|excluded| excluded <= self.tolerance.ln_1p() + 1e-9);
         let side_of_harm = side.sign;
         let state = if breach.is_some() {
             CheckState::Breach
+        } else if alone.is_some() && reader.is_last() {
+            CheckState::NoData
+        } else if self.since.one_box_exposure <= 0.0 || self.since.fleet_exposure <= 0.0 {
+            CheckState::Warming
         } else if all_excluded {
             CheckState::Ok
         } else {
@@ -225,6 +282,7 @@ impl CountsTest {
             }
         };
         let effect = self.effect(usual);
+        let remark = alone.map_or_else(String::new, |(_, found)| self.told(reader, found));
         let outcome = &mut self.outcome;
         outcome.state = state;
         outcome.observed = (self.since.one_box_exposure > 0.0).then_some(own_rate);
@@ -235,9 +293,32 @@ impl CountsTest {
         outcome.severity = effect * side_of_harm / self.tolerance.ln_1p().max(1e-6);
         outcome.first_breach = self.first_breach;
         outcome.remark = Some(format!(
-            "{} events on the one-box, {} on the fleet",
+            "{} events on the one-box, {} on the fleet{remark}",
             self.since.one_box, self.since.fleet
         ));
+    }
+
+    /// What the evidence on a side amounts to.
+    fn found(&self, side: &Side, bar: Bar) -> Found {
+        if !self.is_beyond(side) || !side.whole.clears(bar) || !self.is_confirmed(side) {
+            return Found::Nothing;
+        }
+        let sets = side.left_out.iter().enumerate();
+        let poorest = sets
+            .filter(|(_, evidence)| !evidence.clears(bar))
+            .min_by(|(_, a), (_, b)| a.log_evidence().total_cmp(&b.log_evidence()));
+        poorest.map_or(Found::Harm, |(set, _)| Found::OneHost(set))
+    }
+
+    /// Whose events are the only reason.
+    fn told(&self, reader: &Reader<'_>, found: &Found) -> String {
+        let Found::OneHost(set) = found else {
+            return String::new();
+        };
+        let sets = self.one_box.len().clamp(1, LEAVE_OUT_MAX);
+        let hosts = self.one_box.iter().skip(*set).step_by(sets);
+        let names = reader.view.hosts.names(hosts.copied()).join(", ");
+        format!("; without {names} there would be too little to say: replace it, and look again")
     }
 
     /// The ratio of the one-box's rate to what is usual for it, as a logarithm; half an event on
@@ -279,13 +360,6 @@ impl Side {
         }
     }
 
-    /// The evidence that remains whichever host is left out.
-    fn log_evidence(&self) -> f64 {
-        let whole = self.whole.log_evidence();
-        let others = self.left_out.iter().map(Evidence::log_evidence);
-        others.fold(whole, f64::min)
-    }
-
     fn excluded(&self) -> Option<f64> {
         self.whole
             .grid
@@ -296,7 +370,7 @@ impl Side {
 impl Evidence {
     fn new(
         side: f64,
-        variation: f64,
+        noise: &Noise,
         one_box: &[HostPast],
         fleet: &[HostPast],
         left_out: Option<usize>,
@@ -309,7 +383,7 @@ impl Evidence {
             .filter(|(index, _)| left_out.is_none_or(|group| index % sets != group))
             .map(|(_, past)| past)
             .collect();
-        let mut grid = Grid::new(side, variation, kept.len());
+        let mut grid = Grid::new(side, noise.variation, kept.len(), noise.units);
         let columns = kept.iter().map(|past| past.values.len()).max().unwrap_or(0);
         for column in 0..columns {
             let mut counted = Counted::default();
@@ -355,6 +429,11 @@ impl Evidence {
 
     fn log_evidence(&self) -> f64 {
         self.grid.log_evidence(&self.weights)
+    }
+
+    fn clears(&self, bar: Bar) -> bool {
+        let is_rare = |tail: f64| self.grid.tail(&self.weights) <= tail;
+        bar.log_evidence <= self.log_evidence() || bar.tail.is_some_and(is_rare)
     }
 }
 

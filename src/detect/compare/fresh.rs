@@ -27,6 +27,8 @@ const BLOCK: Span = Span::from_minutes(5);
 const LOOKS_PER_BLOCK: usize = 5;
 /// Looks in a row that must find it.
 const PERSIST: usize = 3;
+/// Share of the looks at which there must be something to compare.
+const HELD_MIN: f64 = 0.5;
 /// Samples of a host in the window, at least.
 const SAMPLES_MIN: usize = 2;
 /// Weight of what is assumed of fresh hosts, in degrees of freedom.
@@ -59,6 +61,8 @@ pub(super) struct FreshTest {
     comparisons: f64,
     hosts_max: usize,
     count: usize,
+    /// Looks at which there was anything to compare.
+    held: usize,
     /// Looks in a row that found harm, by side.
     streaks: [usize; 2],
     first_breach: Option<Timestamp>,
@@ -106,6 +110,7 @@ impl FreshTest {
             comparisons: 0.0,
             hosts_max: 0,
             count: 0,
+            held: 0,
             streaks: [0; 2],
             first_breach: None,
             outcome: Outcome::warming(Basis::Model, working.scale()),
@@ -171,6 +176,7 @@ impl FreshTest {
             self.since_stride,
             self.hosts_max,
             self.count,
+            self.held,
             self.streaks[0],
             self.streaks[1],
         ];
@@ -182,6 +188,13 @@ impl FreshTest {
             self.since.len() < SINCE_MAX
                 && everyone().all(|recent| recent.values.len() <= self.block),
         )
+    }
+
+    /// Whether at most of the looks so far nothing could be compared. A one-box with little traffic may
+    /// have less to say.
+    pub(super) fn is_blind(&self, weight: f64) -> bool {
+        let due = (self.count / self.stride) as f64;
+        (self.held as f64) < HELD_MIN * due * weight.min(1.0)
     }
 
     /// What it says now.
@@ -254,6 +267,7 @@ impl FreshTest {
         let (Some(own), Some(fleet), Some(since)) = (mean(own), mean(fleet), since) else {
             return;
         };
+        self.held += 1;
         let (now, whole) = (own - fleet, since - fleet);
         let freedom = self.hosts_max.saturating_sub(1) as f64;
         let between = self.squares / self.comparisons.max(1.0);

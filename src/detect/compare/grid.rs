@@ -6,6 +6,7 @@
 //! host; a harmed one has that times at least 1.2. The ratio of the two mixtures is an e-process.
 
 use serde::{Deserialize, Serialize};
+use statrs::function::beta::beta_reg;
 
 use crate::detect::{Unsound, state::possible, stats::log_sum_exp};
 
@@ -32,9 +33,26 @@ pub(super) struct Grid {
     prior: Vec<f64>,
     /// For each cap and point, the logarithm of the likelihood.
     likelihood: [Vec<f64>; CAPS_COUNT],
+    /// For each cap, how many capped events count as one: from 1 to the cap.
+    units: [f64; CAPS_COUNT],
+    /// What the last look needs.
+    total: Total,
 }
 
-/// The events of one bucket, capped, in units of the cap.
+/// Events so far, of [`LAST_CAP`], in its units.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(rename = "CountsTotal")]
+struct Total {
+    one_box: f64,
+    fleet: f64,
+    /// Of each event, the share of the exposure that the one-box had.
+    shares: f64,
+}
+
+/// Which cap the last look counts by.
+const LAST_CAP: usize = 1;
+
+/// The events of one bucket, capped.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Counted {
     pub(super) one_box: [f64; CAPS_COUNT],
@@ -42,7 +60,7 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    /// Counts the events of one host in one bucket; `weight` makes up for its exposure.
+    /// Counts the events of one host in one bucket.
     pub(super) fn add(&mut self, events: f64, is_one_box: bool) {
         let side = if is_one_box {
             &mut self.one_box
@@ -50,7 +68,7 @@ impl Counted {
             &mut self.fleet
         };
         for (sum, cap) in side.iter_mut().zip(CAPS) {
-            *sum += events.clamp(0.0, cap) / cap;
+            *sum += events.clamp(0.0, cap);
         }
     }
 
@@ -62,8 +80,8 @@ impl Counted {
 
 impl Grid {
     /// Starts without evidence. `variation` is the coefficient of variation of the rates of hosts,
-    /// `hosts` how many the one-box has.
-    pub(super) fn new(side: f64, variation: f64, hosts: usize) -> Self {
+    /// `hosts` how many the one-box has, `units` how many capped events count as one.
+    pub(super) fn new(side: f64, variation: f64, hosts: usize, units: [f64; CAPS_COUNT]) -> Self {
         let sigma = (variation * variation).ln_1p().sqrt() / (hosts.max(1) as f64).sqrt();
         let weights: Vec<f64> = (0..=2 * HEALTHY_POINTS)
             .map(|point| {
@@ -76,6 +94,8 @@ impl Grid {
             side,
             prior: weights.iter().map(|weight| weight - whole).collect(),
             likelihood: std::array::from_fn(|_| vec![0.0; POINTS]),
+            units,
+            total: Total::default(),
         }
     }
 
@@ -83,6 +103,10 @@ impl Grid {
     pub(super) fn check(&self, weights: &[Vec<f64>; CAPS_COUNT]) -> Result<(), Unsound> {
         let healthy = 2 * HEALTHY_POINTS + 1;
         let of_len = |points: &[Vec<f64>], len| points.iter().all(|points| points.len() == len);
+        possible(
+            "worth of an event",
+            self.units.iter().all(|unit| 1.0 <= *unit),
+        )?;
         possible(
             "number of points",
             self.prior.len() == healthy
@@ -101,6 +125,11 @@ impl Grid {
         if counted.is_empty() || share <= 0.0 || share >= 1.0 {
             return;
         }
+        let unit = self.units[LAST_CAP];
+        let (own, others) = (counted.one_box[LAST_CAP], counted.fleet[LAST_CAP]);
+        self.total.one_box += own / unit;
+        self.total.fleet += others / unit;
+        self.total.shares += share * (own + others) / unit;
         let odds = (share / (1.0 - share)).ln();
         for point in 0..POINTS {
             let log_odds = odds + self.log_factor(point);
@@ -108,8 +137,8 @@ impl Grid {
             let fleet = -softplus(log_odds);
             let one_box = -softplus(-log_odds);
             for cap in 0..CAPS_COUNT {
-                self.likelihood[cap][point] +=
-                    counted.one_box[cap] * one_box + counted.fleet[cap] * fleet;
+                let events = counted.one_box[cap] * one_box + counted.fleet[cap] * fleet;
+                self.likelihood[cap][point] += events / self.units[cap];
             }
         }
     }
@@ -120,6 +149,7 @@ impl Grid {
         for points in &mut self.likelihood {
             points.fill(0.0);
         }
+        self.total = Total::default();
         posteriors
     }
 
@@ -155,6 +185,34 @@ impl Grid {
             (harmed / harms).max(f64::MIN_POSITIVE).ln() + peak - healthy
         });
         log_sum_exp(by_cap.collect::<Vec<_>>().into_iter()) - (CAPS_COUNT as f64).ln()
+    }
+
+    /// The chance that a healthy one-box has so many of the events, or more (fewer, where that is
+    /// harm), with the weights of healthy factors from [`Grid::begin`]. It is for a single look that
+    /// was fixed beforehand: there it needs less than the evidence, which may be looked at any time.
+    pub(super) fn tail(&self, weights: &[Vec<f64>; CAPS_COUNT]) -> f64 {
+        let Total {
+            one_box,
+            fleet,
+            shares,
+        } = self.total;
+        let share = shares / (one_box + fleet);
+        if !(0.0 < share && share < 1.0) {
+            return 1.0;
+        }
+        let chance = |point: usize| {
+            let odds = share / (1.0 - share) * self.log_factor(point).exp();
+            let share = odds / (1.0 + odds);
+            match self.side {
+                side if side > 0.0 && one_box > 0.0 => beta_reg(one_box, fleet + 1.0, share),
+                side if side < 0.0 && fleet > 0.0 => beta_reg(fleet, one_box + 1.0, 1.0 - share),
+                _ => 1.0,
+            }
+        };
+        let weighted = weights[LAST_CAP].iter().enumerate();
+        weighted
+            .map(|(point, weight)| weight.exp() * chance(point))
+            .sum()
     }
 
     /// The smallest harm, as a factor of the healthy rate, that is excluded with the given
@@ -218,7 +276,7 @@ mod tests {
         before: &[Bucket],
         after: &[Bucket],
     ) -> (f64, f64) {
-        let mut grid = Grid::new(side, variation, hosts);
+        let mut grid = Grid::new(side, variation, hosts, CAPS);
         let feed = |grid: &mut Grid, buckets: &[Bucket]| {
             for (one_box, fleet, share) in buckets {
                 let mut counted = Counted::default();
@@ -265,6 +323,39 @@ mod tests {
         assert!((usual - 1.0).abs() < 1e-9, "{usual}");
     }
 
+    /// The tail of a binomial, mixed over the factors: computed by `scipy.stats.binom`.
+    #[test]
+    fn the_tail_of_the_last_look_agrees_with_scipy() {
+        for (side, own, others, expected) in TAILS {
+            let mut grid = Grid::new(side, 0.25, 2, [1.0; CAPS_COUNT]);
+            let weights = grid.begin();
+            for (is_own, events) in [(true, own), (false, others)] {
+                for _ in 0..events {
+                    let mut counted = Counted::default();
+                    counted.add(1.0, is_own);
+                    grid.observe(&counted, 0.1);
+                }
+            }
+            let tail = grid.tail(&weights);
+            assert!((tail / expected - 1.0).abs() < 1e-9, "{side} {own}: {tail}");
+        }
+        assert_eq!(
+            Grid::new(1.0, 0.25, 2, CAPS).tail(&[vec![], vec![], vec![]]),
+            1.0
+        );
+    }
+
+    /// Side, events on the one-box and on the fleet, tail.
+    #[expect(
+        clippy::unreadable_literal,
+        reason = "a table of numbers, not of words"
+    )]
+    const TAILS: [(f64, u32, u32, f64); 3] = [
+        (1.0, 20, 80, 0.006869724957623102),
+        (1.0, 8, 80, 0.6515476374941651),
+        (-1.0, 2, 80, 0.013907391126979092),
+    ];
+
     #[test]
     fn fewer_events_are_harm_only_where_fewer_is_worse() {
         let none = vec![(vec![0.0, 0.0], vec![1.0, 1.0, 1.0, 1.0], 1.0 / 3.0); 40];
@@ -275,15 +366,15 @@ mod tests {
 
     #[test]
     fn a_harm_is_excluded_when_enough_events_say_so() {
-        let mut grid = Grid::new(1.0, 0.25, 2);
+        let mut grid = Grid::new(1.0, 0.25, 2, CAPS);
         let weights = grid.begin();
         assert_eq!(grid.excluded(&weights, 20.0), None);
         let mut last = f64::INFINITY;
         for round in 0..4 {
             for _ in 0..30 {
                 let counted = Counted {
-                    one_box: [1.0, 0.25, 1.0 / 16.0],
-                    fleet: [9.0, 2.25, 9.0 / 16.0],
+                    one_box: [1.0; CAPS_COUNT],
+                    fleet: [9.0; CAPS_COUNT],
                 };
                 grid.observe(&counted, 0.1);
             }

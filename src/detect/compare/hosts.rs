@@ -9,6 +9,7 @@
 
 mod rising;
 mod rules;
+mod showing;
 
 pub(super) use rules::Rules;
 use serde::{Deserialize, Serialize};
@@ -31,8 +32,11 @@ use crate::{
     event::{Span, Timestamp},
 };
 
-/// Share of the usual number of samples that a host must have in a window to take part.
+/// Share of the usual number of samples that a host must have in a window to take part as a whole.
 const PRESENT_MIN: f64 = 0.8;
+/// The same for a one-box host that takes part as the share that it has: fleet hosts can be spared,
+/// the one-box cannot.
+const PRESENT_LEAST: f64 = 0.2;
 /// Tail at which the trailing window must confirm what another window found.
 const CONFIRM_TAIL: f64 = 0.05;
 /// Buckets before a confirmation means something.
@@ -128,6 +132,15 @@ impl HostsTest {
         self.looks.check()
     }
 
+    /// Whether, at the end, there is nothing to compare, or a look found something and the latest minutes
+    /// hold too little to confirm it or to say that it healed.
+    pub(super) fn is_blind(&self) -> bool {
+        let is_open = self.suspicion.is_some_and(|found| !found.confirmed);
+        let latest = |slot: &Slot| slot.trailing(0);
+        self.outcome.state == CheckState::Warming
+            || (is_open && self.contrast(Channel::Level, latest).is_none())
+    }
+
     /// What it says now.
     pub(super) fn outcome(&self) -> &Outcome {
         &self.outcome
@@ -185,11 +198,13 @@ impl HostsTest {
             if let Some(contrast) = self.contrast(Channel::Level, |slot| slot.since) {
                 self.suspect(&contrast, self.looks.alpha_since, Channel::Level, from, end);
                 self.describe(&contrast);
-            } else if self.outcome.state == CheckState::Ok || self.is_quiet(|slot| slot.since) {
-                // Too few hosts are left to tell, or too few events.
-                if self.outcome.state != CheckState::Breach {
-                    self.outcome.state = CheckState::Undecided;
-                }
+            } else if self.outcome.state != CheckState::Breach {
+                // Too few events, or too few samples or hosts: that was no look.
+                self.outcome.state = if self.is_quiet(|slot| slot.since) {
+                    CheckState::Undecided
+                } else {
+                    CheckState::Warming
+                };
             }
             if due.spread
                 && let Some(contrast) = self.contrast(Channel::Spread, |slot| slot.since)
@@ -236,23 +251,26 @@ impl HostsTest {
     fn contrast(&self, channel: Channel, window: impl Fn(&Slot) -> Sums) -> Option<Contrast> {
         let (one_box, fleet) = self.slots.split_at(self.one_box_count);
         let mut counts: Vec<f64> = fleet.iter().map(|slot| window(slot).count).collect();
-        let present_min = (PRESENT_MIN * median(&mut counts)?).max(1.0);
+        let usual = median(&mut counts)?;
         if self.is_quiet(&window) {
             return None;
         }
-        let change = |slot: &Slot| {
+        let change = |slot: &Slot, least: f64| {
             let sums = window(slot);
-            if sums.count < present_min {
-                return None;
-            }
+            let weight = present(sums.count, usual, least)?;
             let change = Change {
                 before: self.level(channel, &slot.before)?,
                 after: self.level(channel, &sums)?,
+                weight,
             };
             (change.before.is_finite() && change.after.is_finite()).then_some(change)
         };
-        let one_box: Vec<Change> = one_box.iter().filter_map(change).collect();
-        let fleet: Vec<Change> = fleet.iter().filter_map(change).collect();
+        let own = one_box.iter();
+        let one_box: Vec<Change> = own.filter_map(|slot| change(slot, PRESENT_LEAST)).collect();
+        let others = fleet.iter();
+        let fleet: Vec<Change> = others
+            .filter_map(|slot| change(slot, PRESENT_MIN))
+            .collect();
         let mut expected = || {
             if self.slots.len() - self.one_box_count >= ENOUGH_HOSTS {
                 return None;
@@ -398,94 +416,15 @@ impl HostsTest {
             self.outcome.state = CheckState::Undecided;
         }
     }
+}
 
-    /// Says what a look at everything since the grace shows and excludes.
-    fn describe(&mut self, contrast: &Contrast) {
-        if self.outcome.state == CheckState::Breach {
-            return;
-        }
-        let critical = student_quantile(self.looks.beta, contrast.freedom) * contrast.error;
-        let is_excluded = |side: &f64| self.harm(contrast, *side) + critical < self.rules.tolerance;
-        self.outcome.state = if self.rules.sides.signs().iter().all(is_excluded) {
-            CheckState::Ok
-        } else {
-            CheckState::Undecided
-        };
-        let side = self.worst_side(contrast.effect);
-        self.show(contrast, Channel::Level, side);
-    }
-
-    fn worst_side(&self, effect: f64) -> f64 {
-        match self.rules.sides.signs() {
-            [side] => *side,
-            _ if effect < 0.0 => -1.0,
-            _ => 1.0,
-        }
-    }
-
-    fn show(&mut self, contrast: &Contrast, channel: Channel, side: f64) {
-        let width = student_quantile(self.looks.beta, contrast.freedom) * contrast.error;
-        let critical = student_quantile(self.looks.alpha_since, contrast.freedom) * contrast.error;
-        let (scale, tolerance) = match channel {
-            Channel::Level => (self.rules.working.scale(), self.rules.tolerance),
-            Channel::Spread => (Scale::Spread, SPREAD_TOLERANCE),
-        };
-        let clipped_away = match channel {
-            Channel::Level => self.clipped_away(),
-            Channel::Spread => 0.0,
-        };
-        let effect = contrast.effect + clipped_away;
-        let outcome = &mut self.outcome;
-        outcome.scale = scale;
-        outcome.effect = Some(effect);
-        outcome.interval = Some((effect - width, effect + width));
-        outcome.detectable = Some(tolerance + critical);
-        outcome.severity = contrast.effect * side / tolerance;
-        let level = match channel {
-            Channel::Level => self.natural_level(),
-            Channel::Spread => None,
-        };
-        self.outcome.observed = level.map(|level| self.rules.working.natural(level));
-        self.outcome.expected = level.map(|level| self.rules.working.natural(level - effect));
-    }
-
-    /// The latest minutes if there is a breach to show, else everything since the grace.
-    fn shown_window(&self, slot: &Slot) -> Sums {
-        if self.outcome.state == CheckState::Breach {
-            slot.trailing(0)
-        } else {
-            slot.since
-        }
-    }
-
-    /// How much of the one-box's level the clipping of single values took away.
-    fn clipped_away(&self) -> f64 {
-        if self.rules.working.is_ratio() {
-            return 0.0;
-        }
-        let (mut sum, mut count) = (0.0, 0.0);
-        for slot in &self.slots[..self.one_box_count] {
-            let sums = self.shown_window(slot);
-            if sums.count > 0.0 {
-                sum += (sums.plain - sums.sum) / sums.count;
-                count += 1.0;
-            }
-        }
-        if count > 0.0 { sum / count } else { 0.0 }
-    }
-
-    /// The one-box's level on the working scale.
-    fn natural_level(&self) -> Option<f64> {
-        let levels = self.slots[..self.one_box_count].iter().filter_map(|slot| {
-            let sums = self.shown_window(slot);
-            if sums.count == 0.0 {
-                None
-            } else if self.rules.working.is_ratio() {
-                Some(self.rules.working.of_sums(sums.sum, sums.plain))
-            } else {
-                Some(sums.level / sums.count)
-            }
-        });
-        crate::detect::stats::mean(levels)
+/// What a host with so many samples counts for, where so many are usual; `None`: it takes no part.
+fn present(count: f64, usual: f64, least: f64) -> Option<f64> {
+    if count < (least * usual).max(1.0) {
+        None
+    } else if count < PRESENT_MIN * usual {
+        Some(count / usual)
+    } else {
+        Some(1.0)
     }
 }

@@ -118,6 +118,17 @@ impl Metric {
         self.outcome().map(|outcome| outcome.state)
     }
 
+    /// Whether, now that the bake is over, a gross harm would not have been found for want of data.
+    pub(super) fn is_blind(&self, terms: &Terms) -> bool {
+        match &self.test {
+            Test::Awaited => false,
+            Test::Hosts(test) => test.is_blind(),
+            Test::Counts(test) => test.outcome().state == CheckState::Warming,
+            Test::OwnPast(test) => test.is_blind(),
+            Test::Fresh(test) => test.is_blind(terms.weight),
+        }
+    }
+
     /// How bad it is, in tolerances.
     pub(super) fn severity(&self) -> f64 {
         self.outcome().map_or(0.0, |outcome| outcome.severity)
@@ -232,14 +243,16 @@ impl Metric {
         let is_fresh = one_box.len() < pasts.one_box.len()
             || fleet.is_empty()
             || (is_few && one_box.iter().any(is_short));
-        if is_fresh {
+        let own_past = (is_few && !is_fresh)
+            .then(|| OwnPastTest::new(terms, class, alpha, &one_box, &fleet))
+            .filter(OwnPastTest::has_past);
+        if is_fresh || (is_few && own_past.is_none()) {
             let hosts: Vec<HostId> = pasts.one_box.iter().map(|past| past.host).collect();
             let (cadence, fleet) = (pasts.cadence(), &pasts.fleet);
             let test = FreshTest::new(terms, class, working, alpha, &hosts, fleet, cadence);
             return Test::Fresh(Box::new(test));
         }
-        if is_few {
-            let mut test = OwnPastTest::new(terms, class, alpha, &one_box, &fleet);
+        if let Some(mut test) = own_past {
             let to = reader.view.bucket.start;
             let count = (to - terms.began_at).div_ceil(terms.resolution);
             let since = |hosts: &[HostPast]| -> Vec<HostPast> {

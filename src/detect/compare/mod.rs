@@ -5,7 +5,7 @@
 //! - many hosts with a past: [`hosts`], the change of the one-box against the same change of each
 //!   fleet host;
 //! - few hosts with a past: [`own_past`], farther from the fleet than it ever was, or by the signs of
-//!   [`pinned`], [`flat`] and [`relapse`];
+//!   [`pinned`], [`flat`](super::flat) and [`relapse`];
 //! - a one-box without a past: [`fresh`], its level against how fleet hosts differ;
 //! - rare events: [`counts`], its share of all events.
 
@@ -13,7 +13,7 @@ mod class;
 mod company;
 mod contrast;
 mod counts;
-mod flat;
+mod dispersion;
 mod follower;
 mod fresh;
 mod grid;
@@ -72,6 +72,8 @@ struct Heard {
     is_fleet_alive: bool,
     /// Whether metrics wait for their turn to begin.
     is_reading: bool,
+    /// Whether the bake is over before another bucket closes.
+    is_last: bool,
 }
 
 impl Compare {
@@ -102,6 +104,7 @@ impl Compare {
         self.adopt(&reader);
         let mut heard = Heard {
             is_reading: self.begin(&reader),
+            is_last: reader.is_last(),
             ..Heard::default()
         };
         for metric in &mut self.metrics {
@@ -193,13 +196,9 @@ impl Compare {
             absences,
             is_fleet_alive,
             is_reading,
+            is_last,
         } = heard;
-        let states: Vec<CheckState> = self
-            .metrics
-            .iter()
-            .filter(|metric| metric.speaks_of.is_none())
-            .filter_map(Metric::state)
-            .collect();
+        let states: Vec<CheckState> = self.judging().filter_map(Metric::state).collect();
         if states.contains(&CheckState::Breach) {
             return Finding::new(CheckState::Breach, self.evidence(view, CheckState::Breach));
         }
@@ -231,7 +230,15 @@ impl Compare {
                     self.judged_by()
                 ));
             }
-            return Self::no_data(view, NoDataCause::NoFleet, Vec::new());
+            return self.blind(view, |metric| metric.state() == Some(CheckState::Warming));
+        }
+        let is_blind = |metric: &Metric| metric.is_blind(&self.terms);
+        if is_last && self.judging().any(is_blind) {
+            return self.blind(view, is_blind);
+        }
+        if states.contains(&CheckState::NoData) {
+            let evidence = self.evidence(view, CheckState::NoData);
+            return Finding::no_data(NoDataCause::OneHost, evidence);
         }
         if states.is_empty() {
             // Only metrics that inform: nothing can be proven, and nothing is wrong.
@@ -249,6 +256,23 @@ impl Compare {
             CheckState::Ok
         };
         Finding::new(state, self.evidence(view, state))
+    }
+
+    /// The metrics that do not only inform.
+    fn judging(&self) -> impl Iterator<Item = &Metric> {
+        let all = self.metrics.iter();
+        all.filter(|metric| metric.speaks_of.is_none())
+    }
+
+    /// Too little of these metrics can be compared to find even a gross harm.
+    fn blind(&self, view: &View<'_>, is_blind: impl Fn(&Metric) -> bool) -> Finding {
+        let blind = self.judging().filter(|metric| is_blind(metric));
+        let evidence = blind.take(Finding::EVIDENCE_MAX).map(|metric| {
+            let name = report::metric(view.panel.group(metric.index));
+            let note = "too little data of one-box and fleet at the same time to compare";
+            Evidence::bare(name, CheckState::NoData, Basis::Model, note.to_owned())
+        });
+        Finding::no_data(NoDataCause::NoFleet, evidence.collect())
     }
 
     fn judged_by(&self) -> Timestamp {

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 use super::{
     class::{Class, Measure},
     company::{Company, Stakes},
-    flat::Flat,
     follower::{Follower, WINDOWS},
     outcome::{Outcome, Scale},
     pinned::{PINNED_SAMPLES, Pinned},
@@ -17,6 +16,7 @@ use super::{
 use crate::{
     detect::{
         Basis, CheckState, Extent, Group, Unsound,
+        flat::Flat,
         state::{counted, possible},
         stats::{mean, quantile},
     },
@@ -256,6 +256,17 @@ impl OwnPastTest {
         self.relapse.iter().try_for_each(Relapse::check)?;
         self.plain.check()?;
         self.twin.iter().try_for_each(Follower::check)
+    }
+
+    /// Whether one-box and fleet have enough of a past together that anything could exceed.
+    pub(super) fn has_past(&self) -> bool {
+        !self.plain.own.windows.is_empty()
+    }
+
+    /// Whether too few of the planned samples could be compared for any window to stray.
+    pub(super) fn is_blind(&self) -> bool {
+        let needed = WINDOWS[0] + PERSIST - 1;
+        self.stakes.judged < needed && needed as f64 <= self.stakes.planned
     }
 
     /// What it says now.

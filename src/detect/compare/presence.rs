@@ -26,6 +26,12 @@ const PATIENCE_GAPS: i64 = 3;
 const REGULAR_MIN: f64 = 0.5;
 /// Chance that a healthy host says nothing for that long.
 const SILENT_CHANCE_MAX: f64 = 0.01;
+/// Share, in percent, of the buckets that the fleet reports in which a one-box host must.
+const REPORTED_PERCENT_MIN: u64 = 50;
+/// Buckets that the fleet must have reported before that share tells anything.
+const REPORTED_MIN: f64 = 10.0;
+/// Share of the fleet's hosts that report a metric more rarely: what the poorest do is no measure.
+const REPORTED_QUANTILE: f64 = 0.25;
 /// Share of the fleet's usual value at which a host is dead.
 const DEAD_SHARE: f64 = 0.01;
 /// Values that tell well enough what the fleet never is.
@@ -38,7 +44,7 @@ pub(super) struct Presence {
     dead_at: Option<f64>,
     /// Since when each one-box host is.
     dead_since: Vec<(HostId, Timestamp)>,
-    /// Buckets that each fleet host reported since this follows.
+    /// Buckets that each host reported since this follows.
     heard: Vec<(HostId, u64)>,
     buckets: u64,
 }
@@ -113,6 +119,14 @@ impl Presence {
                 self.count(*host);
             }
         }
+        for host in reader.view.one_box {
+            if group
+                .track(*host)
+                .is_some_and(|track| track.cell(reader.view.bucket).is_some())
+            {
+                self.count(*host);
+            }
+        }
         self.follow_dead(reader, group);
         let patience = patience(reader, fleet.iter().map(|(_, track)| *track));
         if end <= reader.terms.grace_until + patience {
@@ -128,6 +142,46 @@ impl Presence {
         }
         self.silent(reader, group, &speaking, patience)
             .or_else(|| self.dead(reader, patience))
+            .or_else(|| self.torn(reader, &speaking))
+    }
+
+    /// One-box hosts that lack most of what the fleet reports: what is left of them is too little to
+    /// stand for the whole, however short each gap is.
+    fn torn(&self, reader: &Reader<'_>, speaking: &[(HostId, &Track)]) -> Option<Absence> {
+        let own = reader.view.one_box.iter().map(|host| self.heard_of(*host));
+        if own.min()? * 100 >= self.buckets * REPORTED_PERCENT_MIN {
+            // Nobody can have promised more.
+            return None;
+        }
+        let fleet = speaking.iter().map(|(host, _)| self.heard_of(*host) as f64);
+        let usual = quantile(&mut fleet.collect::<Vec<_>>(), REPORTED_QUANTILE)?;
+        // What comes with requests comes more rarely to whom fewer are given.
+        let promised = usual * reader.terms.weight.min(1.0);
+        if promised < REPORTED_MIN {
+            return None;
+        }
+        let shares = reader.view.one_box.iter().map(|host| {
+            let share = 100.0 * self.heard_of(*host) as f64 / promised;
+            (share as u64, *host)
+        });
+        let mut torn: Vec<(u64, HostId)> = shares
+            .filter(|(share, _)| *share < REPORTED_PERCENT_MIN)
+            .collect();
+        torn.sort_unstable();
+        let (poorest, _) = *torn.first()?;
+        Some(Absence {
+            cause: NoDataCause::Gaps {
+                covered_percent: poorest as u8,
+                lost: None,
+            },
+            hosts: torn.into_iter().map(|(_, host)| host).collect(),
+            remark: "that the fleet has",
+        })
+    }
+
+    fn heard_of(&self, host: HostId) -> u64 {
+        let index = self.heard.binary_search_by_key(&host, |(host, _)| *host);
+        index.map_or(0, |index| self.heard[index].1)
     }
 
     fn count(&mut self, host: HostId) {
@@ -176,12 +230,9 @@ impl Presence {
 
     /// Whether every fleet host reports the metric so regularly that a healthy one would have.
     fn is_regular(&self, reader: &Reader<'_>, speaking: &[(HostId, &Track)]) -> bool {
-        let shares = speaking.iter().map(|(host, _)| {
-            let index = self.heard.binary_search_by_key(host, |(host, _)| *host);
-            index.map_or(0.0, |index| {
-                self.heard[index].1 as f64 / self.buckets as f64
-            })
-        });
+        let shares = speaking
+            .iter()
+            .map(|(host, _)| self.heard_of(*host) as f64 / self.buckets as f64);
         let poorest = shares.fold(1.0, f64::min);
         let gaps = speaking
             .iter()

@@ -51,6 +51,11 @@ impl<'a> Reader<'a> {
         Self { view, terms, roles }
     }
 
+    /// Whether the bake is over before another bucket closes.
+    pub(super) fn is_last(&self) -> bool {
+        self.terms.bake_until < self.view.bucket.end + self.terms.resolution
+    }
+
     /// What the host is.
     pub(super) fn role(&self, host: HostId) -> Role {
         self.roles

@@ -99,9 +99,11 @@ impl Working {
         self.of_value(per_exposure(f64::from(value), f64::from(exposure)))
     }
 
-    /// A value on the working scale.
+    /// A value on the working scale; NaN where there is none.
     pub(super) fn of_value(&self, value: f64) -> f64 {
         match self {
+            // The larger of NaN and zero is zero: a gap would become a host at a standstill.
+            Self::Log { .. } | Self::LogRatio { .. } if value.is_nan() => f64::NAN,
             Self::Log { floor } | Self::LogRatio { floor } => (value.max(0.0) + floor).ln(),
             Self::Share { full } => value / full,
             Self::Linear { unit } => value / unit,
@@ -129,5 +131,27 @@ fn floor(value: f64) -> f64 {
         value
     } else {
         1.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_is_no_value_on_any_scale() {
+        for working in [
+            Working::Log { floor: 0.1 },
+            Working::LogRatio { floor: 0.1 },
+            Working::Share { full: 100.0 },
+            Working::Linear { unit: 2.0 },
+        ] {
+            assert!(
+                working.of_past((f32::NAN, f32::NAN)).is_nan(),
+                "{working:?}"
+            );
+            assert!(working.of_past((1.0, 0.0)).is_nan(), "{working:?}");
+            assert!(working.of_past((0.0, 1.0)).is_finite(), "{working:?}");
+        }
     }
 }

@@ -42,7 +42,8 @@ const ALPHA_DEFAULT: f64 = 0.001;
 /// chance over the whole bake (a mixture of e-CUSUMs on decorrelated blocks, see `STATISTICS.md`
 /// 2c); a deviation beyond the largest of its past by a margin (8b); and, where there is a fleet,
 /// that the fleet does not move likewise. The false-alarm rate rests on the model that noise over
-/// time is stationary.
+/// time is stationary. Without a fleet, statistics fail nothing on a short past, and say so; there a
+/// metric that always moves and stands still is a breach too.
 #[derive(Clone, Debug)]
 pub struct Sigma {
     coverage: Coverage,
@@ -164,7 +165,11 @@ impl Sigma {
                     *slot = match Baseline::of(track, group.unit, resolution, self.began_at) {
                         None => Slot::NoPast,
                         Some(baseline) => {
-                            Slot::Watched(Box::new(Watch::new(baseline)), Excuse::None)
+                            let (began_at, is_alone) = (self.began_at, terms.is_alone);
+                            let learn =
+                                || Watch::stillness(&baseline, track, resolution, began_at, &terms);
+                            let flat = is_alone.then(learn).flatten();
+                            Slot::Watched(Box::new(Watch::new(baseline, flat)), Excuse::None)
                         }
                     };
                 }
@@ -241,9 +246,12 @@ impl Sigma {
         let mut evidence = Vec::new();
         let mut awaiting = None;
         if let Some((index, host, block, excuse)) = &tally.suspect {
-            let phrase = match excuse {
-                Excuse::None => "not sustained, or not beyond what its past explains",
-                Excuse::FleetMoved => "the fleet moved too",
+            let phrase = match (excuse, block.judgement) {
+                (Excuse::FleetMoved, _) => "the fleet moved too",
+                (Excuse::None, Judgement::Advisory) => {
+                    "informs only: the past of a lone host is too short to fail it"
+                }
+                (Excuse::None, _) => "not sustained, or not beyond what its past explains",
             };
             let state = CheckState::Undecided;
             evidence.push(self.describe(view, *index, &[*host], block, state, phrase));
@@ -298,7 +306,14 @@ impl Sigma {
             .into_iter()
             .map(|(index, (block, since, hosts))| {
                 let state = CheckState::Breach;
-                let mut entry = self.describe(view, index, &hosts, &block, state, "sustained");
+                let phrase = match block.judgement {
+                    Judgement::Still => "it stands still, which it never does",
+                    Judgement::Out
+                    | Judgement::Suspect
+                    | Judgement::InRange
+                    | Judgement::Advisory => "sustained",
+                };
+                let mut entry = self.describe(view, index, &hosts, &block, state, phrase);
                 entry.first_breach = Some(since);
                 (block.sigmas.abs(), entry)
             })
@@ -384,8 +399,10 @@ impl Tally {
             return self.waiting.push((index, host));
         };
         match block.judgement {
-            Judgement::Out => self.out.push((index, host, block, watch.first)),
-            Judgement::Suspect => {
+            Judgement::Out | Judgement::Still => {
+                self.out.push((index, host, block, watch.first));
+            }
+            Judgement::Suspect | Judgement::Advisory => {
                 let is_larger = |other: &Block| other.sigmas.abs() < block.sigmas.abs();
                 if self
                     .suspect

@@ -223,3 +223,40 @@ fn healthy_hosts_are_rarely_blamed_also_when_their_noise_is_slow() {
     }
     assert!(blamed <= 1, "{blamed} of 60");
 }
+
+#[test]
+fn a_lone_host_that_always_moves_must_not_stand_still() {
+    for (fleet, expected) in [(&[][..], Breach), (&["f1", "f2"][..], Ok)] {
+        let mut bench = Bench::new(check(Direction::Both), &["c1"], fleet);
+        let findings = bench.run(720, |host, bucket| {
+            let at = if host == "c1" && 200 <= bucket {
+                200
+            } else {
+                bucket
+            };
+            Feed::Value(100.0 + 7.0 * (usual(host, at) - 100.0))
+        });
+        assert_eq!(findings.last().unwrap().state, expected, "{fleet:?}");
+        let Some(breach) = first(&findings, Breach) else {
+            continue;
+        };
+        assert!((200 + 7..200 + 20).contains(&breach), "{breach}");
+        let evidence = &findings[breach].evidence[0];
+        assert!(evidence.note.contains("stands still"), "{}", evidence.note);
+        assert!(bench.at(200) <= evidence.first_breach.unwrap());
+    }
+}
+
+#[test]
+fn a_lone_host_with_a_short_past_is_told_of_but_not_failed() {
+    for (past, expected) in [(260, Undecided), (360, Breach)] {
+        let mut bench = Bench::new(check(Direction::Both), &["c1"], &[]).past(past);
+        let findings = bench.run(400, |host, bucket| {
+            Feed::Value(usual(host, bucket) + if 200 <= bucket { 60.0 } else { 0.0 })
+        });
+        let last = findings.last().unwrap();
+        assert_eq!(last.state, expected, "{past}");
+        let informs = last.evidence[0].note.contains("informs only");
+        assert_eq!(informs, expected == Undecided, "{}", last.evidence[0].note);
+    }
+}

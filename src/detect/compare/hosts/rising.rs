@@ -1,6 +1,9 @@
 //! The trend: a one-box that moves away from the fleet all the time, as a leak does.
 
-use super::{Change, Channel, Contrast, HostsTest, Noise, PRESENT_MIN, Slot, TRAILING_COUNT};
+use super::{
+    Change, Channel, Contrast, HostsTest, Noise, PRESENT_LEAST, PRESENT_MIN, Slot, TRAILING_COUNT,
+    present,
+};
 use crate::{
     detect::stats::{median, student_quantile},
     event::Timestamp,
@@ -17,14 +20,20 @@ impl HostsTest {
         let (one_box, fleet) = self.slots.split_at(self.one_box_count);
         let over = self.looks.count() as f64;
         let mut counts: Vec<f64> = fleet.iter().map(|slot| slot.trend.count()).collect();
-        let present_min = (PRESENT_MIN * median(&mut counts)?).max(1.0);
-        let rise = |slot: &Slot| {
-            let after = slot.trend.rise(over)?;
-            let before = 0.0;
-            (slot.trend.count() >= present_min).then_some(Change { before, after })
+        let usual = median(&mut counts)?;
+        let rise = |slot: &Slot, least: f64| {
+            let weight = present(slot.trend.count(), usual, least)?;
+            let (before, after) = (0.0, slot.trend.rise(over)?);
+            Some(Change {
+                before,
+                after,
+                weight,
+            })
         };
-        let one_box: Vec<Change> = one_box.iter().filter_map(rise).collect();
-        let fleet: Vec<Change> = fleet.iter().filter_map(rise).collect();
+        let own = one_box.iter();
+        let one_box: Vec<Change> = own.filter_map(|slot| rise(slot, PRESENT_LEAST)).collect();
+        let others = fleet.iter();
+        let fleet: Vec<Change> = others.filter_map(|slot| rise(slot, PRESENT_MIN)).collect();
         let noise = Noise {
             sigma_min: self.rules.sigma_min,
             expected: None,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::detect::{Unsound, state::counted, stats::median};
+use super::{Unsound, state::counted, stats::median};
 
 /// Shortest run of equal values that means anything.
 const RUN_MIN: usize = 8;
@@ -10,6 +10,8 @@ const RUN_MIN: usize = 8;
 const PAST_RUNS: f64 = 2.0;
 /// Change rate from which on a short past is enough.
 const LIVELY: f64 = 0.9;
+/// The same where no other host tells whether standing still is news.
+const LIVELY_ALONE: f64 = 0.95;
 /// Samples of a past that is long enough for any change rate.
 const SAMPLES_LONG: usize = 120;
 /// Samples below which a past tells nothing.
@@ -19,7 +21,6 @@ const RANGE_MIN: f64 = 0.1;
 
 /// The watch over runs of equal values.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename = "CompareFlat")]
 pub(super) struct Flat {
     /// Equal values in a row that no healthy host shows.
     needed: usize,
@@ -30,7 +31,7 @@ pub(super) struct Flat {
 
 /// The run of equal values that a host is in.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(rename = "CompareRun")]
+#[serde(rename = "FlatRun")]
 struct Run {
     value: f64,
     length: usize,
@@ -110,7 +111,12 @@ impl Flat {
         let longest = habits.iter().map(|habit| habit.longest).max()? as f64;
         let rates = habits.iter().map(|habit| habit.change_rate);
         let change_rate = rates.fold(1.0, f64::min);
-        if change_rate <= 0.0 || (samples < SAMPLES_LONG && change_rate <= LIVELY) {
+        let is_dull = if fleet.is_empty() {
+            change_rate <= LIVELY_ALONE
+        } else {
+            samples < SAMPLES_LONG && change_rate <= LIVELY
+        };
+        if change_rate <= 0.0 || is_dull {
             return None;
         }
         // A run of n needs n - 1 samples in a row that do not change, at any of the looks.
@@ -222,6 +228,17 @@ mod tests {
         assert!(learn(tiny.collect(), 10.0).is_none());
         let short = (0..11).map(f64::from);
         assert!(learn(short.collect(), 4.0).is_none());
+    }
+
+    #[test]
+    fn a_lone_host_that_ever_repeats_itself_is_left_alone() {
+        let learn = |past: Vec<f64>| Flat::learn(&[past], &[], 15.0, 100.0, 0.001);
+        assert!(learn(moving()).is_some());
+        let mut dull = moving();
+        for step in (0..150).step_by(10) {
+            dull[step + 1] = dull[step];
+        }
+        assert!(learn(dull).is_none());
     }
 
     #[test]
