@@ -63,6 +63,17 @@ pub(crate) struct Phase {
     pub(crate) cpu_s: Option<f64>,
 }
 
+impl Pace {
+    /// What a receiver has used when what it put off is done. A paced load has rests for that.
+    fn settled(self, meter: Option<Meter>) -> Result<Option<Usage>, Failure> {
+        let read = match self {
+            Self::FlatOut => Meter::settled,
+            Self::Clock => Meter::read,
+        };
+        meter.map(read).transpose()
+    }
+}
+
 impl Phase {
     /// CPU time of the receiver per sample, in nanoseconds.
     pub(crate) fn cpu_ns(&self) -> Option<f64> {
@@ -115,12 +126,7 @@ pub(crate) fn drive(
     let receiver = Receiver::ask(&url.authority);
     let before = receiver.counts()?;
     let meter = pid.map(Meter::new).transpose()?;
-    let read = || meter.map(Meter::read).transpose();
-    // A paced load has its own rests, in which the receiver does what it has put off.
-    let settled = || match pace {
-        Pace::FlatOut => meter.map(Meter::settled).transpose(),
-        Pace::Clock => read(),
-    };
+    let settled = || pace.settled(meter);
     let mut connections = Vec::new();
     for _ in &payloads.connections {
         connections.push(Connection::open(&url.authority)?);
@@ -129,7 +135,7 @@ pub(crate) fn drive(
     let (cold, steady) = (Tally::default(), Tally::default());
     clock::rest_until(payloads.send_at_ms);
     let mut walls = [0.0; 2];
-    let start = read()?;
+    let start = meter.map(Meter::read).transpose()?;
     let usages: [Option<Usage>; 3] = thread::scope(|scope| {
         for (mut connection, rounds) in connections.into_iter().zip(&payloads.connections) {
             let (barrier, cold, steady) = (&barrier, &cold, &steady);

@@ -24,7 +24,7 @@ impl Reducer {
     ///
     /// `classes` gives what a class of log records becomes: none, one, or several. Series and streams are
     /// bound to `directory`, in the order of their ids. Those that nobody selects
-    /// any more keep their ids and feed nothing; those that are selected only now begin with what comes.
+    /// any more keep their ids and feed nothing, and what comes of them is passed over; those that are selected only now begin with what comes.
     #[must_use]
     pub fn fork<D: Directory>(
         &self,
@@ -98,6 +98,10 @@ impl Shard {
     pub(super) fn fork(&self, select: &dyn Select, epoch: u32, classes: Classes<'_>) -> Self {
         let mut fork = self.clone();
         fork.forget_unselected();
+        // What is selected is asked anew, too: a start from a saved state knows no better.
+        for slot in 0..fork.series.len() as u32 {
+            fork.series.value_mut(slot).meta = None;
+        }
         for new in &mut fork.new_series {
             new.kind = select.series(&new.labels, new.meta).unwrap_or(new.kind);
         }

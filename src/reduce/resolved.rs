@@ -109,13 +109,11 @@ impl Resolved {
     pub(super) fn bound(&mut self, index: u32, slot: u32, raw: Raw<'_>, series: &RawSeries) {
         let before = self.plain.len();
         for point in raw.points(series) {
-            match PlainPoint::of(slot, series.meta, point) {
-                Some(point) => self.plain.push(point),
-                None => {
-                    self.plain.truncate(before);
-                    return self.rest.push((index, Some(slot)));
-                }
-            }
+            let Some(point) = PlainPoint::of(slot, series.meta, point) else {
+                self.plain.truncate(before);
+                return self.rest.push((index, Some(slot)));
+            };
+            self.plain.push(point);
         }
     }
 }

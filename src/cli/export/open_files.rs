@@ -439,6 +439,10 @@ mod tests {
         held
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test that reads what was written"
+    )]
     fn read(directory: &Path) -> Vec<Batch> {
         let text = |name: &str| fs::read(directory.join(name)).unwrap_or_default();
         let lines = |name: &str| -> Vec<Vec<u8>> {
