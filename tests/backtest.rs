@@ -189,7 +189,7 @@ services:
     assert_eq!(run.status.code(), Some(2));
     let told = String::from_utf8_lossy(&run.stdout);
     assert!(
-        told.contains("10 checks"),
+        told.contains("checks: 10"),
         "the configuration itself is fine: {told}"
     );
     let told = told.lines().skip(1).collect::<Vec<_>>().join("\n");

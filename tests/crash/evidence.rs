@@ -111,14 +111,22 @@ pub(crate) fn count_anew(site: &Arc<Site>, journal: &Journal) -> Counts {
     fs::remove_dir_all(site.seen.join(DataDir::SNAPSHOTS)).unwrap();
     let engine = site.start_ready();
     let at = site.at();
-    let metric = |name: &str| at.metric(name).unwrap_or_default() as u64;
     // Nothing is counted out before the first tick, which closes all buckets: that finds what came twice.
     wait_for("the first tick", || {
-        0 < metric("sluice_accepted_samples_total")
+        at.metric("sluice_accepted_samples_total")
+            .is_some_and(|accepted| 0.0 < accepted)
     });
+    // Of one moment, and none if it cannot be asked.
+    let [accepted, duplicates] =
+        ["accepted", "duplicate"].map(|what| format!("sluice_{what}_samples_total "));
+    let text = http::get(at.http, "/metrics").unwrap().text();
+    let count = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap().trim().parse::<f64>().unwrap() as u64
+    };
     let counts = Counts {
-        accepted: metric("sluice_accepted_samples_total"),
-        duplicates: metric("sluice_duplicate_samples_total"),
+        accepted: count(&accepted),
+        duplicates: count(&duplicates),
     };
     drop(engine);
     counts
