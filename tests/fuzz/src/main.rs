@@ -30,6 +30,26 @@ pub mod plan {
         /// See the plan.
         pub samples_per_request: usize,
     }
+
+    /// What a change of the configuration tells of one. No target applies a change.
+    #[derive(Debug)]
+    pub struct Plan {
+        /// See the plan.
+        pub digest: String,
+        /// See the plan.
+        pub wording: String,
+    }
+
+    /// Faults of a configuration.
+    #[derive(Debug)]
+    pub struct Faults;
+
+    impl Plan {
+        /// Refuses every text.
+        pub fn parse(_: &str) -> Result<Self, Faults> {
+            Err(Faults)
+        }
+    }
 }
 
 mod common;
