@@ -127,13 +127,14 @@ pub(crate) fn drive(
     let before = receiver.counts()?;
     let meter = pid.map(Meter::new).transpose()?;
     let settled = || pace.settled(meter);
+    // Not earlier: who opens a connection and says nothing is sent away.
+    clock::rest_until(payloads.send_at_ms);
     let mut connections = Vec::new();
     for _ in &payloads.connections {
         connections.push(Connection::open(&url.authority)?);
     }
     let barrier = Barrier::new(connections.len() + 1);
     let (cold, steady) = (Tally::default(), Tally::default());
-    clock::rest_until(payloads.send_at_ms);
     let mut walls = [0.0; 2];
     let start = meter.map(Meter::read).transpose()?;
     let usages: [Option<Usage>; 3] = thread::scope(|scope| {
