@@ -261,7 +261,7 @@ impl Drop for Engine {
 }
 
 /// Asks again and again until it is so.
-pub(crate) fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = now() + DEADLINE;
     while !is_so() {
         assert!(now() < end, "in time: {what}");

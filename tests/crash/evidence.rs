@@ -99,35 +99,36 @@ impl Journal {
 }
 
 /// Samples that an engine has counted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) accepted: u64,
     pub(crate) duplicates: u64,
 }
 
-/// Counts all samples of a journal with an engine that starts without a saved state.
-pub(crate) fn count_anew(site: &Arc<Site>, journal: &Journal) -> Counts {
+/// Counts all samples of a journal with an engine that starts without a saved state, until what came
+/// twice is counted out: buckets close with the ticks of the clock, and only that finds it.
+pub(crate) fn count_anew(site: &Arc<Site>, journal: &Journal, once: u64) -> Counts {
     assert!(!journal.bodies.is_empty());
     fs::remove_dir_all(site.seen.join(DataDir::SNAPSHOTS)).unwrap();
     let engine = site.start_ready();
     let at = site.at();
-    // Nothing is counted out before the first tick, which closes all buckets: that finds what came twice.
-    wait_for("the first tick", || {
-        at.metric("sluice_accepted_samples_total")
-            .is_some_and(|accepted| 0.0 < accepted)
-    });
-    // Of one moment, and none if it cannot be asked.
     let [accepted, duplicates] =
         ["accepted", "duplicate"].map(|what| format!("sluice_{what}_samples_total "));
-    let text = http::get(at.http, "/metrics").unwrap().text();
-    let count = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        line.unwrap().trim().parse::<f64>().unwrap() as u64
-    };
-    let counts = Counts {
-        accepted: count(&accepted),
-        duplicates: count(&duplicates),
-    };
+    let mut counts = Counts::default();
+    let what = format!("all but {once} samples are counted out");
+    wait_for(&what, || {
+        // Of one moment, and none if it cannot be asked.
+        let text = http::get(at.http, "/metrics").unwrap().text();
+        let count = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap().trim().parse::<f64>().unwrap() as u64
+        };
+        counts = Counts {
+            accepted: count(&accepted),
+            duplicates: count(&duplicates),
+        };
+        0 < counts.accepted && counts.accepted - counts.duplicates <= once
+    });
     drop(engine);
     counts
 }

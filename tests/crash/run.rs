@@ -64,8 +64,8 @@ impl Left {
         let journal = Journal::read(&site.seen);
         journal.holds_what_was_acknowledged(book);
         evidence::check_verdicts(site, &self.said, &self.observed, &self.told, book);
-        let counts = evidence::count_anew(site, &journal);
         let once = journal.samples_once(book);
+        let counts = evidence::count_anew(site, &journal, once);
         // Of every series and time one sample counts, unless the sender was told that it came too late.
         let counted = counts.accepted - counts.duplicates;
         let possible = once.saturating_sub(book.late)..=once;
