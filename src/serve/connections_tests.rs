@@ -167,7 +167,7 @@ async fn a_body_that_stops_or_drips_is_refused() {
     let mut caller = call(Protocols::Http);
     caller.say(&format!("{POST}1234")).await;
     let answer = caller.hear("not all within 30s").await;
-    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert_eq!(caller.since.elapsed().as_secs(), 10);
 
     let mut caller = call(Protocols::Http);
@@ -180,7 +180,7 @@ async fn a_body_that_stops_or_drips_is_refused() {
         }
         pieces += 1;
     };
-    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert_eq!((pieces, caller.since.elapsed().as_secs()), (3, 30));
 
     let mut caller = call(Protocols::Http);

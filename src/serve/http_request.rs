@@ -112,8 +112,9 @@ pub(super) async fn read_body(
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        // Not 408: senders of remote write, OTLP and Loki give up what is refused with that.
         Err(error) if connections::is_late(&*error) => Err(HttpRefusal::new(
-            StatusCode::REQUEST_TIMEOUT,
+            StatusCode::SERVICE_UNAVAILABLE,
             "incomplete",
             "the body did not arrive: nothing for 10s, or not all within 30s",
         )),
