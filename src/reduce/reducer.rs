@@ -286,12 +286,15 @@ impl Reducer {
             let surplus = same.len() - usize::from(id.is_some());
             self.shards.give_back(surplus);
             for (shard, new) in same {
-                if let Some(id) = id {
-                    self.ids[*shard].name_series(new.slot, id);
-                } else {
-                    let mut shard = self.shards.lock(*shard);
-                    shard.series.value_mut(new.slot).standing = Standing::Refused;
-                }
+                let standing = match id {
+                    Some(id) => {
+                        self.ids[*shard].name_series(new.slot, id);
+                        Standing::Bound
+                    }
+                    None => Standing::Refused,
+                };
+                let mut shard = self.shards.lock(*shard);
+                shard.series.value_mut(new.slot).standing = standing;
             }
         }
     }

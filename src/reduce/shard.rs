@@ -341,8 +341,8 @@ impl Shard {
         self.scratch = scratch;
     }
 
-    /// Takes out the series and streams that came in or before an epoch and have no id yet. From now on
-    /// they stand as bound, so that their samples are taken while they are named.
+    /// Takes out the series and streams that came in or before an epoch and have no id yet. Their
+    /// samples are taken while they are named.
     pub(super) fn take_new(&mut self, epoch: u32) -> (Vec<NewSeries>, Vec<NewStream>) {
         let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.new_series)
             .into_iter()
@@ -351,7 +351,7 @@ impl Shard {
             .into_iter()
             .partition(|new| new.since <= epoch);
         for new in &now {
-            self.series.value_mut(new.slot).standing = Standing::Bound;
+            self.series.value_mut(new.slot).standing = Standing::Naming;
         }
         for new in &now_streams {
             self.streams.value_mut(new.slot).new = None;

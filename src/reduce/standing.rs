@@ -26,7 +26,9 @@ pub(super) struct SelectedKey {
 pub(super) enum Standing {
     /// It has no id yet; its place among the new ones.
     New(u32),
-    /// It has an id.
+    /// It is being named: it has an id or is refused when the tick is taken.
+    Naming,
+    /// It has an id, and keeps it.
     Bound,
     /// A limit refuses it.
     Refused,

@@ -79,7 +79,7 @@ impl Shard {
             self.series.value_mut(slot).meta = Some(series.meta);
         }
         match self.series.value(slot).standing {
-            Standing::Bound => Place::Slot(slot),
+            Standing::Bound | Standing::Naming => Place::Slot(slot),
             Standing::Refused => Place::Refused,
             Standing::New(place) => {
                 let new = &mut self.new_series[place as usize];

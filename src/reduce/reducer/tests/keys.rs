@@ -135,3 +135,56 @@ fn what_was_resolved_elsewhere_is_not_used() {
         (1, 1)
     );
 }
+
+/// Looks a batch up while its series are named.
+struct Hasty<'a> {
+    shards: Arc<Shards>,
+    batch: &'a RawBatch,
+    scratch: PutScratch,
+}
+
+impl Directory for Hasty<'_> {
+    fn bind_series(
+        &mut self,
+        _: SeriesId,
+        _: &Labels,
+        _: SeriesMeta,
+        kind: Kind,
+    ) -> Option<Registration> {
+        Some(Registration {
+            kind,
+            host_known_since: None,
+        })
+    }
+
+    fn refuse_series(&mut self, _: &Labels, _: SeriesMeta, _: Kind) {
+        self.shards
+            .resolve(Raw::new(&[], self.batch), &mut self.scratch);
+    }
+
+    fn bind_stream(&mut self, _: StreamId, _: &Labels) {}
+}
+
+#[test]
+fn a_look_up_while_series_are_named_lets_none_past_a_limit() {
+    let select: Arc<dyn Select> = Arc::new(AsNamed(BTreeSet::new()));
+    let limits = ReducerLimits {
+        series: 1,
+        ..LIMITS
+    };
+    let mut reducer = Reducer::new(Span::from_seconds(10), limits, KeyHash::new(0), select);
+    let batch = request(&[("counter", Kind::Counter, 1), ("gauge", Kind::Gauge, 1)]);
+    let raw = Raw::new(&[], &batch);
+    reducer.put_raw(raw);
+    let mut directory = Hasty {
+        shards: Arc::clone(&reducer.shards),
+        batch: &batch,
+        scratch: PutScratch::default(),
+    };
+    let epoch = reducer
+        .epoch
+        .after(at(5.0), Span::ZERO, Span::from_seconds(10));
+    reducer.advance(epoch, &mut directory);
+    let put = reducer.shards.put(raw, epoch, &mut directory.scratch);
+    assert_eq!((put.samples, put.rejects.sample_count()), (1, 1));
+}
