@@ -27,7 +27,7 @@ use super::print;
 use crate::{
     event::{Batch, Begin, DeploymentEvent, Timestamp, Value},
     gate::Verdict,
-    serve::{Server, client, pb::BeginRequest},
+    serve::{Server, client, convert::begin_to_pb},
     source::{
         demo::SOURCE,
         timeline::{Step, Timeline},
@@ -150,18 +150,7 @@ impl Doors {
     }
 
     async fn begin(&mut self, begin: Begin) -> Result<(), Failure> {
-        let request = BeginRequest {
-            deployment: begin.deployment,
-            service: begin.service,
-            stage: begin.stage,
-            region: begin.region.unwrap_or_default(),
-            version: begin.version,
-            one_box: begin.one_box,
-            fleet: begin.fleet,
-            weight: begin.weight,
-            hotfix: None,
-        };
-        self.gates.begin(request).await?;
+        self.gates.begin(begin_to_pb(begin)).await?;
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::{
     exit, print,
-    reach::OutputFormat,
+    reach::{Credentials, OutputFormat},
     verdict::{AskError, on_runtime},
 };
 use crate::{
@@ -64,28 +64,8 @@ struct ListArguments {
         value_name = "URL"
     )]
     url: String,
-    /// File that holds the token to be sent to the running engine
-    #[arg(long, env = "SLUICE_TOKEN_FILE", value_name = "FILE")]
-    token_file: Option<String>,
-    /// Roots that the engine's certificate is checked against (PEM); without it those of the system
-    #[arg(long, env = "SLUICE_CA_FILE", value_name = "FILE")]
-    ca_file: Option<String>,
-    /// Own certificate (PEM), where the engine asks for one
-    #[arg(
-        long,
-        env = "SLUICE_CERT_FILE",
-        value_name = "FILE",
-        requires = "key_file"
-    )]
-    cert_file: Option<String>,
-    /// Key of the certificate (PEM)
-    #[arg(
-        long,
-        env = "SLUICE_KEY_FILE",
-        value_name = "FILE",
-        requires = "cert_file"
-    )]
-    key_file: Option<String>,
+    #[command(flatten)]
+    credentials: Credentials,
     /// Only records about this: begin, verdict, shadow, step, bypass or end
     #[arg(long, value_parser = kind)]
     kind: Option<Kind>,
@@ -213,11 +193,11 @@ fn ask(arguments: &ListArguments, from: u64) -> Result<(Vec<Entry>, Option<u64>)
             write!(address, "&{key}={}", percent_encode(value)).expect(IN_MEMORY);
         }
     }
-    let identity = arguments.cert_file.clone().zip(arguments.key_file.clone());
+    let credentials = arguments.credentials.clone();
     let files = sink::Files {
-        token: arguments.token_file.clone(),
-        roots: arguments.ca_file.clone(),
-        identity,
+        token: credentials.token,
+        roots: credentials.roots,
+        identity: credentials.certificate.zip(credentials.key),
     };
     let fetch = async { sink::fetch(&address, files).await.map_err(AskError::Away) };
     let fetched = on_runtime(fetch);

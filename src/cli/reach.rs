@@ -1,6 +1,6 @@
 //! How to reach a running engine, and as who: common to all commands that ask one.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::{Args, ValueEnum};
 
@@ -21,31 +21,38 @@ pub(super) struct ServerArguments {
         value_name = "ADDRESS"
     )]
     pub(super) server: String,
-    /// File that holds the token to be sent; the token itself never stands on a command line
-    #[arg(long, env = "SLUICE_TOKEN_FILE", value_name = "FILE")]
-    token_file: Option<PathBuf>,
-    /// Roots that the engine's certificate is checked against (PEM); without it those of the system
-    #[arg(long, env = "SLUICE_CA_FILE", value_name = "FILE")]
-    ca_file: Option<PathBuf>,
-    /// Own certificate (PEM), where the engine asks for one
-    #[arg(
-        long,
-        env = "SLUICE_CERT_FILE",
-        value_name = "FILE",
-        requires = "key_file"
-    )]
-    cert_file: Option<PathBuf>,
-    /// Key of the certificate (PEM)
-    #[arg(
-        long,
-        env = "SLUICE_KEY_FILE",
-        value_name = "FILE",
-        requires = "cert_file"
-    )]
-    key_file: Option<PathBuf>,
+    #[command(flatten)]
+    credentials: Credentials,
     /// How the verdict is printed: for a person, or as one JSON object
     #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
     pub(super) output: OutputFormat,
+}
+
+/// Files that say who asks, and whom to trust.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Credentials {
+    /// File that holds the token to be sent; the token itself never stands on a command line
+    #[arg(long = "token-file", env = "SLUICE_TOKEN_FILE", value_name = "FILE")]
+    pub(super) token: Option<String>,
+    /// Roots that the engine's certificate is checked against (PEM); without it those of the system
+    #[arg(long = "ca-file", env = "SLUICE_CA_FILE", value_name = "FILE")]
+    pub(super) roots: Option<String>,
+    /// Own certificate (PEM), where the engine asks for one
+    #[arg(
+        long = "cert-file",
+        env = "SLUICE_CERT_FILE",
+        value_name = "FILE",
+        requires = "key"
+    )]
+    pub(super) certificate: Option<String>,
+    /// Key of the certificate (PEM)
+    #[arg(
+        long = "key-file",
+        env = "SLUICE_KEY_FILE",
+        value_name = "FILE",
+        requires = "certificate"
+    )]
+    pub(super) key: Option<String>,
 }
 
 /// How a verdict is printed.
@@ -63,23 +70,29 @@ impl ServerArguments {
     /// # Errors
     /// A file cannot be read, or holds no token.
     pub(super) fn reach(&self) -> Result<Reach, AskError> {
-        let text = |file: &Path| {
-            let text = files::text(file);
+        let text = |file: &String| {
+            let text = files::text(Path::new(file));
             text.map_err(|error| AskError::Refused(error.to_string()))
         };
-        let file = |file: &Option<PathBuf>| file.as_deref().map(text).transpose();
-        let token = file(&self.token_file)?.map(|token| {
-            Bearer::new(&token).ok_or_else(|| {
-                let file = self.token_file.as_deref().unwrap_or(Path::new(""));
+        let file = |file: &Option<String>| file.as_ref().map(text).transpose();
+        let Credentials {
+            token,
+            roots,
+            certificate,
+            key,
+        } = &self.credentials;
+        let bearer = file(token)?.map(|text| {
+            Bearer::new(&text).ok_or_else(|| {
+                let file = token.as_deref().unwrap_or_default();
                 let problem = "no token: it must be one line of visible ASCII characters";
-                AskError::Refused(format!("{}: {problem}", file.display()))
+                AskError::Refused(format!("{file}: {problem}"))
             })
         });
         Ok(Reach {
             server: self.server.clone(),
-            token: token.transpose()?,
-            roots: file(&self.ca_file)?,
-            identity: file(&self.cert_file)?.zip(file(&self.key_file)?),
+            token: bearer.transpose()?,
+            roots: file(roots)?,
+            identity: file(certificate)?.zip(file(key)?),
         })
     }
 }

@@ -5,7 +5,7 @@ use prost_types::Timestamp as PbTimestamp;
 use super::pb;
 use crate::{
     detect::{Basis, CheckState},
-    event::{StepOutcome, Timestamp},
+    event::{Begin, StepOutcome, Timestamp},
     gate::{CheckReport, Shadow, Verdict, VerdictState},
 };
 
@@ -26,6 +26,26 @@ pub fn timestamp_from_pb(at: &PbTimestamp) -> Timestamp {
         .saturating_mul(NANOS_PER_SECOND)
         .saturating_add(i64::from(at.nanos));
     Timestamp::from_nanos(nanos)
+}
+
+/// The begin of a deployment as the protocol has it; when it begins the engine decides.
+pub fn begin_to_pb(begin: Begin) -> pb::BeginRequest {
+    pb::BeginRequest {
+        deployment: begin.deployment,
+        service: begin.service,
+        stage: begin.stage,
+        region: begin.region.unwrap_or_default(),
+        version: begin.version,
+        one_box: begin.one_box,
+        fleet: begin.fleet,
+        weight: begin.weight,
+        hotfix: begin.hotfix.map(|hotfix| pb::Hotfix {
+            by: hotfix.by,
+            reason: hotfix.reason,
+            ticket: hotfix.ticket,
+            expires: Some(timestamp_to_pb(hotfix.expires)),
+        }),
+    }
 }
 
 /// A verdict as the protocol has it.

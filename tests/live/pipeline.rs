@@ -227,28 +227,7 @@ async fn tell_grpc(
     event: &DeploymentEvent,
 ) -> Result<(), tonic::Status> {
     match event.clone() {
-        DeploymentEvent::Begin(begin) => {
-            let request = pb::BeginRequest {
-                deployment: begin.deployment,
-                service: begin.service,
-                stage: begin.stage,
-                region: begin.region.unwrap_or_default(),
-                version: begin.version,
-                one_box: begin.one_box,
-                fleet: begin.fleet,
-                weight: begin.weight,
-                hotfix: begin.hotfix.map(|hotfix| pb::Hotfix {
-                    by: hotfix.by,
-                    reason: hotfix.reason,
-                    ticket: hotfix.ticket,
-                    expires: Some(prost_types::Timestamp {
-                        seconds: hotfix.expires.nanos() / 1_000_000_000,
-                        nanos: 0,
-                    }),
-                }),
-            };
-            gates.begin(request).await.map(drop)
-        }
+        DeploymentEvent::Begin(begin) => gates.begin(convert::begin_to_pb(begin)).await.map(drop),
         DeploymentEvent::Step(Step {
             deployment,
             step,
