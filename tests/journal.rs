@@ -274,20 +274,18 @@ fn a_journal_is_not_cut_off_where_it_would_do_harm() {
     assert_eq!(newest.unwrap().state, b"early");
 }
 
+/// Where a recording comes from, and where it goes.
+fn from_to<'a>(root: &'a Path, config: &'a Path, out: &'a Path) -> [&'a str; 6] {
+    let [root, config, out] = [root, config, out].map(text);
+    ["--data-dir", root, "--config", config, "--out", out]
+}
+
 #[test]
 fn a_recording_of_everything_says_what_the_run_said() {
     let (scratch, root, positions) = data();
     let config = fixture().join("sluice.yaml");
     let out = scratch.path().join("recording");
-    let record = [
-        "record",
-        "--data-dir",
-        text(&root),
-        "--config",
-        text(&config),
-        "--out",
-        text(&out),
-    ];
+    let record = [&["record"], &from_to(&root, &config, &out)[..]].concat();
     let (code, told, error) = sluice(&record);
     assert_eq!((code, error.as_str()), (0, ""));
     assert!(
@@ -323,15 +321,7 @@ fn an_export_holds_the_data_in_open_formats() {
     let (scratch, root, positions) = data();
     let config = fixture().join("sluice.yaml");
     let out = scratch.path().join("exported");
-    let export = [
-        "export",
-        "--data-dir",
-        text(&root),
-        "--config",
-        text(&config),
-        "--out",
-        text(&out),
-    ];
+    let export = [&["export"], &from_to(&root, &config, &out)[..]].concat();
     let (code, told, error) = sluice(&export);
     assert_eq!((code, error.as_str()), (0, ""));
     let start = format!("exported {} entries", positions.len());
@@ -389,19 +379,8 @@ fn a_stretch_begins_with_the_deployments_that_were_open() {
     let config = fixture().join("sluice.yaml");
     let out = scratch.path().join("recording");
     let record = |from: &str, until: &str| {
-        sluice(&[
-            "record",
-            "--data-dir",
-            text(&root),
-            "--config",
-            text(&config),
-            "--out",
-            text(&out),
-            "--from",
-            from,
-            "--until",
-            until,
-        ])
+        let stretch = ["--from", from, "--until", until];
+        sluice(&[&["record"], &from_to(&root, &config, &out)[..], &stretch].concat())
     };
     let (code, _, error) = record("2026-03-03T10:30:00Z", "2026-03-03T10:10:00Z");
     assert_eq!(code, 2);

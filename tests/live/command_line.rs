@@ -30,21 +30,23 @@ async fn sluice(server: &str, arguments: &[&str]) -> (i32, String, String) {
     (status.code().unwrap(), text(stdout), text(stderr))
 }
 
+/// A version enters a stage.
+const BEGIN: [&str; 8] = [
+    "deploy",
+    "begin",
+    "--service",
+    "checkout",
+    "--stage",
+    "beta",
+    "--version",
+    "v2",
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_is_driven_from_the_command_line() {
     let rig = Rig::new().await;
     let server = rig.at.grpc.to_string();
-    let begin = [
-        "deploy",
-        "begin",
-        "--service",
-        "checkout",
-        "--stage",
-        "beta",
-        "--version",
-        "v2",
-    ];
-    let (code, out, error) = sluice(&server, &[&begin[..], &["--id", "d1"]].concat()).await;
+    let (code, out, error) = sluice(&server, &[&BEGIN[..], &["--id", "d1"]].concat()).await;
     assert_eq!(code, 0, "{error}");
     assert!(out.starts_with("PENDING  d1 checkout/beta v2"), "{out}");
     assert!(out.contains("step smoke: not reported yet"), "{out}");
@@ -101,18 +103,8 @@ async fn a_deployment_is_driven_from_the_command_line() {
 async fn a_failed_step_exits_with_one() {
     let rig = Rig::new().await;
     let server = rig.at.grpc.to_string();
-    let begin = [
-        "deploy",
-        "begin",
-        "--service",
-        "checkout",
-        "--stage",
-        "beta",
-        "--version",
-        "v2",
-    ];
     assert_eq!(
-        sluice(&server, &[&begin[..], &["--id", "d1"]].concat())
+        sluice(&server, &[&BEGIN[..], &["--id", "d1"]].concat())
             .await
             .0,
         0
@@ -426,16 +418,7 @@ fn a_signal_reads_the_configuration_anew() {
     };
     let begin = |id: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_sluice"))
-            .args([
-                "deploy",
-                "begin",
-                "--service",
-                "checkout",
-                "--stage",
-                "beta",
-                "--version",
-                "v2",
-            ])
+            .args(BEGIN)
             .args(["--id", id, "--server", &server])
             .output()
             .unwrap();

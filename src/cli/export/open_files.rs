@@ -93,7 +93,16 @@ impl OpenFiles {
 
     /// How many bytes were written.
     pub(super) fn bytes(&self) -> u64 {
-        self.all().map(|lines| lines.bytes).sum()
+        let Self {
+            deployments,
+            told,
+            untold,
+            logs,
+            counted,
+            ..
+        } = self;
+        let all = [deployments, told, untold, logs, counted];
+        all.map(|lines| lines.bytes).iter().sum()
     }
 
     /// Ends all files. Says what is not in them.
@@ -121,17 +130,6 @@ impl OpenFiles {
             ));
         }
         Ok(left_out)
-    }
-
-    fn all(&self) -> impl Iterator<Item = &Lines> {
-        [
-            &self.deployments,
-            &self.told,
-            &self.untold,
-            &self.logs,
-            &self.counted,
-        ]
-        .into_iter()
     }
 
     /// Samples whose kind the name or the configuration tells: a line each.
