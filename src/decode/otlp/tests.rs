@@ -2,6 +2,7 @@
 
 use opentelemetry_proto::tonic::{
     collector::{logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest},
+    common::v1::KeyValue,
     metrics::v1::{
         self as pb, Metric as PbMetric, NumberDataPoint, ResourceMetrics, ScopeMetrics,
         metric::Data as PbData, number_data_point::Value as PbNumber,
@@ -105,6 +106,26 @@ fn a_point_has_its_resources_attributes_and_its_own_win() {
         }
     );
     assert_eq!(block.points[0].value, Value::Number(7.0));
+}
+
+#[test]
+fn a_name_that_stands_twice_refuses_its_point_even_without_a_value() {
+    let valueless = KeyValue {
+        key: "b".into(),
+        ..KeyValue::default()
+    };
+    let point = NumberDataPoint {
+        attributes: vec![valueless, pair("b", "x")],
+        ..one_point()
+    };
+    let data = PbData::Gauge(pb::Gauge {
+        data_points: vec![point],
+    });
+    let request = one_metric(data);
+    let batch = metrics(&request.encode_to_vec()).unwrap();
+    assert!(batch.series.is_empty(), "{batch:?}");
+    assert_eq!(batch.rejects.samples[&RejectReason::BadLabels].count, 1);
+    assert_eq!(reference::samples_of(&batch), reference::samples(&request));
 }
 
 #[test]

@@ -29,6 +29,24 @@ fn double(value: f64) -> Value {
     }
 }
 
+#[test]
+fn a_name_that_stands_twice_refuses_its_point_even_without_a_value() {
+    let attribute = |value: Value| json!({"key": "d", "value": value});
+    let point = json!({
+        "timeUnixNano": "1",
+        "asDouble": 1.0,
+        "attributes": [
+            attribute(json!({})),
+            attribute(json!({"stringValue": "a"})),
+        ],
+    });
+    let metric = json!({"name": "m", "gauge": {"dataPoints": [point]}});
+    let request = json!({"resourceMetrics": [{"scopeMetrics": [{"metrics": [metric]}]}]});
+    let batch = metrics(request.to_string().as_bytes()).unwrap();
+    assert!(batch.series.is_empty(), "{batch:?}");
+    assert_eq!(batch.rejects.samples[&RejectReason::BadLabels].count, 1);
+}
+
 fn base64(bytes: &[u8]) -> Value {
     super::super::otlp::value::base64_text(bytes).into()
 }
