@@ -251,7 +251,7 @@ fn load(size: Size, batch: usize, step_ms: i64) -> Load {
         series: size.series,
         rounds: size.rounds,
         batch,
-        connections: 2,
+        connections: 8,
         protocol: Protocol::RemoteWrite1,
         step_ms,
         start_ms: 0,

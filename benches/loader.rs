@@ -60,7 +60,7 @@ struct Arguments {
     #[arg(long, default_value_t = 2_000)]
     batch: usize,
     /// Connections that send at a time
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 8)]
     connections: usize,
     /// 1.0 or 2.0
     #[arg(long, default_value = "1.0")]

@@ -1,5 +1,5 @@
 //! Memory: reading a state takes no more than a small multiple of its bytes, whatever they claim; a day
-//! of the same streams takes no more than its first hours.
+//! of the same streams takes no more than its first hours; pods that are replaced for ever fill nothing.
 //!
 //! Alone in its file: what is allocated is counted for the whole process.
 
@@ -191,4 +191,62 @@ fn a_day_takes_no_more_memory_than_its_first_hours() {
         "bytes after each 6 h: {held:?}"
     );
     assert!(held[3] <= held[0] * 3 / 2, "bytes after each 6 h: {held:?}");
+}
+
+const PODS: &str = r"
+resolution: 5m
+lateness: 0s
+checks:
+  limits: {metric: '*', bounds: {max: 1e12}}
+services:
+  shop:
+    stages:
+      - {name: onebox, bake: 1h, checks: [limits]}
+";
+
+/// What a generation of pods sends: each has names of its own, in a label that tells no host too.
+fn sent_by_pods(at: Timestamp, generation: i64) -> Batch {
+    let mut batch = Batch::default();
+    for pod in 0..30 {
+        for metric in 0..50 {
+            let labels = [
+                (METRIC_NAME, format!("metric_{metric}")),
+                ("service", "shop".to_owned()),
+                ("host", format!("shop-{generation}-{pod}")),
+                ("cgroup", format!("/pods/{generation}/{pod}")),
+            ];
+            batch.series.push(SeriesBlock {
+                labels: Labels::new(labels),
+                meta: SeriesMeta::default(),
+                points: vec![Point {
+                    at,
+                    start: None,
+                    value: Value::Number(1.0),
+                }],
+            });
+        }
+    }
+    batch
+}
+
+#[test]
+fn pods_that_are_replaced_for_ever_take_no_more_memory() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let empty = ALLOCATED.current_usage();
+    let plan = Plan::parse(PODS).expect("the plan is sound");
+    let mut engine = Engine::new(Arc::new(plan));
+    let mut held = Vec::new();
+    let per_hour = 12;
+    for index in 0..8 * 24 * per_hour {
+        let at = start() + Span::from_minutes(5 * index);
+        // Four generations a day.
+        let batch = sent_by_pods(at, index / (6 * per_hour));
+        engine.step(Input::Batch(&batch), &mut Vec::new());
+        engine.step(Input::Tick(at + Span::from_minutes(5)), &mut Vec::new());
+        if index % (24 * per_hour) == 24 * per_hour - 1 {
+            held.push(ALLOCATED.current_usage() - empty);
+        }
+    }
+    let (early, late) = (held[1].max(held[2]), held[6].max(held[7]));
+    assert!(late <= early + early / 10, "bytes after each day: {held:?}");
 }

@@ -143,6 +143,9 @@ impl Panel {
         (self.resolution, self.depth) = (resolution, depth);
         self.by_key.clear();
         for (index, group) in self.groups.iter_mut().enumerate() {
+            if group.is_forgotten() {
+                continue;
+            }
             if self.by_key.insert(group.key.clone(), index).is_some() {
                 return Err(Unsound::Impossible {
                     what: "two groups of one metric",
@@ -292,6 +295,29 @@ impl Panel {
         }
     }
 
+    /// Forgets the tracks that had nothing since a time, whatever feeds them: series are to be bound
+    /// again. Groups keep their indices.
+    pub fn forget_tracks(&mut self, before: Timestamp) {
+        for group in &mut self.groups {
+            group.tracks.retain(|track| {
+                let loss = track.loss.map_or(Timestamp::MIN, |(_, at)| at);
+                before <= track.last_seen.max(loss)
+            });
+            group.tracks.shrink_to_fit();
+            group.sort();
+        }
+    }
+
+    /// Forgets the groups that have no track any more. Their indices are not used again.
+    pub fn forget_groups(&mut self) {
+        for index in 0..self.groups.len() {
+            if self.groups[index].tracks.is_empty() {
+                let group = &mut self.groups[index];
+                self.by_key.remove(&std::mem::take(&mut group.key));
+            }
+        }
+    }
+
     fn place(&mut self, group: usize, host: HostId) -> Place {
         let slot = self.groups[group].slot_or_new(host);
         let group = u32::try_from(group).expect("groups are bounded by the series");
@@ -328,6 +354,18 @@ impl Group {
         }
         self.order = order.into_iter().map(|(_, slot)| slot).collect();
         Ok(())
+    }
+
+    /// Orders the tracks by their hosts.
+    fn sort(&mut self) {
+        let mut order: Vec<u32> = (0..self.tracks.len() as u32).collect();
+        order.sort_unstable_by_key(|slot| self.tracks[*slot as usize].host);
+        self.order = order;
+    }
+
+    /// Whether [`Panel::forget_groups`] has left nothing of it: every metric has a name.
+    fn is_forgotten(&self) -> bool {
+        self.tracks.is_empty() && self.key == GroupKey::default()
     }
 
     /// The slot of a host, or its place in `order`.

@@ -41,6 +41,8 @@ pub struct Host {
     pub moved_last: Option<Timestamp>,
     /// Longest stretch between two buckets in which something moved.
     pub still_longest: Span,
+    /// Nothing of it is remembered but its id.
+    pub is_gone: bool,
 }
 
 /// What a detector is made from, when a deployment begins.
@@ -83,19 +85,42 @@ pub struct View<'a> {
     pub fleet: &'a [HostId],
 }
 
-impl HostBook {
-    /// Adds a host and gives its id.
-    pub fn add(&mut self, name: Arc<str>, first_seen: Timestamp) -> HostId {
-        let id = HostId(u32::try_from(self.hosts.len()).expect("hosts are bounded by the series"));
-        self.hosts.push(Host {
+impl Host {
+    fn new(name: Arc<str>, first_seen: Timestamp) -> Self {
+        Self {
             name,
             first_seen,
             log_last: None,
             log_gap_longest: Span::ZERO,
             moved_last: None,
             still_longest: Span::ZERO,
-        });
+            is_gone: false,
+        }
+    }
+}
+
+impl HostBook {
+    /// Adds a host and gives its id.
+    pub fn add(&mut self, name: Arc<str>, first_seen: Timestamp) -> HostId {
+        let id = HostId(u32::try_from(self.hosts.len()).expect("hosts are bounded by the series"));
+        self.hosts.push(Host::new(name, first_seen));
         id
+    }
+
+    /// Forgets all of a host but its name and id.
+    pub fn forget(&mut self, id: HostId) {
+        let host = &mut self.hosts[id.0 as usize];
+        let name = Arc::clone(&host.name);
+        *host = Host {
+            is_gone: true,
+            ..Host::new(name, Timestamp::MIN)
+        };
+    }
+
+    /// A host that was forgotten has come back, with nothing of its past.
+    pub fn welcome(&mut self, id: HostId, first_seen: Timestamp) {
+        let host = &mut self.hosts[id.0 as usize];
+        *host = Host::new(Arc::clone(&host.name), first_seen);
     }
 
     /// The host.

@@ -134,7 +134,7 @@ impl Directory {
         let mut bindings = Vec::new();
         for index in self.selector.owners(attributes) {
             let service = &mut self.services[index];
-            let host = service.host(host_name, self.watermark);
+            let host = service.host_id(host_name, self.watermark);
             service.learn(host, attributes, region);
             bindings.push(StreamBinding {
                 service: index,

@@ -169,6 +169,7 @@ impl Directory {
         for count in logs {
             for bound in &self.streams[count.stream.0 as usize] {
                 let service = &mut self.services[bound.service];
+                service.welcome(bound.host, bucket.start);
                 service.heard(bound.host, bound.version.as_ref(), bucket.start, bucket.end);
                 service.hosts.heard_log(bound.host, bucket);
             }
@@ -205,7 +206,7 @@ impl Directory {
             let group = entry.panels[panel]
                 .panel
                 .group_index(&key, Kind::Counter, LOG_UNIT);
-            for host in entry.hosts.ids() {
+            for host in entry.by_name.values().copied() {
                 let count = counts.get(&(service, panel, host)).copied().unwrap_or(0);
                 let shows_life = entry.hosts.is_log_alive(host, bucket.end);
                 if count > 0 || shows_life {

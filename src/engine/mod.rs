@@ -12,6 +12,7 @@ mod binding;
 mod change;
 mod combine;
 mod directory;
+mod forgetting;
 mod health;
 mod holds;
 mod judge;
@@ -274,6 +275,7 @@ impl Engine {
     }
 
     fn tick(&mut self, now: Timestamp, outputs: &mut Vec<Output>) {
+        let closed = self.epoch().closed;
         let epoch = self.epoch_after(now);
         self.tick_retired(epoch, outputs);
         self.world.advance(epoch);
@@ -290,6 +292,7 @@ impl Engine {
             self.judge(None, bucket.interval, outputs);
             self.end_sighted(bucket.interval, outputs);
         }
+        self.forget_gone(closed);
     }
 
     /// Shows the bucket that has just closed to the gates that began under the plan, or under an earlier

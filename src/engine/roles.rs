@@ -20,7 +20,7 @@ impl Roles {
     /// Finds the roles as of now.
     ///
     /// The one-box is what the deployer named; else the hosts whose version label is the new
-    /// version; else, where no version label tells, every host of the stage that was heard since
+    /// version and that were heard since shortly before the start; else, where no version label tells, every host of the stage that was heard since
     /// the grace ended (hosts that a rolling update replaces are silent by then). The fleet is what
     /// the deployer named; else every other host of the service in the region that was heard since
     /// shortly before the start.
@@ -61,11 +61,15 @@ impl Roles {
                 .filter_map(|name| service.by_name.get(name).copied())
                 .collect()
         };
+        let since = begin.at - HOST_MEMORY;
         let mut everyone = false;
         let one_box: Vec<HostId> = if !begin.one_box.is_empty() {
             named(&begin.one_box)
         } else if scope.iter().any(|host| version(*host).is_some()) {
-            let is_new = |host: &HostId| version(*host) == Some(begin.version.as_str());
+            // Hosts that ran the version in an earlier deployment, and are gone since, are not meant.
+            let is_new = |host: &HostId| {
+                version(*host) == Some(begin.version.as_str()) && heard_since(*host, since)
+            };
             scope
                 .iter()
                 .copied()
@@ -81,7 +85,6 @@ impl Roles {
         } else if everyone {
             Vec::new()
         } else {
-            let since = begin.at - HOST_MEMORY;
             scope
                 .into_iter()
                 .filter(|host| !one_box.contains(host) && heard_since(*host, since))

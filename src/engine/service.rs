@@ -1,6 +1,9 @@
 //! What the core knows of one service: its hosts, and a panel for each of its checks.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
@@ -24,9 +27,9 @@ pub(super) struct Service {
     /// The checks that its stages use, ascending by name, each with what it sees.
     pub(super) panels: Vec<CheckPanel>,
     pub(super) hosts: HostBook,
-    /// Every host of `hosts` once.
+    /// Every host of `hosts` once, but those that are gone.
     pub(super) by_name: BTreeMap<Arc<str>, HostId>,
-    /// The same as `by_name`, for the look-up of each new series.
+    /// The same with those that are gone, for the look-up of each new series.
     ids: HashMap<Arc<str>, HostId, FixedState>,
     /// By host.
     pub(super) facts: Vec<HostFacts>,
@@ -103,8 +106,15 @@ impl Service {
         }
     }
 
-    /// The id of a host, which is added if it is new.
+    /// A host of the service, which is added if it is new.
     pub(super) fn host(&mut self, name: &str, now: Timestamp) -> HostId {
+        let id = self.host_id(name, now);
+        self.welcome(id, now);
+        id
+    }
+
+    /// The id of a host, which is added if it is new. It may be gone.
+    pub(super) fn host_id(&mut self, name: &str, now: Timestamp) -> HostId {
         if let Some(id) = self.ids.get(name) {
             return *id;
         }
@@ -119,6 +129,37 @@ impl Service {
         id
     }
 
+    /// Takes a host for one of the service again, if it was gone.
+    pub(super) fn welcome(&mut self, id: HostId, now: Timestamp) {
+        let host = self.hosts.get(id);
+        if host.is_gone {
+            self.by_name.insert(Arc::clone(&host.name), id);
+            self.hosts.welcome(id, now);
+        }
+    }
+
+    /// Forgets the hosts that nobody heard since a time, but those that are `kept`: they are gone until
+    /// something of them comes again. What their labels tell stays: a log stream tells it only once.
+    pub(super) fn forget_hosts(&mut self, before: Timestamp, kept: &BTreeSet<&str>) {
+        let Self {
+            hosts,
+            by_name,
+            facts,
+            ..
+        } = self;
+        by_name.retain(|name, id| {
+            let known = &mut facts[id.0 as usize];
+            let last = known.last_data.unwrap_or(Timestamp::MIN);
+            if before <= last.max(hosts.get(*id).first_seen) || kept.contains(&**name) {
+                return true;
+            }
+            hosts.forget(*id);
+            known.versions.clear();
+            (known.first_data, known.last_data) = (None, None);
+            false
+        });
+    }
+
     /// Takes hosts that were remembered in the place of those that it has. `None`: two of them have
     /// one name.
     pub(super) fn adopt_hosts(&mut self, hosts: HostBook, facts: Vec<HostFacts>) -> Option<()> {
@@ -127,9 +168,11 @@ impl Service {
         self.ids.clear();
         for host in self.hosts.ids() {
             let name = Arc::clone(&self.hosts.get(host).name);
-            self.ids.insert(Arc::clone(&name), host);
-            if self.by_name.insert(name, host).is_some() {
+            if self.ids.insert(Arc::clone(&name), host).is_some() {
                 return None;
+            }
+            if !self.hosts.get(host).is_gone {
+                self.by_name.insert(name, host);
             }
         }
         Some(())

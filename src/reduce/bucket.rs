@@ -143,6 +143,11 @@ impl Packing {
         }
     }
 
+    /// When the bucket starts.
+    pub(super) fn start(&self) -> Timestamp {
+        self.start
+    }
+
     #[inline]
     fn pack(&mut self, sample: &Sample) -> Packed {
         let Sample {
@@ -233,6 +238,18 @@ impl Samples {
         sample.set_histogram(self.histograms.len());
         self.histograms.push(histogram);
         self.push(&sample, spare, dropped);
+    }
+
+    /// The series that have samples here, each once or more often.
+    pub(super) fn series(&self) -> impl Iterator<Item = u32> {
+        self.chunks.iter().flatten().map(|sample| sample.series)
+    }
+
+    /// Gives every series another number.
+    pub(super) fn rename(&mut self, name: impl Fn(u32) -> u32) {
+        for sample in self.chunks.iter_mut().flatten() {
+            sample.series = name(sample.series);
+        }
     }
 
     /// How many chunks it holds.

@@ -12,7 +12,7 @@ use super::{
     standing::NewStream,
     unselected::Unselected,
 };
-use crate::event::{RawBatch, canonical};
+use crate::event::{RawBatch, Timestamp, canonical};
 
 /// What a class of log records becomes under another selection: none, one, or several.
 pub(super) type Classes<'a> = &'a dyn Fn(u32) -> Vec<u32>;
@@ -45,6 +45,7 @@ impl Reducer {
             ids: self.ids.clone(),
             templates: self.templates.clone(),
             losses: self.losses.clone(),
+            refused: self.refused,
             resets: self.resets,
             late_losses: self.late_losses.clone(),
             duplicates: self.duplicates,
@@ -67,7 +68,8 @@ impl Reducer {
                 continue;
             };
             if kind != registration.kind {
-                fork.selected[index] = Selected::new(meta, bound);
+                let at = fork.epoch.closed.unwrap_or(Timestamp::MIN);
+                fork.selected[index] = Selected::new(meta, bound, at);
             }
         }
         for id in 0..fork.streams.len() as u32 {
@@ -141,7 +143,7 @@ impl Shard {
         fork
     }
 
-    fn forget_unselected(&mut self) {
+    pub(super) fn forget_unselected(&mut self) {
         self.unselected = Unselected::default();
         self.counters.unselected_series = 0;
     }

@@ -76,6 +76,23 @@ impl<T> KeyTable<T> {
         Some(slot)
     }
 
+    /// Leaves the keys that are wanted, in their order. Gives the new slot of each old one, [`NONE`] for
+    /// those that are gone.
+    pub(super) fn retain(&mut self, is_wanted: impl Fn(u32, &T) -> bool) -> Vec<u32> {
+        let Self { entries, bytes, .. } = std::mem::replace(self, Self::new());
+        let mut slots = Vec::with_capacity(entries.len());
+        for (slot, entry) in (0..).zip(entries) {
+            let key = &bytes[entry.start as usize..][..entry.len as usize];
+            let kept = if is_wanted(slot, &entry.value) {
+                self.insert(entry.hash, [key, &[], &[]], entry.value)
+            } else {
+                None
+            };
+            slots.push(kept.unwrap_or(NONE));
+        }
+        slots
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -136,6 +153,28 @@ mod tests {
         assert_eq!(table.find(7, [b"c", b"", b""], 0), None);
         assert_eq!(table.find(8, keys[0], 0), None);
         assert_eq!((table.key(2), table.len()), (&b"abc"[..], 3));
+    }
+
+    #[test]
+    fn keys_that_are_left_keep_their_order_and_are_found() {
+        let mut table = KeyTable::new();
+        let keys: Vec<[u8; 2]> = (0..100).map(|number| [number, 7]).collect();
+        for key in &keys {
+            table.insert(u64::from(key[0] / 2), [&key[..1], &key[1..], b""], key[0]);
+        }
+        let slots = table.retain(|_, number| number % 3 == 0);
+        assert_eq!((slots.len(), table.len()), (100, 34));
+        for (key, slot) in keys.iter().zip(&slots) {
+            let found = table.find(u64::from(key[0] / 2), [&key[..], b"", b""], NONE);
+            assert_eq!(found.unwrap_or(NONE), *slot);
+            if key[0] % 3 == 0 {
+                assert_eq!(
+                    (u32::from(key[0]) / 3, key[0]),
+                    (*slot, *table.value(*slot))
+                );
+                assert_eq!(table.key(*slot), key);
+            }
+        }
     }
 
     #[test]

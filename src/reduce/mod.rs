@@ -26,6 +26,7 @@ mod bucket;
 mod counter;
 mod distribution;
 mod epoch;
+mod forgetting;
 mod fork;
 mod growth;
 pub mod histogram;

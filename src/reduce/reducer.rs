@@ -11,9 +11,10 @@ use super::{
     ClosedBucket, Directory, Epoch, LossMark, LossReason, LossSource, Put, PutScratch,
     ReducerCounters, ReducerLimits, Select, SeriesId, SeriesPartial, Shards, StreamId,
     bucket::{Dropped, Gathered, Packed, Packing, Sample, Samples, Spare},
+    key_table::NONE,
     logs::{OpenLogs, Templates},
     registry::Registry,
-    selected::Selected,
+    selected::{Selected, hour},
     standing::{NewSeries, NewStream, Standing},
 };
 
@@ -37,6 +38,8 @@ pub struct Reducer {
     pub(super) ids: Vec<Ids>,
     pub(super) templates: Templates,
     pub(super) losses: BTreeMap<(LossSource, LossReason), u64>,
+    /// Keys that a limit refuses.
+    pub(super) refused: usize,
     pub(super) resets: u64,
     pub(super) late_losses: BTreeMap<LossReason, u64>,
     pub(super) duplicates: u64,
@@ -91,6 +94,7 @@ impl Reducer {
             ids: vec![Ids::default(); shards.len()],
             templates: Templates::new(limits.templates),
             losses: BTreeMap::new(),
+            refused: 0,
             resets: 0,
             late_losses: BTreeMap::new(),
             duplicates: 0,
@@ -283,8 +287,9 @@ impl Reducer {
                 Some(id) => Some(id),
                 None => self.bind(same, directory),
             };
-            let surplus = same.len() - usize::from(id.is_some());
-            self.shards.give_back(surplus);
+            if id.is_none() {
+                self.refused += same.len();
+            }
             for (shard, new) in same {
                 let standing = match id {
                     Some(id) => {
@@ -317,7 +322,8 @@ impl Reducer {
             directory.refuse_series(labels, meta, first.kind);
             return None;
         };
-        self.selected.push(Selected::new(meta, registration));
+        let at = self.epoch.closed.unwrap_or(Timestamp::MIN);
+        self.selected.push(Selected::new(meta, registration, at));
         let keys = same.iter().map(|(shard, new)| (*shard, new.slot));
         Some(self.registry.insert(labels, keys, &self.shards))
     }
@@ -359,6 +365,7 @@ impl Reducer {
 
     /// Reduces the samples of a bucket, series by series.
     fn reduce(&mut self, bucket: Gathered) -> Vec<SeriesPartial> {
+        let hour = hour(bucket.packing.start());
         let Gathered {
             mut samples,
             packing,
@@ -375,6 +382,7 @@ impl Reducer {
             let len = Samples::settle_series(&mut run, &histograms, per_series_max, &mut dropped);
             let id = run[0].series;
             let selected = &mut self.selected[id as usize];
+            selected.heard = selected.heard.max(hour);
             let (partial, incompatible) =
                 selected.reduce(&run[..len], &mut histograms, self.resolution);
             let series = SeriesId(id);
@@ -404,7 +412,7 @@ impl Reducer {
 }
 
 impl Ids {
-    fn series(&self, slot: u32) -> Option<u32> {
+    pub(super) fn series(&self, slot: u32) -> Option<u32> {
         let id = self.series.get(slot as usize).copied().flatten()?;
         Some(id.get() - 1)
     }
@@ -412,6 +420,17 @@ impl Ids {
     fn stream(&self, slot: u32) -> Option<u32> {
         let id = self.streams.get(slot as usize).copied().flatten()?;
         Some(id.get() - 1)
+    }
+
+    /// Gives slots and ids new numbers; those that are gone have none.
+    pub(super) fn rename_series(&mut self, slots: &[u32], ids: &[u32]) {
+        let before = std::mem::take(&mut self.series);
+        for (slot, id) in (0..).zip(before) {
+            let id = id.map_or(NONE, |id| ids[id.get() as usize - 1]);
+            if slots[slot as usize] != NONE && id != NONE {
+                self.name_series(slots[slot as usize], id);
+            }
+        }
     }
 
     pub(super) fn name_series(&mut self, slot: u32, id: u32) {

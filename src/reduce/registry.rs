@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use super::Shards;
+use super::{Shards, key_table::NONE};
 use crate::event::{Labels, canonical};
 
 /// Any fixed number does: the table is never iterated, so nothing depends on it.
@@ -96,6 +96,44 @@ impl Registry {
         self.lookup
             .insert_unique(hash, id, |id| entries[*id as usize].hash);
         id
+    }
+
+    /// Leaves the label sets that are wanted, in their order. `slots` gives, by shard, the new slot of each
+    /// old one. Gives the new id of each old one, [`NONE`] for those that are gone.
+    pub(super) fn retain(
+        &mut self,
+        is_wanted: impl Fn(u32) -> bool,
+        slots: &[Vec<u32>],
+    ) -> Vec<u32> {
+        let Self { entries, bytes, .. } = std::mem::replace(self, Self::new());
+        let mut ids = Vec::with_capacity(entries.len());
+        for (id, Entry { hash, place }) in (0..).zip(entries) {
+            if !is_wanted(id) {
+                ids.push(NONE);
+                continue;
+            }
+            let place = match place {
+                Place::Own { start, len } => {
+                    let own = self.bytes.len() as u64;
+                    self.bytes
+                        .extend_from_slice(&bytes[start as usize..][..len as usize]);
+                    Place::Own { start: own, len }
+                }
+                // The keys of what stays stay.
+                Place::Key { shard, slot } => Place::Key {
+                    shard,
+                    slot: slots[usize::from(shard)][slot as usize],
+                },
+            };
+            ids.push(self.entries.len() as u32);
+            self.entries.push(Entry { hash, place });
+        }
+        let entries = &self.entries;
+        for (id, entry) in (0..).zip(entries) {
+            self.lookup
+                .insert_unique(entry.hash, id, |id| entries[*id as usize].hash);
+        }
+        ids
     }
 
     /// All canonical bytes in the order of the ids, and the length of those of each id.

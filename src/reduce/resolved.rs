@@ -40,13 +40,16 @@ pub(super) struct ResolvedPart {
     pub(super) rest: Range<usize>,
     /// Points of series that nobody selects.
     pub(super) unselected: u64,
+    /// The generation of the slots.
+    pub(super) generation: u32,
 }
 
 /// Tells one instance of shards from another.
 #[derive(Debug)]
 pub(super) struct Identity;
 
-/// What is known about a series before its points are put. It stays true: what is bound stays bound.
+/// What is known about a series before its points are put. It stays true as long as the
+/// slots keep their numbers: what is bound stays bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Known {
     /// Nobody selects it.

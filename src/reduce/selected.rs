@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Histogram, Kind, SeriesMeta, Span};
+use crate::event::{Histogram, Kind, SeriesMeta, Span, Timestamp};
 
 use super::{
     GaugePartial, Partial, Registration,
@@ -18,16 +18,26 @@ pub(super) struct Selected {
     /// What the protocol told when the series was bound.
     pub(super) meta: SeriesMeta,
     pub(super) registration: Registration,
+    /// When it was bound or had data last, in hours: see [`hour`].
+    pub(super) heard: u32,
     counter: Counter,
     /// Only for series that ever sent a distribution.
     distribution: Option<Box<Distribution>>,
 }
 
+/// The number of the hour of a time.
+pub(super) fn hour(at: Timestamp) -> u32 {
+    let hours = at.nanos().div_euclid(Span::from_hours(1).nanos());
+    u32::try_from(hours.max(0)).unwrap_or(u32::MAX)
+}
+
 impl Selected {
-    pub(super) fn new(meta: SeriesMeta, registration: Registration) -> Self {
+    /// A series that is bound at a time.
+    pub(super) fn new(meta: SeriesMeta, registration: Registration, at: Timestamp) -> Self {
         Self {
             meta,
             registration,
+            heard: hour(at),
             counter: Counter::default(),
             distribution: None,
         }

@@ -52,6 +52,8 @@ pub(super) struct Shard {
     pub(super) live: LiveTemplates,
     pub(super) spare: Spare,
     pub(super) counters: ShardCounters,
+    /// How often slots got other numbers: what was resolved before is void.
+    pub(super) generation: u32,
     scratch: Scratch,
 }
 
@@ -67,6 +69,7 @@ pub(super) struct OpenBucket {
 struct Scratch {
     template: String,
     key: LogKey,
+    dropped: Dropped,
 }
 
 /// Where the points of a series belong.
@@ -91,6 +94,7 @@ impl Shard {
             live: LiveTemplates::default(),
             spare: Spare::default(),
             counters: ShardCounters::default(),
+            generation: 0,
             scratch: Scratch::default(),
         }
     }
@@ -200,7 +204,6 @@ impl Shard {
         check_time(context, point.at)?;
         let temporality = meta.temporality;
         let sample = Sample::new(slot, temporality, point.at, point.start, point.value);
-        let mut dropped = Dropped::default();
         if is_number {
             if !point.value.is_finite() {
                 return Err(if point.value.to_bits() == Value::STALE_BITS {
@@ -210,8 +213,8 @@ impl Shard {
                 });
             }
             let place = self.bucket(context, point.at);
-            let bucket = &mut self.open[place];
-            bucket.samples.push(&sample, &mut self.spare, &mut dropped);
+            let samples = &mut self.open[place].samples;
+            samples.push(&sample, &mut self.spare, &mut self.scratch.dropped);
         } else if let Some(histogram) = context.raw.histogram(point) {
             inspect(histogram).map_err(|flaw| match flaw {
                 Flaw::NotFinite => LossReason::NotFinite,
@@ -223,11 +226,12 @@ impl Shard {
                 sample,
                 histogram,
                 &mut self.spare,
-                &mut dropped,
+                &mut self.scratch.dropped,
             );
         }
         self.counters.samples_accepted += 1;
-        if !dropped.is_empty() {
+        if !self.scratch.dropped.is_empty() {
+            let dropped = std::mem::take(&mut self.scratch.dropped);
             self.note_dropped(context.epoch.number, dropped);
         }
         Ok(())
@@ -238,6 +242,17 @@ impl Shard {
         for (loss, count) in dropped.losses {
             *self.counters.losses.entry(loss.1).or_default() += count;
             *self.losses(epoch).series.entry(loss).or_default() += count;
+        }
+    }
+
+    /// Gives the series of losses other slots; those that have none are forgotten.
+    pub(super) fn rename_losses(&mut self, slot: impl Fn(u32) -> u32) {
+        for (_, losses) in &mut self.losses {
+            let series = std::mem::take(&mut losses.series).into_iter();
+            losses.series = series
+                .map(|((old, reason), count)| ((slot(old), reason), count))
+                .filter(|((slot, _), _)| *slot != NONE)
+                .collect();
         }
     }
 

@@ -20,8 +20,12 @@ use super::{
 /// Into how many shards keys fall by their hashes. Nothing that anybody sees depends on it.
 pub(super) const SHARDS: usize = 16;
 
-/// Keys beyond the limit of series that may wait for the next tick, which decides in the order of
-/// labels who is beyond.
+/// Keys that may be remembered for each series within the limit: a series that comes from two kinds of
+/// senders has two, and what is refused has one.
+const KEYS_PER_SERIES: usize = 2;
+
+/// Keys beyond that may wait for the next tick, which decides in the order of labels which series are
+/// beyond the limit.
 const WAITING_MAX: usize = 1 << 16;
 
 /// What the reducer accepts at most.
@@ -130,7 +134,7 @@ pub struct Shards {
 #[derive(Debug)]
 pub(super) struct Room {
     limits: ReducerLimits,
-    /// Keys of selected series.
+    /// Keys of selected series, of those that are refused too.
     keys: AtomicUsize,
     /// Series that nobody selects.
     unselected: AtomicUsize,
@@ -185,6 +189,7 @@ impl Shards {
                     plain: plain..resolved.plain.len(),
                     rest: rest..resolved.rest.len(),
                     unselected,
+                    generation: shard.generation,
                 };
             },
         );
@@ -263,6 +268,14 @@ impl Shards {
             |index| !resolved.shards[index].is_empty(),
             |index, shard| {
                 let part = &resolved.shards[index];
+                if part.generation != shard.generation {
+                    let mut before = Before::NOTHING;
+                    for series in &routes.order[routes.of(index)] {
+                        let series = &batch.series[*series as usize];
+                        shard.put_series(&context, series, None, &mut before, &mut put);
+                    }
+                    return;
+                }
                 shard.pass_over(part.unselected, &mut put);
                 shard.put_plain(&context, &resolved.plain[part.plain.clone()], &mut put);
                 let mut before = Before::NOTHING;
@@ -340,9 +353,19 @@ impl Shards {
         &self.room.limits
     }
 
-    /// Gives back the room of series that were refused, or of keys that named a known series.
+    /// Gives back the room of keys that are forgotten.
     pub(super) fn give_back(&self, keys: usize) {
         self.room.keys.fetch_sub(keys, Ordering::Relaxed);
+    }
+
+    /// Gives back the room of all series that nobody selects.
+    pub(super) fn give_back_unselected(&self) {
+        self.room.unselected.store(0, Ordering::Relaxed);
+    }
+
+    /// Series that nobody selects and that are remembered as such.
+    pub(super) fn unselected(&self) -> usize {
+        self.room.unselected.load(Ordering::Relaxed)
     }
 
     /// Adds what the shards have counted.
@@ -401,7 +424,8 @@ impl Room {
 
     /// Takes room for the key of a selected series, if there is some.
     pub(super) fn take_key(&self) -> bool {
-        take(&self.keys, self.limits.series.saturating_add(WAITING_MAX))
+        let keys_max = self.limits.series.saturating_mul(KEYS_PER_SERIES);
+        take(&self.keys, keys_max.saturating_add(WAITING_MAX))
     }
 
     pub(super) fn take_stream(&self) -> bool {

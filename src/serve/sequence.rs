@@ -43,8 +43,10 @@ const GROUP_BYTES_MAX: usize = 16 << 20;
 #[derive(Debug)]
 pub(super) struct Sequence {
     state: Mutex<State>,
-    /// Something waits for the recorder, or no more comes.
+    /// Something waits for the recorder, much does, or no more comes.
     filled: Condvar,
+    /// No more comes.
+    closed: Condvar,
     /// A batch was put.
     put: Condvar,
     /// Whether entries are made durable before they count.
@@ -112,6 +114,7 @@ impl Sequence {
                 offsets: Arc::default(),
             }),
             filled: Condvar::new(),
+            closed: Condvar::new(),
             put: Condvar::new(),
             is_recorded,
             orders,
@@ -136,13 +139,14 @@ impl Sequence {
     pub(super) fn close(&self) {
         self.lock().standing = Standing::Closed;
         self.filled.notify_all();
+        self.closed.notify_all();
     }
 
     /// Waits so long, or until it is closed; whether it is.
     pub(super) fn wait_closed(&self, patience: Duration) -> bool {
         let is_open = |state: &mut State| state.standing != Standing::Closed;
         let waited = self
-            .filled
+            .closed
             .wait_timeout_while(self.lock(), patience, is_open);
         let (state, _) = waited.expect(POISONED);
         state.standing == Standing::Closed
@@ -198,17 +202,13 @@ impl Sequence {
         };
         if self.is_recorded {
             let then = match &entry {
-                Entry::Batch(body) => {
-                    state.waiting_bytes += body.bytes.len();
-                    Then::Put(reply)
-                }
+                Entry::Batch(_) => Then::Put(reply),
                 Entry::Lost(_) => Then::Lose(reply),
                 Entry::Consumed(_) | Entry::Deployment(_) | Entry::Tick(_) | Entry::Plan(_) => {
                     Then::Put(reply)
                 }
             };
-            state.waiting.push(Waiting { entry, then });
-            self.filled.notify_one();
+            self.wait(state, Waiting { entry, then });
         } else {
             reply
                 .send(Ok(Position::START))
@@ -278,13 +278,23 @@ impl Sequence {
 
     fn order(&self, state: &mut State, entry: Entry, then: Then) -> Result<(), Unavailable> {
         if self.is_recorded {
-            state.waiting.push(Waiting { entry, then });
-            self.filled.notify_one();
+            self.wait(state, Waiting { entry, then });
             return Ok(());
         }
         match then.into_order([Position::START; 2], Arc::clone(&state.offsets)) {
             Some(order) => self.orders.try_send(order).map_err(|_| Unavailable::Busy),
             None => Ok(()),
+        }
+    }
+
+    /// Lets an entry wait for the recorder, which is woken only if it need not wait for more.
+    fn wait(&self, state: &mut State, waiting: Waiting) {
+        if let Entry::Batch(body) = &waiting.entry {
+            state.waiting_bytes += body.bytes.len();
+        }
+        state.waiting.push(waiting);
+        if state.waiting.len() == 1 || GROUP_BYTES_MAX <= state.waiting_bytes {
+            self.filled.notify_one();
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the reducer makes of single cases.
 
 mod counters;
+mod forgetting;
 mod keys;
 mod logs;
 mod order;

@@ -1,0 +1,100 @@
+//! Hosts that are gone for good, and their metrics: forgotten, so that those that replace them have room.
+
+use std::collections::BTreeSet;
+
+use super::{Directory, Engine, binding::Bindings, service::depth, world::World};
+use crate::{
+    event::{Span, Timestamp},
+    gate::Gate,
+};
+
+/// How often it is looked for what can be forgotten.
+const ROUND: Span = Span::from_hours(1);
+
+/// How long something is silent, beyond the past that the checks remember, before it is forgotten.
+const FORGOTTEN_AFTER: Span = Span::from_hours(24);
+
+impl Engine {
+    /// Forgets the series and hosts that have been silent for so long that no check and no open gate can
+    /// refer to them, if they are many; called when the buckets of a tick are closed, that closed those
+    /// before `closed`.
+    pub(super) fn forget_gone(&mut self, closed: Option<Timestamp>) {
+        let Some((before, now)) = closed.zip(self.epoch().closed) else {
+            return;
+        };
+        if before.floor(ROUND) == now.floor(ROUND) {
+            return;
+        }
+        let Self {
+            gates,
+            world,
+            retired,
+            ..
+        } = self;
+        for world in retired.iter_mut().chain([world]) {
+            let digest = world.directory.digest();
+            let is_open = |gate: &&Gate| gate.config_digest() == digest && !gate.is_settled();
+            let open: Vec<&Gate> = gates.values().filter(is_open).collect();
+            world.forget(now, &open);
+        }
+    }
+}
+
+impl World {
+    fn forget(&mut self, now: Timestamp, open: &[&Gate]) {
+        let memory = self.directory.memory();
+        let begun = open.iter().map(|gate| gate.begin.at - memory);
+        let before = begun.fold(now - memory - FORGOTTEN_AFTER, Timestamp::min);
+        let has_forgotten = self
+            .reducer
+            .forget(before, &mut self.directory, |directory| {
+                directory.unbind(before);
+            });
+        if has_forgotten {
+            self.directory.forget_gone(before, open);
+        }
+    }
+}
+
+impl Directory {
+    /// How far back any check looks.
+    fn memory(&self) -> Span {
+        let resolution = self.plan().resolution;
+        let panels = self.services.iter().flat_map(|service| &service.panels);
+        let depths = panels.map(|entry| depth(&entry.check, resolution));
+        let depth = depths.max().unwrap_or(0);
+        resolution.times(i64::try_from(depth).unwrap_or(i64::MAX))
+    }
+
+    /// Forgets where series belong, and the tracks that had nothing since a time.
+    fn unbind(&mut self, before: Timestamp) {
+        self.bindings = Bindings::default();
+        for service in &mut self.services {
+            service.series = 0;
+            for entry in &mut service.panels {
+                entry.panel.unbind();
+                entry.panel.forget_tracks(before);
+            }
+        }
+    }
+
+    /// Forgets the metrics that no series feeds, and the hosts that nobody heard since a time.
+    fn forget_gone(&mut self, before: Timestamp, open: &[&Gate]) {
+        for service in &mut self.services {
+            for entry in &mut service.panels {
+                entry.panel.forget_groups();
+            }
+            let of_service = open
+                .iter()
+                .filter(|gate| gate.begin.service == service.plan.name);
+            let named =
+                of_service.flat_map(|gate| gate.begin.one_box.iter().chain(&gate.begin.fleet));
+            let named: BTreeSet<&str> = named.map(String::as_str).collect();
+            service.forget_hosts(before, &named);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "forgetting_tests.rs"]
+mod tests;

@@ -1,0 +1,182 @@
+//! Series that come no more are forgotten, whenever what comes next is put.
+
+use crate::event::Piece;
+
+use super::*;
+
+const MANY: usize = 2_000;
+
+fn roomy() -> ReducerLimits {
+    ReducerLimits {
+        series: MANY + 500,
+        ..LIMITS
+    }
+}
+
+fn counter(number: usize) -> String {
+    format!("counter_{number:04}")
+}
+
+/// Numbered counters with a value at a time in seconds.
+fn request(sent: impl IntoIterator<Item = (usize, f64)>, seconds: f64) -> RawBatch {
+    let mut raw = RawBatch::new(KeyHash::new(0), canonical::read);
+    for (number, value) in sent {
+        let mut bytes = Vec::new();
+        canonical::write(&named(&counter(number)), &mut bytes);
+        let (key, ()) = raw.write(|out| out.extend(&bytes));
+        let hash = raw.keys().single(&bytes);
+        raw.start_series(
+            hash,
+            [key, Piece::default(), Piece::default()],
+            SeriesMeta::default(),
+        );
+        raw.point(at(seconds), Timestamp::MIN, value);
+    }
+    raw
+}
+
+fn put(world: &mut World, batch: &RawBatch) {
+    world.reducer.put_raw(Raw::new(&[], batch));
+}
+
+/// What counters gained, by name.
+fn gains(world: &World, closed: &[ClosedBucket]) -> Vec<(String, f64)> {
+    let all = closed.iter().flat_map(|bucket| &bucket.series);
+    let gain = |told: &SeriesPartial| match &told.partial {
+        Partial::Increase(gained) => (
+            world.reducer.labels(told.series).to_string(),
+            gained.increase,
+        ),
+        other => panic!("{other:?} is no gain"),
+    };
+    let mut gains: Vec<_> = all.map(gain).collect();
+    gains.sort_by(|a, b| a.0.cmp(&b.0));
+    gains
+}
+
+/// Many counters that were seen once, of which every fourth goes on two hours later.
+fn half_dead() -> World {
+    let mut world = World::new(roomy());
+    put(
+        &mut world,
+        &request((0..MANY).map(|number| (number, 5.0)), 0.0),
+    );
+    close_all(&mut world, 20.0);
+    let living = (0..MANY).step_by(4);
+    put(
+        &mut world,
+        &request(living.map(|number| (number, 8.0)), 7_200.0),
+    );
+    let closed = close_all(&mut world, 7_220.0);
+    assert_eq!(gains(&world, &closed).len(), MANY / 4);
+    world.asked.bound.clear();
+    world
+}
+
+fn forget(world: &mut World) -> bool {
+    let World { reducer, asked, .. } = world;
+    reducer.forget(at(3_600.0), asked, |asked| asked.bound.clear())
+}
+
+#[test]
+fn what_comes_no_more_makes_room_and_what_comes_again_is_new() {
+    let mut world = half_dead();
+    assert!(forget(&mut world));
+    let living: Vec<String> = (0..MANY)
+        .step_by(4)
+        .map(|number| named(&counter(number)).to_string())
+        .collect();
+    assert_eq!(world.asked.bound, living);
+    let counters = world.reducer.counters();
+    assert_eq!(counters.selected_series, MANY as u64 / 4);
+    assert!(!forget(&mut world), "the others go on");
+
+    // There is room for as many others, and what was forgotten has no past.
+    put(&mut world, &request([(0, 10.0), (1, 9.0)], 7_230.0));
+    put(
+        &mut world,
+        &request((MANY..2 * MANY - 1).map(|number| (number, 1.0)), 7_231.0),
+    );
+    let closed = close_all(&mut world, 7_240.0);
+    let name = |number: usize| named(&counter(number)).to_string();
+    assert_eq!(gains(&world, &closed), [(name(0), 2.0)]);
+    assert_eq!(world.asked.refused, Vec::<String>::new());
+    put(&mut world, &request([(1, 11.0)], 7_241.0));
+    let closed = close_all(&mut world, 7_260.0);
+    assert_eq!(gains(&world, &closed), [(name(1), 2.0)]);
+}
+
+#[test]
+fn it_does_not_matter_when_what_comes_next_is_put_or_looked_up() {
+    let next = request([(0, 10.0), (1, 9.0), (2, 9.0), (9_999, 1.0)], 7_225.0);
+    let later = request([(0, 11.0), (1, 12.0), (2, 9.5), (9_999, 3.0)], 7_236.0);
+    let told = ["put before", "looked up before", "put after"].map(|when| {
+        let mut world = half_dead();
+        let raw = Raw::new(&[], &next);
+        let epoch = world.reducer.epoch();
+        let mut scratch = PutScratch::default();
+        let shards = Arc::clone(world.reducer.shards());
+        if when != "put after" {
+            shards.resolve(raw, &mut scratch);
+        }
+        if when == "put before" {
+            shards.put(raw, epoch, &mut scratch);
+        }
+        assert!(forget(&mut world));
+        if when != "put before" {
+            shards.put(raw, epoch, &mut scratch);
+        }
+        let mut closed = close_all(&mut world, 7_230.0);
+        put(&mut world, &later);
+        closed.extend(close_all(&mut world, 7_250.0));
+        let gains = gains(&world, &closed);
+        (gains, world.reducer.counters().samples_accepted)
+    });
+    let name = |number: usize| named(&counter(number)).to_string();
+    let expected = [
+        (name(0), 2.0),
+        (name(0), 1.0),
+        (name(1), 3.0),
+        (name(2), 0.5),
+        (name(9_999), 2.0),
+    ];
+    let samples = (MANY + MANY / 4 + 8) as u64;
+    for told in told {
+        assert_eq!(told, (expected.to_vec(), samples));
+    }
+}
+
+#[test]
+fn what_was_refused_is_forgotten_too() {
+    let mut world = World::new(LIMITS);
+    put(
+        &mut world,
+        &request((0..MANY).map(|number| (number, 5.0)), 0.0),
+    );
+    close_all(&mut world, 20.0);
+    let keys = |world: &World| -> usize {
+        let shards = world.reducer.shards();
+        (0..shards.len())
+            .map(|index| shards.lock(index).series.len())
+            .sum()
+    };
+    assert_eq!(
+        (keys(&world), world.asked.refused.len()),
+        (MANY, MANY - LIMITS.series)
+    );
+    assert!(forget(&mut world), "the refused are many");
+    assert_eq!(keys(&world), LIMITS.series);
+    assert_eq!(
+        world.reducer.counters().selected_series,
+        LIMITS.series as u64
+    );
+
+    // They are asked about once more when they come again; what was known goes on.
+    put(&mut world, &request([(0, 6.0), (MANY - 1, 9.0)], 30.0));
+    let closed = close_all(&mut world, 40.0);
+    assert_eq!(
+        gains(&world, &closed),
+        [(named(&counter(0)).to_string(), 1.0)]
+    );
+    assert_eq!(world.asked.refused.len(), MANY - LIMITS.series + 1);
+}
