@@ -1,6 +1,9 @@
 //! The recent past of everything that a check looks at, bucket by bucket.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -43,17 +46,31 @@ pub struct Panel {
     resolution: Span,
     #[serde(skip)]
     depth: usize,
-    /// Grown, never reordered: bindings and detectors refer to groups by index.
+    /// Never reordered: bindings and detectors refer to groups by index.
     groups: Vec<Group>,
     /// Every index of `groups` once.
     #[serde(skip)]
     by_key: BTreeMap<GroupKey, usize>,
+    /// Groups of which nothing is left, and the open deployments that may know them by index.
+    #[serde(skip)]
+    gone: Vec<Gone>,
+    /// Indices of groups that are used again.
+    #[serde(skip)]
+    free: Vec<u32>,
     /// Message templates of the selected log records, by text.
     pub templates: BTreeMap<Arc<str>, TemplateTrack>,
     /// Selected series that a limit refuses: what they would show is not seen.
     refused_series: u64,
     /// End of the latest bucket in which data was lost of which nobody knows whose it was.
     hole: Option<Timestamp>,
+}
+
+/// Groups of which nothing is left.
+#[derive(Clone, Debug)]
+struct Gone {
+    groups: Vec<u32>,
+    /// Deployments that were open already when they went.
+    known_to: BTreeSet<String>,
 }
 
 /// One metric over all hosts.
@@ -65,7 +82,7 @@ pub struct Group {
     pub kind: Kind,
     /// Their unit, from the configuration, the protocol, or unknown.
     pub unit: Unit,
-    /// Grown, never reordered: bindings refer to tracks by index. One for each host.
+    /// Never reordered while series are bound: bindings refer to tracks by index. One for each host.
     tracks: Vec<Track>,
     /// Every index of `tracks` once, ascending by host.
     #[serde(skip)]
@@ -107,6 +124,8 @@ impl Panel {
             depth,
             groups: Vec::new(),
             by_key: BTreeMap::new(),
+            gone: Vec::new(),
+            free: Vec::new(),
             templates: BTreeMap::new(),
             refused_series: 0,
             hole: None,
@@ -174,14 +193,21 @@ impl Panel {
         if let Some(index) = self.by_key.get(key) {
             return *index;
         }
-        let index = self.groups.len();
-        self.groups.push(Group {
+        let group = Group {
             key: key.clone(),
             kind,
             unit,
             tracks: Vec::new(),
             order: Vec::new(),
-        });
+        };
+        let index = if let Some(free) = self.free.pop() {
+            let index = free as usize;
+            self.groups[index] = group;
+            index
+        } else {
+            self.groups.push(group);
+            self.groups.len() - 1
+        };
         self.by_key.insert(key.clone(), index);
         index
     }
@@ -308,14 +334,30 @@ impl Panel {
         }
     }
 
-    /// Forgets the groups that have no track any more. Their indices are not used again.
-    pub fn forget_groups(&mut self) {
-        for index in 0..self.groups.len() {
-            if self.groups[index].tracks.is_empty() {
-                let group = &mut self.groups[index];
+    /// Forgets the groups that have no track any more. Their indices are used again when none of the
+    /// deployments is open any more that are `open` now.
+    pub fn forget_groups(&mut self, open: &BTreeSet<&str>) {
+        let waiting = self.gone.iter().flat_map(|gone| &gone.groups);
+        let known: BTreeSet<u32> = waiting.chain(&self.free).copied().collect();
+        let mut groups = Vec::new();
+        for (index, group) in (0..).zip(&mut self.groups) {
+            if group.tracks.is_empty() && !known.contains(&index) {
                 self.by_key.remove(&std::mem::take(&mut group.key));
+                groups.push(index);
             }
         }
+        self.gone.push(Gone {
+            groups,
+            known_to: open.iter().map(|open| (*open).to_owned()).collect(),
+        });
+        let Self { gone, free, .. } = self;
+        gone.retain_mut(|gone| {
+            gone.known_to.retain(|known| open.contains(known.as_str()));
+            if gone.known_to.is_empty() {
+                free.append(&mut gone.groups);
+            }
+            !gone.groups.is_empty()
+        });
     }
 
     fn place(&mut self, group: usize, host: HostId) -> Place {
@@ -543,6 +585,36 @@ mod tests {
         assert_eq!(seen[2], 7.0);
         panel.forget(bucket(9_360));
         assert_eq!(values(&panel, 0, 1_000_000).len(), 3, "it is heard again");
+    }
+
+    #[test]
+    fn an_index_is_used_again_when_nobody_can_know_it_any_more() {
+        let mut panel = panel(10, &[(1, 1.0)]);
+        let group = |panel: &mut Panel, name: &str| {
+            let key = GroupKey {
+                labels: Labels::new([("__name__", name)]),
+                stat: Stat::Value,
+            };
+            panel.group_index(&key, Kind::Gauge, Unit::Unknown)
+        };
+        let other = group(&mut panel, "memory");
+        panel.record(other, HostId(2), bucket(900), cell(2.0));
+        panel.forget_tracks(bucket(900).start);
+        let open = BTreeSet::from(["d1", "d2"]);
+        panel.forget_groups(&open);
+        assert_eq!(
+            panel.groups().map(|(index, _)| index).collect::<Vec<_>>(),
+            [other]
+        );
+        assert_eq!(group(&mut panel, "disk"), 2, "d1 may know the first");
+        panel.bind(2, HostId(2));
+        panel.forget_groups(&BTreeSet::from(["d2", "d3"]));
+        assert_eq!(group(&mut panel, "net"), 3, "so may d2");
+        panel.bind(3, HostId(2));
+        panel.forget_groups(&BTreeSet::from(["d3"]));
+        assert_eq!(group(&mut panel, "cpu"), 0);
+        assert!(panel.group(0).track(HostId(1)).is_none());
+        assert_eq!(panel.groups().count(), 4);
     }
 
     #[test]

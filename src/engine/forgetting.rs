@@ -81,12 +81,16 @@ impl Directory {
     /// Forgets the metrics that no series feeds, and the hosts that nobody heard since a time.
     fn forget_gone(&mut self, before: Timestamp, open: &[&Gate]) {
         for service in &mut self.services {
-            for entry in &mut service.panels {
-                entry.panel.forget_groups();
-            }
             let of_service = open
                 .iter()
                 .filter(|gate| gate.begin.service == service.plan.name);
+            let deployments = of_service
+                .clone()
+                .map(|gate| gate.begin.deployment.as_str());
+            let deployments = deployments.collect();
+            for entry in &mut service.panels {
+                entry.panel.forget_groups(&deployments);
+            }
             let named =
                 of_service.flat_map(|gate| gate.begin.one_box.iter().chain(&gate.begin.fleet));
             let named: BTreeSet<&str> = named.map(String::as_str).collect();
