@@ -137,6 +137,7 @@ impl Bounds {
             ));
             return finding;
         }
+        let closest = closest.or_else(|| self.read_of_late(view));
         let evidence = closest.map(|(reading, group, host)| {
             let mut evidence =
                 self.describe(view, group, reading, CheckState::Ok, "closest to its limit");
@@ -207,12 +208,7 @@ impl Bounds {
                 let Some(cell) = track.cell(view.bucket) else {
                     continue;
                 };
-                let reading = if self.within <= view.panel.resolution() {
-                    self.reading(&cell)
-                } else {
-                    self.counted(view, track)
-                };
-                let Some(reading) = reading else {
+                let Some(reading) = self.reading_of(view, track, &cell) else {
                     continue;
                 };
                 self.judged[host.0 as usize] = Some(view.bucket.end);
@@ -227,6 +223,40 @@ impl Bounds {
             }
         }
         closest
+    }
+
+    /// The reading that is closest to its limit, of the values that still stand: those of a bucket
+    /// that no scrape fell into.
+    fn read_of_late(&self, view: &View<'_>) -> Option<(Reading, usize, HostId)> {
+        let mut closest: Option<(Reading, usize, HostId)> = None;
+        for (index, group) in view.panel.groups() {
+            for &host in view.one_box {
+                let Some(track) = group.track(host) else {
+                    continue;
+                };
+                let Some((end, cell)) = track.latest() else {
+                    continue;
+                };
+                if end <= self.judged_from() || patience(view, track) < view.bucket.end - end {
+                    continue;
+                }
+                let Some(reading) = self.reading_of(view, track, &cell) else {
+                    continue;
+                };
+                if closest.is_none_or(|(best, ..)| reading.headroom < best.headroom) {
+                    closest = Some((reading, index, host));
+                }
+            }
+        }
+        closest
+    }
+
+    fn reading_of(&self, view: &View<'_>, track: &Track, cell: &Cell) -> Option<Reading> {
+        if self.within <= view.panel.resolution() {
+            self.reading(cell)
+        } else {
+            self.counted(view, track)
+        }
     }
 
     fn extend_run(&mut self, view: &View<'_>, key: (usize, HostId), reading: Reading) {
@@ -556,6 +586,32 @@ mod tests {
             [Ok, NoData],
             "traffic that stops proves nothing"
         );
+    }
+
+    #[test]
+    fn what_comes_once_a_minute_is_covered_from_the_begin_on() {
+        for offset in 0..6 {
+            let check = series_check(plan(None, Some(90.0), 0));
+            let mut bench = Bench::new(check, &["c1", "c2"], &[]);
+            let findings = bench.run(60, |host, bucket| {
+                let second = if host == "c1" { 0 } else { offset };
+                match (bucket - second).rem_euclid(6) {
+                    3 => Feed::Value(50.0),
+                    _ => Feed::Silent,
+                }
+            });
+            assert_eq!(states(&findings), [Warming, Ok], "{offset}");
+        }
+        // A gap at the begin that is long for what it sends is one, however long it was before.
+        for (silent_until, expected) in [(4, vec![Warming, Ok]), (9, vec![Warming, NoData, Ok])] {
+            let check = series_check(plan(None, Some(90.0), 0));
+            let mut bench = Bench::new(check, &["c1"], &[]);
+            let findings = bench.run(60, |_, bucket| match bucket {
+                0.. if bucket < silent_until => Feed::Silent,
+                _ => Feed::Value(50.0),
+            });
+            assert_eq!(states(&findings), expected, "{silent_until}");
+        }
     }
 
     #[test]
