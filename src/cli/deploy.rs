@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{
-    exit, print, promote,
+    exit, help, print, promote,
     reach::ServerArguments,
     verdict::{AskError, connect, on_runtime, print_verdict},
 };
@@ -26,16 +26,19 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Event {
     /// A version enters a stage: opens its gate
-    #[command(disable_version_flag = true)]
+    #[command(disable_version_flag = true, after_help = help::BEGIN)]
     Begin(Box<BeginArguments>),
     /// Reports how a step went
+    #[command(after_help = help::STEP)]
     Step(StepArguments),
     /// A person lets the deployment go on: the gate says BYPASSED, never PASS
+    #[command(after_help = help::BYPASS)]
     Bypass(BypassArguments),
     /// The deployment is over: closes its gate
+    #[command(after_help = help::END)]
     End(EndArguments),
     /// May a version go on? Exits with 0 if nothing is in the way, 3 if something is, 2 on an error
-    #[command(disable_version_flag = true)]
+    #[command(disable_version_flag = true, after_help = help::MAY_PROMOTE)]
     MayPromote(Box<promote::Arguments>),
 }
 

@@ -50,6 +50,42 @@ Examples:
 Exit codes: 0 told (may-promote: nothing is in the way), 2 usage or connection error, refused, or the \
 engine cannot tell now, 3 may-promote: something is in the way.";
 
+pub(super) const BEGIN: &str = "\
+Examples:
+  sluice deploy begin --id d1 --service checkout --stage onebox --region eu-west-1 --version v42 --one-box h3,h7
+  sluice deploy begin --id d2 --service checkout --stage onebox --region eu-west-1 --version v43 --one-box h3,h7 \
+--hotfix-by ana --hotfix-reason 'checkout is down' --hotfix-ticket OPS-2 --hotfix-expires 2026-03-03T14:00:00Z";
+
+pub(super) const STEP: &str = "\
+Example:
+  ./integration-tests.sh && sluice deploy step d1 integration-tests passed \
+|| sluice deploy step d1 integration-tests failed";
+
+pub(super) const BYPASS: &str = "\
+Example:
+  sluice deploy bypass d1 --by ana --reason 'the load generator is down' --ticket OPS-1 --token-file admin-token
+
+It takes a token of role admin, where anybody has to say who they are. It is refused where it cannot be recorded.";
+
+pub(super) const END: &str = "\
+Example:
+  sluice deploy end d1";
+
+pub(super) const MAY_PROMOTE: &str = "\
+Examples:
+  sluice deploy may-promote --service checkout --version v42 --stage beta && ./next-stage.sh
+  sluice deploy may-promote --service checkout --version v42 --to-stage onebox --to-region us-east-1 --output json";
+
+pub(super) const CHECK: &str = "\
+Examples:
+  sluice check sluice.yaml
+  sluice check sluice.yaml --against last-month/2026-02-03";
+
+pub(super) const JOURNAL: &str = "\
+Examples:
+  sluice journal verify /var/lib/sluice
+  sluice journal truncate --help";
+
 pub(super) const SCHEMA: &str = "\
 Example:
   sluice schema > sluice.schema.json

@@ -29,6 +29,10 @@ Examples:
   sluice history verify --data-dir /var/lib/sluice --head 3f8a…
   sqlite3 /var/lib/sluice/ledger.sqlite 'SELECT * FROM verdicts WHERE verdict = \"FAIL\"'";
 
+const VERIFY_EXAMPLE: &str = "\
+Example:
+  sluice history verify --data-dir /var/lib/sluice --head 3f8a…";
+
 /// Why writing to a text cannot fail.
 const IN_MEMORY: &str = "a text in memory takes what is written";
 /// Records that are asked for at a time.
@@ -47,6 +51,7 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Computes the chain of hashes again: exits with 1 if a record was changed, removed or put in
+    #[command(after_help = VERIFY_EXAMPLE)]
     Verify(VerifyArguments),
 }
 
@@ -66,7 +71,7 @@ struct ListArguments {
     url: String,
     #[command(flatten)]
     credentials: Credentials,
-    /// Only records about this: begin, verdict, shadow, step, bypass or end
+    /// Only records about this: begin, verdict, shadow, step, bypass, end or reload
     #[arg(long, value_parser = kind)]
     kind: Option<Kind>,
     /// Only this service
@@ -147,7 +152,7 @@ fn list(arguments: &ListArguments) -> Result<(), String> {
         for record in &records {
             let line = match arguments.output {
                 OutputFormat::Text => in_words(record),
-                OutputFormat::Json => serde_json::to_string(record).expect("a record has a form"),
+                OutputFormat::Json => print::json(record),
             };
             // Whoever reads has seen enough.
             if writeln!(stdout(), "{line}").is_err() {
@@ -268,7 +273,7 @@ fn in_words(entry: &Entry) -> String {
     let in_words = match entry.kind {
         Kind::Verdict => Some(print::verdict_line as fn(&Verdict) -> String),
         Kind::Shadow => Some(print::shadow_line as fn(&Verdict) -> String),
-        Kind::Begin | Kind::Step | Kind::Bypass | Kind::End => None,
+        Kind::Begin | Kind::Step | Kind::Bypass | Kind::End | Kind::Reload => None,
     };
     if let Some(in_words) = in_words
         && let Ok(verdict) = serde_json::from_str::<Verdict>(body)
@@ -279,18 +284,20 @@ fn in_words(entry: &Entry) -> String {
     let text = |pointer: &str| body.pointer(pointer).and_then(|value| value.as_str());
     let region = Some(&entry.region).filter(|region| !region.is_empty());
     let region = region.map_or_else(String::new, |region| format!(" {region}"));
-    let mut line = format!(
-        "{}  {:<8}  {} {} {}{region} {}",
-        entry.at,
-        entry.kind.name(),
-        entry.deployment,
-        entry.service,
-        entry.stage,
-        entry.version
-    );
+    let mut line = format!("{}  {:<8}", entry.at, entry.kind.name());
+    if entry.kind != Kind::Reload {
+        write!(
+            line,
+            "  {} {} {}{region} {}",
+            entry.deployment, entry.service, entry.stage, entry.version
+        )
+        .expect(IN_MEMORY);
+    }
     for (pointer, name) in [
         ("/step", "step"),
         ("/outcome", "outcome"),
+        ("/before", "configuration"),
+        ("/after", "then"),
         ("/by", "by"),
         ("/reason", "reason"),
         ("/ticket", "ticket"),

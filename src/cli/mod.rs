@@ -55,11 +55,13 @@ enum Command {
     #[command(after_help = help::REPLAY)]
     Replay(replay::Arguments),
     /// Lint a configuration: every fault at once
+    #[command(after_help = help::CHECK)]
     Check(check::Arguments),
     /// Print a JSON Schema of the configuration, for editors
     #[command(after_help = help::SCHEMA)]
     Schema,
     /// Look through a journal, or cut off what is damaged
+    #[command(after_help = help::JOURNAL)]
     Journal(journal::Arguments),
     /// Make a recording of a stretch of the journal
     #[command(after_help = record::EXAMPLE)]
@@ -113,4 +115,54 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Completions(arguments) => manual::completions(&arguments, Arguments::command()),
         Command::Man(arguments) => manual::man(&arguments, Arguments::command()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The commands below one, with their names; its own last.
+    fn all(command: &clap::Command, path: &str, found: &mut Vec<(String, String)>) {
+        let path = format!("{path} {}", command.get_name());
+        let path = path.trim().to_owned();
+        for inner in command.get_subcommands() {
+            all(inner, &path, found);
+        }
+        let help = command.get_after_help().map(ToString::to_string);
+        found.push((path, help.unwrap_or_default()));
+    }
+
+    #[test]
+    fn every_command_has_examples_that_it_understands() {
+        let mut found = Vec::new();
+        all(&Arguments::command(), "", &mut found);
+        assert!(15 < found.len(), "{found:?}");
+        for (path, help) in found {
+            let help = help.replace("\\\n", " ");
+            let examples = help.split("Example").nth(1).unwrap_or_default();
+            // What stands in front of a command, or behind it, is of the shell.
+            let lines = examples
+                .lines()
+                .filter_map(|line| line.split_once("sluice "));
+            let examples: Vec<&str> = lines
+                .map(|(_, words)| words.split(['&', '|', '>']).next().unwrap())
+                .map(|words| words.split("    ").next().unwrap())
+                .collect();
+            assert!(!examples.is_empty(), "{path} has no example: {help}");
+            for example in examples {
+                let words: Vec<String> = example
+                    .split('\'')
+                    .enumerate()
+                    .flat_map(|(index, part)| match index % 2 {
+                        0 => part.split_whitespace().map(str::to_owned).collect(),
+                        _ => vec![part.to_owned()],
+                    })
+                    .collect();
+                let words = std::iter::once("sluice".to_owned()).chain(words);
+                if let Err(error) = Arguments::try_parse_from(words) {
+                    assert!(!error.use_stderr(), "{path}: {example}: {error}");
+                }
+            }
+        }
+    }
 }

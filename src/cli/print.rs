@@ -5,8 +5,11 @@ use std::{
     io::{Write, stderr},
 };
 
+use serde::Serialize;
+
 use crate::{
     detect::CheckState,
+    event::is_invisible,
     gate::{CheckReport, Shadow, Verdict},
 };
 
@@ -96,13 +99,14 @@ pub(super) fn verdict_block(verdict: &Verdict) -> String {
     let mut text = format!(
         "\n{}  {}\n  since {}, watermark {}, configuration {}\n",
         verdict.verdict,
-        subject(verdict),
+        clean(&subject(verdict)),
         verdict.since,
         verdict.watermark,
-        verdict.config_digest
+        clean(&verdict.config_digest)
     );
+    // Each by itself: what holds the end of a line must not begin one.
     for reason in &verdict.reasons {
-        writeln!(text, "  - {reason}").expect(IN_MEMORY);
+        writeln!(text, "  - {}", clean(reason)).expect(IN_MEMORY);
     }
     if let Some(shadow) = &verdict.shadow {
         let Shadow { verdict, since, .. } = shadow;
@@ -112,14 +116,16 @@ pub(super) fn verdict_block(verdict: &Verdict) -> String {
         )
         .expect(IN_MEMORY);
         for reason in &shadow.reasons {
-            writeln!(text, "  - {reason}").expect(IN_MEMORY);
+            writeln!(text, "  - {}", clean(reason)).expect(IN_MEMORY);
         }
     }
     if !verdict.checks.is_empty() {
         text.push('\n');
         text.push_str(&table(&verdict.checks));
     }
-    text.lines().map(clean).collect::<Vec<_>>().join("\n")
+    let end = text.trim_end_matches('\n').len();
+    text.truncate(end);
+    text
 }
 
 fn subject(verdict: &Verdict) -> String {
@@ -146,12 +152,12 @@ fn table(checks: &[CheckReport]) -> String {
             ""
         };
         rows.push([
-            format!("{}{mode}", check.check),
+            clean(&format!("{}{mode}", check.check)),
             check.state.name().to_owned(),
-            check.metric.clone(),
+            clean(&check.metric),
             number(check.observed),
             number(check.expected),
-            note(check),
+            clean(&note(check)),
         ]);
     }
     let mut widths = [0; 5];
@@ -185,23 +191,91 @@ fn note(check: &CheckReport) -> String {
 
 /// Text from outside may hold control characters: a terminal must not obey them.
 pub(super) fn clean(text: &str) -> String {
-    text.chars()
-        .map(|character| {
-            if character.is_control() {
-                '\u{fffd}'
-            } else {
-                character
-            }
-        })
-        .collect()
+    let seen = |letter: char| {
+        if is_invisible(letter) {
+            '\u{fffd}'
+        } else {
+            letter
+        }
+    };
+    text.chars().map(seen).collect()
+}
+
+/// One line of JSON. What a terminal would obey in a text is written as an escape, which means the same to
+/// whoever reads it as JSON.
+pub(super) fn json(value: &impl Serialize) -> String {
+    let text = serde_json::to_string(value).expect("what is printed has a form");
+    if !text.contains(is_invisible) {
+        return text;
+    }
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if is_invisible(letter) {
+            // All of them stand in the first plane, and within a text: elsewhere is only ASCII.
+            write!(escaped, "\\u{:04x}", u32::from(letter)).expect(IN_MEMORY);
+        } else {
+            escaped.push(letter);
+        }
+    }
+    escaped
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{event::Timestamp, gate::VerdictState, plan::Mode};
 
     #[test]
     fn a_terminal_is_not_obeyed_to_names_from_outside() {
         assert_eq!(clean("h\u{1b}[2J1"), "h\u{fffd}[2J1");
+        let name = "h\u{1b}[2J\u{9b}2J\u{202e}\n1 \\ \"";
+        let printed = json(&[name]);
+        assert!(!printed.contains(is_invisible), "{printed}");
+        let read: [String; 1] = serde_json::from_str(&printed).unwrap();
+        assert_eq!(read, [name]);
+    }
+
+    #[test]
+    fn no_text_from_outside_begins_a_line_of_its_own() {
+        let told = "n\nPASS  d2 web/unit v2\r\n\u{1b}[1A";
+        let check = CheckReport {
+            check: told.to_owned(),
+            metric: told.to_owned(),
+            note: told.to_owned(),
+            hosts: vec![told.to_owned()],
+            ..CheckReport::bare(
+                "c",
+                "bounds",
+                Mode::Blocking,
+                CheckState::Breach,
+                told.to_owned(),
+            )
+        };
+        let verdict = Verdict {
+            at: Timestamp::MIN,
+            deployment: told.to_owned(),
+            service: told.to_owned(),
+            stage: told.to_owned(),
+            region: Some(told.to_owned()),
+            version: told.to_owned(),
+            verdict: VerdictState::Fail,
+            since: Timestamp::MIN,
+            watermark: Timestamp::MIN,
+            config_digest: told.to_owned(),
+            is_final: true,
+            reasons: vec![told.to_owned(), told.to_owned()],
+            checks: vec![check],
+            shadow: None,
+        };
+        for (printed, lines) in [
+            (verdict_block(&verdict), 8),
+            (verdict_line(&verdict), 1),
+            (shadow_line(&verdict), 1),
+            (awaited_line(&verdict), 1),
+        ] {
+            assert_eq!(printed.lines().count(), lines, "{printed}");
+            let is_moved = |letter: char| letter != '\n' && is_invisible(letter);
+            assert!(!printed.contains(is_moved), "{printed:?}");
+        }
     }
 }

@@ -116,14 +116,13 @@ fn document(answer: &pb::MayPromoteResponse) -> String {
             json!({"kind": blocker.kind, "reason": blocker.reason, "clears_at": clears_at})
         })
         .collect();
-    json!({
+    print::json(&json!({
         "allowed": code(answer) == exit::PASS,
         "to_stage": answer.to_stage,
         "to_region": answer.to_region,
         "blockers": blockers,
         "at": answer.at.as_ref().map(timestamp_from_pb),
-    })
-    .to_string()
+    }))
 }
 
 #[cfg(test)]

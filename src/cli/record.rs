@@ -225,7 +225,7 @@ impl Recorded {
                 Entry::Deployment(event) => self.deployment(event),
                 Entry::Consumed(range) => self.messages += range.count(),
                 Entry::Plan(change) => {
-                    self.changes += 1;
+                    self.changes += u64::from(change.is_other());
                     self.change.get_or_insert_with(|| change.clone());
                 }
                 Entry::Batch(_) | Entry::Lost(_) => {}

@@ -255,7 +255,7 @@ impl Told {
 /// Reads the configuration anew at each SIGHUP; the log tells what came of it.
 async fn reload_at(mut hangup: Signal, reloader: Reloader) {
     while hangup.recv().await.is_some() {
-        drop(reloader.reload().await);
+        drop(reloader.reload("SIGHUP").await);
     }
 }
 

@@ -92,9 +92,7 @@ pub(super) fn on_runtime<T>(
 pub(super) fn print_verdict(verdict: &Verdict, output: OutputFormat) {
     let text = match output {
         OutputFormat::Text => print::verdict_block(verdict).trim_start().to_owned(),
-        OutputFormat::Json => {
-            serde_json::to_string(verdict).expect("a verdict has only text, numbers and lists")
-        }
+        OutputFormat::Json => print::json(verdict),
     };
     // Who closed the pipe still gets the exit code.
     drop(writeln!(stdout(), "{text}"));

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Basis, Cell, CheckState, Coverage, Evidence, Extent, Finding, HostId, NoDataCause, Setup,
-    Unsound, View,
+    Track, Unsound, View,
     coverage::{self, base_patience, patience},
     wording::{blind, host_list, metric_name, number, selection_name, uncovered},
 };
@@ -29,6 +29,10 @@ const EXCESS_MEMORY: Span = Span::from_minutes(30);
 /// the stretch when it is longer than the patience of the series. Buckets that begin in the grace
 /// are not judged: restarts and cold caches are forgiven there. A breach stands while its stretch
 /// does; latching is the gate's.
+///
+/// Of log records, what is held against a rate is their count over the time that the rate is for,
+/// up to now and since the grace: `5/m` allows five within any minute, however they fall into
+/// buckets.
 #[derive(Clone, Debug)]
 pub struct Bounds {
     coverage: Coverage,
@@ -37,6 +41,8 @@ pub struct Bounds {
     min: Option<f64>,
     max: Option<f64>,
     for_at_least: Span,
+    /// For logs: the time whose records are counted; zero: each bucket by itself.
+    within: Span,
     began_at: Timestamp,
     grace_until: Timestamp,
     /// By group and host: the stretch that is out of range. Empty on healthy hosts.
@@ -75,18 +81,19 @@ struct Reading {
 impl Bounds {
     /// Starts with the deployment.
     pub fn new(setup: &Setup<'_>) -> Self {
-        let (min, max, for_at_least) = match setup.check.detector {
+        let (min, max, for_at_least, within) = match setup.check.detector {
             DetectorPlan::Bounds {
                 min,
                 max,
                 for_at_least,
-            } => (min, max, for_at_least),
+                within,
+            } => (min, max, for_at_least, within),
             DetectorPlan::Derivative { .. }
             | DetectorPlan::Sigma { .. }
             | DetectorPlan::Compare { .. }
             | DetectorPlan::Absent { .. }
             | DetectorPlan::NewTemplate
-            | DetectorPlan::Load { .. } => (None, None, Span::ZERO),
+            | DetectorPlan::Load { .. } => (None, None, Span::ZERO, Span::ZERO),
         };
         Self {
             coverage: Coverage::new(setup),
@@ -95,6 +102,7 @@ impl Bounds {
             min,
             max,
             for_at_least,
+            within,
             began_at: setup.began_at,
             grace_until: setup.grace_until,
             runs: BTreeMap::new(),
@@ -105,7 +113,7 @@ impl Bounds {
     /// Judges the bucket that has just closed.
     pub fn observe(&mut self, view: &View<'_>) -> Finding {
         let uncovered = uncovered(&mut self.coverage, view, &self.selection, Basis::Slo);
-        if view.bucket.start < self.grace_until.max(self.began_at) {
+        if view.bucket.start < self.judged_from() {
             return uncovered.unwrap_or_else(|| {
                 Finding::warming(format!("the end of the grace at {}", self.grace_until))
             });
@@ -129,6 +137,7 @@ impl Bounds {
             ));
             return finding;
         }
+        let closest = closest.or_else(|| self.read_of_late(view));
         let evidence = closest.map(|(reading, group, host)| {
             let mut evidence =
                 self.describe(view, group, reading, CheckState::Ok, "closest to its limit");
@@ -157,6 +166,7 @@ impl Bounds {
             min: _,
             max: _,
             for_at_least: _,
+            within: _,
             began_at: _,
             grace_until: _,
             runs,
@@ -192,10 +202,13 @@ impl Bounds {
         let mut closest: Option<(Reading, usize, HostId)> = None;
         for (index, group) in view.panel.groups() {
             for &host in view.one_box {
-                let Some(cell) = group.track(host).and_then(|track| track.cell(view.bucket)) else {
+                let Some(track) = group.track(host) else {
                     continue;
                 };
-                let Some(reading) = self.reading(&cell) else {
+                let Some(cell) = track.cell(view.bucket) else {
+                    continue;
+                };
+                let Some(reading) = self.reading_of(view, track, &cell) else {
                     continue;
                 };
                 self.judged[host.0 as usize] = Some(view.bucket.end);
@@ -212,6 +225,40 @@ impl Bounds {
         closest
     }
 
+    /// The reading that is closest to its limit, of the values that still stand: those of a bucket
+    /// that no scrape fell into.
+    fn read_of_late(&self, view: &View<'_>) -> Option<(Reading, usize, HostId)> {
+        let mut closest: Option<(Reading, usize, HostId)> = None;
+        for (index, group) in view.panel.groups() {
+            for &host in view.one_box {
+                let Some(track) = group.track(host) else {
+                    continue;
+                };
+                let Some((end, cell)) = track.latest() else {
+                    continue;
+                };
+                if end <= self.judged_from() || patience(view, track) < view.bucket.end - end {
+                    continue;
+                }
+                let Some(reading) = self.reading_of(view, track, &cell) else {
+                    continue;
+                };
+                if closest.is_none_or(|(best, ..)| reading.headroom < best.headroom) {
+                    closest = Some((reading, index, host));
+                }
+            }
+        }
+        closest
+    }
+
+    fn reading_of(&self, view: &View<'_>, track: &Track, cell: &Cell) -> Option<Reading> {
+        if self.within <= view.panel.resolution() {
+            self.reading(cell)
+        } else {
+            self.counted(view, track)
+        }
+    }
+
     fn extend_run(&mut self, view: &View<'_>, key: (usize, HostId), reading: Reading) {
         let run = self.runs.entry(key).or_insert(Run {
             start: view.bucket.start,
@@ -222,6 +269,26 @@ impl Bounds {
         if reading.headroom < run.worst.headroom {
             run.worst = reading;
         }
+    }
+
+    fn judged_from(&self) -> Timestamp {
+        self.grace_until.max(self.began_at)
+    }
+
+    /// The count of records over the time that the limits are for. Too few can be said only of all of it.
+    fn counted(&self, view: &View<'_>, track: &Track) -> Option<Reading> {
+        let resolution = view.panel.resolution();
+        let time = resolution.times(self.within.div_ceil(resolution) as i64);
+        let from = view.bucket.end - time;
+        let since = from.max(self.judged_from());
+        // The past has rates with the precision of f32, of numbers that were whole.
+        let count = |rate: f32| (f64::from(rate) * resolution.seconds_f64()).round();
+        let counts = track
+            .values(resolution, since, view.bucket.end)
+            .filter(|rate| rate.is_finite())
+            .map(count);
+        let rate = counts.sum::<f64>() / time.seconds_f64();
+        self.against(rate, rate, since == from)
     }
 
     /// The value against the limit that it is closest to, or beyond.
@@ -235,13 +302,18 @@ impl Bounds {
             None if self.for_at_least == Span::ZERO => (cell.min, cell.max),
             None => (cell.value, cell.value),
         };
+        self.against(low, high, true)
+    }
+
+    fn against(&self, low: f64, high: f64, is_whole: bool) -> Option<Reading> {
         if !low.is_finite() || !high.is_finite() {
             return None;
         }
         let upper = self
             .max
             .map(|limit| Reading::new(high, limit, limit - high));
-        let lower = self.min.map(|limit| Reading::new(low, limit, low - limit));
+        let lower = self.min.filter(|_| is_whole);
+        let lower = lower.map(|limit| Reading::new(low, limit, low - limit));
         match (upper, lower) {
             (Some(upper), Some(lower)) if upper.headroom <= lower.headroom => Some(upper),
             (_, Some(lower)) => Some(lower),
@@ -394,7 +466,17 @@ mod tests {
             min,
             max,
             for_at_least: Span::from_minutes(for_minutes),
+            within: Span::ZERO,
         }
+    }
+
+    fn per_minute(min: Option<f64>, max: Option<f64>) -> Check {
+        log_check(DetectorPlan::Bounds {
+            min: min.map(|count| count / 60.0),
+            max: max.map(|count| count / 60.0),
+            for_at_least: Span::ZERO,
+            within: Span::from_minutes(1),
+        })
     }
 
     #[test]
@@ -507,6 +589,32 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_once_a_minute_is_covered_from_the_begin_on() {
+        for offset in 0..6 {
+            let check = series_check(plan(None, Some(90.0), 0));
+            let mut bench = Bench::new(check, &["c1", "c2"], &[]);
+            let findings = bench.run(60, |host, bucket| {
+                let second = if host == "c1" { 0 } else { offset };
+                match (bucket - second).rem_euclid(6) {
+                    3 => Feed::Value(50.0),
+                    _ => Feed::Silent,
+                }
+            });
+            assert_eq!(states(&findings), [Warming, Ok], "{offset}");
+        }
+        // A gap at the begin that is long for what it sends is one, however long it was before.
+        for (silent_until, expected) in [(4, vec![Warming, Ok]), (9, vec![Warming, NoData, Ok])] {
+            let check = series_check(plan(None, Some(90.0), 0));
+            let mut bench = Bench::new(check, &["c1"], &[]);
+            let findings = bench.run(60, |_, bucket| match bucket {
+                0.. if bucket < silent_until => Feed::Silent,
+                _ => Feed::Value(50.0),
+            });
+            assert_eq!(states(&findings), expected, "{silent_until}");
+        }
+    }
+
+    #[test]
     fn the_worst_host_is_named_and_a_breach_outranks_a_silent_host() {
         let check = series_check(plan(None, Some(90.0), 0));
         let mut bench = Bench::new(check, &["c1", "c2", "c3"], &[]);
@@ -525,12 +633,73 @@ mod tests {
 
     #[test]
     fn no_error_records_are_in_range_while_the_stream_lives() {
-        let check = || log_check(plan(None, Some(5.0 / 60.0), 0));
-        let mut bench = Bench::new(check(), &["c1"], &[]);
+        let mut bench = Bench::new(per_minute(None, Some(5.0)), &["c1"], &[]);
         let findings = bench.run(60, |_, bucket| {
-            Feed::Records(if bucket == 40 { 3.0 } else { 0.0 })
+            Feed::Records(if bucket == 40 { 6.0 } else { 0.0 })
         });
         assert_eq!(states(&findings), [Ok, Breach, Ok]);
+        assert_eq!(first(&findings, Breach), Some(40));
         assert_eq!(findings[40].evidence[0].metric, "ERROR records");
+    }
+
+    #[test]
+    fn five_a_minute_are_five_in_any_minute_however_they_come() {
+        // Buckets of ten seconds; each case has records in some of them.
+        for (name, records, breach) in [
+            ("one", &[(20, 1.0)][..], None),
+            ("five at once", &[(20, 5.0)], None),
+            (
+                "five over a minute",
+                &[(20, 2.0), (22, 1.0), (25, 2.0)],
+                None,
+            ),
+            ("six at once", &[(20, 6.0)], Some(20)),
+            (
+                "six over a minute",
+                &[(20, 2.0), (22, 2.0), (25, 2.0)],
+                Some(25),
+            ),
+            ("six over more", &[(20, 3.0), (26, 3.0)], None),
+            ("many", &[(20, 1e6)], Some(20)),
+        ] {
+            let mut bench = Bench::new(per_minute(None, Some(5.0)), &["c1"], &[]);
+            let findings = bench.run(60, |_, bucket| {
+                let of_bucket = records.iter().filter(|(at, _)| *at == bucket);
+                Feed::Records(of_bucket.map(|(_, count)| count).sum())
+            });
+            assert_eq!(first(&findings, Breach), breach, "{name}");
+            assert_eq!(findings[59].state, Ok, "{name}: it heals");
+        }
+    }
+
+    #[test]
+    fn too_few_records_are_told_of_a_whole_minute_only() {
+        for (records, expected) in [(1.0, vec![Ok]), (0.0, vec![Ok, Breach])] {
+            let mut bench = Bench::new(per_minute(Some(1.0), Some(50.0)), &["c1"], &[]).grace(2);
+            let findings = bench.run(60, |_, bucket| {
+                Feed::Records(if bucket.rem_euclid(6) == 3 {
+                    records
+                } else {
+                    0.0
+                })
+            });
+            let states: Vec<CheckState> = states(&findings)
+                .into_iter()
+                .filter(|state| *state != Warming)
+                .collect();
+            assert_eq!(states, expected, "{records}");
+            if records == 0.0 {
+                assert_eq!(first(&findings, Breach), Some(7), "two of grace, then six");
+            }
+        }
+    }
+
+    #[test]
+    fn records_of_the_grace_are_not_counted_after_it() {
+        let mut bench = Bench::new(per_minute(None, Some(5.0)), &["c1"], &[]).grace(10);
+        let findings = bench.run(60, |_, bucket| {
+            Feed::Records(if bucket == 9 { 100.0 } else { 0.0 })
+        });
+        assert_eq!(states(&findings), [Warming, Ok]);
     }
 }

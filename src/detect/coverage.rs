@@ -111,7 +111,12 @@ impl Coverage {
         for &host in view.one_box {
             let sign = self.sign(view, host);
             if judged {
-                self.heard.entry(host).or_default().count(&sign, view);
+                let before = self.buckets - 1;
+                let joins = || Heard::joining(before, &sign, view);
+                self.heard
+                    .entry(host)
+                    .or_insert_with(joins)
+                    .count(&sign, view);
             }
             match sign.cause {
                 None => {}
@@ -314,15 +319,27 @@ impl Heard {
         }
     }
 
+    /// A host that is judged from now on, with so many buckets before: it was not known to be one before it was
+    /// heard. If what it sends comes as seldom as that, the gap was ordinary.
+    fn joining(before: u64, sign: &Sign, view: &View<'_>) -> Self {
+        let gap = view.panel.resolution().times(before.min(1 << 20) as i64);
+        Self {
+            buckets: if gap < sign.ordinary { before } else { 0 },
+            ..Self::default()
+        }
+    }
+
     fn count(&mut self, sign: &Sign, view: &View<'_>) {
         self.cadence = sign.cadence.or(self.cadence);
         self.loss = sign.loss.or(self.loss);
         let silence = sign.last.map(|last| view.bucket.end - last);
-        // A host whose values stand still is heard; whether it lives is asked apart.
-        let is_silent = sign
-            .cause
-            .as_ref()
-            .is_some_and(|cause| *cause != NoDataCause::Lifeless);
+        let is_silent = match &sign.cause {
+            // A host whose values stand still is heard; whether it lives is asked apart.
+            None | Some(NoDataCause::Lifeless) => false,
+            // What it said last was before the deployment: how long ago decides, once it speaks again.
+            Some(NoDataCause::NeverArrived) => sign.last.is_none(),
+            Some(_) => true,
+        };
         if is_silent || silence.is_none_or(|silence| sign.ordinary < silence) {
             self.pending = 0;
             // The gap goes on until data comes.

@@ -94,7 +94,8 @@ impl Roles {
     }
 
     /// The hosts that the check compares with, where it is not the fleet: `load` means the hosts of
-    /// another stage.
+    /// another stage. Where that has regions, a host that is known to be elsewhere is none of them:
+    /// nothing else may tell the stages of a pipeline apart.
     pub(super) fn reference(&self, service: &Service, check: &Check) -> Option<Vec<HostId>> {
         let DetectorPlan::Load { of, .. } = &check.detector else {
             return None;
@@ -105,7 +106,16 @@ impl Roles {
             .iter()
             .position(|stage| stage.name == *of)?;
         let hosts = service.by_name.values().copied();
-        let is_of = |host: &HostId| service.facts[host.0 as usize].stages[stage];
+        let regions = &service.plan.stages[stage].regions;
+        let is_of = |host: &HostId| {
+            let facts = &service.facts[host.0 as usize];
+            let is_there = |region: &str| regions.iter().any(|known| known == region);
+            let is_elsewhere = facts
+                .region
+                .as_deref()
+                .is_some_and(|region| !is_there(region));
+            facts.stages[stage] && (regions.is_empty() || !is_elsewhere)
+        };
         Some(
             hosts
                 .filter(|host| is_of(host) && !self.one_box.contains(host))

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Engine, Output, service::Service};
 use crate::{
-    event::{Begin, DeploymentEvent, End, Interval, Span, Timestamp},
+    event::{Begin, DeploymentEvent, End, Interval, Span, Timestamp, is_invisible},
     gate::{Gate, Place, VerdictState},
     plan::StagePlan,
 };
@@ -233,7 +233,8 @@ pub(super) fn sighted(gates: &BTreeMap<String, Gate>) -> BTreeSet<String> {
 
 /// `<service>:<stage>:<region>:<version>`, the region empty where there is none, and from the second time
 /// on with `~2` and so on behind it. In all but the version, which is the rest, `:`, `~` and `%` are
-/// percent-encoded: two deployments never have one id.
+/// percent-encoded: two deployments never have one id. In the version, which any host may tell, only what
+/// would garble a log is: what then looks the same is told apart by the number.
 fn sighted_id(service: &str, place: &Place, version: &str, time: u32) -> String {
     let region = place.region.as_deref().unwrap_or_default();
     let again = match time {
@@ -241,7 +242,21 @@ fn sighted_id(service: &str, place: &Place, version: &str, time: u32) -> String 
         time => format!("~{time}"),
     };
     let [service, stage, region] = [service, &place.stage, region].map(plain);
-    format!("{service}:{stage}:{region}{again}:{version}")
+    format!("{service}:{stage}:{region}{again}:{}", visible(version))
+}
+
+fn visible(version: &str) -> String {
+    let mut text = String::with_capacity(version.len());
+    for letter in version.chars() {
+        if is_invisible(letter) {
+            let mut bytes = [0; 4];
+            let bytes = letter.encode_utf8(&mut bytes).bytes();
+            text.extend(bytes.map(|byte| format!("%{byte:02X}")));
+        } else {
+            text.push(letter);
+        }
+    }
+    text
 }
 
 fn plain(name: &str) -> String {
@@ -256,7 +271,8 @@ fn is_sighted(begin: &Begin) -> bool {
         region: begin.region.clone(),
     };
     let first = sighted_id(&begin.service, &place, "", 1);
-    let rest = begin.deployment.strip_suffix(begin.version.as_str());
+    let version = visible(&begin.version);
+    let rest = begin.deployment.strip_suffix(version.as_str());
     let start = first.strip_suffix(':').unwrap_or(&first);
     let again = rest
         .and_then(|rest| rest.strip_suffix(':'))

@@ -7,7 +7,7 @@ use crate::{
     engine::{Engine, Input, Output},
     event::{
         Batch, Begin, DeploymentEvent, End, KeyHash, Kind, Labels, METRIC_NAME, Point, SeriesBlock,
-        SeriesMeta, Span, Temporality, Timestamp, Unit, Value,
+        SeriesMeta, Span, Temporality, Timestamp, Unit, Value, is_invisible,
     },
     gate::{Place, VerdictState},
     plan::Plan,
@@ -231,7 +231,7 @@ fn no_two_deployments_have_one_id() {
     for service in names {
         for stage in names {
             for region in names {
-                for version in ["1", "c:1", ":1", "~2:1"] {
+                for version in ["1", "c:1", ":1", "~2:1", "1\n\u{1b}[2J\u{202e}"] {
                     for time in [1, 2, 3] {
                         let place = Place {
                             stage: stage.to_owned(),
@@ -240,6 +240,7 @@ fn no_two_deployments_have_one_id() {
                                 .map(str::to_owned),
                         };
                         let id = sighted_id(service, &place, version, time);
+                        assert!(!id.contains(is_invisible), "{id:?}");
                         let of = (service, stage, region, version, time);
                         assert_eq!(seen.insert(id.clone(), of), None, "{id}");
                         let mut begin = Begin {

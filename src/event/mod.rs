@@ -11,6 +11,7 @@ mod labels;
 mod log;
 mod raw;
 mod sample;
+mod text;
 mod time;
 mod written;
 
@@ -24,5 +25,6 @@ pub use raw::{
     ReadLabels,
 };
 pub use sample::{Kind, Point, SeriesMeta, Temporality, Unit, Value};
+pub use text::is_invisible;
 pub use time::{Interval, Span, Timestamp, TimestampError};
 pub use written::{Overflow, Spare, Written};

@@ -43,17 +43,36 @@ pub struct PlanChange {
     pub to_digest: String,
     /// Its wording.
     pub to: String,
+    /// Who had it read, and when; `None`: the journal is of a version that did not ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload: Option<Reload>,
+}
+
+/// Who had a configuration read anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reload {
+    /// When.
+    pub at: Timestamp,
+    /// By what the caller proved who it is: the file of its token, the name of its certificate, a signal.
+    pub by: String,
 }
 
 impl PlanChange {
     /// The change from one to another.
-    pub fn new(from: &Plan, to: &Plan) -> Self {
+    pub fn new(from: &Plan, to: &Plan, reload: Reload) -> Self {
         Self {
             from_digest: from.digest.clone(),
             from: from.wording.clone(),
             to_digest: to.digest.clone(),
             to: to.wording.clone(),
+            reload: Some(reload),
         }
+    }
+
+    /// Whether verdicts may differ behind it: a file that was read anew may also name other tokens only.
+    pub fn is_other(&self) -> bool {
+        self.from_digest != self.to_digest
     }
 
     /// The plan that follows the one with this digest; `None`: the change is not one of it.

@@ -51,7 +51,7 @@ mod writer;
 pub use crate::decode::{Encoding, Format};
 pub use body::{Body, decode_limits};
 pub use data_dir::DataDir;
-pub use entry::{ENTRY_BYTES_MAX, Entry, OffsetRange, PlanChange, recorded};
+pub use entry::{ENTRY_BYTES_MAX, Entry, OffsetRange, PlanChange, Reload, recorded};
 pub use error::JournalError;
 pub use frame::one_file;
 pub use inspect::{Counts, Damage, Inspection, inspect};

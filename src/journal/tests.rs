@@ -12,8 +12,8 @@ use proptest::prelude::*;
 
 use super::{
     Access, Body, DataDir, Disk, Encoding, Entry, Format, HEADER_BYTES, JournalError, Limits,
-    MAGIC, OffsetRange, PlanChange, Position, Reader, SNAPSHOT_FORMAT, SnapshotHead, Snapshots,
-    Storage, Writer,
+    MAGIC, OffsetRange, PlanChange, Position, Reader, Reload, SNAPSHOT_FORMAT, SnapshotHead,
+    Snapshots, Storage, Writer,
     model::{Effect, Fault, Model, Operation},
     one_file, recorded, segment_name,
     storage::Bounded,
@@ -62,6 +62,10 @@ fn change() -> PlanChange {
         from: "{\"checks\":{}}".to_owned(),
         to_digest: "0b".to_owned(),
         to: "{\"resolution\":\"10s\"}".to_owned(),
+        reload: Some(Reload {
+            at: begin().at,
+            by: "token /etc/sluice/admin".to_owned(),
+        }),
     }
 }
 

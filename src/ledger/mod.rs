@@ -1,8 +1,8 @@
 //! The durable history of deployments: how they began, every change of a verdict with its evidence, steps,
-//! overrides, ends.
+//! overrides, ends, and every configuration that was taken meanwhile.
 //!
 //! It is a database of `SQLite`, `ledger.sqlite` in the data directory, that plain SQL reads: the views
-//! `deployments`, `verdicts`, `steps` and `acts`. Records are only appended. Each carries the SHA-256 of
+//! `deployments`, `verdicts`, `shadows`, `steps`, `reloads` and `acts`. Records are only appended. Each carries the SHA-256 of
 //! the record before it and of itself, so that a change, a removal or an insertion afterwards is noticed
 //! ([`History::verify`]); retention removes the oldest records and keeps where their chain ended.
 //!
@@ -18,7 +18,7 @@ mod store;
 mod tests;
 
 pub use history::{Broken, Entry, Filter, History, Page, Verdicts, Verified};
-pub use record::{Kind, Record};
+pub use record::{Kind, Record, Reload};
 pub use store::{Head, Ledger, LedgerError};
 
 /// The database, in a data directory.

@@ -26,6 +26,22 @@ pub enum Kind {
     Bypass,
     /// A deployment ended.
     End,
+    /// The configuration was read anew.
+    Reload,
+}
+
+/// A configuration that was read anew and taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reload {
+    /// When.
+    pub at: Timestamp,
+    /// By what the caller proved who it is: the file of its token, the name of its certificate, a signal.
+    pub by: String,
+    /// Digest of the configuration that was in force before.
+    pub before: String,
+    /// Digest of the one that is in force behind: the same where verdicts cannot differ, as with other
+    /// tokens.
+    pub after: String,
 }
 
 /// A record that is to be appended.
@@ -47,7 +63,7 @@ pub struct Record {
     pub version: String,
     /// The verdict that was reached, where it is about one.
     pub verdict: Option<VerdictState>,
-    /// Whether somebody answers for it: an override, a hotfix, an end.
+    /// Whether somebody answers for it: an override, a hotfix, an end, another configuration.
     pub is_privileged: bool,
     /// Equal for the same record, however often it is derived from the inputs.
     pub key: String,
@@ -57,13 +73,14 @@ pub struct Record {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Begin,
         Self::Verdict,
         Self::Shadow,
         Self::Step,
         Self::Bypass,
         Self::End,
+        Self::Reload,
     ];
 
     /// The word of the column `kind`.
@@ -75,6 +92,7 @@ impl Kind {
             Self::Step => "step",
             Self::Bypass => "bypass",
             Self::End => "end",
+            Self::Reload => "reload",
         }
     }
 
@@ -135,6 +153,34 @@ impl Record {
     /// A deployment ended.
     pub fn end(begin: &Begin, end: &End) -> Self {
         Self::about(begin, Kind::End, end.at, true, "", json(end))
+    }
+
+    /// The configuration was read anew. It is about no deployment.
+    pub fn reload(reload: &Reload) -> Self {
+        let Reload {
+            at,
+            by,
+            before,
+            after,
+        } = reload;
+        let none = String::new;
+        Self {
+            kind: Kind::Reload,
+            at: *at,
+            deployment: none(),
+            service: none(),
+            stage: none(),
+            region: none(),
+            version: none(),
+            verdict: None,
+            is_privileged: true,
+            key: format!(
+                "\n\n{}\n{}\n{by} {before} {after}",
+                Kind::Reload.name(),
+                at.nanos()
+            ),
+            body: json(reload),
+        }
     }
 
     fn about(

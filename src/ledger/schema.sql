@@ -69,6 +69,12 @@ CREATE VIEW steps AS
          deployment, service, stage, region, version,
          json_extract(body, '$.step') AS step, json_extract(body, '$.outcome') AS outcome
   FROM records WHERE kind = 'step';
+CREATE VIEW reloads AS
+  SELECT seq, strftime('%Y-%m-%dT%H:%M:%SZ', at / 1000000000, 'unixepoch') AS at,
+         json_extract(body, '$.by') AS who,
+         json_extract(body, '$.before') AS digest_before,
+         json_extract(body, '$.after') AS digest_after, hash
+  FROM records WHERE kind = 'reload';
 CREATE VIEW acts AS
   SELECT seq, strftime('%Y-%m-%dT%H:%M:%SZ', at / 1000000000, 'unixepoch') AS at, kind,
          deployment, service, stage, region, version,

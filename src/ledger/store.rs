@@ -17,9 +17,12 @@ use crate::{
 
 const SCHEMA: &str = include_str!("schema.sql");
 /// The version of the schema, as `PRAGMA user_version` has it.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 /// What makes the schema of an earlier version this one.
-const UPGRADES: [(i64, &str); 1] = [(1, include_str!("upgrade_2.sql"))];
+const UPGRADES: [(i64, &str); 2] = [
+    (1, include_str!("upgrade_2.sql")),
+    (2, include_str!("upgrade_3.sql")),
+];
 /// How long another process that writes may hold us up; readers never do.
 const BUSY_PATIENCE: Duration = Duration::from_millis(50);
 /// Most records that are kept where there is no data directory.

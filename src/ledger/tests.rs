@@ -81,6 +81,15 @@ fn life(id: &str, start: i64) -> Vec<Record> {
     ]
 }
 
+fn reload(seconds: i64) -> Reload {
+    Reload {
+        at: at(seconds),
+        by: "SIGHUP".to_owned(),
+        before: "0a".to_owned(),
+        after: "0b".to_owned(),
+    }
+}
+
 fn opened(directory: &TempDir) -> Ledger {
     Ledger::open(directory.path(), Span::from_hours(24 * 90)).unwrap()
 }
@@ -323,6 +332,7 @@ fn plain_sql_reads_who_did_what() {
     });
     ledger.append(&[Record::begin(&hotfix)]).unwrap();
     ledger.append(&life("d2", 100)).unwrap();
+    ledger.append(&[Record::reload(&reload(200))]).unwrap();
     let raw = Connection::open(directory.path().join(FILE)).unwrap();
     let mut acts = raw
         .prepare("SELECT kind, coalesce(who, '-'), coalesce(why, '-') FROM acts ORDER BY seq")
@@ -335,7 +345,15 @@ fn plain_sql_reads_who_did_what() {
         .unwrap()
         .map(Result::unwrap)
         .collect();
-    assert_eq!(acts, ["begin bo outage", "bypass ana known", "end - -"]);
+    assert_eq!(
+        acts,
+        [
+            "begin bo outage",
+            "bypass ana known",
+            "end - -",
+            "reload SIGHUP -"
+        ]
+    );
     let one = |sql: &str| {
         raw.query_row(sql, [], |row| row.get::<_, String>(0))
             .unwrap()
@@ -349,6 +367,10 @@ fn plain_sql_reads_who_did_what() {
         "because"
     );
     assert_eq!(one("SELECT outcome FROM steps"), "passed");
+    assert_eq!(
+        one("SELECT who || ' ' || digest_before || ' ' || digest_after FROM reloads"),
+        "SIGHUP 0a 0b"
+    );
 }
 
 #[test]
@@ -458,32 +480,35 @@ fn a_verdict_that_cannot_be_read_is_told_of() {
 
 #[test]
 fn a_ledger_of_an_earlier_version_is_gone_on_with() {
-    let directory = tempfile::tempdir().unwrap();
-    opened(&directory).append(&life("d1", 0)).unwrap();
-    let raw = Connection::open(directory.path().join(FILE)).unwrap();
-    // As version 1 had it.
-    raw.execute_batch(
-        "DROP INDEX records_kind; DROP INDEX records_version; DROP INDEX records_service;
-         DROP INDEX records_stage; DROP INDEX records_place; DROP VIEW shadows;
-         DROP TABLE proofs;
-         CREATE INDEX records_place ON records (service, stage, region, at);
-         PRAGMA user_version = 1",
-    )
-    .unwrap();
-    let schema = |raw: &Connection| {
+    let schema = |directory: &TempDir| {
+        let raw = Connection::open(directory.path().join(FILE)).unwrap();
         let all =
             "SELECT group_concat(sql, ';') FROM (SELECT sql FROM sqlite_schema ORDER BY name)";
         raw.query_row(all, [], |row| row.get::<_, String>(0))
             .unwrap()
     };
-    let mut ledger = opened(&directory);
-    assert_eq!(ledger.append(&life("d1", 0)).unwrap(), 0);
-    assert_eq!(ledger.append(&life("d2", 100)).unwrap(), 7);
-    assert_eq!(ledger.history().verify(None).unwrap().records, 14);
     let fresh = tempfile::tempdir().unwrap();
     drop(opened(&fresh));
-    let fresh = Connection::open(fresh.path().join(FILE)).unwrap();
-    assert_eq!(schema(&raw), schema(&fresh));
+    let as_version_2 = "DROP VIEW reloads; PRAGMA user_version = 2;";
+    let as_version_1 = "DROP INDEX records_kind; DROP INDEX records_version;
+         DROP INDEX records_service; DROP INDEX records_stage; DROP INDEX records_place;
+         DROP VIEW shadows; DROP TABLE proofs;
+         CREATE INDEX records_place ON records (service, stage, region, at);
+         PRAGMA user_version = 1;";
+    for earlier in [vec![as_version_2], vec![as_version_2, as_version_1]] {
+        let directory = tempfile::tempdir().unwrap();
+        opened(&directory).append(&life("d1", 0)).unwrap();
+        let raw = Connection::open(directory.path().join(FILE)).unwrap();
+        raw.execute_batch(&earlier.concat()).unwrap();
+        drop(raw);
+        assert_ne!(schema(&directory), schema(&fresh));
+        let mut ledger = opened(&directory);
+        assert_eq!(ledger.append(&life("d1", 0)).unwrap(), 0);
+        assert_eq!(ledger.append(&life("d2", 100)).unwrap(), 7);
+        assert_eq!(ledger.append(&[Record::reload(&reload(200))]).unwrap(), 1);
+        assert_eq!(ledger.history().verify(None).unwrap().records, 15);
+        assert_eq!(schema(&directory), schema(&fresh), "{earlier:?}");
+    }
 }
 
 #[test]

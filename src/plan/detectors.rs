@@ -101,10 +101,20 @@ fn bounds(place: &Place<'_>, measure: Measure, resolution: Span) -> Option<Detec
             at_least_a_bucket(for_place, span, resolution);
         }
     }
+    let within = match measure {
+        Measure::Metric { .. } => Span::ZERO,
+        Measure::Records => ["min", "max"]
+            .into_iter()
+            .filter_map(|key| keys.get(key))
+            .map(|limit| units::records_within(&limit.node.value))
+            .max()
+            .unwrap_or(Span::ZERO),
+    };
     Some(DetectorPlan::Bounds {
         min,
         max,
         for_at_least,
+        within,
     })
 }
 

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Check, DetectorPlan, LabelMatcher, OffPeak, Plan, Selection, SeriesSelector, ServicePlan,
-    Skippable, Slope, StagePlan, StartBlockers,
+    Skippable, Slope, StagePlan, StartBlockers, units,
 };
 use crate::event::{Severity, Span};
 
@@ -83,8 +83,21 @@ fn check(check: &Check) -> Value {
             min,
             max,
             for_at_least,
+            within,
         } => {
-            json!(["bounds", min, max, for_at_least.nanos()])
+            let mut told = vec![
+                json!("bounds"),
+                json!(min),
+                json!(max),
+                json!(for_at_least.nanos()),
+            ];
+            // What follows from the limits is no meaning of its own.
+            let limits = min.iter().chain(max).copied();
+            let usual = limits.map(units::shortest_within).max();
+            if *within != Span::ZERO && Some(*within) != usual {
+                told.push(json!(within.nanos()));
+            }
+            Value::from(told)
         }
         DetectorPlan::Derivative { max, min, over } => {
             json!(["derivative", max.map(slope), min.map(slope), over.nanos()])

@@ -184,6 +184,9 @@ pub enum DetectorPlan {
         max: Option<f64>,
         /// How long it must be out of range; zero: a single bucket is enough.
         for_at_least: Span,
+        /// For logs, the time whose records are counted: the one that the limits are written for
+        /// (`5/m`: a minute). Zero, as for metrics: each bucket by itself.
+        within: Span,
     },
     /// The trend over the window is not steeper than allowed; with neither slope, not steeper than
     /// the series' own past.

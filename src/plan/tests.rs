@@ -164,17 +164,32 @@ fn checks_get_their_defaults_and_units() {
         DetectorPlan::Bounds {
             min: Some(1.0),
             max: Some(90.0),
-            for_at_least: minutes(5)
+            for_at_least: minutes(5),
+            within: Span::ZERO
         }
     );
-    assert_eq!(
-        detector("{logs: {}, bounds: {max: 6/m}}"),
-        DetectorPlan::Bounds {
-            min: None,
-            max: Some(0.1),
-            for_at_least: Span::ZERO
-        }
-    );
+    for (limit, max, within) in [
+        ("6/m", 0.1, minutes(1)),
+        ("0.1/s", 0.1, minutes(1)),
+        ("5/s", 5.0, Span::from_seconds(1)),
+        ("360/h", 0.1, minutes(60)),
+        ("0.5/m", 0.5 / 60.0, minutes(60)),
+        ("1/h", 1.0 / 3_600.0, minutes(60)),
+        ("0.1/h", 0.1 / 3_600.0, Span::from_hours(24)),
+        ("0/m", 0.0, Span::ZERO),
+        ("0", 0.0, Span::ZERO),
+    ] {
+        assert_eq!(
+            detector(&format!("{{logs: {{}}, bounds: {{max: {limit}}}}}")),
+            DetectorPlan::Bounds {
+                min: None,
+                max: Some(max),
+                for_at_least: Span::ZERO,
+                within
+            },
+            "{limit}"
+        );
+    }
     assert_eq!(
         detector("{metric: x, derivative: {}}"),
         DetectorPlan::Derivative {

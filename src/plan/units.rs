@@ -206,6 +206,42 @@ fn record_rate(value: &Tree) -> Result<f64, Complaint> {
         .ok_or_else(|| Complaint::unlike("rate of log records", value, REMEDY))
 }
 
+/// The time whose records are held against a rate: the one it is written for, or a longer one in which it
+/// allows a record at all. Of none, no time: any record is one too many.
+pub(super) fn records_within(value: &Tree) -> Span {
+    let written = match value {
+        Tree::Text(text) => per_time(text),
+        Tree::Nothing
+        | Tree::Flag(_)
+        | Tree::Integer(_)
+        | Tree::Number(_)
+        | Tree::List(_)
+        | Tree::Map(_) => None,
+    };
+    let Some((amount, seconds)) = written else {
+        return Span::ZERO;
+    };
+    let rate = number(amount).map_or(0.0, |amount| amount / seconds);
+    let shortest = shortest_within(rate);
+    if shortest == Span::ZERO {
+        return shortest;
+    }
+    shortest.max(Span::from_nanos((seconds * 1e9) as i64))
+}
+
+/// The shortest of a second, a minute, an hour or a day in which a rate per second allows a record.
+pub(super) fn shortest_within(rate: f64) -> Span {
+    if rate <= 0.0 {
+        return Span::ZERO;
+    }
+    let times = [1, 60, 3_600].map(Span::from_seconds);
+    // A rate is written as records per time: what allows exactly one may be a hair below.
+    let mut allowing = times
+        .into_iter()
+        .filter(|time| 1.0 - 1e-9 <= rate * time.seconds_f64());
+    allowing.next().unwrap_or(Span::from_hours(24))
+}
+
 fn metric_bound(
     text: &str,
     value: &Tree,

@@ -41,6 +41,10 @@ pub(super) enum Operation {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Roles(u8);
 
+/// By what a caller proved who it is, in words: the history has it. Never a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Caller(pub(super) String);
+
 /// Tells callers apart.
 pub(super) struct Guard {
     tokens: Vec<Token>,
@@ -54,6 +58,8 @@ pub(super) struct Guard {
 /// A token, of which only the digest is kept.
 struct Token {
     role: Role,
+    /// Where the token is kept: what it is called.
+    file: String,
     digest: [u8; 32],
 }
 
@@ -171,6 +177,7 @@ impl Guard {
             }
             Ok(Token {
                 role: token.role,
+                file: token.file.clone(),
                 digest: digest(secret),
             })
         });
@@ -197,7 +204,7 @@ impl Guard {
     }
 
     /// Whether somebody has to say who they are.
-    fn is_restricted(&self) -> bool {
+    pub(super) fn is_restricted(&self) -> bool {
         !self.tokens.is_empty() || !self.certificates.is_empty()
     }
 
@@ -261,6 +268,32 @@ impl Guard {
             }
         }
         Some(roles)
+    }
+
+    /// Who a caller is that may do this: every token and certificate that says so.
+    pub(super) fn caller(
+        &self,
+        operation: Operation,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+    ) -> Caller {
+        let may = |role: Role| operation.roles().is_none_or(|roles| roles.contains(&role));
+        let given = secret(headers).map(|secret| digest(&secret));
+        let is_given = |token: &&Token| given.is_some_and(|given| is_equal(&token.digest, &given));
+        let tokens = self.tokens.iter().filter(|token| may(token.role));
+        let tokens = tokens
+            .filter(is_given)
+            .map(|token| format!("token {}", token.file));
+        let certificates = self
+            .certificates
+            .iter()
+            .filter(|(name, role)| may(*role) && peer.is_some_and(|peer| peer.is_named(name)));
+        let certificates = certificates.map(|(name, _)| format!("certificate {name}"));
+        let proofs: Vec<String> = tokens.chain(certificates).collect();
+        if proofs.is_empty() {
+            return Caller("anonymous".to_owned());
+        }
+        Caller(proofs.join(", "))
     }
 
     /// Requests that were refused, by their reason.

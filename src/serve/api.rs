@@ -214,6 +214,7 @@ pub(super) async fn step(
 ) -> Result<Response, ApiError> {
     let body = read_body(&headers, body, BODY_BYTES_MAX).await?;
     let step = fields::step(&body, id)?;
+    check_name("deployment", &step.deployment)?;
     check_name("step", &step.step)?;
     tell(&shared, DeploymentEvent::Step(step)).await
 }
@@ -226,6 +227,7 @@ pub(super) async fn end(
     body: Body,
 ) -> Result<Response, ApiError> {
     fields::nothing(&read_body(&headers, body, BODY_BYTES_MAX).await?)?;
+    check_name("deployment", &deployment)?;
     tell(
         &shared,
         DeploymentEvent::End(End {

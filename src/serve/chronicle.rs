@@ -4,8 +4,8 @@
 //! What is not durable there yet rides in each snapshot, so that a start that goes on from it lacks
 //! nothing; a record that comes twice is known by its key and appended once.
 //!
-//! An act that somebody answers for (an override, a hotfix) has to be durable before it takes effect: it
-//! is an input, and the journal is durable before the core hears of it. On top of that the door asks the
+//! An act that somebody answers for (an override, a hotfix, another configuration) has to be durable before
+//! it takes effect: it is an input, and the journal is durable before the core hears of it. On top of that the door asks the
 //! ledger to prove that it can be written, and refuses the act if it cannot; should the disk break in the
 //! moment between, the act is in force, in the journal, and in the ledger as soon as that can be written.
 
@@ -28,7 +28,8 @@ use super::backlog::{Backlog, Round, Until};
 use crate::{
     engine::{Engine, Output},
     event::{Begin, DeploymentEvent, Span, Timestamp},
-    ledger::{FILE, Head, History, Ledger, LedgerError, Record},
+    journal::{PlanChange, Reload},
+    ledger::{self, FILE, Head, History, Ledger, LedgerError, Record},
 };
 
 /// How often what is too old is removed.
@@ -225,6 +226,19 @@ impl Chronicle {
         }
     }
 
+    /// Notes a configuration that was taken, where the journal tells who had it read.
+    pub(super) fn note_reload(&self, change: &PlanChange) {
+        let Some(Reload { at, by }) = &change.reload else {
+            return;
+        };
+        self.hand_over(Record::reload(&ledger::Reload {
+            at: *at,
+            by: by.clone(),
+            before: change.from_digest.clone(),
+            after: change.to_digest.clone(),
+        }));
+    }
+
     /// Hands over what the ledger lacked when the state was saved.
     pub(super) fn note_again<'a>(&mut self, records: impl Iterator<Item = &'a String>) {
         for text in records {
@@ -309,7 +323,7 @@ impl Chronicled {
     pub(super) fn complaint(&self) -> Option<&'static str> {
         if self.fails.load(Ordering::Acquire) {
             return Some(
-                "the history cannot be written: overrides and hotfixes are refused until it can, see the log",
+                "the history cannot be written: overrides, hotfixes and other configurations are refused until it can, see the log",
             );
         }
         (self.lost.load(Ordering::Relaxed) != 0)
@@ -339,7 +353,10 @@ impl Clerk {
             }
         };
         if catch_unwind(AssertUnwindSafe(rounds)).is_err() {
-            error!("the history is written no more: overrides and hotfixes are refused, restart");
+            error!(
+                "the history is written no more: overrides, hotfixes and other configurations are refused, \
+                 restart"
+            );
             told.fails.store(true, Ordering::Release);
         }
         told.backlog.abandon();
@@ -371,8 +388,8 @@ impl Clerk {
                     error!(
                         error = %problem,
                         cause,
-                        "the history cannot be written: overrides and hotfixes are refused; this is tried \
-                         again"
+                        "the history cannot be written: overrides, hotfixes and other configurations are \
+                         refused; this is tried again"
                     );
                 }
                 told.backlog.fail(round);

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     engine::{Engine, Refusal},
     event::{DeploymentEvent, KeyHash, Raw, Timestamp},
-    journal::{Body, PlanChange, recorded},
+    journal::{Body, PlanChange, Reload, recorded},
     plan::Plan,
     reduce::{Epoch, Put, PutScratch, Shards, put_all},
 };
@@ -100,6 +100,7 @@ pub(super) enum Order {
     /// Goes on under another configuration, once every batch before it is put.
     Plan {
         plan: Arc<Plan>,
+        change: Box<PlanChange>,
         /// Where the change stands in the journal.
         start: crate::journal::Position,
         reply: PlanReply,
@@ -328,10 +329,15 @@ impl Core {
     ///
     /// # Errors
     /// The engine refuses it, or does not take it.
-    pub(super) async fn change(&self, from: &Plan, to: Arc<Plan>) -> Result<(), ChangeError> {
+    pub(super) async fn change(
+        &self,
+        from: &Plan,
+        to: Arc<Plan>,
+        reload: Reload,
+    ) -> Result<(), ChangeError> {
         let (reply, answer) = oneshot::channel();
         self.sequence
-            .plan(PlanChange::new(from, &to), to, reply)
+            .plan(PlanChange::new(from, &to, reload), to, reply)
             .map_err(ChangeError::Unavailable)?;
         let stopped = ChangeError::Unavailable(Unavailable::Stopped);
         answer.await.unwrap_or(Err(stopped))

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -59,9 +60,11 @@ enum State {
     RecoveringFail,
     /// It had passed; the engine died.
     Stopped,
+    /// It had passed; nobody listens any more.
+    Gone,
 }
 
-const STATES: [State; 9] = [
+const STATES: [State; 10] = [
     State::Pass,
     State::Fail,
     State::Pending,
@@ -71,6 +74,7 @@ const STATES: [State; 9] = [
     State::Recovering,
     State::RecoveringFail,
     State::Stopped,
+    State::Gone,
 ];
 
 /// What a tool does with an answer.
@@ -83,6 +87,8 @@ enum Act {
 
 struct Answer {
     status: u16,
+    /// In lower case.
+    head: String,
     body: String,
 }
 
@@ -90,10 +96,26 @@ impl Answer {
     fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or(Value::Null)
     }
+
+    fn is_json(&self) -> bool {
+        self.head.contains("\r\ncontent-type: application/json\r\n")
+    }
 }
 
 async fn http(server: &Server, method: &str, path: &str, headers: &str, body: &str) -> Answer {
-    let mut stream = TcpStream::connect(server.addresses().http).await.unwrap();
+    let answer = reach(server.addresses().http, method, path, headers, body).await;
+    answer.expect("somebody listens")
+}
+
+/// What comes back; `None`: nobody listens.
+async fn reach(
+    at: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> Option<Answer> {
+    let mut stream = TcpStream::connect(at).await.ok()?;
     let length = body.len();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: sluice.example:7071\r\nConnection: close\r\n\
@@ -103,10 +125,14 @@ async fn http(server: &Server, method: &str, path: &str, headers: &str, body: &s
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    Answer {
-        status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    // Each of the tools would follow, to whoever is there.
+    assert!(!(300..400).contains(&status), "{path} is elsewhere: {head}");
+    Some(Answer {
+        status,
+        head: format!("{}\r\n", head.to_lowercase()),
         body: body.to_owned(),
-    }
+    })
 }
 
 fn now() -> Timestamp {
@@ -136,6 +162,17 @@ fn stage(state: State) -> &'static str {
     }
 }
 
+/// Where an engine listens whose deployment `d1` is in that state, and the engine, if it is there.
+async fn site(state: State) -> (SocketAddr, Option<Server>) {
+    let server = engine(state).await;
+    let at = server.addresses().http;
+    if state != State::Gone {
+        return (at, Some(server));
+    }
+    server.run(std::future::ready(())).await;
+    (at, None)
+}
+
 /// An engine whose deployment `d1` is in that state.
 async fn engine(state: State) -> Server {
     let clock = Arc::new(AtomicI64::new(now().nanos()));
@@ -159,7 +196,7 @@ async fn engine(state: State) -> Server {
         tell(DeploymentEvent::Begin(begin(stage(state)))).await;
     }
     match state {
-        State::Pass | State::Recovering | State::Stopped => {
+        State::Pass | State::Recovering | State::Stopped | State::Gone => {
             tell(step(StepOutcome::Passed)).await;
         }
         State::Fail | State::RecoveringFail => {
@@ -200,7 +237,7 @@ fn path(url: &str) -> String {
     let path = url.strip_prefix("http://sluice.example:7071").unwrap();
     for placeholder in [
         "{{args.deployment}}",
-        "{{ .ReportedSha }}",
+        "{{ range .PromotionStrategy.Status.Environments }}{{ if eq .Branch $.Branch }}{{ .Active.Hydrated.Sha }}{{ end }}{{ end }}",
         "${{ vars.deployment }}",
         "${parameters.deployment}",
     ] {
@@ -215,36 +252,45 @@ fn yaml(text: &str) -> Value {
     serde_saphyr::from_str(text).unwrap()
 }
 
-/// Argo takes a status outside of 2xx, and a body without the path, for an error; then the conditions
-/// decide, and what meets neither is inconclusive.
-async fn argo(server: &Server) -> Act {
+/// Go's client, as most of the tools use it.
+const GO: &str = "User-Agent: Go-http-client/1.1\r\nAccept-Encoding: gzip\r\n";
+
+/// Argo takes a status outside of 2xx, and a body without the path, for an error, of which it forgives four in
+/// a row; a body that is no JSON for a success. Then the conditions decide: failure first, and what meets
+/// neither is inconclusive.
+async fn argo(at: SocketAddr) -> Act {
     let template = yaml(ARGO);
     let metric = &template["spec"]["metrics"][0];
     let web = &metric["provider"]["web"];
     assert_eq!(web["jsonPath"], "{$.verdict}");
     assert_eq!(metric["successCondition"], "result == \"PASS\"");
     assert_eq!(metric["failureCondition"], "result == \"FAIL\"");
-    let headers = "User-Agent: Go-http-client/1.1\r\nAccept-Encoding: identity\r\n";
-    let answer = http(
-        server,
-        "GET",
-        &path(web["url"].as_str().unwrap()),
-        headers,
-        "",
-    )
-    .await;
+    assert_eq!(metric["consecutiveErrorLimit"], 4);
+    assert_eq!(
+        web["method"],
+        Value::Null,
+        "a GET without a body is the default"
+    );
+    let url = path(web["url"].as_str().unwrap());
+    let Some(answer) = reach(at, "GET", &url, GO, "").await else {
+        return Act::Hold;
+    };
     if !(200..300).contains(&answer.status) {
         return Act::Hold;
     }
-    match answer.json()["verdict"].as_str().expect("always a string") {
-        "PASS" => Act::Go,
-        "FAIL" => Act::Stop,
-        _ => Act::Hold,
+    let Ok(document) = serde_json::from_str::<Value>(&answer.body) else {
+        return Act::Go;
+    };
+    match document["verdict"].as_str() {
+        Some("FAIL") => Act::Stop,
+        Some("PASS") => Act::Go,
+        // Also what is not there: an error.
+        Some(_) | None => Act::Hold,
     }
 }
 
 /// Sends the webhook of a type as Flagger does, and says whether Flagger takes the answer for a yes.
-async fn flagger(server: &Server, kind: &str, metadata: Option<Value>) -> (bool, u16) {
+async fn flagger(at: SocketAddr, kind: &str, metadata: Option<Value>) -> (bool, u16) {
     let canary = yaml(FLAGGER);
     let hooks = canary["analysis"]["webhooks"].as_array().unwrap();
     let hook = hooks.iter().find(|hook| hook["type"] == kind).unwrap();
@@ -255,15 +301,18 @@ async fn flagger(server: &Server, kind: &str, metadata: Option<Value>) -> (bool,
         "checksum": "7d9f6bcf8b",
         "metadata": metadata.unwrap_or_else(|| hook["metadata"].clone()),
     });
-    let headers = "User-Agent: Go-http-client/1.1\r\nContent-Type: application/json\r\n";
+    let headers = format!("{GO}Content-Type: application/json\r\n");
     let path = path(hook["url"].as_str().unwrap());
-    let answer = http(server, "POST", &path, headers, &payload.to_string()).await;
+    let answer = reach(at, "POST", &path, &headers, &payload.to_string()).await;
+    let Some(answer) = answer else {
+        return (false, 0);
+    };
     assert!(!answer.body.trim().is_empty(), "Flagger shows the body");
     (answer.status <= 202, answer.status)
 }
 
 /// Flagger takes the last value; none is a failed check.
-async fn flagger_metric(server: &Server, stage: &str) -> Act {
+async fn flagger_metric(at: SocketAddr, stage: &str) -> Act {
     let template = FLAGGER_METRIC.split("---").next().unwrap();
     let query = yaml(template)["spec"]["query"].as_str().unwrap().to_owned();
     let canary = yaml(FLAGGER_METRIC.split("---").nth(1).unwrap());
@@ -281,7 +330,9 @@ async fn flagger_metric(server: &Server, stage: &str) -> Act {
         })
         .collect::<String>();
     let path = format!("/api/v1/query?query={encoded}");
-    let answer = http(server, "GET", &path, "", "").await;
+    let Some(answer) = reach(at, "GET", &path, GO, "").await else {
+        return Act::Hold;
+    };
     if answer.status >= 400 {
         return Act::Hold;
     }
@@ -298,25 +349,83 @@ async fn flagger_metric(server: &Server, stage: &str) -> Act {
     }
 }
 
-async fn promoter(server: &Server) -> Act {
+/// What Promoter knows of an environment from its last reconciliation.
+#[derive(Clone, Copy, Debug)]
+struct Environment<'a> {
+    phase: &'a str,
+    last_successful: &'a str,
+    active: &'a str,
+}
+
+/// The expression of the fixture: whether the commit status is a success, from the answer to this
+/// reconciliation's request, if there was one. `None`: it cannot be evaluated, and the phase stays.
+fn promoter_expression(answer: Option<&Answer>, environment: Environment<'_>) -> Option<bool> {
     let status = yaml(PROMOTER);
-    let spec = &status["spec"];
+    let expression = status["spec"]["success"]["when"]["expression"].as_str();
     assert_eq!(
-        spec["success"]["when"]["expression"],
-        "Response.StatusCode == 200 && Response.Body.verdict == \"PASS\""
+        expression.unwrap(),
+        "Response != nil ? Response.StatusCode == 200 && Response.Body.verdict == \"PASS\" : \
+         Phase == \"success\" && \
+         find(WebRequestCommitStatus.Status.Environments, {.Branch == Branch}).LastSuccessfulSha == \
+         find(PromotionStrategy.Status.Environments, {.Branch == Branch}).Active.Hydrated.Sha"
     );
-    let url = spec["httpRequest"]["urlTemplate"].as_str().unwrap();
-    let answer = http(server, "GET", &path(url), "", "").await;
-    if answer.status == 200 && answer.json()["verdict"] == "PASS" {
-        Act::Go
-    } else {
-        Act::Hold
+    let Some(answer) = answer else {
+        let is_same = environment.last_successful == environment.active;
+        return Some(environment.phase == "success" && is_same);
+    };
+    if answer.status != 200 {
+        return Some(false);
+    }
+    // A body that is no JSON is a text, which has no members.
+    let document: Value = serde_json::from_str(&answer.body).ok()?;
+    Some(document["verdict"] == "PASS")
+}
+
+async fn promoter(at: SocketAddr) -> Act {
+    let status = yaml(PROMOTER);
+    let request = &status["spec"]["httpRequest"];
+    assert_eq!(request["methodTemplate"], "GET");
+    let url = path(request["urlTemplate"].as_str().unwrap());
+    let Some(answer) = reach(at, "GET", &url, GO, "").await else {
+        return Act::Hold;
+    };
+    let environment = Environment {
+        phase: "",
+        last_successful: "",
+        active: "d1",
+    };
+    match promoter_expression(Some(&answer), environment) {
+        Some(true) => Act::Go,
+        Some(false) | None => Act::Hold,
     }
 }
 
-async fn kargo(server: &Server) -> Act {
+#[test]
+fn between_two_requests_of_promoter_a_pass_stands_for_its_own_commit_only() {
+    for (phase, last_successful, is_success) in [
+        ("", "", false),
+        ("pending", "", false),
+        ("pending", "d1", false),
+        ("success", "d1", true),
+        ("success", "d0", false),
+    ] {
+        let environment = Environment {
+            phase,
+            last_successful,
+            active: "d1",
+        };
+        let said = promoter_expression(None, environment);
+        assert_eq!(said, Some(is_success), "{environment:?}");
+    }
+}
+
+/// Kargo reads JSON by the type of the body, asks for failure first, and asks again where neither is met. An
+/// error is forgiven four times in a row.
+async fn kargo(at: SocketAddr) -> Act {
     let steps = yaml(KARGO);
-    let config = &steps["steps"][0]["config"];
+    let step = &steps["steps"][0];
+    let config = &step["config"];
+    assert_eq!(step["retry"]["errorThreshold"], 5);
     assert_eq!(
         config["successExpression"],
         "response.status == 200 && response.body.verdict == \"PASS\""
@@ -325,47 +434,73 @@ async fn kargo(server: &Server) -> Act {
         config["failureExpression"],
         "response.status == 404 || (response.status == 200 && response.body.verdict == \"FAIL\")"
     );
-    let answer = http(
-        server,
-        "GET",
-        &path(config["url"].as_str().unwrap()),
-        "",
-        "",
-    )
-    .await;
+    let url = path(config["url"].as_str().unwrap());
+    let Some(answer) = reach(at, "GET", &url, GO, "").await else {
+        return Act::Hold;
+    };
+    assert!(
+        answer.is_json(),
+        "else the body would be a text: {}",
+        answer.head
+    );
     let verdict = answer.json()["verdict"].clone();
-    if answer.status == 200 && verdict == "PASS" {
-        Act::Go
-    } else if answer.status == 404 || (answer.status == 200 && verdict == "FAIL") {
+    if answer.status == 404 || (answer.status == 200 && verdict == "FAIL") {
         Act::Stop
+    } else if answer.status == 200 && verdict == "PASS" {
+        Act::Go
     } else {
         Act::Hold
     }
 }
 
-/// Spinnaker asks again on 5xx and on statuses that are neither success nor terminal; another 4xx ends
-/// the stage, as does a path that gives no string.
-async fn spinnaker(server: &Server) -> Act {
+/// Spinnaker asks the URL once before it watches it; it asks again on 5xx and on statuses that are neither
+/// success nor terminal. Another 4xx ends the stage, as do a refused connection and a path that gives no
+/// value.
+async fn spinnaker(at: SocketAddr) -> Act {
     let stage: Value = serde_json::from_str(SPINNAKER).unwrap();
     assert_eq!(stage["statusJsonPath"], "$.verdict");
     assert_eq!(stage["progressJsonPath"], "$.progress");
-    let answer = http(server, "GET", &path(stage["url"].as_str().unwrap()), "", "").await;
-    match answer.status {
-        503 => return Act::Hold,
-        200 => {}
-        _ => return Act::Stop,
+    assert_eq!(
+        (&stage["method"], &stage["statusUrlResolution"]),
+        (&json!("GET"), &json!("getMethod"))
+    );
+    let headers = "Accept: text/plain, application/json, application/*+json, */*\r\n\
+                   User-Agent: okhttp/4.12.0\r\nAccept-Encoding: gzip\r\n";
+    let url = path(stage["url"].as_str().unwrap());
+    let mut document = Value::Null;
+    for _ in ["create", "monitor"] {
+        let Some(answer) = reach(at, "GET", &url, headers, "").await else {
+            return Act::Stop;
+        };
+        match answer.status {
+            200 => {}
+            504 => return Act::Stop,
+            500.. => return Act::Hold,
+            _ => return Act::Stop,
+        }
+        assert!(
+            answer.is_json(),
+            "else the body would be a text: {}",
+            answer.head
+        );
+        document = answer.json();
     }
-    let document = answer.json();
-    assert!(document["progress"].is_string(), "{document}");
-    let status = document["verdict"].as_str().expect("always a string");
-    let lists = |key: &str| {
-        let statuses = stage[key].as_str().unwrap();
-        statuses.split(',').any(|listed| listed.trim() == status)
+    let Some(status) = document["verdict"].as_str() else {
+        return Act::Stop;
     };
-    if lists("successStatuses") {
-        Act::Go
-    } else if lists("terminalStatuses") {
+    if !document["progress"].is_string() {
+        return Act::Stop;
+    }
+    let lists = |key: &str| {
+        let statuses = stage[key].as_str().unwrap().to_uppercase();
+        let mut statuses = statuses.split(',').map(str::trim);
+        statuses.any(|listed| listed == status.to_uppercase())
+    };
+    // What is listed twice is what is listed last: success, canceled, terminal.
+    if lists("terminalStatuses") || lists("canceledStatuses") {
         Act::Stop
+    } else if lists("successStatuses") {
+        Act::Go
     } else {
         Act::Hold
     }
@@ -375,19 +510,20 @@ async fn spinnaker(server: &Server) -> Act {
 async fn only_a_pass_is_a_go_through_every_door() {
     use Act::{Go, Hold, Stop};
     for state in STATES {
-        let server = engine(state).await;
+        let (at, _server) = site(state).await;
         let given = [
-            argo(&server).await,
-            flagger_metric(&server, stage(state)).await,
-            promoter(&server).await,
-            kargo(&server).await,
-            spinnaker(&server).await,
+            argo(at).await,
+            flagger_metric(at, stage(state)).await,
+            promoter(at).await,
+            kargo(at).await,
+            spinnaker(at).await,
         ];
         //                  Argo  metric Promoter Kargo Spinnaker
         let expected = match state {
             State::Pass => [Go, Go, Go, Go, Go],
             State::Fail => [Stop, Hold, Hold, Stop, Stop],
             State::Unknown => [Hold, Hold, Hold, Stop, Stop],
+            State::Gone => [Hold, Hold, Hold, Hold, Stop],
             State::Pending
             | State::NoData
             | State::Bypassed
@@ -402,12 +538,12 @@ async fn only_a_pass_is_a_go_through_every_door() {
 #[tokio::test]
 async fn flagger_is_answered_by_its_own_rules() {
     for state in STATES {
-        let server = engine(state).await;
+        let (at, _server) = site(state).await;
         let metadata = || Some(json!({"deployment": "d1"}));
         let given = [
-            flagger(&server, "confirm-promotion", metadata()).await,
-            flagger(&server, "rollout", metadata()).await,
-            flagger(&server, "rollback", metadata()).await,
+            flagger(at, "confirm-promotion", metadata()).await,
+            flagger(at, "rollout", metadata()).await,
+            flagger(at, "rollback", metadata()).await,
         ];
         let (yes, no) = ((true, 200), (false, 409));
         let (unknown, away) = ((false, 404), (false, 503));
@@ -419,6 +555,7 @@ async fn flagger_is_answered_by_its_own_rules() {
             State::Unknown => [unknown; 3],
             State::Recovering | State::RecoveringFail => [no, away, no],
             State::Stopped => [away; 3],
+            State::Gone => [(false, 0); 3],
         };
         assert_eq!(given, expected, "{state:?}");
     }
@@ -427,13 +564,10 @@ async fn flagger_is_answered_by_its_own_rules() {
 #[tokio::test]
 async fn flagger_finds_the_deployment_that_it_means_or_none() {
     let server = engine(State::Pass).await;
-    let ask = async |metadata: Value| {
-        flagger(&server, "confirm-promotion", Some(metadata))
-            .await
-            .1
-    };
+    let at = server.addresses().http;
+    let ask = async |metadata: Value| flagger(at, "confirm-promotion", Some(metadata)).await.1;
     assert_eq!(
-        flagger(&server, "confirm-promotion", None).await.1,
+        flagger(at, "confirm-promotion", None).await.1,
         200,
         "as in the fixture"
     );

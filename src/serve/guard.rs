@@ -1,6 +1,6 @@
 //! Stands before every door: lets a request through, or answers it.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     Json,
@@ -25,18 +25,20 @@ pub(super) async fn http(
     mut request: Request,
     next: Next,
 ) -> Response {
-    if operation.is_act() && !is_of_this_site(request.headers()) {
+    let guard = shared.guard.load();
+    if operation.is_act() && !is_of_this_site(request.headers(), guard.is_restricted()) {
         let problem =
             "a page of another site sent this: send it without Origin, or from this address";
         return (StatusCode::FORBIDDEN, Json(json!({ "error": problem }))).into_response();
     }
     let peer = request.extensions().get::<Peer>();
-    match shared
-        .guard
-        .load()
-        .admit(operation, request.headers(), peer)
-    {
+    match guard.admit(operation, request.headers(), peer) {
         Ok(roles) => {
+            if operation == Operation::Privileged {
+                let caller = guard.caller(operation, request.headers(), peer);
+                request.extensions_mut().insert(caller);
+            }
+            drop(guard);
             request.extensions_mut().insert(roles);
             next.run(request).await
         }
@@ -45,8 +47,9 @@ pub(super) async fn http(
 }
 
 /// Whether no page of another site sent a request: browsers add the password that a person gave to
-/// whatever any page sends here, and tell the page's origin.
-fn is_of_this_site(headers: &HeaderMap) -> bool {
+/// whatever any page sends here, and tell the page's origin. Where nobody has to say who they are, a name is
+/// no proof of the origin either: whoever owns one can let it lead here.
+fn is_of_this_site(headers: &HeaderMap, is_restricted: bool) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return true;
     };
@@ -56,7 +59,20 @@ fn is_of_this_site(headers: &HeaderMap) -> bool {
         let (_, authority) = origin.split_once("://")?;
         Some(authority.to_owned())
     });
-    host.is_some() && origin == host
+    let Some(host) = host else {
+        return false;
+    };
+    origin.as_ref() == Some(&host) && (is_restricted || is_no_name(&host))
+}
+
+/// Whether a host with its port is an address, or this machine.
+fn is_no_name(host: &str) -> bool {
+    let bare = match host.rsplit_once(':') {
+        Some((bare, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => bare,
+        Some(_) | None => host,
+    };
+    let address = bare.trim_start_matches('[').trim_end_matches(']');
+    bare == "localhost" || address.parse::<IpAddr>().is_ok()
 }
 
 /// Guards every RPC of a server. One of which nobody has decided who may is for nobody, where anybody

@@ -7,7 +7,7 @@ use super::{
     url::percent_encode,
 };
 use crate::{
-    event::{Span, Timestamp},
+    event::{Span, Timestamp, is_invisible},
     gate::CheckReport,
 };
 
@@ -186,6 +186,7 @@ fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
+            letter if is_invisible(letter) => escaped.push('\u{fffd}'),
             letter => escaped.push(letter),
         }
     }
@@ -203,5 +204,6 @@ mod tests {
     #[test]
     fn text_cannot_become_markup() {
         assert_eq!(escape("<b a='\"&'>"), "&lt;b a=&#39;&quot;&amp;&#39;&gt;");
+        assert_eq!(escape("a\u{202e}b\n\u{1b}"), "a\u{fffd}b\u{fffd}\u{fffd}");
     }
 }

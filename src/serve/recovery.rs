@@ -297,6 +297,10 @@ impl Recovery {
                         behind.map_err(|faults| RecoveryError::Plan { position, faults })?;
                     if let Some(plan) = behind {
                         self.engine.step(Input::Plan(Arc::new(plan)), &mut outputs);
+                        // One that the engine refuses now was refused then.
+                        if self.engine.plan().digest == change.to_digest {
+                            self.chronicle.note_reload(&change);
+                        }
                         replay.read_by(&self.engine);
                         published.recover(self.engine.gates());
                     }

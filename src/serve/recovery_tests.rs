@@ -32,7 +32,7 @@ use crate::{
         Batch, Begin, DeploymentEvent, KeyHash, Labels, METRIC_NAME, Span, Step, StepOutcome,
         Timestamp, canonical,
     },
-    journal::{Body, DataDir, Encoding, Entry, Format, Limits, OffsetRange, Position},
+    journal::{Body, DataDir, Encoding, Entry, Format, Limits, OffsetRange, Position, Reload},
     plan::Plan,
     reduce::Select,
 };
@@ -356,7 +356,11 @@ async fn run(seed: u64, root: &Path, source: &Kept, changes: bool) -> Vec<PathBu
                 if next.digest == in_force.digest {
                     return Ok(());
                 }
-                core.change(&in_force, Arc::clone(&next)).await
+                let reload = Reload {
+                    at: Timestamp::from_seconds(now),
+                    by: format!("step {step}"),
+                };
+                core.change(&in_force, Arc::clone(&next), reload).await
             };
             let (_, changed) = tokio::join!(futures_util::future::join_all(takes), change);
             match changed {

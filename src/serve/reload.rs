@@ -12,7 +12,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     response::{IntoResponse, Response},
 };
@@ -22,7 +22,7 @@ use tokio::sync::{Mutex, watch};
 use tracing::{error, info, warn};
 
 use super::{
-    access::{AccessError, Guard},
+    access::{AccessError, Caller, Guard},
     answers::{ChangeError, Unavailable},
     feed::Feed,
     http_request::ask_to_retry,
@@ -33,7 +33,8 @@ use super::{
 };
 use crate::{
     engine::Selector,
-    event::Timestamp,
+    event::{Span, Timestamp},
+    journal::Reload,
     plan::{Fault, Faults, Plan, Warning},
     reduce::Select,
 };
@@ -139,30 +140,40 @@ impl Reloading {
 
 impl Reloader {
     /// Reads the configuration anew and takes it, or leaves it as a whole. Either way the log and
-    /// `/metrics` tell of it.
+    /// `/metrics` tell of it; one that is taken stands in the history, with `by`: who had it read.
     ///
     /// # Errors
-    /// It cannot be taken: the engine goes on under the one that it had.
-    pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
+    /// It cannot be taken, or not recorded: the engine goes on under the one that it had.
+    pub async fn reload(&self, by: &str) -> Result<Reloaded, ReloadError> {
         let reloading = &self.0.reloading;
         let _turn = reloading.turn.lock().await;
-        let result = self.take().await;
+        // Each has a time of its own, by which it is known.
+        let last = **reloading.taken_at.load();
+        let at = self.0.now().max(last + Span::from_nanos(1));
+        let result = self.take(Reload {
+            at,
+            by: by.to_owned(),
+        });
+        let result = result.await;
         reloading
             .is_last_good
             .store(result.is_ok(), Ordering::Relaxed);
         match &result {
             Ok(taken) => {
-                reloading.taken_at.store(Arc::new(self.0.clock.now()));
+                reloading.taken_at.store(Arc::new(at));
+                self.0.acted().await;
                 for warning in &taken.warnings {
                     warn!(%warning, "the configuration is odd");
                 }
                 info!(
+                    by,
                     config_digest = taken.digest,
                     is_other = taken.is_other,
                     "the configuration was read anew"
                 );
             }
             Err(problem) => error!(
+                by,
                 %problem,
                 "the configuration cannot be taken: the engine goes on under the one that it had"
             ),
@@ -185,7 +196,7 @@ impl Reloader {
         self.0.metrics.sinks.of(sink)
     }
 
-    async fn take(&self) -> Result<Reloaded, ReloadError> {
+    async fn take(&self, reload: Reload) -> Result<Reloaded, ReloadError> {
         let Shared {
             reloading, core, ..
         } = &*self.0;
@@ -206,11 +217,10 @@ impl Reloader {
                 encryption.push((port, tls::configuration(plan, port.protocols)?));
             }
         }
-        // Only now is anything changed, and first what may still be refused.
-        let is_other = before.digest != after.digest;
-        if is_other {
-            core.change(&before, Arc::clone(&after)).await?;
-        }
+        self.0.may_act().await.map_err(ReloadError::Unavailable)?;
+        // Only now is anything changed, and first what may still be refused. It is recorded also where
+        // verdicts do not follow from it: other tokens are another answer to who may do what.
+        core.change(&before, Arc::clone(&after), reload).await?;
         guard.counts_on(&self.0.guard.load());
         self.0.guard.store(Arc::new(guard));
         for (port, configuration) in encryption {
@@ -220,16 +230,19 @@ impl Reloader {
         reloading.plans.send_replace(Arc::clone(&after));
         Ok(Reloaded {
             digest: after.digest.clone(),
-            is_other,
+            is_other: before.digest != after.digest,
             warnings: after.warnings(),
         })
     }
 }
 
 /// `POST /-/reload`.
-pub(super) async fn reload(State(shared): State<Arc<Shared>>) -> Response {
+pub(super) async fn reload(
+    State(shared): State<Arc<Shared>>,
+    Extension(Caller(by)): Extension<Caller>,
+) -> Response {
     // A caller that leaves in between does not leave it half done.
-    let work = tokio::spawn(async move { Reloader(shared).reload().await });
+    let work = tokio::spawn(async move { Reloader(shared).reload(&by).await });
     let Ok(result) = work.await else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };

@@ -251,6 +251,77 @@ async fn a_good_file_is_for_what_begins_from_then_on_also_over_a_restart() {
     stop(server).await;
 }
 
+/// What the history has of configurations: who had one read, and from which to which.
+async fn told(server: &Server) -> Vec<[String; 3]> {
+    let (status, body) = http(server, "GET /api/v1/history?kind=reload", TOKEN, "").await;
+    assert_eq!(status, 200, "{body}");
+    let page: Value = serde_json::from_str(&body).unwrap();
+    let records = page["records"].as_array().unwrap().iter();
+    let text = |record: &Value, key: &str| record["body"][key].as_str().unwrap().to_owned();
+    records
+        .map(|record| ["by", "before", "after"].map(|key| text(record, key)))
+        .collect()
+}
+
+#[tokio::test]
+async fn whoever_has_it_read_stands_in_the_history_with_both_digests_also_over_a_crash() {
+    let site = Site::new();
+    let server = site.start().await;
+    let first = read(&site.file).unwrap().digest;
+    site.write("checks: [");
+    assert_eq!(reload(&server, TOKEN).await.0, 422);
+    assert_eq!(told(&server).await, Vec::<[String; 3]>::new());
+    let text = site.text.replace("steps: [tests]", "steps: [tests, more]");
+    site.write(&text);
+    assert_eq!(reload(&server, TOKEN).await.0, 200);
+    let second = read(&site.file).unwrap().digest;
+    // It is the same, but for what no verdict follows from.
+    site.write(&format!("{text}\nexternal_url: 'http://sluice.example'\n"));
+    server.reloader().reload("SIGHUP").await.unwrap();
+    let token = format!("token {}", site.directory.path().join("admin").display());
+    let all = vec![
+        [token, first.clone(), second.clone()],
+        ["SIGHUP".to_owned(), second.clone(), second.clone()],
+    ];
+    assert_eq!(told(&server).await, all);
+    stop(server).await;
+    // What the ledger lost is in the journal.
+    let data = site.directory.path().join("data");
+    for lost in ["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"] {
+        drop(fs::remove_file(data.join(lost)));
+    }
+    for _ in 0..2 {
+        let server = site.start().await;
+        assert_eq!(told(&server).await, all);
+        stop(server).await;
+    }
+    // Judged anew under the first, what was done stays done.
+    site.write(&site.text);
+    let server = site.start().await;
+    assert_eq!(told(&server).await, all);
+    stop(server).await;
+}
+
+#[tokio::test]
+async fn a_configuration_that_cannot_be_recorded_is_not_taken() {
+    let site = Site::new();
+    let server = site.start().await;
+    let digest = read(&site.file).unwrap().digest;
+    assert_eq!(told(&server).await, Vec::<[String; 3]>::new());
+    let ledger = site.directory.path().join("data/ledger.sqlite");
+    let other = rusqlite::Connection::open(ledger).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    site.write(&site.text.replace("steps: [tests]", "steps: [tests, more]"));
+    let (status, answer) = reload(&server, TOKEN).await;
+    assert_eq!(status, 503, "{answer}");
+    let begun = begin(&server, TOKEN, "d1").await;
+    assert_eq!(begun["config_digest"], digest);
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(reload(&server, TOKEN).await.0, 200);
+    assert_eq!(told(&server).await.len(), 1);
+    stop(server).await;
+}
+
 #[tokio::test]
 async fn tokens_are_read_anew() {
     let site = Site::new();

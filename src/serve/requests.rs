@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     engine::Refusal,
-    event::{Begin, Bypass, Hotfix},
+    event::{Begin, Bypass, Hotfix, is_invisible},
     gate::GateError,
 };
 
@@ -97,6 +97,11 @@ pub(super) fn refused_field(refusal: &Refusal) -> &'static str {
 /// A field makes no sense.
 pub(super) fn check_begin(begin: &Begin) -> Result<(), FieldError> {
     check_letters("deployment", &begin.deployment)?;
+    if let "." | ".." = begin.deployment.as_str() {
+        let problem =
+            "is a step in a path: whoever asks for it by HTTP would ask for something else";
+        return Err(FieldError::new("deployment", problem));
+    }
     check_name("service", &begin.service)?;
     check_name("stage", &begin.stage)?;
     check_letters("region", begin.region.as_deref().unwrap_or(""))?;
@@ -153,7 +158,7 @@ fn check_letters(field: &str, name: &str) -> Result<(), FieldError> {
         );
         return Err(FieldError::new(field, problem));
     }
-    if name.chars().any(char::is_control) {
+    if name.chars().any(is_invisible) {
         return Err(FieldError::new(
             field,
             format!("is {name:?}: it must be printable"),

@@ -237,8 +237,8 @@ impl Sequence {
         Ok(answer)
     }
 
-    /// Gives a change of the configuration its place. Nothing is taken behind it until the core has gone
-    /// on, and called [`Sequence::reopen`]: so every batch was selected by one configuration.
+    /// Gives a change of the configuration its place. Behind another one nothing is taken until the core has
+    /// gone on, and called [`Sequence::reopen`]: so every batch was selected by one configuration.
     ///
     /// # Errors
     /// Nothing is taken at the moment.
@@ -249,8 +249,12 @@ impl Sequence {
         reply: PlanReply,
     ) -> Result<(), Unavailable> {
         let mut state = self.open_state()?;
-        self.order(&mut state, Entry::Plan(change), Then::Plan(plan, reply))?;
-        state.standing = Standing::Changing;
+        let is_other = change.is_other();
+        let then = Then::Plan(plan, Box::new(change.clone()), reply);
+        self.order(&mut state, Entry::Plan(change), then)?;
+        if is_other {
+            state.standing = Standing::Changing;
+        }
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use super::{
     sources::{Reach, Sources},
 };
 use crate::{
-    event::{DeploymentEvent, Span},
+    event::{DeploymentEvent, Span, Timestamp},
     plan::Plan,
 };
 
@@ -70,27 +70,42 @@ impl Shared {
             DeploymentEvent::End(_) => (false, true),
             DeploymentEvent::Step(_) => (false, false),
         };
-        if is_override && self.core.is_ready() {
-            let is_writable = self.of_history(Chronicled::is_writable);
-            if is_writable.await != Some(true) {
-                return Err(EventError::Unavailable(Unavailable::NotRecorded));
-            }
+        if is_override {
+            self.may_act().await.map_err(EventError::Unavailable)?;
         }
-        // Whose bake would begin before the present of the core would be over before it was: a clock that
-        // was set back must not take event time back.
-        let ticked_at = self.published().stats().ticked_at;
-        let ticked_at = ticked_at.max(self.core.recovered_at().unwrap_or(ticked_at));
-        let now = self.clock.now().max(ticked_at);
-        let taken = self.core.event(event.at_time(now)).await;
+        let taken = self.core.event(event.at_time(self.now())).await;
         if is_signed && taken.is_ok() {
-            // Whoever answers for it finds it in the history at once, unless that breaks just now; it is
-            // in force, and in the journal.
-            self.of_history(|chronicled| {
-                chronicled.history();
-            })
-            .await;
+            self.acted().await;
         }
         taken
+    }
+
+    /// When something happens now: whose bake would begin before the present of the core would be over
+    /// before it was, so that a clock that was set back must not take event time back.
+    pub(super) fn now(&self) -> Timestamp {
+        let ticked_at = self.published().stats().ticked_at;
+        let ticked_at = ticked_at.max(self.core.recovered_at().unwrap_or(ticked_at));
+        self.clock.now().max(ticked_at)
+    }
+
+    /// Whether somebody may do now what they will have to answer for.
+    ///
+    /// # Errors
+    /// The history cannot be written. A core that is not ready refuses by itself.
+    pub(super) async fn may_act(&self) -> Result<(), Unavailable> {
+        if self.core.is_ready() && self.of_history(Chronicled::is_writable).await != Some(true) {
+            return Err(Unavailable::NotRecorded);
+        }
+        Ok(())
+    }
+
+    /// Lets whoever answers for an act find it in the history at once, unless that breaks just now: it is
+    /// in force, and in the journal.
+    pub(super) async fn acted(&self) {
+        self.of_history(|chronicled| {
+            chronicled.history();
+        })
+        .await;
     }
 
     /// Asks something of the history that may block. `None`: it panicked, or the engine ends.

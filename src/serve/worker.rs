@@ -20,7 +20,7 @@ use super::{
 use crate::{
     engine::{Engine, Input, Output, Refusal},
     event::{DeploymentEvent, Timestamp},
-    journal::Position,
+    journal::{PlanChange, Position},
     plan::Plan,
     reduce::{Epoch, Shards},
 };
@@ -117,9 +117,14 @@ impl Worker {
                     }
                 }
                 Order::Event { event, reply } => self.event(&event, reply),
-                Order::Plan { plan, start, reply } => {
+                Order::Plan {
+                    plan,
+                    change,
+                    start,
+                    reply,
+                } => {
                     // Whoever asked may have gone; what is done is done.
-                    drop(reply.send(self.change(plan, start)));
+                    drop(reply.send(self.change(plan, &change, start)));
                 }
                 Order::Lost => self.engine.step(Input::Lost, &mut self.outputs),
                 Order::CaughtUp => {
@@ -154,12 +159,22 @@ impl Worker {
         reply.answer(self.answer(id, refusal));
     }
 
-    fn change(&mut self, plan: Arc<Plan>, start: Position) -> Result<(), ChangeError> {
+    fn change(
+        &mut self,
+        plan: Arc<Plan>,
+        change: &PlanChange,
+        start: Position,
+    ) -> Result<(), ChangeError> {
+        if !change.is_other() {
+            self.chronicle.note_reload(change);
+            return Ok(());
+        }
         self.sequence.wait_put(self.engine.epoch().number);
         let may_change = self.engine.may_change(&plan);
         if may_change.is_ok() {
             self.changed_at = Some(start);
             self.engine.step(Input::Plan(plan), &mut self.outputs);
+            self.chronicle.note_reload(change);
             self.update_shards();
             self.publish_all();
         }

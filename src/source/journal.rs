@@ -91,7 +91,7 @@ impl Journal {
                         engine.step(Input::Plan(Arc::new(plan)), &mut outputs);
                         let labels = Arc::new(engine.stream_labels());
                         decoder = Decoder::new(engine.keys(), labels);
-                    } else {
+                    } else if change.is_other() {
                         foreign.get_or_insert(change);
                     }
                 }

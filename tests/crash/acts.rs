@@ -1,4 +1,4 @@
-//! Hotfixes, overrides and ends, each told once, at random moments between kills.
+//! Hotfixes, overrides, ends and configurations read anew, each told once, at random moments between kills.
 //!
 //! One that was acknowledged is in force and in the history; one that was refused is in neither; one that
 //! got no answer is in both or in neither.
@@ -42,6 +42,8 @@ pub(crate) struct Act {
     is_hotfix: bool,
     begun: Answer,
     bypassed: Option<Answer>,
+    /// Of somebody who had the configuration read anew meanwhile.
+    reloaded: Option<Answer>,
 }
 
 /// Somebody who acts until told to stop.
@@ -95,7 +97,11 @@ fn act(site: &Site, number: u64, random: &mut Random) -> Act {
         is_hotfix,
         begun,
         bypassed: None,
+        reloaded: None,
     };
+    if random.below(4) == 0 {
+        act.reloaded = Some(tell(site, "/-/reload", &json!({})));
+    }
     if begun == Answer::Refused {
         return act;
     }
@@ -191,12 +197,28 @@ pub(crate) fn check(acts: &[Act], history: &[Entry], said: &[Value]) {
         }
         kept += u64::from(act.begun == Answer::None && verdict.is_some());
     }
+    let reloads = records.remove("").unwrap_or_default();
+    assert!(reloads.iter().all(|entry| entry.kind == Kind::Reload));
+    let told = |answer: Answer| {
+        let told = acts.iter().filter(|act| act.reloaded == Some(answer));
+        told.count()
+    };
+    let (least, most) = (
+        told(Answer::Taken),
+        told(Answer::Taken) + told(Answer::None),
+    );
+    assert!(
+        (least..=most).contains(&reloads.len()),
+        "{} of {least} to {most} reloads are recorded",
+        reloads.len()
+    );
     println!(
         "{} deployments with overrides and hotfixes: {taken} acknowledged, {cut_off} cut off, of which \
-         {kept} had begun all the same",
-        acts.len()
+         {kept} had begun all the same; {} reloads, {least} of them acknowledged",
+        acts.len(),
+        reloads.len()
     );
-    assert!(0 < taken, "something was acknowledged");
+    assert!(0 < taken && 0 < least, "something of each was acknowledged");
 }
 
 fn check_one(act: &Act, answer: Answer, is_recorded: bool, is_in_force: bool) {

@@ -112,7 +112,14 @@ async fn drive(rig: &Rig, file: Option<&Path>) {
         let change = max.into_iter().find(|(at, _)| *at == bucket);
         if let (Some(file), Some((_, max))) = (file, change) {
             std::fs::write(file, CONFIGURATION.replace("max: 0.9", max)).unwrap();
-            assert!(rig.server.reloader().reload().await.unwrap().is_other);
+            assert!(
+                rig.server
+                    .reloader()
+                    .reload("a test")
+                    .await
+                    .unwrap()
+                    .is_other
+            );
             send(rig, bucket).await;
         }
         if bucket == 3 {

@@ -8,12 +8,14 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use serde_json::{Value, json};
 use sluice::{
     engine::{Engine, Output},
-    event::{Batch, Begin, Bypass, DeploymentEvent, Step, StepOutcome, Timestamp, Value as Number},
+    event::{
+        Batch, Begin, Bypass, DeploymentEvent, LogRecord, Step, StepOutcome, Timestamp,
+        Value as Number,
+    },
     gate::LineKind,
-    plan::Plan,
+    plan::{Plan, Role, TokenPlan},
     serve::{client, convert, pb},
     source::{
-        files,
         recording::{Inputs, Recording},
         timeline::Timeline,
     },
@@ -78,20 +80,33 @@ fn replay(name: &str) -> Replayed {
     }
 }
 
-/// The plan of a recording, on free ports, with a token for each role.
+/// The plan of a recording to the letter, but on free ports and with a token for each role.
 fn guarded(name: &str, folder: &Path) -> Plan {
-    let recording = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/recordings");
-    let text = files::text(&recording.join(name).join("sluice.yaml")).unwrap();
-    let ports =
-        ["grpc", "http", "otlp_grpc", "otlp_http"].map(|door| format!("{door}: \"127.0.0.1:0\""));
-    let roles = [("ingest", INGEST), ("deploy", DEPLOY), ("admin", ADMIN)].map(|(role, token)| {
-        let file = folder.join(role);
-        std::fs::write(&file, token).unwrap();
-        format!("{{role: {role}, file: '{}'}}", file.display())
-    });
-    let (ports, roles) = (ports.join(", "), roles.join(", "));
-    let text = format!("{text}\nlisten: {{{ports}}}\naccess: {{tokens: [{roles}]}}\n");
-    Plan::parse(&text).unwrap_or_else(|faults| panic!("{faults}"))
+    let mut plan = Plan::clone(&opened(name).0);
+    let listen = &mut plan.listen;
+    for address in [
+        &mut listen.grpc,
+        &mut listen.http,
+        &mut listen.otlp_grpc,
+        &mut listen.otlp_http,
+    ] {
+        address.set_port(0);
+    }
+    let roles = [
+        (Role::Ingest, INGEST),
+        (Role::Deploy, DEPLOY),
+        (Role::Admin, ADMIN),
+    ];
+    plan.access.tokens = roles
+        .into_iter()
+        .map(|(role, token)| {
+            let file = folder.join(role.name());
+            std::fs::write(&file, token).unwrap();
+            let file = file.to_str().unwrap().to_owned();
+            TokenPlan { role, file }
+        })
+        .collect();
+    plan
 }
 
 /// Who has to tell an event, and who must not.
@@ -285,7 +300,10 @@ fn request(event: &DeploymentEvent) -> (String, Value) {
     (path, body)
 }
 
+/// Sends what a recording has of a bucket, by remote write and OTLP.
 async fn send(rig: &Rig, batch: &Batch) {
+    let bearer = format!("Bearer {INGEST}");
+    let headers = [("authorization", bearer.as_str())];
     let mut all: Vec<TimeSeries> = Vec::new();
     for block in &batch.series {
         let labels: Vec<(&str, &str)> = block.labels.iter().collect();
@@ -296,11 +314,33 @@ async fn send(rig: &Rig, batch: &Batch) {
             all.push(series(&labels, value, point.at));
         }
     }
-    assert!(batch.logs.is_empty(), "no recording here has logs");
-    let bearer = format!("Bearer {INGEST}");
-    let headers = [("authorization", bearer.as_str())];
-    let answer = rig.remote_write(&headers, &write_request(all)).await;
-    assert_eq!(answer.status, 204, "{}", answer.text());
+    if !all.is_empty() {
+        let answer = rig.remote_write(&headers, &write_request(all)).await;
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    }
+    if !batch.logs.is_empty() {
+        let resources: Vec<Value> = batch.logs.iter().map(resource_logs).collect();
+        let body = json!({ "resourceLogs": resources }).to_string();
+        let headers = [headers[0], ("content-type", "application/json")];
+        let answer = rig.otlp("/v1/logs", &headers, body.as_bytes()).await;
+        assert_eq!((answer.status, answer.text()), (200, "{}".to_owned()));
+    }
+}
+
+/// A log record as OTLP has it in JSON.
+fn resource_logs(record: &LogRecord) -> Value {
+    let attribute = |(key, text): (&str, &str)| json!({"key": key, "value": {"stringValue": text}});
+    let attributes: Vec<Value> = record.attributes.iter().map(attribute).collect();
+    let one = json!({
+        "timeUnixNano": record.at.nanos().to_string(),
+        "severityNumber": record.severity.number(),
+        "body": {"stringValue": record.body},
+    });
+    let count = usize::try_from(record.count).unwrap();
+    json!({
+        "resource": {"attributes": attributes},
+        "scopeLogs": [{"logRecords": vec![one; count]}],
+    })
 }
 
 /// Plays a recording through the doors. `held`: deployments that something stands in the way of when they
@@ -317,8 +357,9 @@ async fn drive(name: &str, way: Way, held: &[(&str, &str)]) {
     for step in steps {
         rig.set(step.bucket.start);
         rig.server.tick().await.unwrap();
-        let mut deployer = Deployer::new(&rig, way).await;
         for event in &step.events {
+            // Whoever deploys comes and goes.
+            let mut deployer = Deployer::new(&rig, way).await;
             rig.set(event.at());
             if let DeploymentEvent::Begin(begin) = event {
                 let expected = held.iter().filter(|(id, _)| *id == begin.deployment);
@@ -339,7 +380,6 @@ async fn drive(name: &str, way: Way, held: &[(&str, &str)]) {
             assert!(deployer.tell(event, may).await, "{name} {way:?} {event:?}");
             told += 1;
         }
-        drop(deployer);
         send(&rig, &step.batch).await;
         rig.set(step.bucket.end);
         rig.server.tick().await.unwrap();
@@ -362,6 +402,17 @@ async fn drive(name: &str, way: Way, held: &[(&str, &str)]) {
 async fn drive_both(name: &str, held: &[(&str, &str)]) {
     drive(name, Way::Grpc, held).await;
     drive(name, Way::Http, held).await;
+}
+
+/// The example of the promises to users, with everything that it asks for.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_is_driven_over_grpc_from_alpha_to_production_in_the_second_region() {
+    drive("the_example", Way::Grpc, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_is_driven_over_http_from_alpha_to_production_in_the_second_region() {
+    drive("the_example", Way::Http, &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -395,6 +446,7 @@ async fn a_hotfix_skips_only_the_bake_and_its_shadow_says_the_rest() {
     assert_eq!(said("d1")["verdict"], "PASS");
     assert_ne!(said("d1")["shadow"], Value::Null);
     assert_eq!(said("d2")["verdict"], "FAIL", "a step is not skipped");
+    assert_eq!(said("d3")["verdict"], "FAIL", "nor is a limit");
     drive_both("a_hotfix", &[]).await;
 }
 

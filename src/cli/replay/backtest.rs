@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde::Serialize;
 
+use super::super::print;
 use crate::{
     event::Span,
     plan::{Mode, Plan},
@@ -86,7 +87,7 @@ impl Backtest {
         let rows = summarize(&self.trials);
         let line = |row: &Row| {
             let line = self.line(row);
-            serde_json::to_string(&line).expect("a row has only text, numbers and lists") + "\n"
+            print::json(&line) + "\n"
         };
         rows.iter().map(line).collect()
     }
@@ -198,7 +199,8 @@ impl Backtest {
             } else {
                 String::new()
             };
-            let causes = causes.join("; ");
+            // Names of metrics and hosts, as whoever sent them wrote them.
+            let causes = print::clean(&causes.join("; "));
             writeln!(text, "  {} {name}: {causes}{more}", place(row)).expect(IN_MEMORY);
         }
         if row.is_placebo && row.check.is_none() {

@@ -246,11 +246,10 @@ impl Replay<'_> {
 
     fn line(&self, kind: LineKind, verdict: Verdict, recording: Option<&str>) {
         let text = match self.arguments.output {
-            OutputFormat::Json => serde_json::to_string(&NamedLine {
+            OutputFormat::Json => print::json(&NamedLine {
                 line: Line { kind, verdict },
                 recording,
-            })
-            .expect("a verdict has only text, numbers and lists"),
+            }),
             OutputFormat::Text => match kind {
                 LineKind::Verdict => print::verdict_line(&verdict),
                 LineKind::Shadow => print::shadow_line(&verdict),

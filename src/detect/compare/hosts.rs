@@ -161,8 +161,9 @@ impl HostsTest {
                 reader.read(group, slot.host, role)
             })
             .collect();
-        for reading in readings[self.one_box_count..].iter().flatten() {
-            let number = self.rules.working.of(*reading);
+        for (slot, reading) in self.slots.iter().zip(&readings).skip(self.one_box_count) {
+            let reading = reading.or_else(|| reader.held(group, slot.host));
+            let number = reading.map_or(f64::NAN, |reading| self.rules.working.of(reading));
             if number.is_finite() {
                 self.scratch.push(number);
             }

@@ -2,9 +2,12 @@
 
 use super::terms::Terms;
 use crate::{
-    detect::{Group, HostId, Track, View},
+    detect::{Cell, Group, HostId, Track, View},
     event::Timestamp,
 };
+
+/// Most buckets that a value stands for.
+const HOLD_MAX: usize = 30;
 
 /// What a host is in this deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,10 +69,28 @@ impl<'a> Reader<'a> {
 
     /// What the host said in this bucket, if it has the given role and said anything finite.
     pub(super) fn read(&self, group: &Group, host: HostId, role: Role) -> Option<Reading> {
+        let cell = group.track(host)?.cell(self.view.bucket)?;
+        self.reading(group, host, role, cell)
+    }
+
+    /// What a fleet host says: in this bucket, or in one before that still stands for it.
+    pub(super) fn held(&self, group: &Group, host: HostId) -> Option<Reading> {
+        let track = group.track(host)?;
+        let (end, cell) = track.latest()?;
+        let width = self.terms.resolution;
+        let life = (track.last_seen - track.first_seen).div_ceil(width);
+        let samples = usize::try_from(track.covered).unwrap_or(usize::MAX);
+        let stands = width.times(hold(life, samples) as i64);
+        if stands <= self.view.bucket.end - end {
+            return None;
+        }
+        self.reading(group, host, Role::Fleet, cell)
+    }
+
+    fn reading(&self, group: &Group, host: HostId, role: Role, cell: Cell) -> Option<Reading> {
         if self.role(host) != role {
             return None;
         }
-        let cell = group.track(host)?.cell(self.view.bucket)?;
         let divisor = match role {
             Role::OneBox if self.terms.began_at <= self.view.bucket.start => {
                 self.terms.divisor(group.kind, cell.exposure.is_some())
@@ -85,6 +106,15 @@ impl<'a> Reader<'a> {
             reading.value.is_finite() && reading.exposure.is_finite() && reading.events.is_finite();
         is_finite.then_some(reading)
     }
+}
+
+/// How many buckets a value stands for, where so many samples lie over so many buckets: their distance. A
+/// scrape seldom comes in every bucket, and hosts are scraped one after the other; without this a bucket
+/// would have a few of the hosts only, another few than the next. What is missing now and then does not
+/// stretch it.
+pub(super) fn hold(buckets: usize, samples: usize) -> usize {
+    let distance = buckets as f64 / samples.max(1) as f64;
+    (distance.round() as usize).clamp(1, HOLD_MAX)
 }
 
 /// The past of a track as values and exposures, one for each of the `count` buckets before `to`,

@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{looks::TRAILING_COUNT, reading::HostPast, scale::Working};
+use super::{
+    looks::TRAILING_COUNT,
+    reading::{HostPast, hold},
+    scale::Working,
+};
 use crate::detect::{
     HostId,
     stats::{MAD_TO_SIGMA, median},
@@ -176,7 +180,9 @@ pub(super) fn learn(
                 .collect()
         })
         .collect();
-    let middles = middles(&numbers[one_box_count..]);
+    let fleet = &numbers[one_box_count..];
+    let holds: Vec<usize> = fleet.iter().map(|numbers| hold_of(numbers)).collect();
+    let middles = middles(fleet, &holds);
     let fleet_values = (pasts.len() - one_box_count) * middles.len();
     let stride = (fleet_values / SPREAD_VALUES).max(1);
     let mut distances = Vec::new();
@@ -207,7 +213,14 @@ pub(super) fn learn(
     }
     let sigma = MAD_TO_SIGMA * median(&mut distances).unwrap_or(0.0);
     let clip = (CLIP_SIGMAS * sigma).max(CLIP_TOLERANCES * tolerance);
-    let mut placebo = Placebo::new(middles.len());
+    // Windows are counted in samples: of those that come in every other bucket or less, the past is too.
+    let is_sparse = holds.iter().any(|hold| 1 < *hold);
+    let samples = |numbers: &Vec<f64>| numbers.iter().filter(|number| number.is_finite()).count();
+    let mut placebo = Placebo::new(if is_sparse {
+        fleet.iter().map(samples).max().unwrap_or(0)
+    } else {
+        middles.len()
+    });
     let mut clipped = Vec::with_capacity(middles.len());
     for (slot, (past, numbers)) in slots.iter_mut().zip(pasts.iter().zip(&numbers)) {
         clipped.clear();
@@ -222,6 +235,9 @@ pub(super) fn learn(
             clipped.push(if sums.count > 0.0 { sums.sum } else { f64::NAN });
         }
         slot.last = f64::NAN;
+        if is_sparse {
+            clipped.retain(|value| value.is_finite());
+        }
         if !working.is_ratio() {
             placebo.learn(&clipped);
         }
@@ -301,17 +317,37 @@ impl Placebo {
     }
 }
 
-/// The middle of the fleet in each bucket.
-fn middles(fleet: &[Vec<f64>]) -> Vec<f64> {
+/// How many buckets each value of a host stands for.
+fn hold_of(numbers: &[f64]) -> usize {
+    let is_there = |number: &f64| number.is_finite();
+    let first = numbers.iter().position(is_there);
+    let last = numbers.iter().rposition(is_there);
+    let Some((first, last)) = first.zip(last) else {
+        return 1;
+    };
+    let samples = numbers.iter().filter(|number| is_there(number)).count();
+    hold(last - first, samples - 1)
+}
+
+/// The middle of the fleet in each bucket: of what each host said in it, or before for as long as that
+/// stands.
+fn middles(fleet: &[Vec<f64>], holds: &[usize]) -> Vec<f64> {
     let columns = fleet.iter().map(Vec::len).max().unwrap_or(0);
     let mut scratch = Vec::with_capacity(fleet.len());
+    // The latest value of each host, and its column.
+    let mut latest = vec![(f64::NAN, 0); fleet.len()];
     (0..columns)
         .map(|column| {
             scratch.clear();
-            let values = fleet
-                .iter()
-                .filter_map(|numbers| numbers.get(column).copied());
-            scratch.extend(values.filter(|value| value.is_finite()));
+            for ((numbers, hold), latest) in fleet.iter().zip(holds).zip(&mut latest) {
+                if let Some(number) = numbers.get(column).filter(|number| number.is_finite()) {
+                    *latest = (*number, column);
+                }
+                let (number, at) = *latest;
+                if number.is_finite() && column - at < *hold {
+                    scratch.push(number);
+                }
+            }
             median(&mut scratch).unwrap_or(f64::NAN)
         })
         .collect()
@@ -332,6 +368,32 @@ mod tests {
         let rise = trend.rise(7.0).unwrap();
         assert!((rise - 6.0).abs() < 1e-12, "{rise}");
         assert_eq!(Trend::default().rise(1.0), None);
+    }
+
+    #[test]
+    fn a_value_stands_until_the_next_one_is_due() {
+        const NONE: f64 = f64::NAN;
+        // Scraped in every third bucket, one host after the other; the last one stops.
+        let fleet = [
+            vec![1.0, NONE, NONE, 2.0, NONE, NONE, 3.0, NONE, NONE, 4.0],
+            vec![NONE, 5.0, NONE, NONE, 6.0, NONE, NONE, 7.0, NONE, NONE],
+            vec![NONE, NONE, 9.0, NONE, NONE, 9.0, NONE, NONE, NONE, NONE],
+        ];
+        let holds: Vec<usize> = fleet.iter().map(|numbers| hold_of(numbers)).collect();
+        assert_eq!(holds, [3, 3, 3]);
+        assert_eq!(
+            middles(&fleet, &holds),
+            [1.0, 3.0, 5.0, 5.0, 6.0, 6.0, 6.0, 7.0, 5.0, 5.5]
+        );
+        // What comes in nearly every bucket stands for its own.
+        for (numbers, expected) in [
+            (vec![1.0, NONE, 3.0, 4.0, 5.0, 6.0], 1),
+            (vec![1.0], 1),
+            (vec![NONE], 1),
+            (vec![1.0, NONE, 2.0, NONE, 3.0, 4.0, NONE, 5.0], 2),
+        ] {
+            assert_eq!(hold_of(&numbers), expected, "{numbers:?}");
+        }
     }
 
     #[test]

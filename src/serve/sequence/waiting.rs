@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     event::{DeploymentEvent, Timestamp},
-    journal::{Entry, OffsetRange, Position},
+    journal::{Entry, OffsetRange, PlanChange, Position},
     plan::Plan,
     reduce::Epoch,
     serve::{
@@ -34,7 +34,7 @@ pub(super) enum Then {
     Tick(Timestamp, Epoch, oneshot::Sender<Result<(), Unavailable>>),
     Event(Box<DeploymentEvent>, EventReply),
     /// Until it is done nothing else is taken.
-    Plan(Arc<Plan>, PlanReply),
+    Plan(Arc<Plan>, Box<PlanChange>, PlanReply),
 }
 
 /// Who waits for a change of the configuration.
@@ -88,7 +88,12 @@ impl Then {
                 event: *event,
                 reply,
             }),
-            Self::Plan(plan, reply) => Some(Order::Plan { plan, start, reply }),
+            Self::Plan(plan, change, reply) => Some(Order::Plan {
+                plan,
+                change,
+                start,
+                reply,
+            }),
         }
     }
 
@@ -100,7 +105,7 @@ impl Then {
             }
             Self::Tick(_, _, reply) => drop(reply.send(Err(Unavailable::NotRecorded))),
             Self::Event(_, reply) => reply.refuse(Unavailable::NotRecorded),
-            Self::Plan(_, reply) => {
+            Self::Plan(_, _, reply) => {
                 let refused = ChangeError::Unavailable(Unavailable::NotRecorded);
                 drop(reply.send(Err(refused)));
             }
