@@ -13,11 +13,11 @@ use crate::{
     plan::Plan,
 };
 
-/// The limit is reached by five generations.
+/// Seven generations of pods are more than the limit allows.
 const PLAN: &str = r"
 resolution: 10m
 lateness: 0s
-limits: {series_per_service: 9000}
+limits: {series_per_service: 10000}
 checks:
   all: {metric: '*', bounds: {max: 1e12}}
   errors: {logs: {severity: ERROR}, bounds: {max: 1000/m}}

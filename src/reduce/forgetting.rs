@@ -21,7 +21,7 @@ use crate::event::Timestamp;
 /// Fewer are not worth the walk over all that stay.
 const FORGOTTEN_MIN: usize = 1_024;
 /// Nor is a smaller share of all.
-const FORGOTTEN_SHARE: usize = 4;
+const FORGOTTEN_SHARE: usize = 8;
 
 impl Reducer {
     /// Forgets the series that had no data since a time, if they are many, and what a limit refused or
