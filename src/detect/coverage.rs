@@ -150,7 +150,7 @@ impl Coverage {
     /// one that is bad; of data that was lost without a trace nobody knows over how long it would have
     /// reached, so that the deployment during which it was cannot pass any more.
     fn blindness(&self, view: &View<'_>) -> Option<&'static str> {
-        if 0 < view.panel.refused_series() {
+        if view.panel.has_refused_since(self.began_at) {
             return Some("series_over_limit");
         }
         let hole = view.panel.hole()?;

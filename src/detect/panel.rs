@@ -61,6 +61,8 @@ pub struct Panel {
     pub templates: BTreeMap<Arc<str>, TemplateTrack>,
     /// Selected series that a limit refuses: what they would show is not seen.
     refused_series: u64,
+    /// Until when there were such.
+    refused_until: Option<Timestamp>,
     /// End of the latest bucket in which data was lost of which nobody knows whose it was.
     hole: Option<Timestamp>,
 }
@@ -128,6 +130,7 @@ impl Panel {
             free: Vec::new(),
             templates: BTreeMap::new(),
             refused_series: 0,
+            refused_until: None,
             hole: None,
         }
     }
@@ -137,9 +140,16 @@ impl Panel {
         self.refused_series += 1;
     }
 
-    /// Selected series that a limit refuses.
-    pub fn refused_series(&self) -> u64 {
-        self.refused_series
+    /// Whether selected series were refused by a limit at a time or after it.
+    pub fn has_refused_since(&self, at: Timestamp) -> bool {
+        0 < self.refused_series || self.refused_until.is_some_and(|until| at <= until)
+    }
+
+    /// Forgets which series were refused up to now: those that still come are refused again, or not.
+    pub fn forget_refused(&mut self, now: Timestamp) {
+        if 0 < std::mem::take(&mut self.refused_series) {
+            self.refused_until = Some(now);
+        }
     }
 
     /// Notes that data was lost in the bucket, of which nobody knows whose it was.

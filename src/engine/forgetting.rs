@@ -73,6 +73,7 @@ impl Directory {
             service.series = 0;
             for entry in &mut service.panels {
                 entry.panel.unbind();
+                entry.panel.forget_refused(self.watermark);
                 entry.panel.forget_tracks(before);
             }
         }

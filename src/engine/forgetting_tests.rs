@@ -92,7 +92,11 @@ fn begin(step: i64, generation: i64, one_box: Vec<String>) -> Input<'static> {
 }
 
 fn engine() -> Engine {
-    let plan = Plan::parse(PLAN).unwrap_or_else(|faults| panic!("{faults}"));
+    engine_of(PLAN)
+}
+
+fn engine_of(plan: &str) -> Engine {
+    let plan = Plan::parse(plan).unwrap_or_else(|faults| panic!("{faults}"));
     Engine::with_keys(Arc::new(plan), KeyHash::new(7))
 }
 
@@ -220,4 +224,34 @@ fn hosts_of_an_earlier_deployment_of_a_version_are_not_judged_with_the_next() {
     }
     let verdict = engine.verdict("d0").expect("it has begun");
     assert_eq!(verdict.verdict, VerdictState::Pass, "{:?}", verdict.reasons);
+}
+
+#[test]
+fn what_was_refused_is_taken_when_there_is_room_and_blinds_only_who_was_there() {
+    // Room for the first pods and for hardly any of the second.
+    let mut engine = engine_of(&PLAN.replace("10000", "1600"));
+    let mut outputs = Vec::new();
+    for step in 0..6 * LIFE {
+        engine.step(
+            Input::Batch(&sent(step, (step / LIFE).min(1))),
+            &mut outputs,
+        );
+        engine.step(Input::Tick(at(step + 1)), &mut outputs);
+        match step {
+            40 => engine.step(begin(step + 1, 1, vec![pod(1, 0)]), &mut outputs),
+            190 => engine.step(begin(step + 1, 2, vec![pod(1, 0)]), &mut outputs),
+            _ => {}
+        }
+    }
+    let verdicts = ["d1", "d2"].map(|name| engine.verdict(name).expect("it has begun"));
+    let states = verdicts.each_ref().map(|verdict| verdict.verdict);
+    assert_eq!(
+        states,
+        [VerdictState::NoData, VerdictState::Pass],
+        "{verdicts:?}"
+    );
+    assert!(
+        verdicts[0].reasons[0].contains("series_over_limit"),
+        "{verdicts:?}"
+    );
 }

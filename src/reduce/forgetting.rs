@@ -18,9 +18,7 @@ use super::{
 };
 use crate::event::Timestamp;
 
-/// Fewer are not worth the walk over all that stay.
-const FORGOTTEN_MIN: usize = 1_024;
-/// Nor is a smaller share of all.
+/// What share of all pays for the walk over those that stay.
 const FORGOTTEN_SHARE: usize = 8;
 
 impl Reducer {
@@ -122,7 +120,7 @@ impl Reducer {
 
 /// Whether it pays to give back so many of all series.
 fn is_much(gone: usize, all: usize) -> bool {
-    FORGOTTEN_MIN <= gone && all / FORGOTTEN_SHARE <= gone
+    0 < gone && all / FORGOTTEN_SHARE <= gone
 }
 
 impl Shard {

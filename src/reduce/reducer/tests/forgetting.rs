@@ -4,11 +4,11 @@ use crate::event::Piece;
 
 use super::*;
 
-const MANY: usize = 2_000;
+const MANY: usize = 400;
 
 fn roomy() -> ReducerLimits {
     ReducerLimits {
-        series: MANY + 500,
+        series: MANY + 100,
         ..LIMITS
     }
 }
