@@ -185,11 +185,9 @@ fn factors(effect: Effect, bucket: i64) -> (f64, f64) {
         Effect::Bump if bucket < 5 * MINUTE => (2.0, 1.0),
         Effect::Spread => (1.0, 2.0),
         Effect::Leak(share) => (1.0 + share * bucket as f64 / HOUR as f64, 1.0),
-        Effect::Nothing
-        | Effect::Level(..)
-        | Effect::Bump
-        | Effect::Sick
-        | Effect::SlowFew => (1.0, 1.0),
+        Effect::Nothing | Effect::Level(..) | Effect::Bump | Effect::Sick | Effect::SlowFew => {
+            (1.0, 1.0)
+        }
     }
 }
 

@@ -19,7 +19,11 @@ use super::{
     terms::Terms,
 };
 use crate::{
-    detect::{Basis, CheckState, Extent, Group, HostId, Unsound, state::{counted, possible}, stats::mean},
+    detect::{
+        Basis, CheckState, Extent, Group, HostId, Unsound,
+        state::{counted, possible},
+        stats::mean,
+    },
     event::{Span, Timestamp},
 };
 
@@ -186,7 +190,10 @@ impl CountsTest {
             sides,
             tallies: vec![Tallies::default(); 1 + sets],
             half_buckets: (terms.buckets(CONFIRM) / 2).max(1),
-            late: LATE.iter().map(|share| (share * horizon as f64) as usize).collect(),
+            late: LATE
+                .iter()
+                .map(|share| (share * horizon as f64) as usize)
+                .collect(),
             count: 0,
             first_breach: None,
             outcome: Outcome::warming(Basis::Model, Scale::Times),
@@ -201,7 +208,10 @@ impl CountsTest {
         for side in &self.sides {
             let sets = self.tallies.len().saturating_sub(1);
             let is_whole = side.left_out.len() == sets && side.single.len() == sets;
-            possible("number of sets of hosts", is_whole && !self.tallies.is_empty())?;
+            possible(
+                "number of sets of hosts",
+                is_whole && !self.tallies.is_empty(),
+            )?;
             let parts = side.left_out.iter().chain(&side.single);
             for evidence in [&side.whole].into_iter().chain(parts) {
                 evidence.check()?;
@@ -369,7 +379,9 @@ impl CountsTest {
         let tolerance = self.tolerance.ln_1p();
         let usual = evidence.usual();
         let is_beyond = tallies.since.effect(usual) * sign > tolerance
-            || evidence.late_effect(sign).is_some_and(|effect| effect > tolerance);
+            || evidence
+                .late_effect(sign)
+                .is_some_and(|effect| effect > tolerance);
         is_beyond && evidence.clears(bar) && self.is_confirmed(tallies, usual, sign)
     }
 
@@ -381,7 +393,9 @@ impl CountsTest {
         let sets = self.one_box.len().clamp(1, LEAVE_OUT_MAX);
         let hosts = self.one_box.iter().skip(*set).step_by(sets);
         let names = reader.view.hosts.names(hosts.copied()).join(", ");
-        format!("; {names} alone is the reason, which may be its own fault: replace it, and look again")
+        format!(
+            "; {names} alone is the reason, which may be its own fault: replace it, and look again"
+        )
     }
 
     /// Whether the latest minutes still show it, or are too short to tell.
@@ -428,8 +442,10 @@ impl Side {
 
     fn observe(&mut self, fleet: &Counted, own: &[(usize, f64, f64)], fleet_exposure: f64) {
         let sets = self.left_out.len();
-        let mut feed = |evidence: &mut Evidence, speakers: Speakers| {
-            evidence.observe(fleet, own, fleet_exposure, |index| speakers.has(index, sets));
+        let feed = |evidence: &mut Evidence, speakers: Speakers| {
+            evidence.observe(fleet, own, fleet_exposure, |index| {
+                speakers.has(index, sets)
+            });
         };
         feed(&mut self.whole, Speakers::All);
         for set in 0..sets {

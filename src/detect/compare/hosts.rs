@@ -24,15 +24,11 @@ use super::{
     outcome::{Outcome, Scale},
     reading::{HostPast, Reader, Role},
     scale::Working,
-    slot::{self, Number, Placebo, Slot, Sums},
+    slot::{self, Clip, Number, Placebo, Slot, Sums},
     terms::Sides,
 };
 use crate::{
-    detect::{
-        Basis, CheckState, Extent, Group, Unsound,
-        state::possible,
-        stats::median,
-    },
+    detect::{Basis, CheckState, Extent, Group, Unsound, state::possible, stats::median},
     event::{Span, Timestamp},
 };
 
@@ -66,7 +62,7 @@ const EVENTS_MIN: f64 = 20.0;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct HostsTest {
     rules: Rules,
-    clip: f64,
+    clip: Clip,
     looks: Looks,
     placebo: Placebo,
     /// The same of the spread of values.
@@ -130,12 +126,13 @@ impl HostsTest {
         };
         let pasts: Vec<HostPast> = one_box.into_iter().chain(fleet).collect();
         let working = rules.working;
-        let (slots, clip, [placebo, spread_placebo]) =
+        let (slots, mut clip, [placebo, spread_placebo]) =
             slot::learn(&working, rules.tolerance, &pasts, one_box_count);
         let [up, down] = rules.allowance;
+        clip.level += up.max(down);
         Self {
             rules,
-            clip: clip + up.max(down),
+            clip,
             looks,
             placebo,
             spread_placebo,
@@ -236,7 +233,7 @@ impl HostsTest {
                 };
             }
         }
-        if let Some(alpha) = due.spread
+        if let Some(alpha) = due.spread.filter(|_| self.rules.has_noise)
             && let Some(changes) = self.changes(Channel::Spread, |slot| slot.since)
         {
             self.suspect(&changes, alpha, Channel::Spread, from, end);
@@ -251,7 +248,9 @@ impl HostsTest {
                 let alpha = self.looks.alpha_trailing[window];
                 self.suspect(&changes, alpha, Channel::Level, from, end);
             }
-            if let Some(alpha) = due.spread_latest.filter(|_| window == SPREAD_WINDOW)
+            if let Some(alpha) = due
+                .spread_latest
+                .filter(|_| window == SPREAD_WINDOW && self.rules.has_noise)
                 && let Some(changes) = self.changes(Channel::Spread, whole)
             {
                 self.suspect(&changes, alpha, Channel::Spread, from, end);
@@ -393,7 +392,8 @@ impl HostsTest {
             };
             let harm = self.harm_in(channel, &contrast, *side);
             let is_certain = least < harm && contrast.critical(alpha) < harm;
-            if is_certain && contrast.exceeds_placebo(*side) && self.is_shared(changes, channel, *side) {
+            if is_certain && contrast.exceeds_placebo(*side) && changes.rest_shows(&contrast, *side)
+            {
                 self.raise(Suspicion {
                     side: *side,
                     is_spread: channel == Channel::Spread,

@@ -6,11 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    fresh::FreshTest,
-    outcome::Outcome,
-    reading::Reader,
-};
+use super::{fresh::FreshTest, outcome::Outcome, reading::Reader};
 use crate::detect::{Extent, Group, HostId, Unsound};
 
 /// The hosts that came late to one metric, and their test.
@@ -51,7 +47,10 @@ impl LateHosts {
         if let Some(test) = &mut self.test {
             test.observe(reader, group);
             let names = reader.view.hosts.names(self.hosts.iter().copied());
-            test.tell_late(format!("of {}, which came after the others", names.join(", ")));
+            test.tell_late(format!(
+                "of {}, which came after the others",
+                names.join(", ")
+            ));
         }
     }
 

@@ -255,7 +255,14 @@ mod tests {
     #[test]
     fn no_bake_spends_more_than_alpha_and_one_of_some_length_all_of_it() {
         let shares = [SHARE_SINCE, SHARE_TRAILING, SHARE_SPREAD, SHARE_TREND];
-        for (buckets, bake_min) in [(1, 1), (7, 3), (59, 10), (659, 360), (2_160, 60), (8_640, 0)] {
+        for (buckets, bake_min) in [
+            (1, 1),
+            (7, 3),
+            (59, 10),
+            (659, 360),
+            (2_160, 60),
+            (8_640, 0),
+        ] {
             for late in [0, 3] {
                 let spent = spent(buckets, bake_min, late);
                 for (spent, share) in spent.into_iter().zip(shares) {
@@ -271,9 +278,14 @@ mod tests {
     #[test]
     fn the_last_look_may_spend_the_most_and_is_not_lost_where_judging_begins_late() {
         let mut looks = looks(660, 660);
-        let alphas: Vec<f64> = (0..657).filter_map(|bucket| looks.step(bucket == 656).since).collect();
+        let alphas: Vec<f64> = (0..657)
+            .filter_map(|bucket| looks.step(bucket == 656).since)
+            .collect();
         assert!(alphas.is_sorted(), "{alphas:?}");
         assert!(10.0 * alphas[0] < alphas[alphas.len() - 1]);
-        assert!(0.15 * SHARE_SINCE * 0.01 < alphas[alphas.len() - 1], "{alphas:?}");
+        assert!(
+            0.15 * SHARE_SINCE * 0.01 < alphas[alphas.len() - 1],
+            "{alphas:?}"
+        );
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     LATE_SHARE,
-    class::{Bystander, Class},
+    class::{Bystander, Class, Measure},
     counts::{CountsTest, TOLERANCE_DEFAULT},
     fresh::FreshTest,
     hosts::{HostsTest, Rules},
@@ -320,6 +320,7 @@ impl Metric {
             allowance: terms.allowance(class, group.kind),
             events_per_rate: (is_events && working.is_ratio())
                 .then(|| terms.resolution.seconds_f64()),
+            has_noise: class.measure != Measure::Memory,
             rise_per_bucket: if class.is_stock() {
                 1.0 / terms.buckets(LEAK_WITHIN) as f64
             } else {

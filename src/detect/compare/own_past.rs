@@ -71,8 +71,8 @@ pub(super) struct OwnPastTest {
     closed: usize,
     plain: Company,
     each: Each,
-    /// The host that alone is the reason why it strays.
-    alone: Option<usize>,
+    /// The host that alone is the reason why it strays, and on which side.
+    alone: Option<(usize, f64)>,
     /// The one-box's differences with each host measured in its own usual level, which must agree:
     /// hosts with unequal levels stray apart when all of them grow. `None` for shares, and where
     /// levels are too unequal or zero.
@@ -274,7 +274,7 @@ impl OwnPastTest {
         self.relapse.iter().try_for_each(Relapse::check)?;
         self.plain.check()?;
         self.each.check()?;
-        let alone = self.alone.unwrap_or(0);
+        let alone = self.alone.map_or(0, |(host, _)| host);
         possible("host", alone < self.one_box.len().max(1))?;
         self.twin.iter().try_for_each(Follower::check)
     }
@@ -311,7 +311,7 @@ impl OwnPastTest {
         if let Some(own) = self.take(&own, &fleet, false) {
             self.judge(reader, &own);
         }
-        if let Some(host) = self.alone {
+        if let Some((host, _)) = self.alone {
             self.describe_alone(reader, host);
         }
     }
@@ -380,7 +380,7 @@ impl OwnPastTest {
             let by_window = strays.find_map(|(window, _)| {
                 let level = window.level().unwrap_or(0.0);
                 let culprit = self.each.culprit(window.len, *side, level);
-                alone = alone.or(culprit);
+                alone = alone.or(culprit.map(|host| (host, *side)));
                 culprit.is_none().then_some(window.len + PERSIST - 1)
             });
             let is_left = || {
@@ -412,7 +412,11 @@ impl OwnPastTest {
         });
         self.describe(found.map(|(side, ..)| side), own);
         self.outcome.remark = found.and_then(|(.., remark)| remark).map(str::to_owned);
-        self.alone = alone.filter(|_| found.is_none());
+        // A host that says nothing has not healed.
+        let stood = self
+            .alone
+            .filter(|(host, side)| self.each.is_out(*host, *side, self.tolerance));
+        self.alone = alone.or(stood).filter(|_| found.is_none());
     }
 
     fn strays(&self, index: usize, side: f64) -> bool {

@@ -19,6 +19,15 @@ const CLIP_TOLERANCES: f64 = 4.0;
 /// Values that tell the spread of the fleet well enough.
 const SPREAD_VALUES: usize = 20_000;
 
+/// How far single values may lie from where a host usually is, and distances of two successive ones from
+/// zero, before they are clipped.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(rename = "CompareClip")]
+pub(super) struct Clip {
+    pub(super) level: f64,
+    pub(super) wiggle: f64,
+}
+
 /// One host.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename = "CompareSlot")]
@@ -113,7 +122,7 @@ impl Slot {
     pub(super) fn take(
         &mut self,
         working: &Working,
-        clip: f64,
+        clip: Clip,
         number: Number,
         middle: f64,
         time: f64,
@@ -134,7 +143,7 @@ impl Slot {
     }
 
     /// What one value adds; remembers it as the last one.
-    fn sums(&mut self, working: &Working, clip: f64, number: Number, middle: f64) -> Sums {
+    fn sums(&mut self, working: &Working, clip: Clip, number: Number, middle: f64) -> Sums {
         if working.is_ratio() {
             if !(number.value.is_finite() && number.exposure > 0.0) {
                 return Sums::default();
@@ -150,8 +159,8 @@ impl Slot {
         if !plain.is_finite() {
             return Sums::default();
         }
-        let clipped = self.center + (plain - self.center).clamp(-clip, clip);
-        let wiggle = (clipped - self.last).abs();
+        let clipped = self.center + (plain - self.center).clamp(-clip.level, clip.level);
+        let wiggle = (clipped - self.last).abs().min(clip.wiggle);
         self.last = clipped;
         Sums {
             count: 1.0,
@@ -170,7 +179,7 @@ pub(super) fn learn(
     tolerance: f64,
     pasts: &[HostPast],
     one_box_count: usize,
-) -> (Vec<Slot>, f64, [Placebo; 2]) {
+) -> (Vec<Slot>, Clip, [Placebo; 2]) {
     let numbers: Vec<Vec<f64>> = pasts
         .iter()
         .map(|past| {
@@ -210,7 +219,11 @@ pub(super) fn learn(
         });
     }
     let sigma = MAD_TO_SIGMA * median(&mut distances).unwrap_or(0.0);
-    let clip = (CLIP_SIGMAS * sigma).max(CLIP_TOLERANCES * tolerance);
+    let clip = Clip {
+        level: (CLIP_SIGMAS * sigma).max(CLIP_TOLERANCES * tolerance),
+        // One outlier more than that would look like noise.
+        wiggle: CLIP_SIGMAS * sigma,
+    };
     let mut levels = Placebo::new(middles.len());
     let mut spreads = levels.clone();
     let mut clipped = Vec::with_capacity(middles.len());

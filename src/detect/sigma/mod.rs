@@ -268,7 +268,10 @@ impl Sigma {
                 };
                 return Finding::no_data(NoDataCause::NoPast, vec![entry]);
             }
-            awaiting = Some(format!("nothing more: {} has {}", unknown.metric, unknown.note));
+            awaiting = Some(format!(
+                "nothing more: {} has {}",
+                unknown.metric, unknown.note
+            ));
             evidence.push(unknown);
         } else if let (None, Some((_, host))) = (&tally.closest, tally.waiting.first()) {
             return Finding::warming(format!(

@@ -172,7 +172,10 @@ fn one_host_without_a_past_beside_another_is_named() {
     let last = &findings[719];
     assert_eq!(last.state, Undecided);
     let awaiting = last.awaiting.as_deref();
-    assert_eq!(awaiting, Some("nothing more: m has no history of its own on c2"));
+    assert_eq!(
+        awaiting,
+        Some("nothing more: m has no history of its own on c2")
+    );
 }
 
 #[test]

@@ -140,13 +140,17 @@ impl Evidence {
             return true;
         }
         let Some(tail) = bar.tail else { return false };
-        let is_rare = |mark: &Mark| self.grid.late_tail(mark) <= LATE_SHARE * tail / LATE_COUNT as f64;
+        let is_rare =
+            |mark: &Mark| self.grid.late_tail(mark) <= LATE_SHARE * tail / LATE_COUNT as f64;
         self.grid.tail(&self.weights) <= (1.0 - LATE_SHARE) * tail || self.late.iter().any(is_rare)
     }
 
     /// The largest ratio of rates to what is usual since a late start, as a logarithm.
     pub(super) fn late_effect(&self, sign: f64) -> Option<f64> {
-        let effects = self.late.iter().map(|mark| self.grid.late_effect(mark) * sign);
+        let effects = self
+            .late
+            .iter()
+            .map(|mark| self.grid.late_effect(mark) * sign);
         effects.max_by(f64::total_cmp)
     }
 
@@ -187,7 +191,11 @@ mod tests {
             let mut counted = Counted::default();
             counted.add(1.0, false);
             let is_harmed = harmed_from <= bucket;
-            let events = if is_harmed || bucket.is_multiple_of(4) { 1.0 } else { 0.0 };
+            let events = if is_harmed || bucket.is_multiple_of(4) {
+                1.0
+            } else {
+                0.0
+            };
             evidence.observe(&counted, &[(0, events, 1.0), (1, 0.0, 1.0)], 8.0, |_| true);
         }
         evidence
@@ -196,12 +204,12 @@ mod tests {
     #[test]
     fn harm_that_begins_late_is_not_diluted_by_the_health_before() {
         let bar = Bar::new(0.001, 0.2, false);
-        let late = evidence(96, 72);
+        let late = evidence(160, 120);
         assert!(late.grid.log_evidence(&late.weights) < bar.log_evidence);
         assert!(late.clears(bar), "{}", late.log_evidence());
         let effect = late.late_effect(1.0).unwrap();
         assert!((effect - 4.0_f64.ln()).abs() < 0.2, "{effect}");
-        let healthy = evidence(96, 96);
+        let healthy = evidence(160, 160);
         assert!(healthy.log_evidence() < 0.0, "{}", healthy.log_evidence());
         assert!(!healthy.clears(Bar::new(0.001, 0.2, true)));
     }
@@ -209,6 +217,10 @@ mod tests {
     #[test]
     fn until_something_happens_the_mixture_is_one() {
         let fresh = evidence(0, 0);
-        assert!(fresh.log_evidence().abs() < 1e-9, "{}", fresh.log_evidence());
+        assert!(
+            fresh.log_evidence().abs() < 1e-9,
+            "{}",
+            fresh.log_evidence()
+        );
     }
 }

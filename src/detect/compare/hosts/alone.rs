@@ -10,12 +10,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CONFIRM_TAIL, Change, Changes, Channel, CheckState, HostsTest, Reader, SUSPECT, Slot};
+use super::{
+    CONFIRM_TAIL, Change, Changes, Channel, CheckState, Contrast, HostsTest, Reader, SUSPECT, Slot,
+};
 use crate::event::Timestamp;
 
-/// Tail at which the others must show a harm too. They do if it is theirs: what a look finds is four
-/// standard errors or more.
+/// Tail at which the others must show a harm too, and the least share of the mean of all that they must
+/// show. They do if it is theirs: what a look finds is four standard errors or more.
 pub(in crate::detect::compare) const SHARED_TAIL: f64 = 0.01;
+const SHARED: f64 = 0.5;
 
 /// A harm that one host shows.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -56,23 +59,23 @@ impl Changes {
         rest.remove(worst);
         Some(rest)
     }
+
+    /// Whether what all of them show is still there without the host that shows most of it. One-boxes of
+    /// one host have no other to ask.
+    pub(super) fn rest_shows(&self, all: &Contrast, side: f64) -> bool {
+        if self.one_box.len() < 2 {
+            return true;
+        }
+        let rest = self.without_worst(side);
+        let rest = rest.and_then(|rest| self.fit.against(&rest));
+        rest.is_some_and(|rest| {
+            let effect = rest.effect * side;
+            SHARED * all.effect * side < effect && rest.critical(SHARED_TAIL) < effect
+        })
+    }
 }
 
 impl HostsTest {
-    /// Whether a harm is still there without the host that shows most of it. One-boxes of one host have
-    /// no other to ask.
-    pub(super) fn is_shared(&self, changes: &Changes, channel: Channel, side: f64) -> bool {
-        if changes.one_box.len() < 2 {
-            return true;
-        }
-        let rest = changes.without_worst(side);
-        let contrast = rest.and_then(|rest| changes.fit.against(&rest));
-        contrast.is_some_and(|contrast| {
-            let harm = self.harm_in(channel, &contrast, side);
-            harm > 0.5 * self.least(channel) && harm > contrast.critical(SHARED_TAIL)
-        })
-    }
-
     /// Notes the host that by itself is beyond what the alpha of a look allows, the worst of them.
     pub(super) fn suspect_alone(
         &mut self,
@@ -91,7 +94,8 @@ impl HostsTest {
                 continue;
             };
             let harm = self.harm(&contrast, side);
-            let is_certain = self.rules.least < harm && contrast.critical(alpha / hosts as f64) < harm;
+            let is_certain =
+                self.rules.least < harm && contrast.critical(alpha / hosts as f64) < harm;
             let is_worst = worst.is_none_or(|(most, _)| most < harm);
             if is_certain && is_worst && contrast.exceeds_placebo(side) {
                 worst = Some((harm, slot));
@@ -118,7 +122,8 @@ impl HostsTest {
             let (own, _) = changes.each().find(|(_, slot)| *slot == alone.slot)?;
             changes.fit.against(std::slice::from_ref(own))
         });
-        let stands = contrast.is_some_and(|contrast| {
+        // A host that says nothing has not healed.
+        let stands = contrast.map_or(alone.confirmed, |contrast| {
             let harm = self.harm(&contrast, alone.side);
             harm > 0.5 * self.rules.least && harm > contrast.critical(CONFIRM_TAIL)
         });
@@ -137,12 +142,14 @@ impl HostsTest {
             return;
         }
         self.outcome.state = CheckState::Undecided;
-        let Some(contrast) = contrast.filter(|_| stands && reader.is_last()) else {
+        if !stands || !reader.is_last() {
             return;
-        };
+        }
         self.outcome.state = CheckState::NoData;
         self.outcome.first_breach = Some(alone.from);
-        self.show(&contrast, Channel::Level, alone.side);
+        if let Some(contrast) = contrast {
+            self.show(&contrast, Channel::Level, alone.side);
+        }
         let name = reader.view.hosts.name(self.slots[alone.slot].host);
         self.outcome.remark = Some(format!(
             "{name} alone is the reason, which may be its own fault: replace it, and look again"

@@ -1,8 +1,8 @@
 //! The trend: a one-box that moves away from the fleet all the time, as a leak does.
 
 use super::{
-    Change, Channel, Contrast, HostsTest, Noise, PRESENT_LEAST, PRESENT_MIN, Slot, Suspicion,
-    TRAILING_COUNT, present,
+    Change, Changes, Channel, FleetFit, HostsTest, Noise, PRESENT_LEAST, PRESENT_MIN, Slot,
+    Suspicion, TRAILING_COUNT, present,
 };
 use crate::{detect::stats::median, event::Timestamp};
 
@@ -21,7 +21,7 @@ const SIGMA_SHARE: f64 = 0.2;
 
 impl HostsTest {
     /// Compares how much hosts rose since the grace. Their past says nothing of slopes.
-    fn rises(&self, sigma_min: f64) -> Option<Contrast> {
+    fn rises(&self, sigma_min: f64) -> Option<Changes> {
         let (one_box, fleet) = self.slots.split_at(self.one_box_count);
         let over = self.looks.count() as f64;
         let mut counts: Vec<f64> = fleet.iter().map(|slot| slot.trend.count()).collect();
@@ -35,15 +35,20 @@ impl HostsTest {
                 weight,
             })
         };
-        let own = one_box.iter();
-        let one_box: Vec<Change> = own.filter_map(|slot| rise(slot, PRESENT_LEAST)).collect();
+        let own = one_box.iter().enumerate();
+        let own = own.filter_map(|(index, slot)| Some((rise(slot, PRESENT_LEAST)?, index)));
+        let (one_box, slots) = own.unzip();
         let others = fleet.iter();
         let fleet: Vec<Change> = others.filter_map(|slot| rise(slot, PRESENT_MIN)).collect();
         let noise = Noise {
             sigma_min,
             expected: None,
         };
-        Contrast::new(&one_box, &fleet, noise)
+        Some(Changes {
+            one_box,
+            slots,
+            fit: FleetFit::new(&fleet, noise)?,
+        })
     }
 
     /// Notes a one-box that rises faster than the fleet and stands above it by now: after a
@@ -75,7 +80,7 @@ impl HostsTest {
 
     /// Whether it began no lower than before the deployment: what was not emptied does not fill up again.
     fn is_unbroken(&self, side: f64) -> Option<bool> {
-        let rise = self.rises(self.rules.sigma_min)?.effect * side;
+        let rise = self.rises(self.rules.sigma_min)?.contrast()?.effect * side;
         let whole = self.contrast(Channel::Level, |slot| slot.since)?;
         // The line through all of it stood at its mean in the middle.
         Some(-FALL * rise <= whole.effect * side - 0.5 * rise)
@@ -88,9 +93,15 @@ impl HostsTest {
         });
         let latest = longest.and_then(|window| {
             let latest = |slot: &Slot| slot.trailing(window);
-            self.changes_beyond(Channel::Level, latest, sigma_min)?.contrast()
+            self.changes_beyond(Channel::Level, latest, sigma_min)?
+                .contrast()
         });
-        let (Some(latest), Some(rises)) = (latest, self.rises(sigma_min)) else {
+        let changes = self.rises(sigma_min);
+        let shared = changes.and_then(|changes| {
+            let all = changes.contrast()?;
+            changes.rest_shows(&all, side).then_some(all)
+        });
+        let (Some(latest), Some(rises)) = (latest, shared) else {
             return false;
         };
         let over = self.looks.count() as f64 * self.rules.rise_per_bucket;

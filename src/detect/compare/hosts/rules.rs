@@ -25,4 +25,6 @@ pub(in crate::detect::compare) struct Rules {
     /// Share of the tolerance that a rise since the grace must reach, for one bucket: what leaks is
     /// harm by where it leads to in a day.
     pub(in crate::detect::compare) rise_per_bucket: f64,
+    /// Whether the spread of its values is judged: that of memory changes while it fills up.
+    pub(in crate::detect::compare) has_noise: bool,
 }

