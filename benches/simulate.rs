@@ -199,6 +199,7 @@ fn rows() -> Vec<Row> {
     requests(&mut rows);
     memory(&mut rows);
     few(&mut rows);
+    sick(&mut rows);
     rows
 }
 
@@ -514,6 +515,24 @@ fn memory(rows: &mut Vec<Row>) {
                 Effect::Leak(share),
                 asks,
             ));
+        }
+    }
+}
+
+/// One host of several falls ill by itself: that is not the version's fault, but nobody knows it.
+fn sick(rows: &mut Vec<Row>) {
+    for (name, one_box, fleet) in [("2of50", 2, 48), ("3of20", 3, 17), ("2of6", 2, 4)] {
+        for (kind, nature) in [("ar1", Nature::CORRELATED), ("unequal", Nature::UNEQUAL)] {
+            let name = format!("sick host {name} {kind}, default tolerance");
+            let hosts = one_box + fleet;
+            let mut row = gauge(name, one_box, nature, Effect::Sick, Asks::Unpromised);
+            row.scene = Scene::strict(one_box, fleet);
+            row.scene.detector = compare(None, Direction::Up);
+            row.scene.after = 2 * HOUR;
+            row.build = Box::new(move |seed| {
+                Box::new(Gauge::new(seed, hosts, one_box, nature, Effect::Sick))
+            });
+            rows.push(row);
         }
     }
 }

@@ -72,6 +72,8 @@ pub enum NoDataCause {
     NothingRequired,
     /// One host alone is the reason, and whether it is the version's fault or its own cannot be told.
     OneHost,
+    /// There is no past of its own to compare with, so that nothing was judged.
+    NoPast,
 }
 
 /// What a detector says of one check at the end of a bucket.
@@ -242,6 +244,7 @@ impl fmt::Display for NoDataCause {
             Self::OneHost => {
                 f.write_str("one host alone is the reason, which may be its own fault")
             }
+            Self::NoPast => f.write_str("no history of its own, so that nothing was judged"),
         }
     }
 }

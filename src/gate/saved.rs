@@ -168,6 +168,7 @@ enum CauseForm {
     },
     NothingRequired,
     OneHost,
+    NoPast,
 }
 
 /// A mirror stands for one value: this is the option around it.

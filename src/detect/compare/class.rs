@@ -76,7 +76,17 @@ impl Class {
         }
     }
 
-    /// The same for hosts that were never seen before: fresh hosts differ more.
+    /// The smallest difference that is harm by default, where many hosts have a past: half of the tolerance.
+    /// A harm as large as the tolerance would else be judged by the toss of a coin, since its estimate
+    /// is as often below it as above. A metric's traffic is given to it: there it is the tolerance.
+    pub(super) fn least(&self) -> f64 {
+        match self.measure {
+            Measure::Memory | Measure::Latency | Measure::Cpu | Measure::Other => 1.05_f64.ln(),
+            Measure::Share { .. } | Measure::Count => self.tolerance(),
+        }
+    }
+
+    /// The tolerance for hosts that were never seen before: fresh hosts differ more.
     pub(super) fn tolerance_cold(&self) -> f64 {
         match self.measure {
             Measure::Share { .. } => 0.05,

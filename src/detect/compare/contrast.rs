@@ -1,6 +1,6 @@
 //! The difference between the one-box and the fleet, measured by the spread among fleet hosts.
 
-use crate::detect::stats::mean;
+use crate::detect::stats::{mean, student_quantile};
 
 /// Fewest fleet hosts for which the level before is regressed on instead of subtracted.
 const ANCOVA_HOSTS_MIN: usize = 10;
@@ -38,29 +38,33 @@ pub(super) struct Contrast {
     pub(super) placebo: (f64, f64),
 }
 
-impl Contrast {
-    /// Compares at one look. `None` with fewer than three fleet hosts or no one-box.
+/// The fleet at one look: what it has in common, and how far its hosts are from that.
+#[derive(Clone, Debug)]
+pub(super) struct FleetFit {
+    before: f64,
+    after: f64,
+    slope: f64,
+    /// Sum of squares of the levels before; `None`: the level before is subtracted.
+    scatter: Option<f64>,
+    variance: f64,
+    freedom: f64,
+    /// How much more each host changed than the fleet did.
+    residuals: Vec<f64>,
+}
+
+impl FleetFit {
+    /// Fits the fleet. `None` with fewer than three hosts.
     ///
     /// With enough hosts the level after is regressed on the level before (ANCOVA), else the level
     /// before is subtracted. Hosts are normal around what they have in common: then `effect /
-    /// error` is t-distributed when the deployment does nothing, whatever happens over time. The
-    /// spread of few hosts is shrunk towards what their past leads one to expect: then that holds as
-    /// far as the noise stays what it was.
-    ///
-    /// The variance of a level over a part of the samples is at most inversely proportional to that
-    /// part, and less where neighbouring samples resemble each other. So a one-box host that lacks
-    /// samples counts as that part of a host.
-    pub(super) fn new(one_box: &[Change], fleet: &[Change], noise: Noise) -> Option<Self> {
+    /// error` of a contrast is t-distributed when the deployment does nothing, whatever happens over
+    /// time. The spread of few hosts is shrunk towards what their past leads one to expect: then that
+    /// holds as far as the noise stays what it was.
+    pub(super) fn new(fleet: &[Change], noise: Noise) -> Option<Self> {
         let m = fleet.len();
-        let k: f64 = one_box.iter().map(|host| host.weight).sum();
-        if k <= 0.0 || m < 3 {
+        if m < 3 {
             return None;
         }
-        let own = |number: fn(&Change) -> f64| {
-            let weighted = one_box.iter().map(|host| host.weight * number(host));
-            weighted.sum::<f64>() / k
-        };
-        let (own_before, own_after) = (own(|host| host.before), own(|host| host.after));
         let (before, after) = means(fleet)?;
         let (mut sxx, mut sxy) = (0.0, 0.0);
         for host in fleet {
@@ -73,32 +77,76 @@ impl Contrast {
         let is_ancova = m >= ANCOVA_HOSTS_MIN && sxx > m as f64 * spread_min * spread_min;
         let slope = if is_ancova { sxy / sxx } else { 1.0 };
         let residual = |host: &Change| (host.after - after) - slope * (host.before - before);
-        let squares: f64 = fleet.iter().map(|host| residual(host).powi(2)).sum();
+        let residuals: Vec<f64> = fleet.iter().map(residual).collect();
+        let squares: f64 = residuals.iter().map(|residual| residual.powi(2)).sum();
         let (mut freedom, mut squares) = ((m - if is_ancova { 2 } else { 1 }) as f64, squares);
         if let Some((variance, weight)) = noise.expected {
             freedom += weight;
             squares += weight * variance;
         }
-        let variance = (squares / freedom).max(noise.sigma_min * noise.sigma_min);
-        let distance = own_before - before;
-        let mut inflation = 1.0 / k + 1.0 / m as f64;
-        if is_ancova {
-            inflation += distance * distance / sxx;
+        Some(Self {
+            before,
+            after,
+            slope,
+            scatter: is_ancova.then_some(sxx),
+            variance: (squares / freedom).max(noise.sigma_min * noise.sigma_min),
+            freedom,
+            residuals,
+        })
+    }
+
+    /// How much more a host changed than the fleet did.
+    pub(super) fn excess(&self, host: &Change) -> f64 {
+        (host.after - self.after) - self.slope * (host.before - self.before)
+    }
+
+    /// These hosts against the fleet. `None` without any.
+    ///
+    /// The variance of a level over a part of the samples is at most inversely proportional to that
+    /// part, and less where neighbouring samples resemble each other. So a one-box host that lacks
+    /// samples counts as that part of a host.
+    pub(super) fn against(&self, one_box: &[Change]) -> Option<Contrast> {
+        let k: f64 = one_box.iter().map(|host| host.weight).sum();
+        if k <= 0.0 {
+            return None;
         }
-        let effect = (own_after - after) - slope * distance;
-        let error = (variance * inflation).sqrt();
-        let groups = fleet
+        let own = |number: fn(&Change) -> f64| {
+            let weighted = one_box.iter().map(|host| host.weight * number(host));
+            weighted.sum::<f64>() / k
+        };
+        let (own_before, own_after) = (own(|host| host.before), own(|host| host.after));
+        let distance = own_before - self.before;
+        let mut inflation = 1.0 / k + 1.0 / self.residuals.len() as f64;
+        if let Some(scatter) = self.scatter {
+            inflation += distance * distance / scatter;
+        }
+        let effect = (own_after - self.after) - self.slope * distance;
+        let error = (self.variance * inflation).sqrt();
+        let groups = self
+            .residuals
             .chunks_exact((k as usize).max(1))
-            .filter_map(|group| mean(group.iter().map(residual)));
+            .filter_map(|group| mean(group.iter().copied()));
         let placebo = groups.fold((0.0_f64, 0.0_f64), |(rise, fall), group| {
             (rise.max(group), fall.min(group))
         });
-        (effect.is_finite() && error.is_finite()).then_some(Self {
+        (effect.is_finite() && error.is_finite()).then_some(Contrast {
             effect,
             error,
-            freedom,
+            freedom: self.freedom,
             placebo,
         })
+    }
+}
+
+impl Contrast {
+    /// Compares at one look. `None` with fewer than three fleet hosts or no one-box.
+    pub(super) fn new(one_box: &[Change], fleet: &[Change], noise: Noise) -> Option<Self> {
+        FleetFit::new(fleet, noise)?.against(one_box)
+    }
+
+    /// What an effect must exceed to be significant at this tail.
+    pub(super) fn critical(&self, tail: f64) -> f64 {
+        student_quantile(tail, self.freedom) * self.error
     }
 
     /// Whether the effect on this side (1 up, -1 down) exceeds what any group of the fleet shows.

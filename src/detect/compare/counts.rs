@@ -1,16 +1,29 @@
 //! Events (errors, log records) of the one-box against its share of all events.
+//!
+//! One of several hosts that falls ill by itself moves the whole: a harm fails only what the others
+//! show too, at a tail of their own, and what one host alone shows costs the PASS at the end of the
+//! bake. Harm that begins late is looked for by evidence that begins late ([`Evidence`]).
 
+mod evidence;
+
+use evidence::{Bar, Evidence};
 use serde::{Deserialize, Serialize};
 
 use super::{
     dispersion,
-    grid::{CAPS_COUNT, Counted, Grid},
+    grid::{CAPS_COUNT, Counted},
+    hosts::SHARED_TAIL,
+    late,
     outcome::{Outcome, Scale},
     reading::{HostPast, Reader, Role},
     terms::Terms,
 };
 use crate::{
-    detect::{Basis, CheckState, Extent, Group, HostId, Unsound, state::counted, stats::mean},
+    detect::{
+        Basis, CheckState, Extent, Group, HostId, Unsound,
+        state::{counted, possible},
+        stats::mean,
+    },
     event::{Span, Timestamp},
 };
 
@@ -18,12 +31,13 @@ use crate::{
 const VARIATION: (f64, f64) = (0.25, 1.0);
 /// Rates may differ by this much: half as many again, as a factor.
 pub(super) const TOLERANCE_DEFAULT: f64 = 0.5;
-/// One-box hosts from which no single one may be the only reason.
-const LEAVE_OUT_HOSTS_MIN: usize = 3;
 /// Most sets that are tried without their hosts; beyond that hosts are left out in groups.
 const LEAVE_OUT_MAX: usize = 8;
 /// Evidence that excludes a harm: 1 / 5 %.
 const EXCLUDED_EVIDENCE: f64 = 20.0;
+/// When evidence begins anew, as shares of the bake: harm that begins late would be diluted by the
+/// health before.
+const LATE: [f64; evidence::LATE_COUNT] = [0.25, 0.5, 0.75];
 /// Share of alpha that is kept for the end of the bake: a look whose time is fixed finds what is too
 /// rare for evidence that holds at any time.
 const SHARE_LAST: f64 = 0.2;
@@ -44,11 +58,11 @@ pub(super) struct CountsTest {
     weight: f64,
     has_exposure: bool,
     sides: Vec<Side>,
-    /// Since the grace.
-    since: Tally,
-    /// The half of the latest minutes that is over, and the one that runs.
-    halves: [Tally; 2],
+    /// Of all hosts of the one-box, and then of each set of them that is left out in turn.
+    tallies: Vec<Tallies>,
     half_buckets: usize,
+    /// At which counts evidence begins anew.
+    late: Vec<usize>,
     count: usize,
     first_breach: Option<Timestamp>,
     outcome: Outcome,
@@ -58,18 +72,11 @@ pub(super) struct CountsTest {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Found {
     Nothing,
-    /// Without this set of one-box hosts, a single one where they are few, nothing is left: one host in
-    /// many falls ill by chance, and whether this one did nobody can tell.
+    /// Only this set of one-box hosts, a single one where they are few, is the reason: one host in many
+    /// falls ill by chance, and whether this one did nobody can tell.
     OneHost(usize),
     /// Whichever host is left out.
     Harm,
-}
-
-/// What harm takes: evidence at any time, or at the last look, a number that is too rare by chance.
-#[derive(Clone, Copy, Debug)]
-struct Bar {
-    log_evidence: f64,
-    tail: Option<f64>,
 }
 
 /// One direction of harm.
@@ -80,13 +87,27 @@ struct Side {
     whole: Evidence,
     /// Without each of the one-box's hosts, or groups of them.
     left_out: Vec<Evidence>,
+    /// Of each of them alone.
+    single: Vec<Evidence>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename = "CountsEvidence")]
-struct Evidence {
-    grid: Grid,
-    weights: [Vec<f64>; CAPS_COUNT],
+/// Which hosts of the one-box speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speakers {
+    All,
+    Without(usize),
+    Only(usize),
+}
+
+impl Speakers {
+    /// Whether the host with this index is one of them, where there are so many sets.
+    fn has(self, index: usize, sets: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::Without(set) => index % sets.max(1) != set,
+            Self::Only(set) => index % sets.max(1) == set,
+        }
+    }
 }
 
 /// What the fleet's past says of chance.
@@ -104,6 +125,15 @@ struct Tally {
     one_box_exposure: f64,
     fleet: f64,
     fleet_exposure: f64,
+}
+
+/// Events of some hosts of the one-box, beside those of the fleet.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Tallies {
+    /// Since the grace.
+    since: Tally,
+    /// The half of the latest minutes that is over, and the one that runs.
+    halves: [Tally; 2],
 }
 
 impl Tally {
@@ -130,25 +160,26 @@ impl CountsTest {
             variation: variation(fleet, has_exposure, width),
             units: dispersion::units(fleet, has_exposure, width, terms.buckets(BLOCK)),
         };
-        let groups = match one_box.len() {
-            k if k < LEAVE_OUT_HOSTS_MIN => 0,
-            k => k.min(LEAVE_OUT_MAX),
+        let sets = match one_box.len() {
+            0 | 1 => 0,
+            hosts => hosts.min(LEAVE_OUT_MAX),
         };
         let sides = terms
             .sides
             .signs()
             .iter()
             .map(|side| {
-                let learn = |left_out: Option<usize>| {
-                    Evidence::new(*side, &noise, one_box, fleet, left_out, width)
-                };
+                let learn =
+                    |speakers| Evidence::new(*side, &noise, one_box, fleet, speakers, width);
                 Side {
                     sign: *side,
-                    whole: learn(None),
-                    left_out: (0..groups).map(|group| learn(Some(group))).collect(),
+                    whole: learn(Speakers::All),
+                    left_out: (0..sets).map(|set| learn(Speakers::Without(set))).collect(),
+                    single: (0..sets).map(|set| learn(Speakers::Only(set))).collect(),
                 }
             })
             .collect();
+        let horizon = terms.horizon();
         Self {
             alpha,
             tolerance,
@@ -157,9 +188,12 @@ impl CountsTest {
             weight: terms.weight,
             has_exposure,
             sides,
-            since: Tally::default(),
-            halves: [Tally::default(); 2],
+            tallies: vec![Tallies::default(); 1 + sets],
             half_buckets: (terms.buckets(CONFIRM) / 2).max(1),
+            late: LATE
+                .iter()
+                .map(|share| (share * horizon as f64) as usize)
+                .collect(),
             count: 0,
             first_breach: None,
             outcome: Outcome::warming(Basis::Model, Scale::Times),
@@ -172,8 +206,15 @@ impl CountsTest {
         extent.hosts(&self.fleet)?;
         counted("number of buckets", self.count as u64)?;
         for side in &self.sides {
-            for evidence in [&side.whole].into_iter().chain(&side.left_out) {
-                evidence.grid.check(&evidence.weights)?;
+            let sets = self.tallies.len().saturating_sub(1);
+            let is_whole = side.left_out.len() == sets && side.single.len() == sets;
+            possible(
+                "number of sets of hosts",
+                is_whole && !self.tallies.is_empty(),
+            )?;
+            let parts = side.left_out.iter().chain(&side.single);
+            for evidence in [&side.whole].into_iter().chain(parts) {
+                evidence.check()?;
             }
         }
         Ok(())
@@ -188,6 +229,8 @@ impl CountsTest {
     pub(super) fn observe(&mut self, reader: &Reader<'_>, group: &Group) {
         self.count += 1;
         let seconds = reader.terms.resolution.seconds_f64();
+        let come = late::come(reader, group, &self.one_box);
+        self.one_box.extend(come);
         let own: Vec<(usize, f64, f64)> = self
             .one_box
             .iter()
@@ -211,33 +254,47 @@ impl CountsTest {
                 tally.fleet_exposure += reading.exposure * seconds;
             }
         }
-        for (_, events, exposure) in &own {
-            tally.one_box += events;
-            tally.one_box_exposure += exposure;
+        let is_late = self.late.contains(&(self.count - 1));
+        for side in self.sides.iter_mut().filter(|_| is_late) {
+            side.begin_late();
         }
-        if tally.one_box_exposure > 0.0 && tally.fleet_exposure > 0.0 {
-            self.since.add(&tally);
-            self.halves[1].add(&tally);
-            for side in &mut self.sides {
-                side.observe(&counted, &own, tally.fleet_exposure);
+        let sets = self.tallies.len() - 1;
+        let mut of_all = tally;
+        for (set, tallies) in self.tallies.iter_mut().enumerate() {
+            let speakers = set.checked_sub(1).map_or(Speakers::All, Speakers::Only);
+            let mut tally = tally;
+            let own = own.iter().filter(|(index, ..)| speakers.has(*index, sets));
+            for (_, events, exposure) in own {
+                tally.one_box += events;
+                tally.one_box_exposure += exposure;
+            }
+            if tally.one_box_exposure > 0.0 && tally.fleet_exposure > 0.0 {
+                tallies.since.add(&tally);
+                tallies.halves[1].add(&tally);
+            }
+            if speakers == Speakers::All {
+                of_all = tally;
             }
         }
-        self.judge(reader, tally.one_box + tally.fleet > 0.0);
+        if of_all.one_box_exposure > 0.0 && of_all.fleet_exposure > 0.0 {
+            for side in &mut self.sides {
+                side.observe(&counted, &own, of_all.fleet_exposure);
+            }
+        }
+        self.judge(reader, of_all.one_box + of_all.fleet > 0.0);
         if self.count.is_multiple_of(self.half_buckets) {
-            self.halves = [self.halves[1], Tally::default()];
+            for tallies in &mut self.tallies {
+                tallies.halves = [tallies.halves[1], Tally::default()];
+            }
         }
     }
 
     fn judge(&mut self, reader: &Reader<'_>, has_events: bool) {
         let alpha = self.alpha / self.sides.len() as f64;
-        let bar = Bar {
-            log_evidence: -(alpha * (1.0 - SHARE_LAST)).ln(),
-            tail: reader.is_last().then_some(alpha * SHARE_LAST),
-        };
         let found: Vec<Found> = self
             .sides
             .iter()
-            .map(|side| self.found(side, bar))
+            .map(|side| self.found(side, alpha, reader.is_last()))
             .collect();
         let at = |wanted: fn(&Found) -> bool| {
             let mut sides = self.sides.iter().zip(&found);
@@ -249,9 +306,9 @@ impl CountsTest {
             .or(alone.map(|(side, _)| side))
             .or_else(|| self.sides.first());
         let Some(side) = side else { return };
-        let usual = side.whole.grid.usual(&side.whole.weights);
-        let fleet_rate = self.since.fleet / self.since.fleet_exposure.max(f64::MIN_POSITIVE);
-        let own_rate = self.since.one_box / self.since.one_box_exposure.max(f64::MIN_POSITIVE);
+        let usual = side.whole.usual();
+        let since = &self.tallies[0].since;
+        let (own_rate, fleet_rate) = since.rates();
         let expected = fleet_rate * usual;
         // The smallest harm that is excluded on every side; without events it stays what it was.
         let excluded = if has_events {
@@ -264,13 +321,14 @@ impl CountsTest {
         let all_excluded =
             excluded.is_some_and(|excluded| excluded <= self.tolerance.ln_1p() + 1e-9);
         let side_of_harm = side.sign;
+        let (has_own, has_fleet) = (0.0 < since.one_box_exposure, 0.0 < since.fleet_exposure);
         let state = if breach.is_some() {
             CheckState::Breach
         } else if alone.is_some() && reader.is_last() {
             CheckState::NoData
-        } else if self.since.one_box_exposure <= 0.0 || self.since.fleet_exposure <= 0.0 {
+        } else if !has_own || !has_fleet {
             CheckState::Warming
-        } else if all_excluded {
+        } else if all_excluded && alone.is_none() {
             CheckState::Ok
         } else {
             CheckState::Undecided
@@ -281,33 +339,50 @@ impl CountsTest {
                 None
             }
         };
-        let effect = self.effect(usual);
+        let effect = since.effect(usual);
+        let told = format!(
+            "{} events on the one-box, {} on the fleet",
+            since.one_box, since.fleet
+        );
         let remark = alone.map_or_else(String::new, |(_, found)| self.told(reader, found));
         let outcome = &mut self.outcome;
         outcome.state = state;
-        outcome.observed = (self.since.one_box_exposure > 0.0).then_some(own_rate);
-        outcome.expected = (self.since.fleet_exposure > 0.0).then_some(expected);
+        outcome.observed = has_own.then_some(own_rate);
+        outcome.expected = has_fleet.then_some(expected);
         outcome.effect = (expected > 0.0 && own_rate > 0.0).then(|| (own_rate / expected).ln());
         outcome.interval = None;
         outcome.detectable = excluded;
         outcome.severity = effect * side_of_harm / self.tolerance.ln_1p().max(1e-6);
         outcome.first_breach = self.first_breach;
-        outcome.remark = Some(format!(
-            "{} events on the one-box, {} on the fleet{remark}",
-            self.since.one_box, self.since.fleet
-        ));
+        outcome.remark = Some(format!("{told}{remark}"));
     }
 
     /// What the evidence on a side amounts to.
-    fn found(&self, side: &Side, bar: Bar) -> Found {
-        if !self.is_beyond(side) || !side.whole.clears(bar) || !self.is_confirmed(side) {
-            return Found::Nothing;
+    fn found(&self, side: &Side, alpha: f64, is_last: bool) -> Found {
+        let bar = |alpha: f64| Bar::new(alpha, SHARE_LAST, is_last);
+        if self.is_harmed(&side.whole, &self.tallies[0], side.sign, bar(alpha)) {
+            let sets = side.left_out.iter().enumerate();
+            let poorest = sets
+                .filter(|(_, evidence)| !evidence.clears(bar(SHARED_TAIL)))
+                .min_by(|(_, a), (_, b)| a.log_evidence().total_cmp(&b.log_evidence()));
+            return poorest.map_or(Found::Harm, |(set, _)| Found::OneHost(set));
         }
-        let sets = side.left_out.iter().enumerate();
-        let poorest = sets
-            .filter(|(_, evidence)| !evidence.clears(bar))
-            .min_by(|(_, a), (_, b)| a.log_evidence().total_cmp(&b.log_evidence()));
-        poorest.map_or(Found::Harm, |(set, _)| Found::OneHost(set))
+        let alpha = alpha / side.single.len().max(1) as f64;
+        let mut sets = side.single.iter().zip(&self.tallies[1..]);
+        let harmed =
+            sets.position(|(one, tallies)| self.is_harmed(one, tallies, side.sign, bar(alpha)));
+        harmed.map_or(Found::Nothing, Found::OneHost)
+    }
+
+    /// Whether these hosts have more (or fewer) events than chance and the tolerance allow, and still.
+    fn is_harmed(&self, evidence: &Evidence, tallies: &Tallies, sign: f64, bar: Bar) -> bool {
+        let tolerance = self.tolerance.ln_1p();
+        let usual = evidence.usual();
+        let is_beyond = tallies.since.effect(usual) * sign > tolerance
+            || evidence
+                .late_effect(sign)
+                .is_some_and(|effect| effect > tolerance);
+        is_beyond && evidence.clears(bar) && self.is_confirmed(tallies, usual, sign)
     }
 
     /// Whose events are the only reason.
@@ -318,122 +393,69 @@ impl CountsTest {
         let sets = self.one_box.len().clamp(1, LEAVE_OUT_MAX);
         let hosts = self.one_box.iter().skip(*set).step_by(sets);
         let names = reader.view.hosts.names(hosts.copied()).join(", ");
-        format!("; without {names} there would be too little to say: replace it, and look again")
+        format!(
+            "; {names} alone is the reason, which may be its own fault: replace it, and look again"
+        )
+    }
+
+    /// Whether the latest minutes still show it, or are too short to tell.
+    fn is_confirmed(&self, tallies: &Tallies, usual: f64, sign: f64) -> bool {
+        let mut latest = tallies.halves[0];
+        latest.add(&tallies.halves[1]);
+        let (own_rate, fleet_rate) = tallies.since.rates();
+        let healthy = latest.one_box_exposure * fleet_rate * usual;
+        let harmed = own_rate * latest.one_box_exposure;
+        if (harmed - healthy).abs() < CONFIRM_EVENTS_MIN {
+            return true;
+        }
+        let halfway = healthy * (1.0 + 0.5 * sign * self.tolerance.min(1.0));
+        (latest.one_box - halfway) * sign > 0.0
+    }
+}
+
+impl Tally {
+    /// Events by exposure: of the one-box, and of the fleet.
+    fn rates(&self) -> (f64, f64) {
+        (
+            self.one_box / self.one_box_exposure.max(f64::MIN_POSITIVE),
+            self.fleet / self.fleet_exposure.max(f64::MIN_POSITIVE),
+        )
     }
 
     /// The ratio of the one-box's rate to what is usual for it, as a logarithm; half an event on
     /// each side keeps it finite.
     fn effect(&self, usual: f64) -> f64 {
-        let own = (self.since.one_box + 0.5) / self.since.one_box_exposure.max(f64::MIN_POSITIVE);
-        let fleet = (self.since.fleet + 0.5) / self.since.fleet_exposure.max(f64::MIN_POSITIVE);
+        let own = (self.one_box + 0.5) / self.one_box_exposure.max(f64::MIN_POSITIVE);
+        let fleet = (self.fleet + 0.5) / self.fleet_exposure.max(f64::MIN_POSITIVE);
         (own / (fleet * usual)).ln()
-    }
-
-    fn is_beyond(&self, side: &Side) -> bool {
-        let usual = side.whole.grid.usual(&side.whole.weights);
-        self.effect(usual) * side.sign > self.tolerance.ln_1p()
-    }
-
-    /// Whether the latest minutes still show it, or are too short to tell.
-    fn is_confirmed(&self, side: &Side) -> bool {
-        let mut latest = self.halves[0];
-        latest.add(&self.halves[1]);
-        let usual = side.whole.grid.usual(&side.whole.weights);
-        let fleet_rate = self.since.fleet / self.since.fleet_exposure.max(f64::MIN_POSITIVE);
-        let healthy = latest.one_box_exposure * fleet_rate * usual;
-        let own_rate = self.since.one_box / self.since.one_box_exposure.max(f64::MIN_POSITIVE);
-        let harmed = own_rate * latest.one_box_exposure;
-        if (harmed - healthy).abs() < CONFIRM_EVENTS_MIN {
-            return true;
-        }
-        let halfway = healthy * (1.0 + 0.5 * side.sign * self.tolerance.min(1.0));
-        (latest.one_box - halfway) * side.sign > 0.0
     }
 }
 
 impl Side {
+    /// From here on evidence is gathered anew, too.
+    fn begin_late(&mut self) {
+        let parts = self.left_out.iter_mut().chain(&mut self.single);
+        for evidence in [&mut self.whole].into_iter().chain(parts) {
+            evidence.begin_late();
+        }
+    }
+
     fn observe(&mut self, fleet: &Counted, own: &[(usize, f64, f64)], fleet_exposure: f64) {
         let sets = self.left_out.len();
-        self.whole.observe(fleet, own, fleet_exposure, |_| true);
-        for (group, evidence) in self.left_out.iter_mut().enumerate() {
-            evidence.observe(fleet, own, fleet_exposure, |index| index % sets != group);
+        let feed = |evidence: &mut Evidence, speakers: Speakers| {
+            evidence.observe(fleet, own, fleet_exposure, |index| {
+                speakers.has(index, sets)
+            });
+        };
+        feed(&mut self.whole, Speakers::All);
+        for set in 0..sets {
+            feed(&mut self.left_out[set], Speakers::Without(set));
+            feed(&mut self.single[set], Speakers::Only(set));
         }
     }
 
     fn excluded(&self) -> Option<f64> {
-        self.whole
-            .grid
-            .excluded(&self.whole.weights, EXCLUDED_EVIDENCE)
-    }
-}
-
-impl Evidence {
-    fn new(
-        side: f64,
-        noise: &Noise,
-        one_box: &[HostPast],
-        fleet: &[HostPast],
-        left_out: Option<usize>,
-        width: f64,
-    ) -> Self {
-        let sets = one_box.len().clamp(1, LEAVE_OUT_MAX);
-        let kept: Vec<&HostPast> = one_box
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| left_out.is_none_or(|group| index % sets != group))
-            .map(|(_, past)| past)
-            .collect();
-        let mut grid = Grid::new(side, noise.variation, kept.len(), noise.units);
-        let columns = kept.iter().map(|past| past.values.len()).max().unwrap_or(0);
-        for column in 0..columns {
-            let mut counted = Counted::default();
-            let (mut own, mut others) = (0.0, 0.0);
-            for (hosts, is_one_box) in [(&kept, true), (&fleet.iter().collect(), false)] {
-                for past in hosts {
-                    let (value, exposure) = past.values[column];
-                    if !(value.is_finite() && exposure.is_finite()) {
-                        continue;
-                    }
-                    counted.add((f64::from(value) * width).round(), is_one_box);
-                    *(if is_one_box { &mut own } else { &mut others }) += f64::from(exposure);
-                }
-            }
-            if own > 0.0 && others > 0.0 {
-                grid.observe(&counted, own / (own + others));
-            }
-        }
-        let weights = grid.begin();
-        Self { grid, weights }
-    }
-
-    fn observe(
-        &mut self,
-        fleet: &Counted,
-        own: &[(usize, f64, f64)],
-        fleet_exposure: f64,
-        is_kept: impl Fn(usize) -> bool,
-    ) {
-        let mut counted = *fleet;
-        let mut exposure = 0.0;
-        for (index, events, host_exposure) in own {
-            if is_kept(*index) {
-                counted.add(*events, true);
-                exposure += host_exposure;
-            }
-        }
-        if exposure > 0.0 {
-            self.grid
-                .observe(&counted, exposure / (exposure + fleet_exposure));
-        }
-    }
-
-    fn log_evidence(&self) -> f64 {
-        self.grid.log_evidence(&self.weights)
-    }
-
-    fn clears(&self, bar: Bar) -> bool {
-        let is_rare = |tail: f64| self.grid.tail(&self.weights) <= tail;
-        bar.log_evidence <= self.log_evidence() || bar.tail.is_some_and(is_rare)
+        self.whole.excluded(EXCLUDED_EVIDENCE)
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Events of the fleet's past that weigh as much as the caution that knows nothing of it.
-const CAUTION_EVENTS: f64 = 200.0;
+const CAUTION_EVENTS: f64 = 100.0;
 
 /// The events and exposures of the hosts in blocks of time.
 struct Table {

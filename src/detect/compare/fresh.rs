@@ -202,6 +202,15 @@ impl FreshTest {
         &self.outcome
     }
 
+    /// What a person should know beside the numbers. Whether hosts that came late were heard for long
+    /// enough is asked elsewhere: until then it is undecided.
+    pub(super) fn tell_late(&mut self, remark: String) {
+        self.outcome.remark = Some(remark);
+        if self.outcome.state == CheckState::Warming {
+            self.outcome.state = CheckState::Undecided;
+        }
+    }
+
     /// Takes the bucket that has just closed.
     pub(super) fn observe(&mut self, reader: &Reader<'_>, group: &Group) {
         for (hosts, role) in [

@@ -49,7 +49,29 @@ struct Total {
     shares: f64,
 }
 
-/// Which cap the last look counts by.
+/// Where evidence that begins late begins: by one cap only, which is enough to find what the rest is too
+/// diluted for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename = "CountsMark")]
+pub(super) struct Mark {
+    /// Logarithms of the weights of the healthy factors, with all that was learned until then.
+    weights: Vec<f64>,
+    /// For each point, the logarithm of the likelihood until then.
+    likelihood: Vec<f64>,
+    total: Total,
+}
+
+impl Mark {
+    /// Refuses a saved mark that would not go on.
+    pub(super) fn check(&self) -> Result<(), Unsound> {
+        possible(
+            "number of points",
+            self.weights.len() == 2 * HEALTHY_POINTS + 1 && self.likelihood.len() == POINTS,
+        )
+    }
+}
+
+/// Which cap the last look and late evidence count by.
 const LAST_CAP: usize = 1;
 
 /// The events of one bucket, capped.
@@ -154,49 +176,60 @@ impl Grid {
     }
 
     fn posterior(&self, cap: usize) -> Vec<f64> {
-        let weights: Vec<f64> = self
-            .prior
-            .iter()
-            .zip(&self.likelihood[cap])
-            .map(|(weight, likelihood)| weight + likelihood)
-            .collect();
-        let whole = log_sum_exp(weights.iter().copied());
-        weights.into_iter().map(|weight| weight - whole).collect()
+        updated(&self.prior, &self.likelihood[cap])
+    }
+
+    /// Remembers where late evidence begins, with the weights of healthy factors from [`Grid::begin`].
+    pub(super) fn mark(&self, weights: &[Vec<f64>; CAPS_COUNT]) -> Mark {
+        let likelihood = &self.likelihood[LAST_CAP];
+        Mark {
+            weights: updated(&weights[LAST_CAP], likelihood),
+            likelihood: likelihood.clone(),
+            total: self.total,
+        }
     }
 
     /// The logarithm of the e-value, with the weights of healthy factors from [`Grid::begin`].
     pub(super) fn log_evidence(&self, weights: &[Vec<f64>; CAPS_COUNT]) -> f64 {
-        let by_cap = (0..CAPS_COUNT).map(|cap| {
-            let points = &self.likelihood[cap];
-            let healthy = log_sum_exp(
-                weights[cap]
-                    .iter()
-                    .zip(points)
-                    .map(|(weight, likelihood)| weight + likelihood),
-            );
-            let peak = points.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let shifted: Vec<f64> = points.iter().map(|point| (point - peak).exp()).collect();
-            let mut harmed = 0.0;
-            for (index, weight) in weights[cap].iter().enumerate() {
-                let reach = &shifted[index + HARM_FIRST..=index + HARM_LAST];
-                harmed += weight.exp() * reach.iter().sum::<f64>();
-            }
-            let harms = (HARM_LAST - HARM_FIRST + 1) as f64;
-            (harmed / harms).max(f64::MIN_POSITIVE).ln() + peak - healthy
-        });
+        let by_cap = (0..CAPS_COUNT).map(|cap| log_ratio(&weights[cap], &self.likelihood[cap]));
         log_sum_exp(by_cap.collect::<Vec<_>>().into_iter()) - (CAPS_COUNT as f64).ln()
+    }
+
+    /// The logarithm of the e-value since a mark.
+    pub(super) fn late_evidence(&self, mark: &Mark) -> f64 {
+        let points = self.likelihood[LAST_CAP].iter().zip(&mark.likelihood);
+        let points: Vec<f64> = points.map(|(now, then)| now - then).collect();
+        log_ratio(&mark.weights, &points)
+    }
+
+    /// The chance, since a mark, that [`Grid::tail`] gives for all.
+    pub(super) fn late_tail(&self, mark: &Mark) -> f64 {
+        self.tail_of(&self.total.since(&mark.total), &mark.weights)
+    }
+
+    /// The ratio of the one-box's rate to what is usual for it since a mark, as a logarithm, by capped
+    /// events; half an event on each side keeps it finite.
+    pub(super) fn late_effect(&self, mark: &Mark) -> f64 {
+        let unit = self.units[LAST_CAP];
+        let since = self.total.since(&mark.total);
+        let share = since.share();
+        if !(0.0 < share && share < 1.0) {
+            return 0.0;
+        }
+        let (own, fleet) = (since.one_box * unit + 0.5, since.fleet * unit + 0.5);
+        (own / fleet * (1.0 - share) / share).ln() - self.log_usual(&mark.weights)
     }
 
     /// The chance that a healthy one-box has so many of the events, or more (fewer, where that is
     /// harm), with the weights of healthy factors from [`Grid::begin`]. It is for a single look that
     /// was fixed beforehand: there it needs less than the evidence, which may be looked at any time.
     pub(super) fn tail(&self, weights: &[Vec<f64>; CAPS_COUNT]) -> f64 {
-        let Total {
-            one_box,
-            fleet,
-            shares,
-        } = self.total;
-        let share = shares / (one_box + fleet);
+        self.tail_of(&self.total, &weights[LAST_CAP])
+    }
+
+    fn tail_of(&self, total: &Total, weights: &[f64]) -> f64 {
+        let (one_box, fleet) = (total.one_box, total.fleet);
+        let share = total.share();
         if !(0.0 < share && share < 1.0) {
             return 1.0;
         }
@@ -209,7 +242,7 @@ impl Grid {
                 _ => 1.0,
             }
         };
-        let weighted = weights[LAST_CAP].iter().enumerate();
+        let weighted = weights.iter().enumerate();
         weighted
             .map(|(point, weight)| weight.exp() * chance(point))
             .sum()
@@ -248,13 +281,58 @@ impl Grid {
 
     /// The usual factor of the one-box, from its own past.
     pub(super) fn usual(&self, weights: &[Vec<f64>; CAPS_COUNT]) -> f64 {
-        let mean: f64 = weights[CAPS_COUNT - 1]
-            .iter()
-            .enumerate()
-            .map(|(point, weight)| weight.exp() * self.log_factor(point))
-            .sum();
-        mean.exp()
+        self.log_usual(&weights[CAPS_COUNT - 1]).exp()
     }
+
+    fn log_usual(&self, weights: &[f64]) -> f64 {
+        let weighted = weights.iter().enumerate();
+        weighted
+            .map(|(point, weight)| weight.exp() * self.log_factor(point))
+            .sum()
+    }
+}
+
+impl Total {
+    /// What was added since an earlier one.
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            one_box: self.one_box - earlier.one_box,
+            fleet: self.fleet - earlier.fleet,
+            shares: self.shares - earlier.shares,
+        }
+    }
+
+    /// The share of the exposure that the one-box had, by events; not a share where there were none.
+    fn share(&self) -> f64 {
+        self.shares / (self.one_box + self.fleet)
+    }
+}
+
+/// Logarithms of weights, updated by those of a likelihood, which may have more points.
+fn updated(weights: &[f64], likelihood: &[f64]) -> Vec<f64> {
+    let updated = weights.iter().zip(likelihood);
+    let updated: Vec<f64> = updated.map(|(weight, point)| weight + point).collect();
+    let whole = log_sum_exp(updated.iter().copied());
+    updated.into_iter().map(|weight| weight - whole).collect()
+}
+
+/// The logarithm of the ratio of the mixture over harms to the mixture over healthy factors.
+fn log_ratio(weights: &[f64], points: &[f64]) -> f64 {
+    let healthy = log_sum_exp(
+        weights
+            .iter()
+            .zip(points)
+            .map(|(weight, likelihood)| weight + likelihood),
+    );
+    let peak = points.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let shifted: Vec<f64> = points.iter().map(|point| (point - peak).exp()).collect();
+    let mut harmed = 0.0;
+    for (index, weight) in weights.iter().enumerate() {
+        let reach = &shifted[index + HARM_FIRST..=index + HARM_LAST];
+        harmed += weight.exp() * reach.iter().sum::<f64>();
+    }
+    let harms = (HARM_LAST - HARM_FIRST + 1) as f64;
+    (harmed / harms).max(f64::MIN_POSITIVE).ln() + peak - healthy
 }
 
 /// `ln(1 + e^x)` without overflow.

@@ -1,34 +1,34 @@
 //! Many hosts with a past: the change of the one-box against the same change of each fleet host.
 //!
 //! A look fails the one-box if its change is significant at the alpha of the look (`t` over hosts,
-//! against no change at all) and larger than the tolerance, larger than any group of as many fleet
-//! hosts shows, and confirmed by the latest minutes. The tolerance is not subtracted before the
-//! test: that would hide a harm of twice the tolerance behind the noise of a one-box of one host.
+//! against no change at all) and larger than what is accepted, larger than any group of as many fleet
+//! hosts shows, not that of a single host ([`alone`]), and confirmed by the latest minutes. What is
+//! accepted is not subtracted before the test: that would hide a harm of twice the tolerance behind
+//! the noise of a one-box of one host. The spread of values is judged likewise.
 //! Below [`ENOUGH_HOSTS`] the spread is shrunk towards the variance of changes in the past, since so
 //! few hosts alone would need effects of five to ten standard errors.
 
+mod alone;
 mod rising;
 mod rules;
 mod showing;
 
+use alone::Alone;
+pub(super) use alone::SHARED_TAIL;
 pub(super) use rules::Rules;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    contrast::{Change, Contrast, Noise},
-    looks::{Due, Looks, TRAILING_COUNT},
+    contrast::{Change, Contrast, FleetFit, Noise},
+    looks::{Due, Looks, SPREAD_WINDOW, TRAILING_COUNT},
     outcome::{Outcome, Scale},
     reading::{HostPast, Reader, Role},
     scale::Working,
-    slot::{self, Number, Placebo, Slot, Sums},
+    slot::{self, Clip, Number, Placebo, Slot, Sums},
     terms::Sides,
 };
 use crate::{
-    detect::{
-        Basis, CheckState, Extent, Group, Unsound,
-        state::possible,
-        stats::{median, student_quantile},
-    },
+    detect::{Basis, CheckState, Extent, Group, Unsound, state::possible, stats::median},
     event::{Span, Timestamp},
 };
 
@@ -46,7 +46,7 @@ const SUSPECT: Span = Span::from_minutes(30);
 /// Spread that is accepted: half as much again, as a logarithm.
 const SPREAD_TOLERANCE: f64 = 0.405;
 /// Smallest standard deviation of the logarithm of a spread that is believed.
-const SPREAD_SIGMA_MIN: f64 = 0.1;
+const SPREAD_SIGMA_MIN: f64 = 0.05;
 
 /// Fleet hosts below which their past helps to tell how much they vary.
 const ENOUGH_HOSTS: usize = 16;
@@ -62,13 +62,17 @@ const EVENTS_MIN: f64 = 20.0;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct HostsTest {
     rules: Rules,
-    clip: f64,
+    clip: Clip,
     looks: Looks,
     placebo: Placebo,
+    /// The same of the spread of values.
+    spread_placebo: Placebo,
     /// The one-box first, then the fleet.
     slots: Vec<Slot>,
     one_box_count: usize,
     suspicion: Option<Suspicion>,
+    /// A harm that one host of several shows.
+    alone: Option<Alone>,
     outcome: Outcome,
     /// Room to work in; empty between two buckets.
     #[serde(skip)]
@@ -81,10 +85,22 @@ struct Suspicion {
     side: f64,
     is_spread: bool,
     is_trend: bool,
+    /// What the latest minutes must show to confirm it, on the working scale.
+    least: f64,
+    /// The smallest standard deviation that was believed.
+    sigma_min: f64,
     raised_at: Timestamp,
     /// Start of the window that found it.
     from: Timestamp,
     confirmed: bool,
+}
+
+/// The changes of the hosts in a window.
+struct Changes {
+    /// Of the one-box, with the indices of their slots.
+    one_box: Vec<Change>,
+    slots: Vec<usize>,
+    fit: FleetFit,
 }
 
 /// What a window is asked for.
@@ -110,16 +126,20 @@ impl HostsTest {
         };
         let pasts: Vec<HostPast> = one_box.into_iter().chain(fleet).collect();
         let working = rules.working;
-        let (slots, clip, placebo) = slot::learn(&working, rules.tolerance, &pasts, one_box_count);
+        let (slots, mut clip, [placebo, spread_placebo]) =
+            slot::learn(&working, rules.tolerance, &pasts, one_box_count);
         let [up, down] = rules.allowance;
+        clip.level += up.max(down);
         Self {
             rules,
-            clip: clip + up.max(down),
+            clip,
             looks,
             placebo,
+            spread_placebo,
             slots,
             one_box_count,
             suspicion: None,
+            alone: None,
             outcome: Outcome::warming(basis, working.scale()),
             scratch: Vec::new(),
         }
@@ -129,13 +149,16 @@ impl HostsTest {
     pub(super) fn check(&self, extent: Extent) -> Result<(), Unsound> {
         extent.hosts(self.slots.iter().map(|slot| &slot.host))?;
         possible("number of hosts", self.one_box_count <= self.slots.len())?;
+        let alone = self.alone.as_ref().map_or(0, Alone::slot);
+        possible("host", alone < self.slots.len().max(1))?;
         self.looks.check()
     }
 
     /// Whether, at the end, there is nothing to compare, or a look found something and the latest minutes
     /// hold too little to confirm it or to say that it healed.
     pub(super) fn is_blind(&self) -> bool {
-        let is_open = self.suspicion.is_some_and(|found| !found.confirmed);
+        let is_open = self.suspicion.is_some_and(|found| !found.confirmed)
+            || self.alone.is_some_and(|found| !found.is_confirmed());
         let latest = |slot: &Slot| slot.trailing(0);
         self.outcome.state == CheckState::Warming
             || (is_open && self.contrast(Channel::Level, latest).is_none())
@@ -180,9 +203,10 @@ impl HostsTest {
             };
             self.slots[index].take(&self.rules.working, self.clip, number, middle, time);
         }
-        let due = self.looks.step();
+        let due = self.looks.step(reader.is_last());
         self.look(reader, due);
         self.confirm(reader);
+        self.confirm_alone(reader);
         for (window, ended) in due.half.into_iter().enumerate() {
             if ended {
                 for slot in &mut self.slots {
@@ -194,11 +218,13 @@ impl HostsTest {
 
     fn look(&mut self, reader: &Reader<'_>, due: Due) {
         let (end, width) = (reader.view.bucket.end, reader.terms.resolution);
-        if due.since {
-            let from = end - width.times(self.looks.count() as i64);
-            if let Some(contrast) = self.contrast(Channel::Level, |slot| slot.since) {
-                self.suspect(&contrast, self.looks.alpha_since, Channel::Level, from, end);
-                self.describe(&contrast);
+        let from = end - width.times(self.looks.count() as i64);
+        if let Some(alpha) = due.since {
+            if let Some(changes) = self.changes(Channel::Level, |slot| slot.since) {
+                self.suspect(&changes, alpha, Channel::Level, from, end);
+                if let Some(contrast) = changes.contrast() {
+                    self.describe(&contrast);
+                }
             } else if self.outcome.state != CheckState::Breach {
                 // Too few events, or too few samples or hosts: that was no look.
                 self.outcome.state = if self.is_quiet(|slot| slot.since) {
@@ -207,28 +233,28 @@ impl HostsTest {
                     CheckState::Warming
                 };
             }
-            if due.spread
-                && let Some(contrast) = self.contrast(Channel::Spread, |slot| slot.since)
-            {
-                self.suspect(
-                    &contrast,
-                    self.looks.alpha_spread,
-                    Channel::Spread,
-                    from,
-                    end,
-                );
-            }
         }
-        if due.trend {
-            let from = end - width.times(self.looks.count() as i64);
-            self.look_at_trend(from, end);
+        if let Some(alpha) = due.spread.filter(|_| self.rules.has_noise)
+            && let Some(changes) = self.changes(Channel::Spread, |slot| slot.since)
+        {
+            self.suspect(&changes, alpha, Channel::Spread, from, end);
+        }
+        if let Some(alpha) = due.trend {
+            self.look_at_trend(alpha, from, end);
         }
         for window in (0..TRAILING_COUNT).filter(|window| due.trailing[*window]) {
             let whole = |slot: &Slot| slot.trailing(window);
-            if let Some(contrast) = self.contrast(Channel::Level, whole) {
-                let from = end - width.times(2 * self.looks.halves[window] as i64);
+            let from = end - width.times(2 * self.looks.halves[window] as i64);
+            if let Some(changes) = self.changes(Channel::Level, whole) {
                 let alpha = self.looks.alpha_trailing[window];
-                self.suspect(&contrast, alpha, Channel::Level, from, end);
+                self.suspect(&changes, alpha, Channel::Level, from, end);
+            }
+            if let Some(alpha) = due
+                .spread_latest
+                .filter(|_| window == SPREAD_WINDOW && self.rules.has_noise)
+                && let Some(changes) = self.changes(Channel::Spread, whole)
+            {
+                self.suspect(&changes, alpha, Channel::Spread, from, end);
             }
         }
     }
@@ -250,6 +276,21 @@ impl HostsTest {
 
     /// Compares over a window.
     fn contrast(&self, channel: Channel, window: impl Fn(&Slot) -> Sums) -> Option<Contrast> {
+        self.changes(channel, window)?.contrast()
+    }
+
+    /// How hosts changed from the past to a window.
+    fn changes(&self, channel: Channel, window: impl Fn(&Slot) -> Sums) -> Option<Changes> {
+        self.changes_beyond(channel, window, self.sigma_min(channel))
+    }
+
+    /// The same, with the smallest standard deviation that is believed.
+    fn changes_beyond(
+        &self,
+        channel: Channel,
+        window: impl Fn(&Slot) -> Sums,
+        sigma_min: f64,
+    ) -> Option<Changes> {
         let (one_box, fleet) = self.slots.split_at(self.one_box_count);
         let mut counts: Vec<f64> = fleet.iter().map(|slot| window(slot).count).collect();
         let usual = median(&mut counts)?;
@@ -266,30 +307,35 @@ impl HostsTest {
             };
             (change.before.is_finite() && change.after.is_finite()).then_some(change)
         };
-        let own = one_box.iter();
-        let one_box: Vec<Change> = own.filter_map(|slot| change(slot, PRESENT_LEAST)).collect();
+        let own = one_box.iter().enumerate();
+        let own = own.filter_map(|(index, slot)| Some((change(slot, PRESENT_LEAST)?, index)));
+        let (one_box, slots) = own.unzip();
         let others = fleet.iter();
-        let fleet: Vec<Change> = others
+        let changes: Vec<Change> = others
             .filter_map(|slot| change(slot, PRESENT_MIN))
             .collect();
-        let mut expected = || {
-            if self.slots.len() - self.one_box_count >= ENOUGH_HOSTS {
-                return None;
-            }
-            let buckets = median(&mut counts)?;
-            Some((self.placebo.change(buckets)?, PAST_FREEDOM))
+        let placebo = match channel {
+            Channel::Level => &self.placebo,
+            Channel::Spread => &self.spread_placebo,
         };
-        let noise = match channel {
-            Channel::Level => Noise {
-                sigma_min: self.rules.sigma_min,
-                expected: expected(),
-            },
-            Channel::Spread => Noise {
-                sigma_min: SPREAD_SIGMA_MIN,
-                expected: None,
-            },
+        let is_few = fleet.len() < ENOUGH_HOSTS;
+        let expected = placebo.change(usual).filter(|_| is_few);
+        let mut noise = Noise {
+            sigma_min,
+            expected: expected.map(|variance| (variance, PAST_FREEDOM)),
         };
-        Contrast::new(&one_box, &fleet, noise)
+        // In a short window all of a fleet may hold nothing but zeros, and differ in nothing.
+        if self.rules.working.is_ratio()
+            && let Some(variance) = placebo.change_within(usual)
+        {
+            noise.sigma_min = noise.sigma_min.max(variance.sqrt());
+        }
+        let fit = FleetFit::new(&changes, noise)?;
+        Some(Changes {
+            one_box,
+            slots,
+            fit,
+        })
     }
 
     /// What is harm on this side, as far as another share of the traffic does not explain it.
@@ -297,29 +343,17 @@ impl HostsTest {
         contrast.effect * side - self.rules.allowance[usize::from(side < 0.0)]
     }
 
-    fn raise(
-        &mut self,
-        side: f64,
-        (is_spread, is_trend): (bool, bool),
-        from: Timestamp,
-        end: Timestamp,
-    ) {
-        let stands = self.suspicion.is_some_and(|suspicion| {
-            suspicion.confirmed && suspicion.side == side && suspicion.is_spread == is_spread
-        });
+    fn raise(&mut self, found: Suspicion) {
         match &mut self.suspicion {
             // The breach that stands keeps its start.
-            Some(suspicion) if stands => suspicion.raised_at = end,
-            suspicion => {
-                *suspicion = Some(Suspicion {
-                    side,
-                    is_spread,
-                    is_trend,
-                    raised_at: end,
-                    from,
-                    confirmed: false,
-                });
+            Some(suspicion)
+                if suspicion.confirmed
+                    && suspicion.side == found.side
+                    && suspicion.is_spread == found.is_spread =>
+            {
+                suspicion.raised_at = found.raised_at;
             }
+            suspicion => *suspicion = Some(found),
         }
     }
 
@@ -342,27 +376,61 @@ impl HostsTest {
     /// Notes what a look found, if it is beyond what its alpha allows.
     fn suspect(
         &mut self,
-        contrast: &Contrast,
+        changes: &Changes,
         alpha: f64,
         channel: Channel,
         from: Timestamp,
         end: Timestamp,
     ) {
-        let critical = student_quantile(alpha, contrast.freedom) * contrast.error;
-        let (tolerance, sides): (f64, &[f64]) = match channel {
-            Channel::Level => (self.rules.tolerance, self.rules.sides.signs()),
-            Channel::Spread => (SPREAD_TOLERANCE, &[1.0]),
+        let least = self.least(channel);
+        let sides: &[f64] = match channel {
+            Channel::Level => self.rules.sides.signs(),
+            Channel::Spread => &[1.0],
         };
         for side in sides {
-            let harm = match channel {
-                Channel::Level => self.harm(contrast, *side),
-                // The spread has to be out of tolerance beyond doubt: healthy hosts differ in it.
-                Channel::Spread => contrast.effect * side - tolerance,
+            let Some(contrast) = changes.contrast() else {
+                return;
             };
-            let is_beyond = channel == Channel::Spread || harm > tolerance;
-            if is_beyond && harm > critical && contrast.exceeds_placebo(*side) {
-                self.raise(*side, (channel == Channel::Spread, false), from, end);
+            let harm = self.harm_in(channel, &contrast, *side);
+            let is_certain = least < harm && contrast.critical(alpha) < harm;
+            if is_certain && contrast.exceeds_placebo(*side) && changes.rest_shows(&contrast, *side)
+            {
+                self.raise(Suspicion {
+                    side: *side,
+                    is_spread: channel == Channel::Spread,
+                    is_trend: false,
+                    least: 0.5 * least,
+                    sigma_min: self.sigma_min(channel),
+                    raised_at: end,
+                    from,
+                    confirmed: false,
+                });
+            } else if channel == Channel::Level {
+                self.suspect_alone(changes, alpha, *side, (from, end));
             }
+        }
+    }
+
+    /// The smallest standard deviation that is believed.
+    fn sigma_min(&self, channel: Channel) -> f64 {
+        match channel {
+            Channel::Level => self.rules.sigma_min,
+            Channel::Spread => SPREAD_SIGMA_MIN,
+        }
+    }
+
+    /// The smallest difference that is harm.
+    fn least(&self, channel: Channel) -> f64 {
+        match channel {
+            Channel::Level => self.rules.least,
+            Channel::Spread => SPREAD_TOLERANCE,
+        }
+    }
+
+    fn harm_in(&self, channel: Channel, contrast: &Contrast, side: f64) -> f64 {
+        match channel {
+            Channel::Level => self.harm(contrast, side),
+            Channel::Spread => contrast.effect * side,
         }
     }
 
@@ -381,21 +449,13 @@ impl HostsTest {
         } else {
             Channel::Level
         };
-        let tolerance = match channel {
-            Channel::Level if suspicion.is_trend => 2.0 * rising::LEVEL * self.rules.tolerance,
-            Channel::Level => self.rules.tolerance,
-            Channel::Spread => SPREAD_TOLERANCE,
-        };
         let latest = |slot: &Slot| slot.trailing(0);
-        let contrast = self.contrast(channel, latest);
+        let changes = self.changes_beyond(channel, latest, suspicion.sigma_min);
+        let contrast = changes.and_then(|changes| changes.contrast());
         let stands = self.looks.count() >= CONFIRM_BUCKETS_MIN
             && contrast.is_some_and(|contrast| {
-                let critical = student_quantile(CONFIRM_TAIL, contrast.freedom) * contrast.error;
-                let harm = match channel {
-                    Channel::Level => self.harm(&contrast, suspicion.side),
-                    Channel::Spread => contrast.effect * suspicion.side,
-                };
-                harm > 0.5 * tolerance && harm > critical
+                let harm = self.harm_in(channel, &contrast, suspicion.side);
+                harm > suspicion.least && harm > contrast.critical(CONFIRM_TAIL)
             });
         if stands {
             suspicion.confirmed = true;
@@ -416,6 +476,13 @@ impl HostsTest {
         } else {
             self.outcome.state = CheckState::Undecided;
         }
+    }
+}
+
+impl Changes {
+    /// All of the one-box against the fleet.
+    fn contrast(&self) -> Option<Contrast> {
+        self.fit.against(&self.one_box)
     }
 }
 

@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    class::{Bystander, Class},
+    LATE_SHARE,
+    class::{Bystander, Class, Measure},
     counts::{CountsTest, TOLERANCE_DEFAULT},
     fresh::FreshTest,
     hosts::{HostsTest, Rules},
+    late::LateHosts,
     looks::Looks,
     outcome::Outcome,
     own_past::OwnPastTest,
@@ -57,6 +59,9 @@ pub(super) struct Metric {
     class: Class,
     presence: Presence,
     test: Test,
+    /// The hosts that it judges, and those that came later.
+    judged: Vec<HostId>,
+    late: LateHosts,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -86,6 +91,8 @@ impl Metric {
             class,
             presence: Presence::default(),
             test: Test::Awaited,
+            judged: Vec::new(),
+            late: LateHosts::default(),
         }
     }
 
@@ -93,6 +100,8 @@ impl Metric {
     pub(super) fn check(&self, extent: Extent) -> Result<(), Unsound> {
         extent.group(self.index)?;
         self.presence.check(extent)?;
+        extent.hosts(&self.judged)?;
+        self.late.check(extent)?;
         match &self.test {
             Test::Awaited => Ok(()),
             Test::Hosts(test) => test.check(extent),
@@ -102,15 +111,21 @@ impl Metric {
         }
     }
 
-    /// What the test says, if there is one.
+    /// What the test says, if there is one; of the hosts that came late, if that is worse.
     pub(super) fn outcome(&self) -> Option<&Outcome> {
-        match &self.test {
-            Test::Awaited => None,
-            Test::Hosts(test) => Some(test.outcome()),
-            Test::Counts(test) => Some(test.outcome()),
-            Test::OwnPast(test) => Some(test.outcome()),
-            Test::Fresh(test) => Some(test.outcome()),
-        }
+        let outcome = match &self.test {
+            Test::Awaited => return None,
+            Test::Hosts(test) => test.outcome(),
+            Test::Counts(test) => test.outcome(),
+            Test::OwnPast(test) => test.outcome(),
+            Test::Fresh(test) => test.outcome(),
+        };
+        let late = self.late.outcome().filter(|late| match late.state {
+            CheckState::Breach => outcome.state != CheckState::Breach,
+            CheckState::Undecided => outcome.state == CheckState::Ok,
+            CheckState::Ok | CheckState::Warming | CheckState::NoData => false,
+        });
+        Some(late.unwrap_or(outcome))
     }
 
     /// The state of the test, if there is one.
@@ -143,7 +158,23 @@ impl Metric {
             Test::OwnPast(test) => test.observe(reader, group),
             Test::Fresh(test) => test.observe(reader, group),
         }
+        self.observe_late(reader, group);
         self.presence.observe(reader, group)
+    }
+
+    fn observe_late(&mut self, reader: &Reader<'_>, group: &Group) {
+        if matches!(self.test, Test::Awaited | Test::Counts(_)) {
+            return;
+        }
+        // Beside the metrics that come late: a part of what was kept for both.
+        let alpha = self.alpha * 0.5 * LATE_SHARE / (1.0 - LATE_SHARE);
+        let class = &self.class;
+        self.late.observe(reader, group, &self.judged, |hosts| {
+            let pasts = Pasts::read(reader, group);
+            let working = Working::choose(class, &mut pasts.values(), false);
+            let (cadence, fleet) = (pasts.cadence(), &pasts.fleet);
+            FreshTest::new(reader.terms, class, working, alpha, hosts, fleet, cadence)
+        });
     }
 
     /// Whether it is not judged yet, and the one-box reports it: all of its hosts, or some for long
@@ -177,6 +208,7 @@ impl Metric {
     pub(super) fn begin(&mut self, reader: &Reader<'_>, group: &Group) {
         let terms = reader.terms;
         let pasts = Pasts::read(reader, group);
+        self.judged = reader.view.one_box.to_vec();
         let has_exposure = reader
             .view
             .fleet
@@ -266,21 +298,29 @@ impl Metric {
             test.catch_up(&since(&one_box), &since(&fleet), divisor);
             return Test::OwnPast(Box::new(test));
         }
-        let usual = if is_events && has_exposure {
+        let is_rate = is_events && has_exposure;
+        let usual = if is_rate {
             TOLERANCE_DEFAULT.ln_1p()
         } else {
             class.tolerance()
         };
         let tolerance = terms.tolerance(class, level, usual);
+        let least = if terms.tolerance.is_none() && !is_rate {
+            class.least()
+        } else {
+            tolerance
+        };
         let looks = Looks::new(terms, alpha / terms.sides.signs().len() as f64);
         let rules = Rules {
             working,
             tolerance,
+            least,
             sigma_min: class.sigma_min(),
             sides: terms.sides,
             allowance: terms.allowance(class, group.kind),
             events_per_rate: (is_events && working.is_ratio())
                 .then(|| terms.resolution.seconds_f64()),
+            has_noise: class.measure != Measure::Memory,
             rise_per_bucket: if class.is_stock() {
                 1.0 / terms.buckets(LEAK_WITHIN) as f64
             } else {

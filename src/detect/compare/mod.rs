@@ -8,6 +8,8 @@
 //!   [`pinned`], [`flat`](super::flat) and [`relapse`];
 //! - a one-box without a past: [`fresh`], its level against how fleet hosts differ;
 //! - rare events: [`counts`], its share of all events.
+//!
+//! Hosts that join the one-box later are judged by [`late`].
 
 mod class;
 mod company;
@@ -18,6 +20,7 @@ mod follower;
 mod fresh;
 mod grid;
 mod hosts;
+mod late;
 mod looks;
 mod metric;
 mod outcome;
@@ -47,7 +50,8 @@ use reading::Reader;
 pub(super) use state::State;
 use terms::Terms;
 
-/// Share of alpha that is kept for metrics that appear after judging began.
+/// Share of alpha that is kept for what appears after judging began: half of it for metrics, and half for
+/// hosts of the one-box.
 const LATE_SHARE: f64 = 0.1;
 /// How long a metric may take to be judged after the grace.
 const ARRIVAL: Span = Span::from_minutes(5);
@@ -166,7 +170,7 @@ impl Compare {
             if self.has_begun {
                 self.late_count += 1;
                 let order = f64::from(self.late_count);
-                metric.alpha = LATE_SHARE * terms.alpha / (order * (order + 1.0));
+                metric.alpha = 0.5 * LATE_SHARE * terms.alpha / (order * (order + 1.0));
             } else {
                 metric.alpha = on_time / blocking.max(1) as f64;
             }

@@ -1,5 +1,9 @@
 //! Few hosts with a past: the one-box must stray farther from the fleet than it, and they, ever did.
 
+mod each;
+mod showing;
+
+use each::Each;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -66,6 +70,9 @@ pub(super) struct OwnPastTest {
     stride: usize,
     closed: usize,
     plain: Company,
+    each: Each,
+    /// The host that alone is the reason why it strays, and on which side.
+    alone: Option<(usize, f64)>,
     /// The one-box's differences with each host measured in its own usual level, which must agree:
     /// hosts with unequal levels stray apart when all of them grow. `None` for shares, and where
     /// levels are too unequal or zero.
@@ -83,6 +90,8 @@ pub(super) struct OwnPastTest {
 /// How far hosts are from what is usual for them, relative to each other.
 struct Differences {
     own: f64,
+    /// Of each host of the one-box.
+    each: Vec<f64>,
     others: Vec<f64>,
     /// The fleet's level relative to what is usual; 1 where levels do not compare.
     load: f64,
@@ -163,6 +172,8 @@ impl OwnPastTest {
             stride,
             closed: 0,
             plain: Company::new(&[], &[], tolerance, FLOOR_SHARE * tolerance),
+            each: Each::default(),
+            alone: None,
             twin: None,
             stakes: Stakes {
                 planned: terms.buckets(terms.bake_until - terms.began_at) as f64 / stride as f64,
@@ -186,13 +197,14 @@ impl OwnPastTest {
     fn learn(&mut self, own: &[Vec<f64>], others: &[Vec<f64>]) {
         let floor = FLOOR_SHARE * self.tolerance;
         self.load_max = self.highest_load(others);
-        let (own_past, other_pasts) = self.pasts(own, others, false);
+        let (own_past, each_past, other_pasts) = self.pasts(own, others, false);
+        self.each = Each::new(&each_past, floor);
         self.plain = Company::new(&own_past, &other_pasts, self.tolerance, floor);
         let least = RELAPSE_TOLERANCES * self.tolerance;
         self.relapse = Relapse::learn(&own_past, self.plain.own.center, least);
         self.streaks = vec![[0; 2]; self.plain.own.windows.len()];
         if self.is_comparable {
-            let (own_past, _) = self.pasts(own, others, true);
+            let (own_past, ..) = self.pasts(own, others, true);
             self.twin = Some(Follower::new(&own_past, floor));
         }
         let looks = self.stakes.planned * own.len() as f64;
@@ -207,24 +219,30 @@ impl OwnPastTest {
         quantile(&mut loads, HIGH_LOAD).unwrap_or(1.0).max(1.0)
     }
 
-    /// The differences of the past: of the one-box, and of each fleet host.
+    /// The differences of the past: of the one-box, of each of its hosts, and of each fleet host.
     fn pasts(
         &self,
         own: &[Vec<f64>],
         others: &[Vec<f64>],
         is_relative: bool,
-    ) -> (Vec<f64>, Vec<Vec<f64>>) {
+    ) -> (Vec<f64>, Vec<Vec<f64>>, Vec<Vec<f64>>) {
         let columns = own.iter().chain(others).map(Vec::len).max().unwrap_or(0);
         let mut own_past = Vec::with_capacity(columns);
+        let mut each_past = vec![Vec::with_capacity(columns); own.len()];
         let mut other_pasts = vec![Vec::with_capacity(columns); others.len()];
         for column in 0..columns {
             let differences = self.differences(&at(own, column), &at(others, column), is_relative);
             own_past.push(differences.own);
-            for (past, value) in other_pasts.iter_mut().zip(differences.others) {
-                past.push(value);
+            for (pasts, values) in [
+                (&mut each_past, differences.each),
+                (&mut other_pasts, differences.others),
+            ] {
+                for (past, value) in pasts.iter_mut().zip(values) {
+                    past.push(value);
+                }
             }
         }
-        (own_past, other_pasts)
+        (own_past, each_past, other_pasts)
     }
 
     /// Feeds what came between the deployment and the end of the grace; it is not judged.
@@ -255,6 +273,9 @@ impl OwnPastTest {
         self.flat.iter().try_for_each(Flat::check)?;
         self.relapse.iter().try_for_each(Relapse::check)?;
         self.plain.check()?;
+        self.each.check()?;
+        let alone = self.alone.map_or(0, |(host, _)| host);
+        possible("host", alone < self.one_box.len().max(1))?;
         self.twin.iter().try_for_each(Follower::check)
     }
 
@@ -290,6 +311,9 @@ impl OwnPastTest {
         if let Some(own) = self.take(&own, &fleet, false) {
             self.judge(reader, &own);
         }
+        if let Some((host, _)) = self.alone {
+            self.describe_alone(reader, host);
+        }
     }
 
     /// Follows a bucket; gives the one-box's values where a sample ended and there is anything to
@@ -320,6 +344,7 @@ impl OwnPastTest {
         }
         self.load = plain.load;
         self.plain.push(plain.own, &plain.others);
+        self.each.push(&plain.each);
         if let Some(mut twin) = self.twin.take() {
             twin.push(self.differences(own, fleet, true).own);
             self.twin = Some(twin);
@@ -347,12 +372,17 @@ impl OwnPastTest {
                 *streak = if strays { *streak + 1 } else { 0 };
             }
         }
+        let mut alone = None;
         let found = self.sides.signs().iter().find_map(|side| {
             let column = usize::from(*side < 0.0);
-            let mut windows = self.plain.own.windows.iter().zip(&self.streaks);
-            let by_window = windows
-                .find(|(_, streaks)| streaks[column] >= PERSIST)
-                .map(|(window, _)| window.len + PERSIST - 1);
+            let windows = self.plain.own.windows.iter().zip(&self.streaks);
+            let mut strays = windows.filter(|(_, streaks)| streaks[column] >= PERSIST);
+            let by_window = strays.find_map(|(window, _)| {
+                let level = window.level().unwrap_or(0.0);
+                let culprit = self.each.culprit(window.len, *side, level);
+                alone = alone.or(culprit.map(|host| (host, *side)));
+                culprit.is_none().then_some(window.len + PERSIST - 1)
+            });
             let is_left = || {
                 let least = 0.5 * self.tolerance;
                 let pinned = self.pinned.as_ref();
@@ -382,6 +412,11 @@ impl OwnPastTest {
         });
         self.describe(found.map(|(side, ..)| side), own);
         self.outcome.remark = found.and_then(|(.., remark)| remark).map(str::to_owned);
+        // A host that says nothing has not healed.
+        let stood = self
+            .alone
+            .filter(|(host, side)| self.each.is_out(*host, *side, self.tolerance));
+        self.alone = alone.or(stood).filter(|_| found.is_none());
     }
 
     fn strays(&self, index: usize, side: f64) -> bool {
@@ -394,59 +429,6 @@ impl OwnPastTest {
                     .zip(relative)
                     .is_some_and(|(plain, relative)| relative * side >= TWIN_SHARE * plain * side)
             })
-    }
-
-    fn describe(&mut self, harm: Option<f64>, own: &[f64]) {
-        let company = &self.plain;
-        let windows = &company.own.windows;
-        let mut longest_first = (0..windows.len()).rev();
-        let filled = longest_first.find(|index| windows[*index].len <= self.stakes.judged);
-        // Differences in the unit of the metric are told relative to its level.
-        let is_relative = self.outcome.scale == Scale::Relative;
-        let excess = (self.load / self.load_max).max(1.0);
-        let growth = (self.load / excess).max(1.0);
-        let to_scale = |value: f64| {
-            if is_relative {
-                (value / (self.level * growth)).max(-0.99).ln_1p()
-            } else {
-                value
-            }
-        };
-        let latest = company.own.latest().filter(|_| harm.is_some());
-        let level = latest.or_else(|| filled.and_then(|index| windows[index].level()));
-        let level = level.or_else(|| company.own.latest_mean()).map(to_scale);
-        let reach = filled.map(|index| to_scale(company.reach(index, &self.stakes)));
-        let tolerance = to_scale(company.tolerance());
-        let observed = mean(own.iter().copied().filter(|value| value.is_finite()));
-        let difference = self.plain.own.latest_mean().map(|value| value * excess);
-        let outcome = &mut self.outcome;
-        outcome.first_breach = self.first_breach;
-        outcome.effect = level;
-        outcome.interval = level
-            .zip(reach)
-            .map(|(level, reach)| (level - reach, level + reach));
-        outcome.detectable = reach.map(|reach| reach.max(tolerance));
-        outcome.observed = observed.map(|observed| observed * self.full);
-        let expected = observed.zip(difference);
-        outcome.expected =
-            expected.map(|(observed, difference)| (observed - difference) * self.full);
-        let is_excluded = level.zip(reach).is_some_and(|(level, reach)| {
-            self.sides
-                .signs()
-                .iter()
-                .all(|side| level * side + reach < tolerance)
-        });
-        let worst = self
-            .sides
-            .signs()
-            .iter()
-            .map(|side| level.unwrap_or(0.0) * side);
-        outcome.severity = worst.fold(f64::NEG_INFINITY, f64::max) / tolerance;
-        outcome.state = match harm {
-            Some(_) => CheckState::Breach,
-            None if is_excluded => CheckState::Ok,
-            None => CheckState::Undecided,
-        };
     }
 
     /// The fleet's level relative to what is usual.
@@ -479,7 +461,6 @@ impl OwnPastTest {
         // Differences grow with the load of all hosts: under one that the past did not see they are
         // scaled down to it.
         let excess = (load / self.load_max).max(1.0);
-        let own = mean(own.into_iter().filter(|value| value.is_finite())).unwrap_or(f64::NAN);
         let others = (0..of_fleet.len())
             .map(|index| {
                 let mut rest = of_fleet.clone();
@@ -491,8 +472,12 @@ impl OwnPastTest {
                 }
             })
             .collect();
+        let middle = median_of(&of_fleet);
+        let each = own.iter().map(|value| (value - middle) / excess).collect();
+        let own = mean(own.into_iter().filter(|value| value.is_finite())).unwrap_or(f64::NAN);
         Differences {
-            own: (own - median_of(&of_fleet)) / excess,
+            own: (own - middle) / excess,
+            each,
             others,
             load,
         }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     looks::TRAILING_COUNT,
-    reading::{HostPast, hold},
+    reading::{HostPast, hold, per_exposure},
     scale::Working,
 };
 use crate::detect::{
@@ -18,6 +18,15 @@ const CLIP_SIGMAS: f64 = 4.0;
 const CLIP_TOLERANCES: f64 = 4.0;
 /// Values that tell the spread of the fleet well enough.
 const SPREAD_VALUES: usize = 20_000;
+
+/// How far single values may lie from where a host usually is, and distances of two successive ones from
+/// zero, before they are clipped.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(rename = "CompareClip")]
+pub(super) struct Clip {
+    pub(super) level: f64,
+    pub(super) wiggle: f64,
+}
 
 /// One host.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -113,7 +122,7 @@ impl Slot {
     pub(super) fn take(
         &mut self,
         working: &Working,
-        clip: f64,
+        clip: Clip,
         number: Number,
         middle: f64,
         time: f64,
@@ -134,7 +143,7 @@ impl Slot {
     }
 
     /// What one value adds; remembers it as the last one.
-    fn sums(&mut self, working: &Working, clip: f64, number: Number, middle: f64) -> Sums {
+    fn sums(&mut self, working: &Working, clip: Clip, number: Number, middle: f64) -> Sums {
         if working.is_ratio() {
             if !(number.value.is_finite() && number.exposure > 0.0) {
                 return Sums::default();
@@ -150,8 +159,8 @@ impl Slot {
         if !plain.is_finite() {
             return Sums::default();
         }
-        let clipped = self.center + (plain - self.center).clamp(-clip, clip);
-        let wiggle = (clipped - self.last).abs();
+        let clipped = self.center + (plain - self.center).clamp(-clip.level, clip.level);
+        let wiggle = (clipped - self.last).abs().min(clip.wiggle);
         self.last = clipped;
         Sums {
             count: 1.0,
@@ -163,14 +172,14 @@ impl Slot {
     }
 }
 
-/// Learns the usual places of the hosts, the one-box first, and how far from it single values may
-/// lie before they are clipped.
+/// Learns the usual places of the hosts, the one-box first, how far from it single values may lie before
+/// they are clipped, and how levels and spreads varied.
 pub(super) fn learn(
     working: &Working,
     tolerance: f64,
     pasts: &[HostPast],
     one_box_count: usize,
-) -> (Vec<Slot>, f64, Placebo) {
+) -> (Vec<Slot>, Clip, [Placebo; 2]) {
     let numbers: Vec<Vec<f64>> = pasts
         .iter()
         .map(|past| {
@@ -212,18 +221,25 @@ pub(super) fn learn(
         });
     }
     let sigma = MAD_TO_SIGMA * median(&mut distances).unwrap_or(0.0);
-    let clip = (CLIP_SIGMAS * sigma).max(CLIP_TOLERANCES * tolerance);
+    let clip = Clip {
+        level: (CLIP_SIGMAS * sigma).max(CLIP_TOLERANCES * tolerance),
+        // One outlier more than that would look like noise.
+        wiggle: CLIP_SIGMAS * sigma,
+    };
     // Windows are counted in samples: of those that come in every other bucket or less, the past is too.
     let is_sparse = holds.iter().any(|hold| 1 < *hold);
     let samples = |numbers: &Vec<f64>| numbers.iter().filter(|number| number.is_finite()).count();
-    let mut placebo = Placebo::new(if is_sparse {
+    let mut levels = Placebo::new(if is_sparse {
         fleet.iter().map(samples).max().unwrap_or(0)
     } else {
         middles.len()
     });
+    let mut spreads = levels.clone();
     let mut clipped = Vec::with_capacity(middles.len());
+    let mut wiggles = Vec::with_capacity(middles.len());
     for (slot, (past, numbers)) in slots.iter_mut().zip(pasts.iter().zip(&numbers)) {
         clipped.clear();
+        wiggles.clear();
         for ((value, number), middle) in past.values.iter().zip(numbers).zip(&middles) {
             let number = Number {
                 value: f64::from(value.0),
@@ -232,17 +248,28 @@ pub(super) fn learn(
             };
             let sums = slot.sums(working, clip, number, *middle);
             slot.before.add(&sums);
-            clipped.push(if sums.count > 0.0 { sums.sum } else { f64::NAN });
+            let is_there = sums.count > 0.0;
+            let level = if working.is_ratio() {
+                per_exposure(sums.sum, sums.plain)
+            } else {
+                sums.sum
+            };
+            clipped.push(if is_there { level } else { f64::NAN });
+            wiggles.push(if is_there { sums.wiggle } else { f64::NAN });
         }
         slot.last = f64::NAN;
         if is_sparse {
             clipped.retain(|value| value.is_finite());
+            wiggles.retain(|value| value.is_finite());
         }
-        if !working.is_ratio() {
-            placebo.learn(&clipped);
+        if working.is_ratio() {
+            levels.learn(&clipped, |mean| working.of_value(mean));
+        } else {
+            levels.learn(&clipped, |mean| mean);
+            spreads.learn(&wiggles, f64::ln);
         }
     }
-    (slots, clip, placebo)
+    (slots, clip, [levels, spreads])
 }
 
 /// Fewest buckets of the past that tell how means over windows vary.
@@ -252,8 +279,8 @@ const PLACEBO_BLOCKS_MIN: usize = 3;
 /// Variances are taken this much larger than they were: hosts drift farther than a short past shows.
 const PLACEBO_INFLATION: f64 = 1.5;
 
-/// How much the hosts' distances to the fleet, averaged over windows of some length, varied in the
-/// past: what a change from one window to another is worth.
+/// How much the hosts' distances to the fleet, averaged over windows of some length, or the logarithms of
+/// their spreads, varied in the past: what a change from one window to another is worth.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename = "ComparePlacebo")]
 pub(super) struct Placebo {
@@ -276,13 +303,15 @@ impl Placebo {
         }
     }
 
-    /// Learns from the past of one host; NaN where there was no value.
-    fn learn(&mut self, values: &[f64]) {
+    /// Learns from the past of one host, NaN where there was no value: how the number that is made of the
+    /// mean of a block varies.
+    fn learn(&mut self, values: &[f64], number: impl Fn(f64) -> f64) {
         for (length, squares, freedom) in &mut self.lengths {
             let blocks = values.rchunks_exact(*length).filter_map(|block| {
                 let finite = block.iter().filter(|value| value.is_finite());
                 let count = finite.clone().count();
-                (count * 2 >= *length).then(|| finite.sum::<f64>() / count as f64)
+                let number = number(finite.sum::<f64>() / count as f64);
+                (count * 2 >= *length && number.is_finite()).then_some(number)
             });
             let (mut count, mut sum, mut whole) = (0.0, 0.0, 0.0);
             for block in blocks {
@@ -300,6 +329,12 @@ impl Placebo {
     fn variance(&self, index: usize) -> Option<f64> {
         let (_, squares, freedom) = self.lengths.get(index)?;
         (*freedom >= 2.0 * PLACEBO_BLOCKS_MIN as f64).then(|| squares / freedom)
+    }
+
+    /// The same where the past holds windows as long.
+    pub(super) fn change_within(&self, buckets: f64) -> Option<f64> {
+        let (longest, ..) = *self.lengths.last()?;
+        self.change(buckets).filter(|_| buckets <= longest as f64)
     }
 
     /// The variance of a host's change from the past to a window of so many buckets; `None` where
@@ -401,10 +436,10 @@ mod tests {
         let (mut white, mut drift) = (Placebo::new(360), Placebo::new(360));
         for host in 0..20 {
             let values: Vec<f64> = (0..360).map(|step| noise(host, "white", step)).collect();
-            white.learn(&values);
+            white.learn(&values, |mean| mean);
             let slope = noise(host, "slope", 0) / 100.0;
             let values: Vec<f64> = (0..360).map(|step| f64::from(step) * slope).collect();
-            drift.learn(&values);
+            drift.learn(&values, |mean| mean);
         }
         let (short, long) = (white.change(1.0).unwrap(), white.change(64.0).unwrap());
         assert!((short / 1.5 - 1.0).abs() < 0.1, "{short}");
@@ -428,7 +463,7 @@ mod tests {
                 let time = f64::from(time);
                 (0.9 * time + host).sin() + 0.3 * (0.31 * time * (host + 1.0)).cos()
             };
-            placebo.learn(&(0..96).map(at).collect::<Vec<f64>>());
+            placebo.learn(&(0..96).map(at).collect::<Vec<f64>>(), |mean| mean);
         }
         for (buckets, variance) in [
             (1.0, 0.8697536478188532),

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Basis, CheckState, Coverage, Evidence, Finding, Group, HostId, Setup, View,
+    Basis, CheckState, Coverage, Evidence, Finding, Group, HostId, NoDataCause, Setup, View,
     robust::median,
     wording::{host_list, metric_name, number, percent, selection_name, uncovered},
 };
@@ -43,7 +43,8 @@ const ALPHA_DEFAULT: f64 = 0.001;
 /// 2c); a deviation beyond the largest of its past by a margin (8b); and, where there is a fleet,
 /// that the fleet does not move likewise. The false-alarm rate rests on the model that noise over
 /// time is stationary. Without a fleet, statistics fail nothing on a short past, and say so; there a
-/// metric that always moves and stands still is a breach too.
+/// metric that always moves and stands still is a breach too. Where no series has a past, nothing is
+/// judged, and the end of the bake is no PASS but `NO_DATA`; where some have none, the verdict names them.
 #[derive(Clone, Debug)]
 pub struct Sigma {
     coverage: Coverage,
@@ -54,6 +55,7 @@ pub struct Sigma {
     alpha: f64,
     began_at: Timestamp,
     judged_from: Timestamp,
+    bake_until: Timestamp,
     bake: Span,
     /// By index of the group, then of the host.
     watches: Vec<Vec<Slot>>,
@@ -119,6 +121,7 @@ impl Sigma {
             },
             began_at: setup.began_at,
             judged_from: setup.grace_until.max(setup.began_at),
+            bake_until: setup.bake_until,
             bake: setup.bake_until - setup.grace_until,
             watches: Vec::new(),
             fleet: BTreeMap::new(),
@@ -255,22 +258,28 @@ impl Sigma {
             };
             let state = CheckState::Undecided;
             evidence.push(self.describe(view, *index, &[*host], block, state, phrase));
-            awaiting = Some("the deviation to last, or to heal");
-        } else if let Some((index, host)) = tally.without_past.first() {
-            let metric = metric_name(&self.check, view.panel.group(*index));
-            let hosts = view.hosts.names([*host]);
-            let note = format!("no history of its own on {}", host_list(&hosts));
-            let mut entry = Evidence::bare(metric, CheckState::Undecided, Basis::Model, note);
-            entry.hosts = hosts;
-            evidence.push(entry);
-            awaiting = Some("nothing more: there is no history of its own to compare with");
+            awaiting = Some("the deviation to last, or to heal".to_owned());
+        } else if let Some(unknown) = self.unknown(view, tally) {
+            let is_last = self.bake_until < view.bucket.end + view.panel.resolution();
+            if is_last && tally.closest.is_none() && tally.waiting.is_empty() {
+                let entry = Evidence {
+                    state: CheckState::NoData,
+                    ..unknown
+                };
+                return Finding::no_data(NoDataCause::NoPast, vec![entry]);
+            }
+            awaiting = Some(format!(
+                "nothing more: {} has {}",
+                unknown.metric, unknown.note
+            ));
+            evidence.push(unknown);
         } else if let (None, Some((_, host))) = (&tally.closest, tally.waiting.first()) {
             return Finding::warming(format!(
                 "the first block of {} after the grace",
                 view.hosts.name(*host)
             ));
         } else if !tally.waiting.is_empty() {
-            awaiting = Some("series that are silent for the moment");
+            awaiting = Some("series that are silent for the moment".to_owned());
         }
         if let Some((index, host, block)) = &tally.closest {
             let state = CheckState::Ok;
@@ -283,8 +292,23 @@ impl Sigma {
             return Finding::new(CheckState::Ok, evidence);
         };
         let mut finding = Finding::new(CheckState::Undecided, evidence);
-        finding.awaiting = Some(awaiting.to_owned());
+        finding.awaiting = Some(awaiting);
         finding
+    }
+
+    /// The series that have no past to compare with, if there are any.
+    fn unknown(&self, view: &View<'_>, tally: &Tally) -> Option<Evidence> {
+        let (index, host) = tally.without_past.first()?;
+        let metric = metric_name(&self.check, view.panel.group(*index));
+        let hosts = view.hosts.names([*host]);
+        let more = match tally.without_past.len() - 1 {
+            0 => String::new(),
+            more => format!(", nor have {more} more series"),
+        };
+        let note = format!("no history of its own on {}{more}", host_list(&hosts));
+        let mut entry = Evidence::bare(metric, CheckState::Undecided, Basis::Model, note);
+        entry.hosts = hosts;
+        Some(entry)
     }
 
     /// One entry for each metric, with all its hosts, the largest deviation first.

@@ -28,6 +28,7 @@ impl Sigma {
             alpha: _,
             began_at: _,
             judged_from: _,
+            bake_until: _,
             bake: _,
             watches,
             fleet,

@@ -4,7 +4,7 @@ use super::*;
 use crate::detect::test_support::{
     Bench, Feed, first, noise, series_check, silence_is_never_ok, states,
 };
-use CheckState::{Breach, Ok, Undecided, Warming};
+use CheckState::{Breach, NoData, Ok, Undecided, Warming};
 
 fn check(direction: Direction) -> Check {
     series_check(DetectorPlan::Sigma { k: 4.0, direction })
@@ -146,17 +146,36 @@ fn a_move_of_the_whole_fleet_is_not_charged_to_the_deployment() {
 }
 
 #[test]
-fn without_a_past_it_says_so_and_blocks_nothing() {
+fn without_a_past_it_says_so_and_does_not_pass() {
     for past in [0, 20] {
         let mut bench = Bench::new(check(Direction::Both), &["c1"], &[]).past(past);
-        let findings = bench.run(300, |host, bucket| {
+        let findings = bench.run(720, |host, bucket| {
             let extra = if 100 <= bucket { 100.0 } else { 0.0 };
             Feed::Value(usual(host, bucket) + extra)
         });
-        assert_eq!(states(&findings), [Undecided], "{past}");
-        let note = &findings[299].evidence[0].note;
+        assert_eq!(states(&findings), [Undecided, NoData], "{past}");
+        let note = &findings[718].evidence[0].note;
         assert_eq!(note, "no history of its own on c1");
+        let last = &findings[719];
+        assert_eq!(last.cause, Some(NoDataCause::NoPast));
+        assert_eq!(last.evidence[0].state, NoData);
     }
+}
+
+#[test]
+fn one_host_without_a_past_beside_another_is_named() {
+    let mut bench = Bench::new(check(Direction::Both), &["c1", "c2"], &[]);
+    let findings = bench.run(720, |host, bucket| match host {
+        "c2" if bucket < 0 => Feed::Silent,
+        _ => Feed::Value(usual(host, bucket)),
+    });
+    let last = &findings[719];
+    assert_eq!(last.state, Undecided);
+    let awaiting = last.awaiting.as_deref();
+    assert_eq!(
+        awaiting,
+        Some("nothing more: m has no history of its own on c2")
+    );
 }
 
 #[test]

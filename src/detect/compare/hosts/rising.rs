@@ -1,22 +1,27 @@
 //! The trend: a one-box that moves away from the fleet all the time, as a leak does.
 
 use super::{
-    Change, Channel, Contrast, HostsTest, Noise, PRESENT_LEAST, PRESENT_MIN, Slot, TRAILING_COUNT,
-    present,
+    Change, Changes, Channel, FleetFit, HostsTest, Noise, PRESENT_LEAST, PRESENT_MIN, Slot,
+    Suspicion, TRAILING_COUNT, present,
 };
-use crate::{
-    detect::stats::{median, student_quantile},
-    event::Timestamp,
-};
+use crate::{detect::stats::median, event::Timestamp};
 
 /// Tail at which the level must confirm what a trend shows, and the least level that does, in
-/// tolerances: a restarted host fills up again, and rises until it is where it was.
+/// tolerances: a restarted host fills up again, and rises until it is where it was, or a little above.
 const TAIL: f64 = 0.001;
-pub(super) const LEVEL: f64 = 0.2;
+const LEVEL: f64 = 0.2;
+/// The same where it never fell: then nothing fills up again.
+const LEVEL_UNBROKEN: f64 = 0.1;
+/// It never fell if it began no lower than by this share of what it rose since.
+const FALL: f64 = 0.25;
+/// Smallest standard deviation of a stock that is believed, as a share of that of other metrics: what
+/// hardly moves on any host is not lost in the rounding of its values, and where it leads in a day,
+/// not its size by now, is what must be larger than the tolerance.
+const SIGMA_SHARE: f64 = 0.2;
 
 impl HostsTest {
     /// Compares how much hosts rose since the grace. Their past says nothing of slopes.
-    fn rises(&self) -> Option<Contrast> {
+    fn rises(&self, sigma_min: f64) -> Option<Changes> {
         let (one_box, fleet) = self.slots.split_at(self.one_box_count);
         let over = self.looks.count() as f64;
         let mut counts: Vec<f64> = fleet.iter().map(|slot| slot.trend.count()).collect();
@@ -30,42 +35,80 @@ impl HostsTest {
                 weight,
             })
         };
-        let own = one_box.iter();
-        let one_box: Vec<Change> = own.filter_map(|slot| rise(slot, PRESENT_LEAST)).collect();
+        let own = one_box.iter().enumerate();
+        let own = own.filter_map(|(index, slot)| Some((rise(slot, PRESENT_LEAST)?, index)));
+        let (one_box, slots) = own.unzip();
         let others = fleet.iter();
         let fleet: Vec<Change> = others.filter_map(|slot| rise(slot, PRESENT_MIN)).collect();
         let noise = Noise {
-            sigma_min: self.rules.sigma_min,
+            sigma_min,
             expected: None,
         };
-        Contrast::new(&one_box, &fleet, noise)
+        Some(Changes {
+            one_box,
+            slots,
+            fit: FleetFit::new(&fleet, noise)?,
+        })
     }
 
     /// Notes a one-box that rises faster than the fleet and stands above it by now: after a
     /// restart a host that only fills up again rises too.
-    pub(super) fn look_at_trend(&mut self, from: Timestamp, end: Timestamp) {
+    pub(super) fn look_at_trend(&mut self, alpha: f64, from: Timestamp, end: Timestamp) {
+        let sigma_min = self.rules.sigma_min;
+        for side in self.rules.sides.signs() {
+            let unbroken = (LEVEL_UNBROKEN, SIGMA_SHARE * sigma_min);
+            let (level, sigma_min) = match self.is_unbroken(*side) {
+                Some(true) if self.rules.rise_per_bucket < 1.0 => unbroken,
+                Some(_) => (LEVEL, sigma_min),
+                None => return,
+            };
+            let least = level * self.rules.tolerance;
+            if self.rises_and_stands_out(*side, alpha, least, sigma_min) {
+                self.raise(Suspicion {
+                    side: *side,
+                    is_spread: false,
+                    is_trend: true,
+                    least,
+                    sigma_min,
+                    raised_at: end,
+                    from,
+                    confirmed: false,
+                });
+            }
+        }
+    }
+
+    /// Whether it began no lower than before the deployment: what was not emptied does not fill up again.
+    fn is_unbroken(&self, side: f64) -> Option<bool> {
+        let rise = self.rises(self.rules.sigma_min)?.contrast()?.effect * side;
+        let whole = self.contrast(Channel::Level, |slot| slot.since)?;
+        // The line through all of it stood at its mean in the middle.
+        Some(-FALL * rise <= whole.effect * side - 0.5 * rise)
+    }
+
+    fn rises_and_stands_out(&self, side: f64, alpha: f64, least: f64, sigma_min: f64) -> bool {
         let longest = (0..TRAILING_COUNT).rev().find(|window| {
             let half = self.looks.halves[*window];
             half > 0 && 3 * half <= self.looks.count()
         });
-        let Some(latest) =
-            longest.and_then(|window| self.contrast(Channel::Level, |slot| slot.trailing(window)))
-        else {
-            return;
+        let latest = longest.and_then(|window| {
+            let latest = |slot: &Slot| slot.trailing(window);
+            self.changes_beyond(Channel::Level, latest, sigma_min)?
+                .contrast()
+        });
+        let changes = self.rises(sigma_min);
+        let shared = changes.and_then(|changes| {
+            let all = changes.contrast()?;
+            changes.rest_shows(&all, side).then_some(all)
+        });
+        let (Some(latest), Some(rises)) = (latest, shared) else {
+            return false;
         };
-        let Some(rises) = self.rises() else { return };
-        let critical = student_quantile(self.looks.alpha_trend, rises.freedom) * rises.error;
-        let least = student_quantile(TAIL, latest.freedom) * latest.error;
-        let least = least.max(LEVEL * self.rules.tolerance);
         let over = self.looks.count() as f64 * self.rules.rise_per_bucket;
         let tolerance = self.rules.tolerance * over.min(1.0);
-        for side in self.rules.sides.signs() {
-            let rise = rises.effect * side;
-            let is_beyond = rise > tolerance && rise > critical;
-            let stands_out = self.harm(&latest, *side) > least;
-            if is_beyond && stands_out && rises.exceeds_placebo(*side) {
-                self.raise(*side, (false, true), from, end);
-            }
-        }
+        let rise = rises.effect * side;
+        let is_beyond = rise > tolerance && rise > rises.critical(alpha);
+        let stands_out = self.harm(&latest, side) > least.max(latest.critical(TAIL));
+        is_beyond && stands_out && rises.exceeds_placebo(side)
     }
 }

@@ -9,8 +9,10 @@ use super::{Sides, Working};
 #[serde(rename = "CompareRules")]
 pub(in crate::detect::compare) struct Rules {
     pub(in crate::detect::compare) working: Working,
-    /// Smallest difference that is harm, on the working scale.
+    /// What must be excluded before it is in range, on the working scale.
     pub(in crate::detect::compare) tolerance: f64,
+    /// Smallest difference that is harm, on the same scale; at most the tolerance.
+    pub(in crate::detect::compare) least: f64,
     /// Smallest standard deviation that is believed.
     pub(in crate::detect::compare) sigma_min: f64,
     pub(in crate::detect::compare) sides: Sides,
@@ -23,4 +25,6 @@ pub(in crate::detect::compare) struct Rules {
     /// Share of the tolerance that a rise since the grace must reach, for one bucket: what leaks is
     /// harm by where it leads to in a day.
     pub(in crate::detect::compare) rise_per_bucket: f64,
+    /// Whether the spread of its values is judged: that of memory changes while it fills up.
+    pub(in crate::detect::compare) has_noise: bool,
 }

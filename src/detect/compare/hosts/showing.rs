@@ -1,7 +1,7 @@
 //! What a look says: the state, and the numbers that a person is shown.
 
-use super::{Channel, CheckState, Contrast, HostsTest, SPREAD_TOLERANCE, Scale, Slot, Sums};
-use crate::detect::stats::{mean, student_quantile};
+use super::{Channel, CheckState, Contrast, HostsTest, Scale, Slot, Sums};
+use crate::detect::stats::mean;
 
 impl HostsTest {
     /// Says what a look at everything since the grace shows and excludes.
@@ -9,7 +9,7 @@ impl HostsTest {
         if self.outcome.state == CheckState::Breach {
             return;
         }
-        let critical = student_quantile(self.looks.beta, contrast.freedom) * contrast.error;
+        let critical = contrast.critical(self.looks.beta);
         let hidden = self.hidden();
         let is_excluded =
             |side: &f64| contrast.effect * side + hidden + critical < self.rules.tolerance;
@@ -38,12 +38,13 @@ impl HostsTest {
     }
 
     pub(super) fn show(&mut self, contrast: &Contrast, channel: Channel, side: f64) {
-        let width = student_quantile(self.looks.beta, contrast.freedom) * contrast.error;
-        let critical = student_quantile(self.looks.alpha_since, contrast.freedom) * contrast.error;
-        let (scale, tolerance) = match channel {
-            Channel::Level => (self.rules.working.scale(), self.rules.tolerance),
-            Channel::Spread => (Scale::Spread, SPREAD_TOLERANCE),
+        let width = contrast.critical(self.looks.beta);
+        let critical = contrast.critical(self.looks.alpha_since());
+        let scale = match channel {
+            Channel::Level => self.rules.working.scale(),
+            Channel::Spread => Scale::Spread,
         };
+        let least = self.least(channel);
         let hidden = match channel {
             Channel::Level => self.hidden(),
             Channel::Spread => 0.0,
@@ -57,8 +58,8 @@ impl HostsTest {
         outcome.scale = scale;
         outcome.effect = Some(effect);
         outcome.interval = Some((effect - width, effect + width));
-        outcome.detectable = Some(tolerance + hidden + critical);
-        outcome.severity = contrast.effect * side / tolerance;
+        outcome.detectable = Some(least + hidden + critical);
+        outcome.severity = contrast.effect * side / least;
         let level = match channel {
             Channel::Level => self.natural_level(),
             Channel::Spread => None,

@@ -101,7 +101,7 @@ fn many_quiet_hosts_prove_that_there_is_no_harm() {
     assert!(
         evidence
             .detectable
-            .is_some_and(|detectable| (0.1..0.3).contains(&detectable))
+            .is_some_and(|detectable| (0.05..0.2).contains(&detectable))
     );
 }
 
@@ -416,6 +416,79 @@ fn a_leak_is_found_before_it_reaches_the_tolerance_and_a_refill_is_not_one() {
             let evidence = &run.last().evidence[0];
             assert!(evidence.effect.unwrap() < 0.1, "{}", evidence.note);
         }
+    }
+}
+
+#[test]
+fn a_slow_leak_of_a_host_that_was_never_emptied_is_found() {
+    for (leak_per_hour, restarts, is_harm) in [
+        (0.015, false, true),
+        (0.0, false, false),
+        (0.0, true, false),
+    ] {
+        let mut scene = Scene::new(2, 20);
+        (scene.metric, scene.unit) = ("process_memory_bytes", Unit::Bytes);
+        (scene.before, scene.grace, scene.after) = (360, 60, 660);
+        let mut noise = Noise::new(11);
+        let run = scene.run(|host, bucket| {
+            let hours = bucket as f64 / 360.0;
+            let is_new = host < 2 && bucket >= 0;
+            let leaked = if is_new { leak_per_hour * hours } else { 0.0 };
+            let refill = if is_new && restarts {
+                0.45 * (-hours / 0.3).exp() - 0.01
+            } else {
+                0.0
+            };
+            gauge(memory(&mut noise, host, bucket) * (1.0 - refill) * (1.0 + leaked))
+        });
+        assert_eq!(
+            run.breached().is_some(),
+            is_harm,
+            "{leak_per_hour} an hour, restarted: {restarts}: {:?}",
+            run.last().evidence.first().map(|evidence| &evidence.note)
+        );
+    }
+}
+
+#[test]
+fn a_harm_of_the_size_of_the_default_tolerance_is_found_where_it_is_certain() {
+    for (tolerance, factor, is_harm) in [
+        (None, 1.1, true),
+        (None, 1.03, false),
+        (Some(0.15), 1.1, false),
+    ] {
+        let mut scene = Scene::new(3, 20);
+        (scene.after, scene.tolerance) = (600, tolerance);
+        let mut hosts = Hosts::new(2, scene.hosts(), 0.1, 0.5, 0.05);
+        let run = scene.run(|host, bucket| {
+            let is_new = host < 3 && bucket >= 0;
+            gauge(0.1 * if is_new { factor } else { 1.0 } * hosts.value(host, bucket))
+        });
+        assert_eq!(
+            run.breached().is_some(),
+            is_harm,
+            "{tolerance:?} ×{factor}: {:?}",
+            run.last()
+        );
+    }
+}
+
+#[test]
+fn twice_the_noise_of_one_host_among_few_is_found() {
+    for (one_box, fleet, factor) in [(1, 30, 2.0), (2, 8, 3.0)] {
+        let mut scene = Scene::new(one_box, fleet);
+        (scene.before, scene.after) = (360, 660);
+        let mut noise = Noise::new(12);
+        let run = scene.run(|host, bucket| {
+            let is_new = host < one_box && bucket >= 0;
+            let sigma = if is_new { 0.05 * factor } else { 0.05 };
+            gauge(0.1 * (sigma * noise.normal()).exp())
+        });
+        assert!(
+            run.breached().is_some(),
+            "{one_box} of {fleet}: {:?}",
+            run.last()
+        );
     }
 }
 

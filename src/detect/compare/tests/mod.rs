@@ -1,6 +1,7 @@
 //! Simulated deployments for the tests of the comparison as a whole.
 
 mod behaviour;
+mod one_host;
 
 use super::*;
 use crate::{
@@ -31,6 +32,8 @@ struct Scene {
     selects: Selects,
     /// Whether ids and names run the other way.
     is_reversed: bool,
+    /// A host of the one-box that is none of it before a bucket.
+    joins: Option<(usize, i64)>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -126,6 +129,7 @@ impl Scene {
             weight: 1.0,
             selects: Selects::Metric,
             is_reversed: false,
+            joins: None,
         }
     }
 
@@ -253,6 +257,12 @@ impl Scene {
                 }
             }
             if number >= self.before {
+                let mut one_box = one_box.clone();
+                if let Some((late, from)) = self.joins
+                    && number - self.before < from
+                {
+                    one_box.retain(|host| *host != ids[late]);
+                }
                 let view = View {
                     bucket,
                     panel: &panel,
