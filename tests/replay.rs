@@ -232,7 +232,7 @@ fn the_recording_of_the_example_has_the_example_to_the_letter() {
             let mut reports = line.verdict.checks.iter();
             let report = reports.find(|report| report.check == used.check);
             assert!(
-                report.is_some_and(|report| report.observed.is_some()),
+                report.is_some_and(|report| report.basis.is_some()),
                 "{}: {}: {report:?}",
                 line.verdict.deployment,
                 used.check

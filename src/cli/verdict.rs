@@ -190,8 +190,12 @@ fn away(server: &str, error: &dyn Error) -> AskError {
     let mut message = format!("no engine answers at {server}: {error}");
     let mut source = error.source();
     while let Some(cause) = source {
-        message.push_str(": ");
-        message.push_str(&cause.to_string());
+        // Some errors are called as their cause is.
+        let words = cause.to_string();
+        if !message.ends_with(&words) {
+            message.push_str(": ");
+            message.push_str(&words);
+        }
         source = cause.source();
     }
     AskError::Away(message)
