@@ -139,11 +139,6 @@ impl FleetFit {
 }
 
 impl Contrast {
-    /// Compares at one look. `None` with fewer than three fleet hosts or no one-box.
-    pub(super) fn new(one_box: &[Change], fleet: &[Change], noise: Noise) -> Option<Self> {
-        FleetFit::new(fleet, noise)?.against(one_box)
-    }
-
     /// What an effect must exceed to be significant at this tail.
     pub(super) fn critical(&self, tail: f64) -> f64 {
         student_quantile(tail, self.freedom) * self.error
@@ -186,6 +181,10 @@ mod tests {
     ];
     const ONE_BOX: [(f64, f64); 2] = [(0.2, 0.5), (-0.1, 0.3)];
 
+    fn against(one_box: &[Change], fleet: &[Change], noise: Noise) -> Option<Contrast> {
+        FleetFit::new(fleet, noise)?.against(one_box)
+    }
+
     fn plain(sigma_min: f64) -> Noise {
         Noise {
             sigma_min,
@@ -210,7 +209,7 @@ mod tests {
             (5, 0.316, 0.070_398_863_627_219_17, 4.0),
         ] {
             let contrast =
-                Contrast::new(&changes(&ONE_BOX), &changes(&FLEET[..hosts]), plain(0.001)).unwrap();
+                against(&changes(&ONE_BOX), &changes(&FLEET[..hosts]), plain(0.001)).unwrap();
             assert!((contrast.effect - effect).abs() < 1e-12, "{contrast:?}");
             assert!((contrast.error - error).abs() < 1e-12, "{contrast:?}");
             assert_eq!(contrast.freedom, freedom);
@@ -220,12 +219,10 @@ mod tests {
     #[test]
     fn the_placebo_is_the_largest_change_of_as_many_fleet_hosts() {
         let fleet = [(0.0, 0.0), (0.0, 0.6), (0.0, -0.3), (0.0, -0.3)];
-        let single =
-            Contrast::new(&changes(&[(0.0, 0.5)]), &changes(&fleet), plain(0.001)).unwrap();
+        let single = against(&changes(&[(0.0, 0.5)]), &changes(&fleet), plain(0.001)).unwrap();
         assert_eq!(single.placebo, (0.6, -0.3));
         assert!(!single.exceeds_placebo(1.0));
-        let pair =
-            Contrast::new(&changes(&[(0.0, 0.5); 2]), &changes(&fleet), plain(0.001)).unwrap();
+        let pair = against(&changes(&[(0.0, 0.5); 2]), &changes(&fleet), plain(0.001)).unwrap();
         assert!((pair.placebo.0 - 0.3).abs() < 1e-12 && (pair.placebo.1 + 0.3).abs() < 1e-12);
         assert!(pair.exceeds_placebo(1.0) && !pair.exceeds_placebo(-1.0));
     }
@@ -233,12 +230,12 @@ mod tests {
     #[test]
     fn the_spread_of_few_hosts_is_shrunk_towards_the_expected_one() {
         let fleet = changes(&FLEET[..5]);
-        let plain = Contrast::new(&changes(&ONE_BOX), &fleet, plain(0.001)).unwrap();
+        let plain = against(&changes(&ONE_BOX), &fleet, plain(0.001)).unwrap();
         let noise = Noise {
             sigma_min: 0.001,
             expected: Some((0.04, 6.0)),
         };
-        let shrunk = Contrast::new(&changes(&ONE_BOX), &fleet, noise).unwrap();
+        let shrunk = against(&changes(&ONE_BOX), &fleet, noise).unwrap();
         assert_eq!(shrunk.effect, plain.effect);
         assert_eq!(shrunk.freedom, plain.freedom + 6.0);
         let inflation = 1.0 / 2.0 + 1.0 / 5.0;
@@ -249,18 +246,18 @@ mod tests {
     #[test]
     fn a_host_that_lacks_samples_counts_as_a_part_of_a_host() {
         let fleet = changes(&FLEET);
-        let whole = Contrast::new(&changes(&ONE_BOX), &fleet, plain(0.001)).unwrap();
+        let whole = against(&changes(&ONE_BOX), &fleet, plain(0.001)).unwrap();
         let mut poor = changes(&ONE_BOX);
         poor[1].weight = 0.25;
-        let weighted = Contrast::new(&poor, &fleet, plain(0.001)).unwrap();
-        let single = Contrast::new(&poor[..1], &fleet, plain(0.001)).unwrap();
+        let weighted = against(&poor, &fleet, plain(0.001)).unwrap();
+        let single = against(&poor[..1], &fleet, plain(0.001)).unwrap();
         let mean = 0.8 * single.effect + 0.2 * (2.0 * whole.effect - single.effect);
         assert!((weighted.effect - mean).abs() < 1e-12, "{weighted:?}");
         assert!(whole.error < weighted.error && weighted.error < single.error);
         // A quarter of a host has four times the variance of one.
         poor.remove(0);
-        let quarter = Contrast::new(&poor, &fleet, plain(0.001)).unwrap();
-        let host = Contrast::new(&changes(&ONE_BOX[1..]), &fleet, plain(0.001)).unwrap();
+        let quarter = against(&poor, &fleet, plain(0.001)).unwrap();
+        let host = against(&changes(&ONE_BOX[1..]), &fleet, plain(0.001)).unwrap();
         assert_eq!(quarter.effect, host.effect);
         let variance = (host.error / whole.error).powi(2);
         assert!(variance < (quarter.error / whole.error).powi(2) / 3.0);
@@ -269,10 +266,10 @@ mod tests {
     #[test]
     fn too_few_hosts_give_no_contrast() {
         assert_eq!(
-            Contrast::new(&changes(&ONE_BOX), &changes(&FLEET[..2]), plain(0.01)),
+            against(&changes(&ONE_BOX), &changes(&FLEET[..2]), plain(0.01)),
             None
         );
-        assert_eq!(Contrast::new(&[], &changes(&FLEET), plain(0.01)), None);
+        assert_eq!(against(&[], &changes(&FLEET), plain(0.01)), None);
     }
 
     /// Effect, error, degrees of freedom, and what an effect must exceed at a tail of 2.5e-4: computed by
@@ -321,8 +318,7 @@ mod tests {
                 sigma_min: 1e-6,
                 expected,
             };
-            let contrast =
-                Contrast::new(&changes(&ONE_BOX), &changes(&FLEET[..hosts]), noise).unwrap();
+            let contrast = against(&changes(&ONE_BOX), &changes(&FLEET[..hosts]), noise).unwrap();
             let quantile = crate::detect::stats::student_quantile(2.5e-4, contrast.freedom);
             assert!((contrast.effect - effect).abs() < 1e-9, "{contrast:?}");
             assert!((contrast.error - error).abs() < 1e-9, "{contrast:?}");

@@ -18,6 +18,9 @@ pub(super) struct LateHosts {
 
 /// The hosts of the one-box that are none of those `known`, and whose own grace is over.
 pub(super) fn come(reader: &Reader<'_>, group: &Group, known: &[HostId]) -> Vec<HostId> {
+    if known == reader.view.one_box {
+        return Vec::new();
+    }
     let grace = reader.terms.grace_until - reader.terms.began_at;
     let is_settled = |host: &HostId| {
         let track = group.track(*host).filter(|track| track.has_data());

@@ -388,9 +388,11 @@ impl OwnPastTest {
                 let pinned = self.pinned.as_ref();
                 pinned.is_some_and(|pinned| pinned.is_left(*side, least))
             };
+            // Where one host strays alone, it is that which comes and goes.
             let is_chronic = || {
                 let relapse = self.relapse.as_ref();
-                relapse.is_some_and(|relapse| relapse.is_chronic(*side))
+                let is_one = alone.is_some() || self.alone.is_some();
+                !is_one && relapse.is_some_and(|relapse| relapse.is_chronic(*side))
             };
             by_window
                 .map(|samples| (*side, samples, None))
