@@ -18,8 +18,10 @@ use std::{
 
 use VerdictState::{Bypassed, Fail, NoData, Pass, Pending};
 use sluice::{
+    detect::CheckState,
     engine::{self, Engine},
-    gate::{Line, LineKind, VerdictState},
+    gate::{CheckReport, Line, LineKind, VerdictState},
+    plan::Plan,
     source::recording::Recording,
 };
 
@@ -207,7 +209,7 @@ fn the_recordings_use_every_format_and_every_kind_of_check() {
             formats.extend(FORMATS.iter().filter(|end| file.ends_with(**end)));
         }
         let text = text(&folder.join("sluice.yaml"));
-        let plan = sluice::plan::Plan::parse(&text).expect("a recording's plan has no faults");
+        let plan = Plan::parse(&text).expect("a recording's plan has no faults");
         kinds.extend(plan.checks.values().map(sluice::plan::Check::kind));
     }
     assert_eq!(formats, FORMATS.iter().collect());
@@ -222,7 +224,7 @@ fn the_recording_of_the_example_has_the_example_to_the_letter() {
         text(&example)
     );
     // Every check that a stage of it asks for is answered, by data.
-    let plan = sluice::plan::Plan::parse(&text(&example)).unwrap();
+    let plan = Plan::parse(&text(&example)).unwrap();
     let finals = replay("the_example");
     let finals = finals.iter().filter(|line| line.kind == LineKind::Final);
     for line in finals {
@@ -231,8 +233,12 @@ fn the_recording_of_the_example_has_the_example_to_the_letter() {
         for used in &stage.unwrap().checks {
             let mut reports = line.verdict.checks.iter();
             let report = reports.find(|report| report.check == used.check);
+            // A leak asks for half of two hours: longer than a one-box needs to pass.
+            let is_early = |report: &CheckReport| {
+                report.mode == "advisory" && report.state == CheckState::Warming
+            };
             assert!(
-                report.is_some_and(|report| report.basis.is_some()),
+                report.is_some_and(|report| report.basis.is_some() || is_early(report)),
                 "{}: {}: {report:?}",
                 line.verdict.deployment,
                 used.check

@@ -256,9 +256,8 @@ pub(super) fn wants_templates(detector: &DetectorPlan) -> bool {
 pub(super) fn depth(check: &Check, resolution: Span) -> usize {
     match (&check.detector, &check.selection) {
         // They look at the bucket that has just closed, and remember themselves what came before.
-        (DetectorPlan::Bounds { .. }, Selection::Series(_))
-        | (DetectorPlan::NewTemplate, _)
-        | (DetectorPlan::Absent { .. }, Selection::Series(_)) => 0,
+        (DetectorPlan::NewTemplate, _)
+        | (DetectorPlan::Bounds { .. } | DetectorPlan::Absent { .. }, Selection::Series(_)) => 0,
         // The records of the time that the limits are for.
         (DetectorPlan::Bounds { within, .. }, Selection::Logs(_)) => within.div_ceil(resolution),
         // When its records came last is told by their counts alone: a count of zero is data.

@@ -168,28 +168,6 @@ fn checks_get_their_defaults_and_units() {
             within: Span::ZERO
         }
     );
-    for (limit, max, within) in [
-        ("6/m", 0.1, minutes(1)),
-        ("0.1/s", 0.1, minutes(1)),
-        ("5/s", 5.0, Span::from_seconds(1)),
-        ("360/h", 0.1, minutes(60)),
-        ("0.5/m", 0.5 / 60.0, minutes(60)),
-        ("1/h", 1.0 / 3_600.0, minutes(60)),
-        ("0.1/h", 0.1 / 3_600.0, Span::from_hours(24)),
-        ("0/m", 0.0, Span::ZERO),
-        ("0", 0.0, Span::ZERO),
-    ] {
-        assert_eq!(
-            detector(&format!("{{logs: {{}}, bounds: {{max: {limit}}}}}")),
-            DetectorPlan::Bounds {
-                min: None,
-                max: Some(max),
-                for_at_least: Span::ZERO,
-                within
-            },
-            "{limit}"
-        );
-    }
     assert_eq!(
         detector("{metric: x, derivative: {}}"),
         DetectorPlan::Derivative {
@@ -241,6 +219,32 @@ fn checks_get_their_defaults_and_units() {
     assert!(logs.body.is_some_and(|body| body.0.is_match("xxaxbxx")));
     let attributes = vec![LabelMatcher::equal("a", "x"), LabelMatcher::equal("z", "1")];
     assert_eq!(logs.attributes, attributes);
+}
+
+#[test]
+fn a_limit_on_log_records_is_for_the_time_that_its_unit_says() {
+    for (limit, max, within) in [
+        ("6/m", 0.1, Span::from_minutes(1)),
+        ("0.1/s", 0.1, Span::from_minutes(1)),
+        ("5/s", 5.0, Span::from_seconds(1)),
+        ("360/h", 0.1, Span::from_minutes(60)),
+        ("0.5/m", 0.5 / 60.0, Span::from_minutes(60)),
+        ("1/h", 1.0 / 3_600.0, Span::from_minutes(60)),
+        ("0.1/h", 0.1 / 3_600.0, Span::from_hours(24)),
+        ("0/m", 0.0, Span::ZERO),
+        ("0", 0.0, Span::ZERO),
+    ] {
+        assert_eq!(
+            check(&format!("{{logs: {{}}, bounds: {{max: {limit}}}}}")).detector,
+            DetectorPlan::Bounds {
+                min: None,
+                max: Some(max),
+                for_at_least: Span::ZERO,
+                within
+            },
+            "{limit}"
+        );
+    }
 }
 
 #[test]

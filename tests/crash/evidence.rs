@@ -227,15 +227,21 @@ pub(crate) fn history(site: &Site) -> Vec<Entry> {
 }
 
 /// What deployers told, as the history has to have it: kind, deployment and time of each event that the
-/// engine takes when it is told everything that stands in the journal.
+/// engine takes when it is told everything that stands in the journal, and of each reload.
 fn told(site: &Site) -> Vec<(Kind, String, String)> {
     let text = files::text(&site.config()).unwrap();
     let plan = Plan::parse(&text).unwrap_or_else(|faults| panic!("{faults}"));
     let mut engine = Engine::new(Arc::new(plan));
     let (mut told, mut outputs) = (Vec::new(), Vec::new());
     for entry in DataDir::open(&site.seen).unwrap().read_all().unwrap() {
-        let journal::Entry::Deployment(event) = entry.unwrap().1 else {
-            continue;
+        let event = match entry.unwrap().1 {
+            journal::Entry::Deployment(event) => event,
+            journal::Entry::Plan(change) => {
+                let reload = change.reload.expect("whoever had it read");
+                told.push((Kind::Reload, String::new(), reload.at.to_string()));
+                continue;
+            }
+            _ => continue,
         };
         let id = event.deployment().to_owned();
         let known = engine.gate(&id).map(Gate::is_ended);

@@ -196,7 +196,7 @@ async fn no_other_spelling_of_a_path_leads_around_its_guard() {
             format!("{path}%00"),
             format!("{path}?role=admin&x=/metrics"),
             path.to_uppercase(),
-            path.replacen("/", "/%2F", 1),
+            path.replacen('/', "/%2F", 1),
             path.replace("deployments", "deployment%73"),
             format!("http://localhost{path}"),
             format!("http://admin:{INGEST}@localhost{path}"),
@@ -325,7 +325,7 @@ async fn an_id_is_a_name_and_nothing_else() {
             let request = format!("POST /api/v1/deployments/{id}/{path}");
             let answer = http(at, &request, Some(DEPLOY), body).await;
             assert_eq!(status(&answer), 400, "{request}: {answer}");
-            assert!(!answer.contains("\u{1b}"), "{answer:?}");
+            assert!(!answer.contains('\u{1b}'), "{answer:?}");
         }
     }
     let odd = "a/../b?c#d;e%2e <script>alert(1)</script>\"'&";
