@@ -224,14 +224,27 @@ pub(super) fn learn(
         // One outlier more than that would look like noise.
         wiggle: CLIP_SIGMAS * sigma,
     };
+    let placebos = fill(working, clip, &mut slots, pasts, &numbers, &middles);
+    (slots, clip, placebos)
+}
+
+/// Fills in the sums of the past, and learns how levels and spreads varied.
+fn fill(
+    working: &Working,
+    clip: Clip,
+    slots: &mut [Slot],
+    pasts: &[HostPast],
+    numbers: &[Vec<f64>],
+    middles: &[f64],
+) -> [Placebo; 2] {
     let mut levels = Placebo::new(middles.len());
     let mut spreads = levels.clone();
     let mut clipped = Vec::with_capacity(middles.len());
     let mut wiggles = Vec::with_capacity(middles.len());
-    for (slot, (past, numbers)) in slots.iter_mut().zip(pasts.iter().zip(&numbers)) {
+    for (slot, (past, numbers)) in slots.iter_mut().zip(pasts.iter().zip(numbers)) {
         clipped.clear();
         wiggles.clear();
-        for ((value, number), middle) in past.values.iter().zip(numbers).zip(&middles) {
+        for ((value, number), middle) in past.values.iter().zip(numbers).zip(middles) {
             let number = Number {
                 value: f64::from(value.0),
                 exposure: f64::from(value.1),
@@ -256,7 +269,7 @@ pub(super) fn learn(
             spreads.learn(&wiggles, f64::ln);
         }
     }
-    (slots, clip, [levels, spreads])
+    [levels, spreads]
 }
 
 /// Fewest buckets of the past that tell how means over windows vary.
