@@ -21,7 +21,7 @@ checks:
   usual: {metric: cpu, sigma: {k: 6}}
   errors: {logs: {severity: ERROR}, bounds: {max: 1000/m}}
 services:
-  web: {match: {service: web}, stages: [{name: onebox, bake: 2m, checks: [cpu, usual, errors]}]}
+  web: {match: {service: web}, stages: [{name: onebox, bake: 2m, checks: [cpu, {check: usual, mode: advisory}, errors]}]}
 ";
 
 /// Another bound; another check in another stage, whose name comes first; a service that is new.
@@ -40,7 +40,7 @@ services:
     match: {service: web}
     stages:
       - {name: first, bake: 1m, checks: [a-few]}
-      - {name: onebox, bake: 2m, checks: [cpu, usual, errors]}
+      - {name: onebox, bake: 2m, checks: [cpu, {check: usual, mode: advisory}, errors]}
 "#;
 
 fn plan(text: &str) -> Arc<Plan> {

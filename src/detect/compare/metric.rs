@@ -305,16 +305,11 @@ impl Metric {
             class.tolerance()
         };
         let tolerance = terms.tolerance(class, level, usual);
-        let least = if terms.tolerance.is_none() && !is_rate {
-            class.least()
-        } else {
-            tolerance
-        };
         let looks = Looks::new(terms, alpha / terms.sides.signs().len() as f64);
         let rules = Rules {
             working,
             tolerance,
-            least,
+            least: least(class, terms, tolerance, is_rate),
             sigma_min: class.sigma_min(),
             sides: terms.sides,
             allowance: terms.allowance(class, group.kind),
@@ -328,6 +323,15 @@ impl Metric {
             },
         };
         Test::Hosts(Box::new(HostsTest::new(rules, one_box, fleet, looks)))
+    }
+}
+
+/// The smallest difference that is harm: what the configuration accepts, or by default the class.
+fn least(class: &Class, terms: &Terms, tolerance: f64, is_rate: bool) -> f64 {
+    if terms.tolerance.is_none() && !is_rate {
+        class.least()
+    } else {
+        tolerance
     }
 }
 

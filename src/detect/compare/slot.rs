@@ -229,18 +229,30 @@ pub(super) fn learn(
     // Windows are counted in samples: of those that come in every other bucket or less, the past is too.
     let is_sparse = holds.iter().any(|hold| 1 < *hold);
     let samples = |numbers: &Vec<f64>| numbers.iter().filter(|number| number.is_finite()).count();
-    let mut levels = Placebo::new(if is_sparse {
-        fleet.iter().map(samples).max().unwrap_or(0)
-    } else {
-        middles.len()
-    });
+    let samples = is_sparse.then(|| fleet.iter().map(samples).max().unwrap_or(0));
+    let middles = (&middles[..], samples);
+    let placebos = fill(working, clip, &mut slots, pasts, &numbers, middles);
+    (slots, clip, placebos)
+}
+
+/// Fills in the sums of the past, and learns how levels and spreads varied: over buckets, or over so many
+/// samples where those are rarer.
+fn fill(
+    working: &Working,
+    clip: Clip,
+    slots: &mut [Slot],
+    pasts: &[HostPast],
+    numbers: &[Vec<f64>],
+    (middles, samples): (&[f64], Option<usize>),
+) -> [Placebo; 2] {
+    let mut levels = Placebo::new(samples.unwrap_or(middles.len()));
     let mut spreads = levels.clone();
     let mut clipped = Vec::with_capacity(middles.len());
     let mut wiggles = Vec::with_capacity(middles.len());
-    for (slot, (past, numbers)) in slots.iter_mut().zip(pasts.iter().zip(&numbers)) {
+    for (slot, (past, numbers)) in slots.iter_mut().zip(pasts.iter().zip(numbers)) {
         clipped.clear();
         wiggles.clear();
-        for ((value, number), middle) in past.values.iter().zip(numbers).zip(&middles) {
+        for ((value, number), middle) in past.values.iter().zip(numbers).zip(middles) {
             let number = Number {
                 value: f64::from(value.0),
                 exposure: f64::from(value.1),
@@ -258,7 +270,7 @@ pub(super) fn learn(
             wiggles.push(if is_there { sums.wiggle } else { f64::NAN });
         }
         slot.last = f64::NAN;
-        if is_sparse {
+        if samples.is_some() {
             clipped.retain(|value| value.is_finite());
             wiggles.retain(|value| value.is_finite());
         }
@@ -269,7 +281,7 @@ pub(super) fn learn(
             spreads.learn(&wiggles, f64::ln);
         }
     }
-    (slots, clip, [levels, spreads])
+    [levels, spreads]
 }
 
 /// Fewest buckets of the past that tell how means over windows vary.
