@@ -49,7 +49,9 @@ impl Drop for Running {
     fn drop(&mut self) {
         let mut state = self.sequence.lock();
         let number = self.epoch.number;
-        if let Some(running) = state.running.iter_mut().find(|(of, _)| *of == number) {
+        // After refusals an epoch may stand more than once, with nothing left of it in between.
+        let mut of_epoch = state.running.iter_mut();
+        if let Some(running) = of_epoch.find(|(of, count)| *of == number && 0 < *count) {
             running.1 -= 1;
         }
         while state.running.front().is_some_and(|(_, count)| *count == 0) {
