@@ -279,7 +279,15 @@ fn check() -> Result<(), Failure> {
     ] {
         let fake = fake::Receiver::start(temper)?;
         let arguments = [
-            "loader", "--series", "1000", "--rounds", "3", "--batch", "70",
+            "loader",
+            "--series",
+            "1000",
+            "--rounds",
+            "3",
+            "--batch",
+            "70",
+            "--connections",
+            "2",
         ];
         let outcome = measure(&Arguments::parse_from(arguments), &fake.url);
         let Err(failure) = outcome else {
