@@ -114,6 +114,9 @@ pub struct TemplateTrack {
 /// How long a track is silent, beyond the past that its panel remembers, before that is freed.
 const FORGOTTEN_AFTER: Span = Span::from_hours(24);
 
+/// How long a series that was refused may take to come again: scrapes are seldom further apart.
+const REFUSED_PATIENCE: Span = Span::from_minutes(5);
+
 /// Buckets in which every group is looked at once for what can be freed.
 const FORGETTING_ROUND: usize = 360;
 
@@ -145,10 +148,11 @@ impl Panel {
         0 < self.refused_series || self.refused_until.is_some_and(|until| at <= until)
     }
 
-    /// Forgets which series were refused up to now: those that still come are refused again, or not.
+    /// Forgets which series were refused up to now: those that still come are refused again, or not. Until
+    /// they have had the time to come, nobody knows which.
     pub fn forget_refused(&mut self, now: Timestamp) {
         if 0 < std::mem::take(&mut self.refused_series) {
-            self.refused_until = Some(now);
+            self.refused_until = Some(now + REFUSED_PATIENCE);
         }
     }
 

@@ -124,6 +124,20 @@ fn lint_use(
             "drop the weight",
         ));
     }
+    if let DetectorPlan::Bounds { within, .. } = &check.detector
+        && has_bake
+        && *within > watched
+    {
+        warnings.push(warning(
+            path,
+            format!(
+                "{} counts the records of any {within}, but only {watched} are watched: a rate above \
+                 the limit can go unseen",
+                used.check
+            ),
+            "lengthen the bake, or write the limit for a shorter time, such as 1/s",
+        ));
+    }
     let needed = match &check.detector {
         DetectorPlan::Bounds { for_at_least, .. } => *for_at_least,
         DetectorPlan::Absent { after } => *after,

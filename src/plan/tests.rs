@@ -465,3 +465,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_limit_for_longer_than_the_bake_is_odd() {
+    for (limit, bake, is_odd) in [
+        ("60/m", "8s", true),
+        ("60/m", "2m", false),
+        ("1/s", "8s", false),
+        ("0", "8s", false),
+    ] {
+        let text = format!(
+            "resolution: 1s\nchecks: {{e: {{logs: {{}}, bounds: {{max: {limit}}}}}}}\n\
+             services: {{s: {{stages: [{{name: a, bake: {bake}, grace: 0s, checks: [e]}}]}}}}\n"
+        );
+        let plan = Plan::parse(&text).unwrap_or_else(|faults| panic!("{faults}"));
+        let warnings: Vec<String> = plan.warnings().iter().map(ToString::to_string).collect();
+        let told = warnings.iter().any(|warning| {
+            warning.contains("counts the records of any 1m, but only 8s are watched")
+        });
+        assert_eq!(told, is_odd, "{limit} {bake}: {warnings:?}");
+    }
+}
