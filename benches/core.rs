@@ -224,7 +224,7 @@ impl Directory for Everything {
     ) -> Option<Registration> {
         Some(Registration {
             kind,
-            host_known_since: None,
+            host_known_since: None.into(),
         })
     }
 

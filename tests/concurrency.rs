@@ -59,7 +59,7 @@ impl Directory for Everything {
         self.bound += 1;
         Some(Registration {
             kind,
-            host_known_since: None,
+            host_known_since: None.into(),
         })
     }
 

@@ -62,6 +62,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// The bytes are cut off or no protobuf; groups, which proto3 does not have.
+    #[inline]
     #[expect(
         clippy::should_implement_trait,
         reason = "an iterator of results cannot end on `?`"
@@ -126,6 +127,18 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Passes over the next field if it is of bytes, has this key, and a length of at most two bytes, as
+    /// nearly all have that repeat; gives where its content stands in the message. Else nothing is read.
+    #[inline]
+    pub(super) fn pass_short(&mut self, key: u8) -> Option<Range<usize>> {
+        if *self.bytes.get(self.position)? != key {
+            return None;
+        }
+        let (start, len) = short_length(self.bytes, self.position + 1, self.bytes.len())?;
+        self.position = start + len;
+        Some(start..start + len)
+    }
+
     /// How many bytes the message has.
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
@@ -136,6 +149,7 @@ impl<'a> Reader<'a> {
         self.place.base + self.position
     }
 
+    #[inline]
     fn varint(&mut self) -> Result<u64, DecodeError> {
         // Most are keys and lengths of one byte.
         if let Some(&byte) = self.bytes.get(self.position)
@@ -165,6 +179,7 @@ impl<'a> Reader<'a> {
         Err(self.error("a varint over 64 bits"))
     }
 
+    #[inline]
     fn take(&mut self, len: u64) -> Result<&'a [u8], DecodeError> {
         let rest = &self.bytes[self.position..];
         match usize::try_from(len).ok().and_then(|len| rest.get(..len)) {
@@ -358,6 +373,24 @@ impl<'a> Field<'a> {
         self.place
             .error(&format!("field {} has the wrong wire type", self.number))
     }
+}
+
+/// Reads a length of at most two bytes; gives where its content starts and how long it is, if that
+/// ends by `end`.
+#[inline]
+pub(super) fn short_length(bytes: &[u8], position: usize, end: usize) -> Option<(usize, usize)> {
+    let first = *bytes.get(position)?;
+    let (len, start) = if first < 0x80 {
+        (usize::from(first), position + 1)
+    } else {
+        let second = *bytes.get(position + 1)?;
+        if second >= 0x80 {
+            return None;
+        }
+        let len = usize::from(first & 0x7f) | usize::from(second) << 7;
+        (len, position + 2)
+    };
+    (start + len <= end).then_some((start, len))
 }
 
 /// The signed number that zigzag coding stands for (`sint64`).

@@ -2,10 +2,12 @@
 //!
 //! The key of a series is its labels as they stand in the request.
 
+use std::ops::Range;
+
 use super::{
     DecodeError, Fault, Refusal, batches, check, check_label_sizes, excerpt, native_histogram,
     native_histogram::GAP_BUCKETS_MAX,
-    protobuf::{Field, Reader},
+    protobuf::{Field, Reader, short_length},
 };
 use crate::event::{
     BadLabels, Batch, KeyHash, Kind, Labels, METRIC_NAME, Piece, Raw, RawBatch, RejectReason,
@@ -14,6 +16,8 @@ use crate::event::{
 
 const FORMAT: &str = "remote write 1.0";
 
+/// Key of a series in a request.
+const SERIES: u8 = 0x0a;
 /// Key of a label in a series.
 const LABEL: u8 = 0x0a;
 /// Key of a sample in a series.
@@ -27,16 +31,23 @@ const SAMPLE: u8 = 0x12;
 pub fn walk(bytes: &[u8], out: &mut RawBatch) -> Result<(), DecodeError> {
     out.reuse(read_labels);
     let mut gap_budget = GAP_BUCKETS_MAX;
-    Reader::new(FORMAT, bytes).for_each(|field| {
-        if field.number != 1 {
-            return Ok(());
+    let mut reader = Reader::new(FORMAT, bytes);
+    loop {
+        let before = reader;
+        if let Some(range) = reader.pass_short(SERIES) {
+            if quick_series(bytes, range, out) {
+                continue;
+            }
+            reader = before;
         }
-        if quick_series(bytes, &field, out)? {
-            return Ok(());
+        match reader.next()? {
+            Some(field) if field.number == 1 => {
+                series(bytes, field.message()?, out, &mut gap_budget)?;
+            }
+            Some(_) => {}
+            None => return check(out),
         }
-        series(bytes, field.message()?, out, &mut gap_budget)
-    })?;
-    check(out)
+    }
 }
 
 /// Decodes a request into values of its own.
@@ -51,18 +62,17 @@ pub fn decode(bytes: &[u8]) -> Result<Batch, DecodeError> {
 
 /// Walks a series that is as Prometheus writes it: first all labels, then all samples, and nothing
 /// else. Says whether it was.
-fn quick_series(bytes: &[u8], field: &Field<'_>, out: &mut RawBatch) -> Result<bool, DecodeError> {
-    let range = field.range()?;
+fn quick_series(bytes: &[u8], range: Range<usize>, out: &mut RawBatch) -> bool {
     let (mut position, end) = (range.start, range.end);
     while position < end && bytes[position] == LABEL {
         let Some((start, len)) = short_length(bytes, position + 1, end) else {
-            return Ok(false);
+            return false;
         };
         position = start + len;
     }
     let labels = range.start..position;
     if labels.is_empty() || position == end || bytes[position] != SAMPLE {
-        return Ok(false);
+        return false;
     }
     let (series_before, points_before) = (out.series.len(), out.points.len());
     let hash = out.keys().single(&bytes[labels.clone()]);
@@ -76,30 +86,12 @@ fn quick_series(bytes: &[u8], field: &Field<'_>, out: &mut RawBatch) -> Result<b
         let (Some((start, len)), Some((at, value))) = (sample, read) else {
             out.series.truncate(series_before);
             out.points.truncate(points_before);
-            return Ok(false);
+            return false;
         };
         out.point(at, Timestamp::MIN, value);
         position = start + len;
     }
-    Ok(true)
-}
-
-/// Reads a length of at most two bytes; gives where its content starts and how long it is, if that
-/// ends by `end`.
-#[inline]
-fn short_length(bytes: &[u8], position: usize, end: usize) -> Option<(usize, usize)> {
-    let first = *bytes.get(position)?;
-    let (len, start) = if first < 0x80 {
-        (usize::from(first), position + 1)
-    } else {
-        let second = *bytes.get(position + 1)?;
-        if second >= 0x80 {
-            return None;
-        }
-        let len = usize::from(first & 0x7f) | usize::from(second) << 7;
-        (len, position + 2)
-    };
-    (start + len <= end).then_some((start, len))
+    true
 }
 
 /// Reads a sample whose value stands before its time, as all known senders have it; a field that is

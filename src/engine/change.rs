@@ -117,13 +117,12 @@ impl Engine {
                 let Some(bucket) = world.close_next(is_idle) else {
                     break;
                 };
-                world.directory.spread(&bucket);
                 // A version that is new here opens no gate; nor does it later, if this one comes back.
-                for (service, place, version) in world.directory.sight(bucket.interval) {
+                for (service, place, version) in world.directory.sight(bucket) {
                     world.directory.knows(&service, &place, &version, true);
                 }
-                self.hold_again(Some(world), bucket.interval.end);
-                self.judge(Some(world), bucket.interval, outputs);
+                self.hold_again(Some(world), bucket.end);
+                self.judge(Some(world), bucket, outputs);
             }
         }
         self.retired = retired;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::{
     binding::{Bindings, Distribution, Feed, PanelFeed, Part, ToldVersion},
-    combine::Contribution,
     roles::Roles,
     selection::{Selector, Way, role, way},
     service::Service,
+    spreading::Spreading,
     told::Told,
 };
 use crate::{
@@ -31,8 +31,8 @@ pub struct Directory {
     pub(super) services: Vec<Service>,
     /// Where each series belongs.
     pub(super) bindings: Bindings,
-    /// Memory that spreading a bucket uses.
-    pub(super) scratch: Vec<Contribution>,
+    /// What of the bucket that is spread is not in its cells yet.
+    pub(super) spreading: Spreading,
     /// By stream.
     pub(super) streams: Vec<Vec<StreamBinding>>,
     /// End of the latest closed bucket.
@@ -63,7 +63,7 @@ impl Directory {
                 .map(|service| Service::new(&plan, service))
                 .collect(),
             bindings: Bindings::default(),
-            scratch: Vec::new(),
+            spreading: Spreading::default(),
             streams: Vec::new(),
             watermark: Timestamp::MIN,
             torn_until: None,
@@ -121,7 +121,7 @@ impl Directory {
         self.bindings.routes.bind(id, feeds);
         Registration {
             kind,
-            host_known_since,
+            host_known_since: host_known_since.into(),
         }
     }
 

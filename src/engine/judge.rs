@@ -3,57 +3,53 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    binding::{Distribution, Feed, Part, ToldVersion},
-    combine::{self, CellKey, Contribution, Share},
+    binding::{Feed, Part},
     directory::{Directory, LOG_UNIT, log_group},
     selection::Class,
-    service::{Service, wants_templates},
+    service::wants_templates,
 };
 use crate::{
-    detect::{Cell, HostId, Place, TemplateTrack},
+    detect::{Cell, HostId, TemplateTrack},
     event::{Interval, Kind, Timestamp},
     gate::Place as StagePlace,
     plan::Selection,
-    reduce::{
-        ClosedBucket, HistogramPartial, LogCount, LossMark, LossSource, Partial, SeriesPartial,
-        histogram,
-    },
+    reduce::{ClosedBucket, LogCount, LossMark, LossSource},
 };
 
-/// One distribution, or one bucket of a classic one, for one host.
-struct Piece<'a> {
-    /// The cell of the first quantile; it stands for all of them.
-    cell: CellKey,
-    quantiles: &'a [(f64, Place)],
-    what: PieceKind<'a>,
-}
-
-enum PieceKind<'a> {
-    Whole(&'a HistogramPartial),
-    Classic { le: f64, increase: f64 },
-}
-
 impl Directory {
-    /// Spreads the bucket that has just closed over the panels.
+    /// Spreads a bucket that has just closed over the panels, all of it at once.
     pub fn spread(&mut self, bucket: &ClosedBucket) {
+        self.open(bucket.interval);
+        for partial in &bucket.series {
+            self.spread_series(partial.clone(), bucket.interval);
+        }
+        self.finish(bucket);
+    }
+
+    /// Begins a bucket, before anything of it is spread.
+    pub(super) fn open(&mut self, bucket: Interval) {
         for service in &mut self.services {
             for entry in &mut service.panels {
                 entry.panel.clear_templates();
-                entry.panel.forget(bucket.interval);
+                entry.panel.forget(bucket);
             }
         }
-        self.watermark = self.watermark.max(bucket.interval.end);
+        self.watermark = self.watermark.max(bucket.end);
         if let Some(until) = self.torn_until {
-            if until < bucket.interval.end {
+            if until < bucket.end {
                 self.torn_until = None;
             }
             for service in &mut self.services {
                 for entry in &mut service.panels {
-                    entry.panel.tear(bucket.interval);
+                    entry.panel.tear(bucket);
                 }
             }
         }
-        self.spread_series(&bucket.series, bucket.interval);
+    }
+
+    /// Spreads what a bucket holds beside its series, and looks at the whole.
+    pub(super) fn finish(&mut self, bucket: &ClosedBucket) {
+        self.gather_cells(bucket.interval);
         self.hear_logs(&bucket.logs, bucket.interval);
         for service in &mut self.services {
             service.hosts.learn_log_gaps();
@@ -64,66 +60,6 @@ impl Directory {
         }
         for service in &mut self.services {
             service.look(bucket.interval);
-        }
-    }
-
-    /// Takes the partials of series. A series that makes its cell alone, as most do, is written
-    /// where it belongs at once; what several make is collected and summed up.
-    fn spread_series(&mut self, series: &[SeriesPartial], bucket: Interval) {
-        let Self {
-            services,
-            bindings,
-            scratch: contributions,
-            ..
-        } = self;
-        let mut pieces = Vec::new();
-        contributions.clear();
-        for SeriesPartial { series, partial } in series {
-            for feed in bindings.routes.of(*series) {
-                let feed = match feed {
-                    Feed::Panel(feed) => feed,
-                    Feed::Version(index) => {
-                        let told = &bindings.versions[*index as usize];
-                        tell_version(services, told, bucket.end);
-                        continue;
-                    }
-                };
-                let source = &mut bindings.sources[feed.source as usize];
-                let service = &mut services[source.origin.service];
-                source.hear(service, bucket);
-                let panel = &mut service.panels[feed.panel as usize].panel;
-                let cell = |place: Place| CellKey {
-                    service: source.origin.service,
-                    panel: feed.panel,
-                    place,
-                    host: source.origin.host,
-                };
-                let (place, share) = match feed.part {
-                    Part::Value(place) if panel.has_one_feeder(place) => {
-                        let cell = combine::sole(partial);
-                        if cell.is_some_and(|cell| panel.record_at(place, bucket, cell)) {
-                            source.moves(service, bucket);
-                        }
-                        continue;
-                    }
-                    Part::Value(place) => (place, None),
-                    Part::Numerator(place) => (place, Some(Share::Numerator)),
-                    Part::Exposure(place) => (place, Some(Share::Exposure)),
-                    Part::Quantiles(index) => {
-                        let distribution = &bindings.distributions[index as usize];
-                        pieces.extend(Piece::new(distribution, partial, cell));
-                        continue;
-                    }
-                };
-                contributions.push(Contribution::new(cell(place), partial, share));
-            }
-        }
-        for (key, cell) in combine::cells(contributions).chain(quantile_cells(&mut pieces)) {
-            let service = &mut services[key.service];
-            let panel = &mut service.panels[key.panel as usize].panel;
-            if panel.record_at(key.place, bucket, cell) {
-                service.hosts.moved(key.host, bucket);
-            }
         }
     }
 
@@ -247,106 +183,6 @@ impl Directory {
             }
         }
     }
-}
-
-impl<'a> Piece<'a> {
-    fn new(
-        distribution: &'a Distribution,
-        partial: &'a Partial,
-        cell: impl Fn(Place) -> CellKey,
-    ) -> Option<Self> {
-        let what = match (partial, distribution.le) {
-            (Partial::Histogram(added), _) => PieceKind::Whole(added),
-            (Partial::Increase(increase), Some(le)) => PieceKind::Classic {
-                le,
-                increase: increase.increase,
-            },
-            (Partial::Increase(_), None) | (Partial::Gauge(_), _) => return None,
-        };
-        let (_, first) = distribution.quantiles.first()?;
-        Some(Self {
-            cell: cell(*first),
-            quantiles: &distribution.quantiles,
-            what,
-        })
-    }
-}
-
-/// Tells the services that a series is about of the version of their host.
-fn tell_version(services: &mut [Service], told: &ToldVersion, end: Timestamp) {
-    for (index, service) in services.iter_mut().enumerate() {
-        let about = told.services.as_ref();
-        if about.is_none_or(|about| about.contains(&index)) {
-            for host in &told.hosts {
-                service.told_version(host, &told.version, end);
-            }
-        }
-    }
-}
-
-/// Merges the distributions of each host and takes their quantiles.
-fn quantile_cells(pieces: &mut [Piece<'_>]) -> Vec<(CellKey, Cell)> {
-    // Merging counts is exact, so that only equal cells have to stand together.
-    pieces.sort_by_key(|piece| piece.cell);
-    let mut cells = Vec::new();
-    for same in pieces.chunk_by(|a, b| a.cell == b.cell) {
-        let Some(first) = same.first() else { continue };
-        let Some(merged) = merge(same) else { continue };
-        let events = merged.count();
-        for (quantile, place) in first.quantiles {
-            let value = histogram::quantile(&merged, *quantile).filter(|value| value.is_finite());
-            if let Some(value) = value {
-                let key = CellKey {
-                    place: *place,
-                    ..first.cell
-                };
-                cells.push((
-                    key,
-                    Cell {
-                        value,
-                        min: value,
-                        max: value,
-                        events,
-                        exposure: None,
-                    },
-                ));
-            }
-        }
-    }
-    cells
-}
-
-fn merge(pieces: &[Piece<'_>]) -> Option<crate::event::Histogram> {
-    let mut classic: Vec<(f64, f64)> = Vec::new();
-    let mut whole: Vec<&HistogramPartial> = Vec::new();
-    for piece in pieces {
-        match piece.what {
-            PieceKind::Whole(added) => whole.push(added),
-            PieceKind::Classic { le, increase } => classic.push((le, increase)),
-        }
-    }
-    if !classic.is_empty() {
-        classic.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
-        let summed = classic
-            .chunk_by(|a, b| a.0 == b.0)
-            .map(|same| (same[0].0, same.iter().map(|(_, increase)| increase).sum()))
-            .collect();
-        return histogram::from_cumulative_buckets(summed);
-    }
-    whole.sort_by(|a, b| {
-        a.histogram
-            .count()
-            .total_cmp(&b.histogram.count())
-            .then(a.seconds.total_cmp(&b.seconds))
-            .then_with(|| format!("{:?}", a.histogram).cmp(&format!("{:?}", b.histogram)))
-    });
-    let mut whole = whole.into_iter();
-    let mut merged = whole.next()?.histogram.clone();
-    for added in whole {
-        // Distributions with other bounds cannot be added up: those like the first stand.
-        let _unlike = histogram::merge(&mut merged, &added.histogram);
-    }
-    Some(merged)
 }
 
 fn note_template(

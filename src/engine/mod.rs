@@ -25,6 +25,7 @@ mod selection;
 mod service;
 mod sightings;
 mod snapshot;
+mod spreading;
 mod state;
 mod succession;
 mod survey;
@@ -285,12 +286,11 @@ impl Engine {
                 break;
             };
             self.counters.buckets += 1;
-            self.watermark = self.watermark.max(bucket.interval.end);
-            self.world.directory.spread(&bucket);
-            self.open_sighted(bucket.interval, outputs);
+            self.watermark = self.watermark.max(bucket.end);
+            self.open_sighted(bucket, outputs);
             self.hold_again(None, self.watermark);
-            self.judge(None, bucket.interval, outputs);
-            self.end_sighted(bucket.interval, outputs);
+            self.judge(None, bucket, outputs);
+            self.end_sighted(bucket, outputs);
         }
         self.forget_gone(closed);
     }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::{Directory, Selector};
 use crate::{
-    event::KeyHash,
+    event::{Interval, KeyHash},
     plan::Plan,
-    reduce::{ClosedBucket, Epoch, Reducer, ReducerLimits, Select},
+    reduce::{Epoch, Reducer, ReducerLimits, Select},
 };
 
 /// All that works by one configuration. Every batch and tick goes to each.
@@ -45,15 +45,23 @@ impl World {
         self.reducer.advance(epoch, &mut self.directory);
     }
 
-    /// Closes the next bucket that is over; empty ones are passed over where nothing looks at them.
-    pub(super) fn close_next(&mut self, is_idle: bool) -> Option<ClosedBucket> {
+    /// Closes the next bucket that is over, and spreads it over the panels; empty ones are passed over where
+    /// nothing looks at them.
+    pub(super) fn close_next(&mut self, is_idle: bool) -> Option<Interval> {
         if is_idle {
             let now = self.reducer.epoch().now?;
             let plan = self.directory.plan();
             self.reducer
                 .skip_idle(now - plan.lateness - plan.resolution);
         }
-        self.reducer.close_next()
+        let Self { reducer, directory } = self;
+        let interval = reducer.next_over()?;
+        directory.open(interval);
+        let closed = reducer.close(interval, |partial| {
+            directory.spread_series(partial, interval);
+        });
+        directory.finish(&closed);
+        Some(interval)
     }
 }
 

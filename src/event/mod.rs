@@ -26,5 +26,5 @@ pub use raw::{
 };
 pub use sample::{Kind, Point, SeriesMeta, Temporality, Unit, Value};
 pub use text::is_invisible;
-pub use time::{Interval, Span, Timestamp, TimestampError};
+pub use time::{Interval, MaybeTimestamp, Span, Timestamp, TimestampError};
 pub use written::{Overflow, Spare, Written};

@@ -439,7 +439,11 @@ impl<'a> Raw<'a> {
     /// The key of a series.
     #[inline]
     pub fn key(&self, series: &RawSeries) -> [&'a [u8]; 3] {
-        series.key.map(|piece| self.bytes(piece))
+        let [first, second, third] = series.key;
+        if second.len == 0 && third.len == 0 {
+            return [self.bytes(first), &[], &[]];
+        }
+        [first, second, third].map(|piece| self.bytes(piece))
     }
 
     /// The points of a series.

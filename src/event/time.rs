@@ -34,11 +34,35 @@ pub struct Interval {
     pub end: Timestamp,
 }
 
+/// A time that may be absent, in the 8 bytes of one: [`Timestamp::MIN`] stands for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Option<Timestamp>", into = "Option<Timestamp>")]
+pub struct MaybeTimestamp(Timestamp);
+
 /// Text or number that is no timestamp.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimestampError {
     /// What was given.
     pub given: String,
+}
+
+impl MaybeTimestamp {
+    /// The time, if there is one.
+    pub fn get(self) -> Option<Timestamp> {
+        (self.0 != Timestamp::MIN).then_some(self.0)
+    }
+}
+
+impl From<Option<Timestamp>> for MaybeTimestamp {
+    fn from(at: Option<Timestamp>) -> Self {
+        Self(at.unwrap_or(Timestamp::MIN))
+    }
+}
+
+impl From<MaybeTimestamp> for Option<Timestamp> {
+    fn from(at: MaybeTimestamp) -> Self {
+        at.get()
+    }
 }
 
 impl Timestamp {

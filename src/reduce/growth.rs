@@ -21,7 +21,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Span, Timestamp};
+use crate::event::{MaybeTimestamp, Span, Timestamp};
 
 /// A start or a host this close to the point is part of what we watch.
 pub(super) const RECENT: Span = Span::from_minutes(5);
@@ -40,7 +40,7 @@ pub(super) struct Context {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Stamp {
     pub(super) at: Timestamp,
-    pub(super) start: Option<Timestamp>,
+    pub(super) start: MaybeTimestamp,
 }
 
 impl Context {
@@ -73,12 +73,12 @@ impl Context {
 
 impl Stamp {
     fn known_start(self) -> Option<Timestamp> {
-        self.start.filter(|start| *start < self.at)
+        self.start.get().filter(|start| *start < self.at)
     }
 
     /// Whether the start says that the count began anew after `previous`.
     pub(super) fn restarts_after(self, previous: Self) -> bool {
-        let (Some(start), Some(before)) = (self.start, previous.start) else {
+        let (Some(start), Some(before)) = (self.start.get(), previous.start.get()) else {
             return self.known_start().is_some_and(|start| previous.at < start);
         };
         before < start && (previous.at < start || START_JITTER < start - before)

@@ -45,6 +45,11 @@ impl<T> KeyTable<T> {
         if self.is(guess, hash, key) {
             return Some(guess);
         }
+        self.look_up(hash, key, before)
+    }
+
+    /// The slot of a key that is not the successor of `before`.
+    fn look_up(&mut self, hash: u64, key: [&[u8]; 3], before: u32) -> Option<u32> {
         let slot = *self.lookup.find(hash, |slot| self.is(*slot, hash, key))?;
         if let Some(entry) = self.entries.get_mut(before as usize) {
             entry.successor = slot;

@@ -59,7 +59,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Kind, Labels, SeriesMeta, Severity, Timestamp};
+use crate::event::{Kind, Labels, MaybeTimestamp, SeriesMeta, Severity};
 
 /// Tells what is of interest, from the configuration alone; asked by many threads.
 pub trait Select: Send + Sync + fmt::Debug {
@@ -116,5 +116,5 @@ pub struct Registration {
     pub kind: Kind,
     /// Since when samples of the same host have been seen. A counter that appears on a host which
     /// is already known was born just now, so that its first value counts from zero.
-    pub host_known_since: Option<Timestamp>,
+    pub host_known_since: MaybeTimestamp,
 }

@@ -186,11 +186,19 @@ impl Reducer {
     }
 
     /// Closes the next bucket that is over, in order of time, empty ones too; `None` when all are
-    /// closed.
+    /// closed. For all that it held at once: see [`Reducer::close`].
     ///
     /// The first bucket is the one that holds the earliest data, or the first that is not over if there
     /// is no data at the first tick.
     pub fn close_next(&mut self) -> Option<ClosedBucket> {
+        let interval = self.next_over()?;
+        let mut series = Vec::new();
+        let closed = self.close(interval, |partial| series.push(partial));
+        Some(ClosedBucket { series, ..closed })
+    }
+
+    /// The bucket that [`Reducer::close`] closes next; `None` when all that are over are closed.
+    pub fn next_over(&mut self) -> Option<Interval> {
         let closed_until = self.epoch.closed?;
         let Some(start) = self.next_bucket() else {
             self.next = Some(closed_until);
@@ -198,17 +206,22 @@ impl Reducer {
         };
         let end = self.after(start);
         // At the end of time buckets have no width; nothing can be said of those.
-        if end <= start || closed_until < end {
-            return None;
-        }
-        self.next = Some(end);
+        let is_over = start < end && end <= closed_until;
+        is_over.then_some(Interval { start, end })
+    }
+
+    /// Closes the bucket that [`Reducer::next_over`] told. What its series did is given to `each`, by
+    /// ascending id, and not kept: a bucket of a million series would be written to fresh memory and read
+    /// once. The result has none.
+    pub fn close(&mut self, interval: Interval, each: impl FnMut(SeriesPartial)) -> ClosedBucket {
+        self.next = Some(interval.end);
         let mut closed = ClosedBucket {
-            interval: Interval { start, end },
+            interval,
             ..ClosedBucket::default()
         };
-        if let Some(bucket) = self.taken.remove(&start) {
-            closed.series = self.reduce(bucket.samples);
-            closed.logs = self.templates.close(bucket.logs, start);
+        if let Some(bucket) = self.taken.remove(&interval.start) {
+            self.reduce(bucket.samples, each);
+            closed.logs = self.templates.close(bucket.logs, interval.start);
         }
         closed.losses = std::mem::take(&mut self.losses)
             .into_iter()
@@ -218,7 +231,7 @@ impl Reducer {
                 count,
             })
             .collect();
-        Some(closed)
+        closed
     }
 
     /// Jumps over buckets without data: the next bucket that [`Reducer::close_next`] closes starts
@@ -364,7 +377,7 @@ impl Reducer {
     }
 
     /// Reduces the samples of a bucket, series by series.
-    fn reduce(&mut self, bucket: Gathered) -> Vec<SeriesPartial> {
+    fn reduce(&mut self, bucket: Gathered, mut each: impl FnMut(SeriesPartial)) {
         let hour = hour(bucket.packing.start());
         let Gathered {
             mut samples,
@@ -374,7 +387,6 @@ impl Reducer {
         samples.sort_unstable_by_key(|sample| sample.series);
         let per_series_max = self.shards.limits().samples_per_bucket;
         let mut dropped = Dropped::default();
-        let mut partials = Vec::new();
         let mut run = std::mem::take(&mut self.run);
         for packed in samples.chunk_by(|a, b| a.series == b.series) {
             run.clear();
@@ -388,7 +400,7 @@ impl Reducer {
             let series = SeriesId(id);
             if let Some(partial) = partial {
                 self.resets += u64::from(partial.resets());
-                partials.push(SeriesPartial { series, partial });
+                each(SeriesPartial { series, partial });
             }
             if 0 < incompatible {
                 let loss = (LossSource::Series(series), LossReason::Incompatible);
@@ -402,7 +414,6 @@ impl Reducer {
         for ((id, reason), count) in dropped.losses {
             self.lose((LossSource::Series(SeriesId(id)), reason), count);
         }
-        partials
     }
 
     fn lose(&mut self, loss: (LossSource, LossReason), count: u64) {

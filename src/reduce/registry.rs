@@ -19,8 +19,16 @@ const SEED: u64 = 0x736c_7569_6365;
 pub(super) struct Registry {
     lookup: HashTable<u32>,
     entries: Vec<Entry>,
-    bytes: Vec<u8>,
+    own: Own,
     scratch: Vec<u8>,
+}
+
+/// Canonical bytes that stand in no shard.
+#[derive(Clone, Debug, Default)]
+struct Own {
+    bytes: Vec<u8>,
+    /// Where those of each end.
+    ends: Vec<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -32,8 +40,12 @@ struct Entry {
 /// Where canonical bytes stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    Own { start: u64, len: u32 },
-    Key { shard: u16, slot: u32 },
+    /// An index into [`Own`].
+    Own(u32),
+    Key {
+        shard: u16,
+        slot: u32,
+    },
 }
 
 impl Registry {
@@ -41,7 +53,7 @@ impl Registry {
         Self {
             lookup: HashTable::new(),
             entries: Vec::new(),
-            bytes: Vec::new(),
+            own: Own::default(),
             scratch: Vec::new(),
         }
     }
@@ -52,13 +64,13 @@ impl Registry {
         let Self {
             lookup,
             entries,
-            bytes,
+            own,
             scratch,
         } = self;
         lookup
             .find(hash, |id| {
                 let entry = entries[*id as usize];
-                entry.hash == hash && with_bytes(entry.place, bytes, shards, |at| at == scratch)
+                entry.hash == hash && with_bytes(entry.place, own, shards, |at| at == scratch)
             })
             .copied()
     }
@@ -83,14 +95,7 @@ impl Registry {
                 slot,
             })
         });
-        let place = shared.unwrap_or_else(|| {
-            let start = self.bytes.len() as u64;
-            self.bytes.extend_from_slice(&self.scratch);
-            Place::Own {
-                start,
-                len: self.scratch.len() as u32,
-            }
-        });
+        let place = shared.unwrap_or_else(|| self.own.push(&self.scratch));
         self.entries.push(Entry { hash, place });
         let entries = &self.entries;
         self.lookup
@@ -105,7 +110,7 @@ impl Registry {
         is_wanted: impl Fn(u32) -> bool,
         slots: &[Vec<u32>],
     ) -> Vec<u32> {
-        let Self { entries, bytes, .. } = std::mem::replace(self, Self::new());
+        let Self { entries, own, .. } = std::mem::replace(self, Self::new());
         let mut ids = Vec::with_capacity(entries.len());
         for (id, Entry { hash, place }) in (0..).zip(entries) {
             if !is_wanted(id) {
@@ -113,12 +118,7 @@ impl Registry {
                 continue;
             }
             let place = match place {
-                Place::Own { start, len } => {
-                    let own = self.bytes.len() as u64;
-                    self.bytes
-                        .extend_from_slice(&bytes[start as usize..][..len as usize]);
-                    Place::Own { start: own, len }
-                }
+                Place::Own(index) => self.own.push(own.get(index)),
                 // The keys of what stays stay.
                 Place::Key { shard, slot } => Place::Key {
                     shard,
@@ -141,7 +141,7 @@ impl Registry {
         let mut all = Vec::new();
         let lengths = self.entries.iter().map(|entry| {
             let start = all.len();
-            with_bytes(entry.place, &self.bytes, shards, |bytes| {
+            with_bytes(entry.place, &self.own, shards, |bytes| {
                 all.extend_from_slice(bytes);
             });
             (all.len() - start) as u32
@@ -157,7 +157,7 @@ impl Registry {
     /// The label set of an id.
     pub(super) fn labels(&self, id: u32, shards: &Shards) -> Labels {
         let place = self.entries[id as usize].place;
-        with_bytes(place, &self.bytes, shards, |bytes| {
+        with_bytes(place, &self.own, shards, |bytes| {
             canonical::read([bytes, &[], &[]]).expect("the bytes are canonical")
         })
     }
@@ -171,14 +171,29 @@ impl Registry {
     }
 }
 
+impl Own {
+    fn push(&mut self, bytes: &[u8]) -> Place {
+        self.bytes.extend_from_slice(bytes);
+        self.ends.push(self.bytes.len() as u64);
+        // There are no more of them than ids.
+        Place::Own(self.ends.len() as u32 - 1)
+    }
+
+    fn get(&self, index: u32) -> &[u8] {
+        let index = index as usize;
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start as usize..self.ends[index] as usize]
+    }
+}
+
 fn with_bytes<T>(
     place: Place,
-    own: &[u8],
+    own: &Own,
     shards: &Shards,
     use_bytes: impl FnOnce(&[u8]) -> T,
 ) -> T {
     match place {
-        Place::Own { start, len } => use_bytes(&own[start as usize..][..len as usize]),
+        Place::Own(index) => use_bytes(own.get(index)),
         Place::Key { shard, slot } => use_bytes(shards.lock(usize::from(shard)).series.key(slot)),
     }
 }

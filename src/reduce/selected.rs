@@ -54,7 +54,7 @@ impl Selected {
     ) -> (Option<Partial>, u64) {
         let context = Context {
             resolution,
-            host_known_since: self.registration.host_known_since,
+            host_known_since: self.registration.host_known_since.get(),
         };
         let numbers = samples.iter().filter(|sample| sample.histogram().is_none());
         let numbers = numbers.count();
@@ -110,7 +110,7 @@ fn distribution_point(sample: &Sample, histograms: &mut [Histogram]) -> Option<D
 fn stamp(sample: &Sample) -> Stamp {
     Stamp {
         at: sample.at,
-        start: sample.start(),
+        start: sample.start().into(),
     }
 }
 

@@ -73,7 +73,7 @@ impl Directory for Asked {
         self.bound.push(labels.to_string());
         Some(Registration {
             kind,
-            host_known_since: self.host_known_since,
+            host_known_since: self.host_known_since.into(),
         })
     }
 

@@ -153,7 +153,7 @@ impl Directory for Hasty<'_> {
     ) -> Option<Registration> {
         Some(Registration {
             kind,
-            host_known_since: None,
+            host_known_since: None.into(),
         })
     }
 

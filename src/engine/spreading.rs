@@ -1,0 +1,222 @@
+//! What the series of a bucket did → the cells of panels.
+
+use super::{
+    binding::{Bindings, Distribution, Feed, Part, ToldVersion},
+    combine::{self, CellKey, Contribution, Share},
+    directory::Directory,
+    service::Service,
+};
+use crate::{
+    detect::Cell,
+    event::{Histogram, Interval, Timestamp},
+    reduce::{HistogramPartial, Partial, SeriesPartial, histogram},
+};
+
+/// What of the bucket that is spread waits for the rest of its cell. The memory is used again.
+#[derive(Debug, Default)]
+pub(super) struct Spreading {
+    contributions: Vec<Contribution>,
+    pieces: Vec<Piece>,
+    /// What pieces are of.
+    histograms: Vec<HistogramPartial>,
+}
+
+/// One distribution, or one bucket of a classic one, for one host.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    /// The cell of the first quantile; it stands for all of them.
+    cell: CellKey,
+    /// An index of [`Bindings::distributions`].
+    distribution: u32,
+    what: PieceKind,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum PieceKind {
+    /// An index of [`Spreading::histograms`].
+    Whole(usize),
+    Classic {
+        le: f64,
+        increase: f64,
+    },
+}
+
+impl Directory {
+    /// Takes what a series did in a bucket. A series that makes its cell alone, as most do, is written
+    /// where it belongs at once; what several make is collected, and summed up when all have come.
+    pub(super) fn spread_series(&mut self, did: SeriesPartial, bucket: Interval) {
+        let Self {
+            services,
+            bindings,
+            spreading,
+            ..
+        } = self;
+        let SeriesPartial { series, partial } = did;
+        let mut is_kept = false;
+        for feed in bindings.routes.of(series) {
+            let feed = match feed {
+                Feed::Panel(feed) => feed,
+                Feed::Version(index) => {
+                    let told = &bindings.versions[*index as usize];
+                    tell_version(services, told, bucket.end);
+                    continue;
+                }
+            };
+            let source = &mut bindings.sources[feed.source as usize];
+            let service = &mut services[source.origin.service];
+            source.hear(service, bucket);
+            let panel = &mut service.panels[feed.panel as usize].panel;
+            let cell = |place| CellKey {
+                service: source.origin.service,
+                panel: feed.panel,
+                place,
+                host: source.origin.host,
+            };
+            let (place, share) = match feed.part {
+                Part::Value(place) if panel.has_one_feeder(place) => {
+                    let cell = combine::sole(&partial);
+                    if cell.is_some_and(|cell| panel.record_at(place, bucket, cell)) {
+                        source.moves(service, bucket);
+                    }
+                    continue;
+                }
+                Part::Value(place) => (place, None),
+                Part::Numerator(place) => (place, Some(Share::Numerator)),
+                Part::Exposure(place) => (place, Some(Share::Exposure)),
+                Part::Quantiles(index) => {
+                    let distribution = &bindings.distributions[index as usize];
+                    let what = match (&partial, distribution.le) {
+                        (Partial::Histogram(_), _) => {
+                            is_kept = true;
+                            PieceKind::Whole(spreading.histograms.len())
+                        }
+                        (Partial::Increase(increase), Some(le)) => PieceKind::Classic {
+                            le,
+                            increase: increase.increase,
+                        },
+                        (Partial::Increase(_), None) | (Partial::Gauge(_), _) => continue,
+                    };
+                    if let Some((_, first)) = distribution.quantiles.first() {
+                        spreading.pieces.push(Piece {
+                            cell: cell(*first),
+                            distribution: index,
+                            what,
+                        });
+                    }
+                    continue;
+                }
+            };
+            let contribution = Contribution::new(cell(place), &partial, share);
+            spreading.contributions.push(contribution);
+        }
+        if let Partial::Histogram(histogram) = partial
+            && is_kept
+        {
+            spreading.histograms.push(histogram);
+        }
+    }
+
+    /// Sums up what several series made.
+    pub(super) fn gather_cells(&mut self, bucket: Interval) {
+        let Self {
+            services,
+            bindings,
+            spreading,
+            ..
+        } = self;
+        let quantiles = spreading.quantile_cells(bindings);
+        for (key, cell) in combine::cells(&mut spreading.contributions).chain(quantiles) {
+            let service = &mut services[key.service];
+            let panel = &mut service.panels[key.panel as usize].panel;
+            if panel.record_at(key.place, bucket, cell) {
+                service.hosts.moved(key.host, bucket);
+            }
+        }
+        spreading.contributions.clear();
+    }
+}
+
+impl Spreading {
+    /// Merges the distributions of each host and takes their quantiles.
+    fn quantile_cells(&mut self, bindings: &Bindings) -> Vec<(CellKey, Cell)> {
+        // Merging counts is exact, so that only equal cells have to stand together.
+        self.pieces.sort_by_key(|piece| piece.cell);
+        let mut cells = Vec::new();
+        for same in self.pieces.chunk_by(|a, b| a.cell == b.cell) {
+            let Some(first) = same.first() else { continue };
+            let Some(merged) = self.merge(same) else {
+                continue;
+            };
+            let events = merged.count();
+            let distribution: &Distribution = &bindings.distributions[first.distribution as usize];
+            for (quantile, place) in &distribution.quantiles {
+                let value =
+                    histogram::quantile(&merged, *quantile).filter(|value| value.is_finite());
+                if let Some(value) = value {
+                    let key = CellKey {
+                        place: *place,
+                        ..first.cell
+                    };
+                    cells.push((
+                        key,
+                        Cell {
+                            value,
+                            min: value,
+                            max: value,
+                            events,
+                            exposure: None,
+                        },
+                    ));
+                }
+            }
+        }
+        self.pieces.clear();
+        self.histograms.clear();
+        cells
+    }
+
+    fn merge(&self, pieces: &[Piece]) -> Option<Histogram> {
+        let mut classic: Vec<(f64, f64)> = Vec::new();
+        let mut whole: Vec<&HistogramPartial> = Vec::new();
+        for piece in pieces {
+            match piece.what {
+                PieceKind::Whole(index) => whole.push(&self.histograms[index]),
+                PieceKind::Classic { le, increase } => classic.push((le, increase)),
+            }
+        }
+        if !classic.is_empty() {
+            classic.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+            let summed = classic
+                .chunk_by(|a, b| a.0 == b.0)
+                .map(|same| (same[0].0, same.iter().map(|(_, increase)| increase).sum()))
+                .collect();
+            return histogram::from_cumulative_buckets(summed);
+        }
+        whole.sort_by(|a, b| {
+            a.histogram
+                .count()
+                .total_cmp(&b.histogram.count())
+                .then(a.seconds.total_cmp(&b.seconds))
+                .then_with(|| format!("{:?}", a.histogram).cmp(&format!("{:?}", b.histogram)))
+        });
+        let mut whole = whole.into_iter();
+        let mut merged = whole.next()?.histogram.clone();
+        for added in whole {
+            // Distributions with other bounds cannot be added up: those like the first stand.
+            let _unlike = histogram::merge(&mut merged, &added.histogram);
+        }
+        Some(merged)
+    }
+}
+
+/// Tells the services that a series is about of the version of their host.
+fn tell_version(services: &mut [Service], told: &ToldVersion, end: Timestamp) {
+    for (index, service) in services.iter_mut().enumerate() {
+        let about = told.services.as_ref();
+        if about.is_none_or(|about| about.contains(&index)) {
+            for host in &told.hosts {
+                service.told_version(host, &told.version, end);
+            }
+        }
+    }
+}
