@@ -308,7 +308,7 @@ impl Absent {
             .max(self.began_at);
         view.panel
             .groups()
-            .filter_map(|(_, group)| group.track(host)?.loss)
+            .filter_map(|(_, group)| group.track(host)?.loss())
             .filter(|(_, at)| since < *at)
             .max_by_key(|(reason, at)| (*at, *reason))
             .map(|(reason, _)| reason.name())

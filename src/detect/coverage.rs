@@ -210,11 +210,11 @@ impl Coverage {
             let Some(track) = group.track(host) else {
                 continue;
             };
-            loss = loss.max(track.loss.map(|(reason, at)| (at, reason)));
+            loss = loss.max(track.loss().map(|(reason, at)| (at, reason)));
             if track.has_data() {
                 last = last.max(Some(track.last_seen));
-                usual = usual.max(cadence(track.first_seen, track.last_seen, track.covered));
-                covered = covered.max(track.covered);
+                usual = usual.max(cadence(track));
+                covered = covered.max(u64::from(track.covered));
             }
         }
         let smallest = self.heard.get(&host).and_then(|heard| heard.cadence);
@@ -360,10 +360,11 @@ pub(super) fn base_patience(view: &View<'_>) -> Span {
 
 /// How long a series may be silent before it counts as gone.
 pub(super) fn patience(view: &View<'_>, track: &Track) -> Span {
-    base_patience(view).max(cadence(track.first_seen, track.last_seen, track.covered).times(5))
+    base_patience(view).max(cadence(track).times(5))
 }
 
 /// Mean distance of a series' buckets with data.
-pub(super) fn cadence(first: Timestamp, last: Timestamp, covered: u64) -> Span {
-    Span::from_nanos((last - first).nanos() / i64::try_from(covered.max(1)).unwrap_or(i64::MAX))
+pub(super) fn cadence(track: &Track) -> Span {
+    let whole = track.last_seen - track.first_seen;
+    Span::from_nanos(whole.nanos() / i64::from(track.covered.max(1)))
 }

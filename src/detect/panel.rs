@@ -302,9 +302,9 @@ impl Panel {
         if !track.is_known() {
             track.first_seen = bucket.start;
         }
-        let known = track.loss.filter(|(_, at)| *at == bucket.end);
+        let known = track.loss().filter(|(_, at)| *at == bucket.end);
         let reason = known.map_or(reason, |(known, _)| known.max(reason));
-        track.loss = Some((reason, bucket.end));
+        track.lose(reason, bucket.end);
     }
 
     /// Forgets which templates the bucket that closed before had; called before a bucket is
@@ -340,7 +340,7 @@ impl Panel {
     pub fn forget_tracks(&mut self, before: Timestamp) {
         for group in &mut self.groups {
             group.tracks.retain(|track| {
-                let loss = track.loss.map_or(Timestamp::MIN, |(_, at)| at);
+                let loss = track.loss().map_or(Timestamp::MIN, |(_, at)| at);
                 before <= track.last_seen.max(loss)
             });
             group.tracks.shrink_to_fit();

@@ -18,13 +18,13 @@ pub struct Track {
     /// End of the latest bucket with data.
     pub last_seen: Timestamp,
     /// How many buckets had data.
-    pub covered: u64,
+    pub covered: u32,
     /// Longest stretch between two buckets with data, from end to start.
     pub gap_longest: Span,
-    /// The latest loss and the end of the bucket that told it.
-    pub loss: Option<(LossReason, Timestamp)>,
+    /// The latest loss and the end of the bucket that told it; rare.
+    loss: Option<Box<(LossReason, Timestamp)>>,
     /// The latest bucket with data, which ended at `last_seen`.
-    latest: Cell,
+    latest: PackedCell,
     /// Of panels that remember the past.
     past: Option<Box<Past>>,
     pub(super) host: HostId,
@@ -66,6 +66,17 @@ pub struct Cell {
     pub exposure: Option<f64>,
 }
 
+/// A [`Cell`] in fewer bytes: an exposure is never NaN, which stands for none.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(from = "Cell", into = "Cell")]
+struct PackedCell {
+    value: f64,
+    min: f64,
+    max: f64,
+    events: f64,
+    exposure: f64,
+}
+
 /// How a past grows.
 #[derive(Clone, Copy, Debug)]
 struct Room {
@@ -90,7 +101,7 @@ impl Track {
             covered: 0,
             gap_longest: Span::ZERO,
             loss: None,
-            latest: Cell::default(),
+            latest: Cell::default().into(),
             past: None,
             host,
             feeders: Feeders::None,
@@ -131,7 +142,7 @@ impl Track {
         }
         self.last_seen = bucket.end;
         self.covered = self.covered.saturating_add(1);
-        self.latest = cell;
+        self.latest = cell.into();
         cell.events > 0.0
             || cell.exposure.is_some_and(|exposure| exposure > 0.0)
             || cell.min < cell.max
@@ -145,12 +156,23 @@ impl Track {
 
     /// What the bucket held; `None` if it had no data, or is not the latest that had.
     pub fn cell(&self, bucket: Interval) -> Option<Cell> {
-        (self.has_data() && self.last_seen == bucket.end).then_some(self.latest)
+        (self.has_data() && self.last_seen == bucket.end).then(|| self.latest.into())
     }
 
     /// The latest bucket that had data: its end, and what it held.
     pub fn latest(&self) -> Option<(Timestamp, Cell)> {
-        self.has_data().then_some((self.last_seen, self.latest))
+        self.has_data()
+            .then(|| (self.last_seen, self.latest.into()))
+    }
+
+    /// The latest loss and the end of the bucket that told it.
+    pub fn loss(&self) -> Option<(LossReason, Timestamp)> {
+        self.loss.as_deref().copied()
+    }
+
+    /// Notes a loss that a bucket told.
+    pub(super) fn lose(&mut self, reason: LossReason, told: Timestamp) {
+        self.loss = Some(Box::new((reason, told)));
     }
 
     /// Whether it ever had data or losses.
@@ -230,6 +252,44 @@ impl Track {
         // A bucket belongs to [from, to) when it lies in it as a whole.
         let (start, end) = (index(from, true), index(to, false));
         start.min(end)..end
+    }
+}
+
+impl From<Cell> for PackedCell {
+    fn from(cell: Cell) -> Self {
+        let Cell {
+            value,
+            min,
+            max,
+            events,
+            exposure,
+        } = cell;
+        Self {
+            value,
+            min,
+            max,
+            events,
+            exposure: exposure.unwrap_or(f64::NAN),
+        }
+    }
+}
+
+impl From<PackedCell> for Cell {
+    fn from(packed: PackedCell) -> Self {
+        let PackedCell {
+            value,
+            min,
+            max,
+            events,
+            exposure,
+        } = packed;
+        Self {
+            value,
+            min,
+            max,
+            events,
+            exposure: (!exposure.is_nan()).then_some(exposure),
+        }
     }
 }
 

@@ -10,7 +10,7 @@
 
 use std::{
     hash::{BuildHasher, Hasher},
-    ops::Range,
+    ops::{Range, RangeInclusive},
 };
 
 use foldhash::fast::FixedState;
@@ -116,12 +116,19 @@ pub struct Raw<'a> {
     pub batch: &'a RawBatch,
 }
 
-/// Hashes keys. Nothing that anybody sees depends on the seed; one that senders cannot know keeps
-/// them from choosing labels that collide.
+/// Hashes keys, and tells to which shard each falls. Nothing that anybody sees depends on the seed or on
+/// the number of shards; a seed that senders cannot know keeps them from choosing labels that collide.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyHash {
     seed: u64,
+    shards: usize,
 }
+
+/// Shards at least, and at most.
+const SHARDS: RangeInclusive<usize> = 4..=64;
+/// Shards for each thread that puts: so many are seldom wanted by two at a time. What falls to one shard is
+/// looked up together, and the more shards there are, the less lies together in memory.
+const SHARDS_PER_THREAD: usize = 2;
 
 /// The longest request that pieces can point into, in bytes: 2 GiB.
 pub const BODY_BYTES_MAX: usize = (1 << 31) - 1;
@@ -134,7 +141,34 @@ const WRITTEN: u32 = 1 << 31;
 impl KeyHash {
     /// Hashes with a seed.
     pub const fn new(seed: u64) -> Self {
-        Self { seed }
+        Self {
+            seed,
+            shards: *SHARDS.start(),
+        }
+    }
+
+    /// The same with as many shards as so many threads need that put at a time.
+    #[must_use]
+    pub fn for_threads(self, threads: usize) -> Self {
+        let wanted = threads.saturating_mul(SHARDS_PER_THREAD);
+        Self {
+            shards: wanted
+                .min(*SHARDS.end())
+                .next_power_of_two()
+                .max(*SHARDS.start()),
+            ..self
+        }
+    }
+
+    /// How many shards there are, a power of 2.
+    pub fn shards(self) -> usize {
+        self.shards
+    }
+
+    /// To which shard a hash falls. The table of a shard uses the lowest and the highest bits.
+    #[inline]
+    pub fn shard(self, hash: u64) -> usize {
+        (hash >> 32) as usize & (self.shards - 1)
     }
 
     /// Hashes with another seed that depends on this one.
@@ -142,6 +176,7 @@ impl KeyHash {
     pub const fn other(self) -> Self {
         Self {
             seed: self.seed.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15,
+            ..self
         }
     }
 
@@ -560,6 +595,13 @@ mod tests {
     #[test]
     fn a_hash_depends_on_the_seed_and_on_where_a_key_is_cut() {
         let one = KeyHash::new(1);
+        for (threads, shards) in [(0, 4), (2, 4), (3, 8), (16, 32), (1_000, 64)] {
+            assert_eq!(
+                one.for_threads(threads).shards(),
+                shards,
+                "{threads} threads"
+            );
+        }
         assert_eq!(one.single(b"abc"), one.key([b"abc", b"", b""]));
         assert_ne!(one.single(b"abc"), KeyHash::new(2).single(b"abc"));
         assert_ne!(one.key([b"a", b"b", b"c"]), one.key([b"a", b"bc", b""]));

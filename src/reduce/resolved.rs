@@ -2,8 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::shards::SHARDS;
-use crate::event::{Raw, RawPoint, RawSeries, SeriesMeta, Spare, Temporality, Timestamp};
+use crate::event::{KeyHash, Raw, RawPoint, RawSeries, SeriesMeta, Spare, Temporality, Timestamp};
 
 /// Memory that a thread uses for one batch after the other.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +16,7 @@ pub struct PutScratch {
 pub(super) struct Routes {
     /// Indices into the batch, shard by shard; within a shard they keep their order.
     pub(super) order: Vec<u32>,
-    ends: [usize; SHARDS],
+    ends: Vec<usize>,
 }
 
 /// What is known about the series of the batch that is put next.
@@ -25,7 +24,7 @@ pub(super) struct Routes {
 pub(super) struct Resolved {
     /// Where it is known from.
     pub(super) by: Option<Arc<Identity>>,
-    pub(super) shards: [ResolvedPart; SHARDS],
+    pub(super) shards: Vec<ResolvedPart>,
     pub(super) plain: Vec<PlainPoint>,
     /// Series with more to them than plain points: their indices in the batch, and their slots if they
     /// have one.
@@ -90,16 +89,17 @@ impl PutScratch {
 }
 
 impl Resolved {
-    pub(super) fn clear(&mut self) {
+    pub(super) fn clear(&mut self, shards: usize) {
         self.by = None;
         self.spare.0.clear(&mut self.plain);
         self.spare.1.clear(&mut self.rest);
-        self.shards = Default::default();
+        self.shards.clear();
+        self.shards.resize(shards, ResolvedPart::default());
     }
 
     /// Nothing is known of a batch.
     pub(super) fn nothing(&mut self, routes: &Routes) {
-        self.clear();
+        self.clear(routes.ends.len());
         self.rest
             .extend(routes.order.iter().map(|index| (*index, None)));
         for (index, part) in self.shards.iter_mut().enumerate() {
@@ -129,16 +129,17 @@ impl ResolvedPart {
 
 impl Routes {
     /// Routes a batch with these hashes.
-    pub(super) fn find(&mut self, hashes: impl Iterator<Item = u64> + Clone) {
+    pub(super) fn find(&mut self, keys: KeyHash, hashes: impl Iterator<Item = u64> + Clone) {
         let Self { order, ends } = self;
-        *ends = [0; SHARDS];
+        ends.clear();
+        ends.resize(keys.shards(), 0);
         let mut len = 0;
         for hash in hashes.clone() {
-            ends[shard_of(hash)] += 1;
+            ends[keys.shard(hash)] += 1;
             len += 1;
         }
         let mut sum = 0;
-        for end in &mut *ends {
+        for end in ends.iter_mut() {
             let count = *end;
             *end = sum;
             sum += count;
@@ -146,7 +147,7 @@ impl Routes {
         order.clear();
         order.resize(len, 0);
         for (index, hash) in (0..).zip(hashes) {
-            let next = &mut ends[shard_of(hash)];
+            let next = &mut ends[keys.shard(hash)];
             order[*next] = index;
             *next += 1;
         }
@@ -159,10 +160,4 @@ impl Routes {
         };
         start..self.ends[shard]
     }
-}
-
-/// The table of a shard uses the lowest and the highest bits.
-#[inline]
-pub(super) fn shard_of(hash: u64) -> usize {
-    (hash >> 32) as usize % SHARDS
 }

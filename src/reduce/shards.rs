@@ -12,13 +12,10 @@ use crate::event::{KeyHash, Labels, Raw, Rejects, Span, Timestamp, canonical};
 
 use super::{
     Epoch, LossReason, Select,
-    resolved::{Identity, Known, PutScratch, ResolvedPart, shard_of},
+    resolved::{Identity, Known, PutScratch, ResolvedPart},
     shard::{Context, NOTHING_BEFORE, Shard},
     standing::{Before, SelectedKey, Standing},
 };
-
-/// Into how many shards keys fall by their hashes. Nothing that anybody sees depends on it.
-pub(super) const SHARDS: usize = 16;
 
 /// Keys that may be remembered for each series within the limit: a series that comes from two kinds of
 /// senders has two, and what is refused has one.
@@ -149,7 +146,9 @@ impl Shards {
         select: Arc<dyn Select>,
     ) -> Self {
         Self {
-            all: (0..SHARDS).map(|_| Mutex::new(Shard::new())).collect(),
+            all: (0..keys.shards())
+                .map(|_| Mutex::new(Shard::new()))
+                .collect(),
             select,
             keys,
             resolution,
@@ -169,8 +168,8 @@ impl Shards {
     pub fn resolve(&self, raw: Raw<'_>, scratch: &mut PutScratch) {
         let batch = raw.batch;
         let PutScratch { routes, resolved } = scratch;
-        routes.find(batch.series.iter().map(|series| series.hash));
-        resolved.clear();
+        routes.find(self.keys, batch.series.iter().map(|series| series.hash));
+        resolved.clear(self.len());
         self.each_shard(
             |index| !routes.of(index).is_empty(),
             |index, shard| {
@@ -261,7 +260,7 @@ impl Shards {
             .take()
             .is_some_and(|by| Arc::ptr_eq(&by, &self.identity));
         if !is_resolved {
-            routes.find(batch.series.iter().map(|series| series.hash));
+            routes.find(self.keys, batch.series.iter().map(|series| series.hash));
             resolved.nothing(routes);
         }
         self.each_shard(
@@ -285,7 +284,7 @@ impl Shards {
                 }
             },
         );
-        routes.find(batch.logs.iter().map(|log| log.hash));
+        routes.find(self.keys, batch.logs.iter().map(|log| log.hash));
         self.each_shard(
             |index| !routes.of(index).is_empty(),
             |index, shard| {
@@ -309,7 +308,7 @@ impl Shards {
         let mut canonical = Vec::new();
         canonical::write(labels, &mut canonical);
         let hash = self.keys.single(&canonical);
-        let shard = shard_of(hash);
+        let shard = self.keys.shard(hash);
         if !self.room.take_key() {
             return None;
         }
@@ -324,7 +323,7 @@ impl Shards {
 
     /// Calls `each` with every shard that `has` something.
     fn each_shard(&self, has: impl Fn(usize) -> bool, mut each: impl FnMut(usize, &mut Shard)) {
-        let mut waiting = [false; SHARDS];
+        let mut waiting = 0_u64;
         for (index, shard) in self.all.iter().enumerate() {
             if !has(index) {
                 continue;
@@ -332,11 +331,13 @@ impl Shards {
             // Rather than wait for a shard, the others are served first.
             match shard.try_lock() {
                 Ok(mut shard) => each(index, &mut shard),
-                Err(TryLockError::WouldBlock) => waiting[index] = true,
+                Err(TryLockError::WouldBlock) => waiting |= 1 << index,
                 Err(TryLockError::Poisoned(_)) => panic!("{POISONED}"),
             }
         }
-        for index in (0..SHARDS).filter(|index| waiting[*index]) {
+        while waiting != 0 {
+            let index = waiting.trailing_zeros() as usize;
+            waiting &= waiting - 1;
             each(index, &mut self.lock(index));
         }
     }

@@ -7,6 +7,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -124,7 +125,8 @@ impl Server {
         let guard = Guard::new(&plan.access).map_err(StartError::Access)?;
         let encryption = encryption(&plan)?;
         let (listeners, addresses) = bind_all(&plan, &encryption).await?;
-        let keys = KeyHash::new(RandomState::new().hash_one(0));
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let keys = KeyHash::new(RandomState::new().hash_one(0)).for_threads(threads);
         let mut recovery = data_dir
             .as_deref()
             .map(|path| Recovery::open(path, &plan, keys, journal_settings(&plan)))

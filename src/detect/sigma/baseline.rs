@@ -162,9 +162,7 @@ pub(super) fn ratio((value, exposure): (f32, f32)) -> f64 {
 }
 
 fn block_buckets(track: &Track, resolution: Span) -> usize {
-    let step = cadence(track.first_seen, track.last_seen, track.covered)
-        .div_ceil(resolution)
-        .max(1);
+    let step = cadence(track).div_ceil(resolution).max(1);
     (step * BLOCK_VALUES).max(BLOCK_MIN.div_ceil(resolution))
 }
 

@@ -52,9 +52,14 @@ fn request(sent: &[Sent]) -> RawBatch {
 }
 
 /// What closed buckets say and what was counted, after these requests.
-fn told(requests: &[Vec<Sent>], is_resolved: bool) -> (Vec<ClosedBucket>, ReducerCounters) {
+fn told(
+    requests: &[Vec<Sent>],
+    is_resolved: bool,
+    threads: usize,
+) -> (Vec<ClosedBucket>, ReducerCounters) {
     let select: Arc<dyn Select> = Arc::new(AsNamed(BTreeSet::new()));
-    let mut reducer = Reducer::new(Span::from_seconds(10), LIMITS, KeyHash::new(0), select);
+    let keys = KeyHash::new(0).for_threads(threads);
+    let mut reducer = Reducer::new(Span::from_seconds(10), LIMITS, keys, select);
     let mut scratch = PutScratch::default();
     let mut asked = Asked::default();
     for sent in requests {
@@ -88,9 +93,10 @@ fn sent() -> impl Strategy<Value = Sent> {
 
 proptest! {
     #[test]
-    fn neither_neighbours_nor_an_early_look_up_change_what_is_taken(
+    fn neither_neighbours_nor_an_early_look_up_nor_shards_change_what_is_taken(
         requests in prop::collection::vec(prop::collection::vec(sent(), 0..12), 0..6),
         is_resolved: bool,
+        threads in 1..100_usize,
     ) {
         let expected = requests
             .iter()
@@ -102,11 +108,11 @@ proptest! {
                 )
             })
             .count() as u64;
-        let (_, counters) = told(&requests, is_resolved);
+        let (_, counters) = told(&requests, is_resolved, threads);
         prop_assert_eq!(counters.samples_accepted, expected);
         let all = requests.iter().map(|sent| sent.len() as u64).sum::<u64>();
         prop_assert_eq!(counters.samples_unselected, all - expected);
-        prop_assert_eq!(told(&requests, true), told(&requests, false));
+        prop_assert_eq!(told(&requests, true, threads), told(&requests, false, 1));
     }
 }
 
