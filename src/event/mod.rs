@@ -7,6 +7,7 @@ mod batch;
 pub mod canonical;
 mod deployment;
 mod histogram;
+mod key_hash;
 mod labels;
 mod log;
 mod raw;
@@ -18,11 +19,11 @@ mod written;
 pub use batch::{Batch, Reject, RejectReason, Rejects, SeriesBlock};
 pub use deployment::{Begin, Bypass, DeploymentEvent, End, Hotfix, Step, StepOutcome};
 pub use histogram::{ExponentialBuckets, Histogram};
+pub use key_hash::KeyHash;
 pub use labels::{Labels, METRIC_NAME};
 pub use log::{LogRecord, Severity};
 pub use raw::{
-    BODY_BYTES_MAX, BadLabels, KeyHash, Piece, Raw, RawBatch, RawLog, RawPoint, RawSeries,
-    ReadLabels,
+    BODY_BYTES_MAX, BadLabels, Piece, Raw, RawBatch, RawLog, RawPoint, RawSeries, ReadLabels,
 };
 pub use sample::{Kind, Point, SeriesMeta, Temporality, Unit, Value};
 pub use text::is_invisible;
