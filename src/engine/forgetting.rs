@@ -6,6 +6,7 @@ use super::{Directory, Engine, binding::Bindings, service::depth, world::World};
 use crate::{
     event::{Span, Timestamp},
     gate::Gate,
+    reduce::StreamId,
 };
 
 /// How often it is looked for what can be forgotten.
@@ -45,11 +46,12 @@ impl World {
         let memory = self.directory.memory();
         let begun = open.iter().map(|gate| gate.begin.at - memory);
         let before = begun.fold(now - memory - FORGOTTEN_AFTER, Timestamp::min);
-        let has_forgotten = self
-            .reducer
-            .forget(before, &mut self.directory, |directory| {
-                directory.unbind(before);
-            });
+        let has_forgotten =
+            self.reducer
+                .forget(before, &mut self.directory, |directory, streams| {
+                    directory.unbind(before);
+                    directory.rename_streams(streams);
+                });
         if has_forgotten {
             self.directory.forget_gone(before, open);
         }
@@ -75,6 +77,16 @@ impl Directory {
                 entry.panel.unbind();
                 entry.panel.forget_refused(self.watermark);
                 entry.panel.forget_tracks(before);
+            }
+        }
+    }
+
+    /// Gives log streams other numbers; those that have none are gone.
+    fn rename_streams(&mut self, ids: &[Option<StreamId>]) {
+        let before = std::mem::take(&mut self.streams);
+        for (bindings, id) in before.into_iter().zip(ids) {
+            if id.is_some() {
+                self.streams.push(bindings);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Series that come no more → room for others.
+//! Series and log streams that come no more → room for others.
 //!
 //! Hosts come and go: with every deployment of a service that runs in pods, all of its series are new, and
 //! those before never come again. What is remembered of them is given back, or the limits of series would
@@ -10,8 +10,9 @@ use std::{
 };
 
 use super::{
-    Directory, LossSource, Reducer, SeriesId,
+    Directory, LossSource, Reducer, SeriesId, StreamId,
     key_table::NONE,
+    logs::LogKey,
     selected::{Selected, hour},
     shard::Shard,
     standing::Standing,
@@ -22,80 +23,91 @@ use crate::event::Timestamp;
 const FORGOTTEN_SHARE: usize = 8;
 
 impl Reducer {
-    /// Forgets the series that had no data since a time, if they are many, and what a limit refused or
-    /// nobody selects, if that is much: what comes again is new. Says whether it did.
+    /// Forgets the series and log streams that had no data since a time, if they are many, and what a
+    /// limit refused or nobody selects, if that is much: what comes again is new. Says whether it did.
     ///
     /// `unbind` is told before the others are bound again, in the order that they had, under numbers
-    /// without gaps. To be called between two inputs, when the buckets of the last tick are closed.
+    /// without gaps. Streams that stay are not bound again: it is given the new numbers of all, [`None`] for
+    /// those that are gone. To be called between two inputs, when the buckets of the last tick are closed.
     ///
-    /// Which series are forgotten depends on nothing but the closed buckets. Batches behind the tick may
-    /// have been put already: a series that comes again in one of them keeps its id, and like one that
-    /// comes later it has nothing of its past.
+    /// What is forgotten depends on nothing but the closed buckets. Batches behind the tick may have been
+    /// put already: a series that comes again in one of them keeps its id, and like one that comes later it
+    /// has nothing of its past.
     pub fn forget<D: Directory>(
         &mut self,
         before: Timestamp,
         directory: &mut D,
-        unbind: impl FnOnce(&mut D),
+        unbind: impl FnOnce(&mut D, &[Option<StreamId>]),
     ) -> bool {
         debug_assert!(self.taken.is_empty(), "what is over is closed");
         let hour = hour(before);
-        let mut is_dead: Vec<bool> = self
-            .selected
-            .iter()
-            .map(|known| known.heard < hour)
-            .collect();
-        let dead = is_dead.iter().filter(|is_dead| **is_dead).count();
-        if !is_much(dead, self.selected.len()) {
-            is_dead.fill(false);
-            let is_full = self.shards.limits().series / 2 < self.shards.unselected();
-            if !is_full && !is_much(self.refused, self.selected.len()) {
-                return false;
-            }
+        let series = self.selected.iter().map(|known| known.heard < hour);
+        let mut series: Vec<bool> = of_many(series.collect());
+        let streams = self.streams_heard.iter().map(|heard| *heard < hour);
+        let mut streams: Vec<bool> = of_many(streams.collect());
+        let half = self.shards.limits().series / 2;
+        let is_wanted = [&series, &streams].iter().any(|dead| dead.contains(&true))
+            || half < self.shards.unselected()
+            || half < self.shards.streams().saturating_sub(streams.len())
+            || is_much(self.refused, self.selected.len());
+        if !is_wanted {
+            return false;
         }
         self.refused = 0;
         let shards = Arc::clone(&self.shards);
         // Nothing is put meanwhile. Whoever puts holds one of the locks, and waits for no other.
         let mut all: Vec<MutexGuard<'_, Shard>> =
             (0..shards.len()).map(|index| shards.lock(index)).collect();
-        let mut coming = vec![false; is_dead.len()];
+        let mut coming = vec![false; series.len()];
         for (shard, ids) in all.iter().zip(&self.ids) {
-            for slot in shard.with_samples() {
-                if let Some(id) = ids.series(slot) {
-                    coming[id as usize] |= std::mem::take(&mut is_dead[id as usize]);
-                }
+            for id in shard.with_samples().filter_map(|slot| ids.series(slot)) {
+                coming[id as usize] |= std::mem::take(&mut series[id as usize]);
+            }
+            for id in shard.with_records().filter_map(|slot| ids.stream(slot)) {
+                streams[id as usize] = false;
             }
         }
         let mut slots = Vec::with_capacity(all.len());
+        let mut stream_slots = Vec::with_capacity(all.len());
         for (shard, ids) in all.iter_mut().zip(&self.ids) {
-            let is_dead = |slot: u32| ids.series(slot).is_none_or(|id| is_dead[id as usize]);
+            let is_dead = |slot: u32| ids.series(slot).is_none_or(|id| series[id as usize]);
             let keys = shard.series.len();
             slots.push(shard.forget(is_dead));
             shards.give_back(keys - shard.series.len());
+            let is_dead = |slot: u32| ids.stream(slot).is_some_and(|id| streams[id as usize]);
+            let keys = shard.streams.len();
+            stream_slots.push(shard.forget_streams(is_dead));
+            shards.give_back_streams(keys - shard.streams.len());
         }
         shards.give_back_unselected();
-        let ids = self.registry.retain(|id| !is_dead[id as usize], &slots);
-        for (known, slots) in self.ids.iter_mut().zip(&slots) {
-            known.rename_series(slots, &ids);
+        let ids = self.registry.retain(|id| !series[id as usize], &slots);
+        let stream_ids = self
+            .streams
+            .retain(|id| !streams[id as usize], &stream_slots);
+        for (index, known) in self.ids.iter_mut().enumerate() {
+            known.rename_series(&slots[index], &ids);
+            known.rename_streams(&stream_slots[index], &stream_ids);
         }
         drop(all);
-        let mut dead = is_dead.iter();
-        self.selected
-            .retain(|_| !dead.next().copied().unwrap_or_default());
-        self.selected.shrink_to_fit();
-        self.rename_losses(&ids);
-        unbind(directory);
+        retain(&mut self.selected, &series);
+        retain(&mut self.streams_heard, &streams);
+        self.rename_losses(&ids, &stream_ids);
+        let renamed = stream_ids.iter().map(|id| living(*id).map(StreamId));
+        unbind(directory, &renamed.collect::<Vec<_>>());
         let coming = coming.iter().zip(&ids).filter(|(is_coming, _)| **is_coming);
         self.bind_again(&coming.map(|(_, id)| *id).collect(), directory);
         true
     }
 
-    fn rename_losses(&mut self, ids: &[u32]) {
+    fn rename_losses(&mut self, series: &[u32], streams: &[u32]) {
         let renamed = |((source, reason), count)| {
             let source = match source {
                 LossSource::Series(SeriesId(id)) => {
-                    LossSource::Series(SeriesId(Some(ids[id as usize]).filter(|id| *id != NONE)?))
+                    LossSource::Series(SeriesId(living(series[id as usize])?))
                 }
-                LossSource::Stream(_) => source,
+                LossSource::Stream(StreamId(id)) => {
+                    LossSource::Stream(StreamId(living(streams[id as usize])?))
+                }
             };
             Some(((source, reason), count))
         };
@@ -118,15 +130,62 @@ impl Reducer {
     }
 }
 
-/// Whether it pays to give back so many of all series.
+/// Which are dead, if they are so many that it pays to give them back; else none.
+fn of_many(mut is_dead: Vec<bool>) -> Vec<bool> {
+    let dead = is_dead.iter().filter(|is_dead| **is_dead).count();
+    if !is_much(dead, is_dead.len()) {
+        is_dead.fill(false);
+    }
+    is_dead
+}
+
+/// Whether it pays to give back so many of all.
 fn is_much(gone: usize, all: usize) -> bool {
     0 < gone && all / FORGOTTEN_SHARE <= gone
+}
+
+fn living(id: u32) -> Option<u32> {
+    (id != NONE).then_some(id)
+}
+
+/// Leaves what is not dead, and no room for the others.
+fn retain<T>(all: &mut Vec<T>, is_dead: &[bool]) {
+    let mut is_dead = is_dead.iter();
+    all.retain(|_| !is_dead.next().copied().unwrap_or_default());
+    all.shrink_to_fit();
 }
 
 impl Shard {
     /// The slots of series that have samples in open buckets, each once or more often.
     fn with_samples(&self) -> impl Iterator<Item = u32> {
         self.open.iter().flat_map(|bucket| bucket.samples.series())
+    }
+
+    /// The slots of streams that have records in open buckets, each once or more often.
+    fn with_records(&self) -> impl Iterator<Item = u32> {
+        self.open.iter().flat_map(|bucket| bucket.logs.streams())
+    }
+
+    /// Forgets the keys of streams that are dead, and those of no service. Gives the new slot of each old one.
+    fn forget_streams(&mut self, is_dead: impl Fn(u32) -> bool) -> Vec<u32> {
+        let before = self.streams.len();
+        let slots = self.streams.retain(|slot, stream| {
+            stream.classes.is_some() && (stream.new.is_some() || !is_dead(slot))
+        });
+        let gone = (before - self.streams.len()) as u64;
+        self.counters.streams = self.counters.streams.saturating_sub(gone);
+        let renamed = |slot: u32| slots[slot as usize];
+        for bucket in &mut self.open {
+            bucket.logs.rename(|key| LogKey {
+                stream: renamed(key.stream),
+                ..key.clone()
+            });
+        }
+        for new in &mut self.new_streams {
+            new.slot = renamed(new.slot);
+        }
+        self.rename_stream_losses(renamed);
+        slots
     }
 
     /// Forgets the keys of series that are bound and dead, and those that were refused. Gives the new slot

@@ -4,13 +4,8 @@
 use std::sync::Arc;
 
 use super::{
-    Directory, Put, PutScratch, Reducer, Select, SeriesId, Shards, StreamId,
-    bucket::Spare,
-    logs::{LogKey, OpenLogs},
-    selected::Selected,
-    shard::Shard,
-    standing::NewStream,
-    unselected::Unselected,
+    Directory, Put, PutScratch, Reducer, Select, SeriesId, Shards, StreamId, bucket::Spare,
+    logs::LogKey, selected::Selected, shard::Shard, standing::NewStream, unselected::Unselected,
 };
 use crate::event::{RawBatch, Timestamp, canonical};
 
@@ -42,6 +37,7 @@ impl Reducer {
             registry: self.registry.clone(),
             selected: self.selected.clone(),
             streams: self.streams.clone(),
+            streams_heard: self.streams_heard.clone(),
             ids: self.ids.clone(),
             templates: self.templates.clone(),
             losses: self.losses.clone(),
@@ -153,17 +149,5 @@ impl Shards {
     fn fork(&self, select: &Arc<dyn Select>, epoch: u32, classes: Classes<'_>) -> Self {
         let shards = (0..self.len()).map(|index| self.lock(index).fork(&**select, epoch, classes));
         self.with(shards.collect(), Arc::clone(select))
-    }
-}
-
-impl OpenLogs {
-    /// Gives every count another key; those that then have one key are added up.
-    fn rename(&mut self, name: impl Fn(&LogKey) -> LogKey) {
-        let sides = self.known.values_mut().chain(self.fresh.values_mut());
-        for counts in sides.chain([&mut self.other]) {
-            for (key, count) in std::mem::take(counts) {
-                super::logs::add(counts, &name(&key), count);
-            }
-        }
     }
 }

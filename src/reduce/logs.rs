@@ -96,6 +96,23 @@ impl OpenLogs {
         }
     }
 
+    /// The streams that have records here, each once or more often.
+    pub(super) fn streams(&self) -> impl Iterator<Item = u32> {
+        let templates = self.known.values().chain(self.fresh.values());
+        let counts = templates.chain([&self.other]).flatten();
+        counts.map(|(key, _)| key.stream)
+    }
+
+    /// Gives every count another key; those that then have one key are added up.
+    pub(super) fn rename(&mut self, name: impl Fn(&LogKey) -> LogKey) {
+        let sides = self.known.values_mut().chain(self.fresh.values_mut());
+        for counts in sides.chain([&mut self.other]) {
+            for (key, count) in std::mem::take(counts) {
+                add(counts, &name(&key), count);
+            }
+        }
+    }
+
     fn evict(&mut self, max: usize) {
         if max < self.fresh.len()
             && let Some((_, evicted)) = self.fresh.pop_last()
@@ -207,7 +224,7 @@ fn named(counts: Counts, name: &impl Fn(u32) -> Option<u32>) -> Counts {
     renamed
 }
 
-pub(super) fn add(counts: &mut Counts, key: &LogKey, count: u64) {
+fn add(counts: &mut Counts, key: &LogKey, count: u64) {
     if let Some(sum) = counts.get_mut(key) {
         *sum = sum.saturating_add(count);
     } else {

@@ -34,6 +34,8 @@ pub struct Reducer {
     pub(super) registry: Registry,
     pub(super) selected: Vec<Selected>,
     pub(super) streams: Registry,
+    /// By stream, when it was named or had records last, in hours: see [`hour`].
+    pub(super) streams_heard: Vec<u32>,
     /// By shard and slot the id of the series, and that of the stream.
     pub(super) ids: Vec<Ids>,
     pub(super) templates: Templates,
@@ -91,6 +93,7 @@ impl Reducer {
             registry: Registry::new(),
             selected: Vec::new(),
             streams: Registry::new(),
+            streams_heard: Vec::new(),
             ids: vec![Ids::default(); shards.len()],
             templates: Templates::new(limits.templates),
             losses: BTreeMap::new(),
@@ -222,6 +225,10 @@ impl Reducer {
         if let Some(bucket) = self.taken.remove(&interval.start) {
             self.reduce(bucket.samples, each);
             closed.logs = self.templates.close(bucket.logs, interval.start);
+            for count in &closed.logs {
+                let heard = &mut self.streams_heard[count.stream.0 as usize];
+                *heard = hour(interval.start).max(*heard);
+            }
         }
         closed.losses = std::mem::take(&mut self.losses)
             .into_iter()
@@ -350,6 +357,8 @@ impl Reducer {
             } else {
                 let id = StreamId(self.streams.len() as u32);
                 directory.bind_stream(id, &stream.attributes);
+                let at = self.epoch.closed.unwrap_or(Timestamp::MIN);
+                self.streams_heard.push(hour(at));
                 self.streams.insert(&stream.attributes, [], &self.shards)
             };
             self.ids[shard].name_stream(stream.slot, id);
@@ -428,20 +437,19 @@ impl Ids {
         Some(id.get() - 1)
     }
 
-    fn stream(&self, slot: u32) -> Option<u32> {
+    pub(super) fn stream(&self, slot: u32) -> Option<u32> {
         let id = self.streams.get(slot as usize).copied().flatten()?;
         Some(id.get() - 1)
     }
 
     /// Gives slots and ids new numbers; those that are gone have none.
     pub(super) fn rename_series(&mut self, slots: &[u32], ids: &[u32]) {
-        let before = std::mem::take(&mut self.series);
-        for (slot, id) in (0..).zip(before) {
-            let id = id.map_or(NONE, |id| ids[id.get() as usize - 1]);
-            if slots[slot as usize] != NONE && id != NONE {
-                self.name_series(slots[slot as usize], id);
-            }
-        }
+        self.series = renamed(&self.series, slots, ids);
+    }
+
+    /// The same for streams.
+    pub(super) fn rename_streams(&mut self, slots: &[u32], ids: &[u32]) {
+        self.streams = renamed(&self.streams, slots, ids);
     }
 
     pub(super) fn name_series(&mut self, slot: u32, id: u32) {
@@ -451,6 +459,17 @@ impl Ids {
     fn name_stream(&mut self, slot: u32, id: u32) {
         name(&mut self.streams, slot, id);
     }
+}
+
+fn renamed(before: &[Option<NonMaxId>], slots: &[u32], ids: &[u32]) -> Vec<Option<NonMaxId>> {
+    let mut names = Vec::new();
+    for (slot, id) in before.iter().enumerate() {
+        let id = id.map_or(NONE, |id| ids[id.get() as usize - 1]);
+        if slots[slot] != NONE && id != NONE {
+            name(&mut names, slots[slot], id);
+        }
+    }
+    names
 }
 
 fn name(names: &mut Vec<Option<NonMaxId>>, slot: u32, id: u32) {

@@ -1,5 +1,7 @@
 //! One shard: the keys whose hashes fall to it, and what came of them for buckets that are open.
 
+use std::collections::BTreeMap;
+
 use crate::event::{
     BadLabels, Raw, RawLog, RawPoint, RawSeries, RejectReason, SeriesMeta, Span, Timestamp, Value,
 };
@@ -248,11 +250,14 @@ impl Shard {
     /// Gives the series of losses other slots; those that have none are forgotten.
     pub(super) fn rename_losses(&mut self, slot: impl Fn(u32) -> u32) {
         for (_, losses) in &mut self.losses {
-            let series = std::mem::take(&mut losses.series).into_iter();
-            losses.series = series
-                .map(|((old, reason), count)| ((slot(old), reason), count))
-                .filter(|((slot, _), _)| *slot != NONE)
-                .collect();
+            rename(&mut losses.series, &slot);
+        }
+    }
+
+    /// The same for streams.
+    pub(super) fn rename_stream_losses(&mut self, slot: impl Fn(u32) -> u32) {
+        for (_, losses) in &mut self.losses {
+            rename(&mut losses.streams, &slot);
         }
     }
 
@@ -404,6 +409,14 @@ impl Shard {
             .map(|(_, losses)| losses)
             .collect()
     }
+}
+
+fn rename(losses: &mut BTreeMap<(u32, LossReason), u64>, slot: impl Fn(u32) -> u32) {
+    let before = std::mem::take(losses).into_iter();
+    *losses = before
+        .map(|((old, reason), count)| ((slot(old), reason), count))
+        .filter(|((slot, _), _)| *slot != NONE)
+        .collect();
 }
 
 #[inline]

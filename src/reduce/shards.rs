@@ -359,6 +359,16 @@ impl Shards {
         self.room.keys.fetch_sub(keys, Ordering::Relaxed);
     }
 
+    /// Gives back the room of log streams that are forgotten.
+    pub(super) fn give_back_streams(&self, streams: usize) {
+        self.room.streams.fetch_sub(streams, Ordering::Relaxed);
+    }
+
+    /// Log streams that are remembered, those of no service too.
+    pub(super) fn streams(&self) -> usize {
+        self.room.streams.load(Ordering::Relaxed)
+    }
+
     /// Gives back the room of all series that nobody selects.
     pub(super) fn give_back_unselected(&self) {
         self.room.unselected.store(0, Ordering::Relaxed);

@@ -22,6 +22,7 @@ pub struct ReducerState<'a> {
     series: Names<'a>,
     selected: Cow<'a, [Selected]>,
     streams: Names<'a>,
+    streams_heard: Cow<'a, [u32]>,
     templates: Cow<'a, BTreeMap<Arc<str>, Timestamp>>,
     losses: Vec<((LossSource, LossReason), u64)>,
 }
@@ -51,6 +52,7 @@ impl Reducer {
             series: Names::of(&self.registry, &self.shards),
             selected: Cow::Borrowed(&self.selected),
             streams: Names::of(&self.streams, &self.shards),
+            streams_heard: Cow::Borrowed(&self.streams_heard),
             templates: Cow::Borrowed(self.templates.save()),
             losses: losses.collect(),
         }
@@ -106,7 +108,13 @@ impl Reducer {
             reducer.streams.insert(&attributes, [], &reducer.shards);
             directory.bind_stream(StreamId(id), &attributes);
         }
+        reducer.streams_heard = state.streams_heard.into_owned();
         let (series, streams) = (reducer.registry.len(), reducer.streams.len());
+        if reducer.streams_heard.len() != streams {
+            return Err(unsound(
+                "log streams and what is remembered of them differ in number",
+            ));
+        }
         let is_known = |source: &LossSource| match source {
             LossSource::Series(id) => (id.0 as usize) < series,
             LossSource::Stream(id) => (id.0 as usize) < streams,

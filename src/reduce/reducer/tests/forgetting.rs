@@ -1,6 +1,6 @@
 //! Series that come no more are forgotten, whenever what comes next is put.
 
-use crate::event::Piece;
+use crate::event::{Piece, Rejects};
 
 use super::*;
 
@@ -79,7 +79,7 @@ fn forget(world: &mut World) -> bool {
 
 fn forget_before(world: &mut World, seconds: f64) -> bool {
     let World { reducer, asked, .. } = world;
-    reducer.forget(at(seconds), asked, |asked| asked.bound.clear())
+    reducer.forget(at(seconds), asked, |asked, _| asked.bound.clear())
 }
 
 #[test]
@@ -183,4 +183,80 @@ fn what_was_refused_is_forgotten_too() {
         [(named(&counter(0)).to_string(), 1.0)]
     );
     assert_eq!(world.asked.refused.len(), MANY - LIMITS.series + 1);
+}
+
+/// A record of each of these streams at a time in seconds.
+fn records(streams: impl IntoIterator<Item = usize>, seconds: f64) -> Batch {
+    let record = |number: usize| LogRecord {
+        at: at(seconds),
+        severity: Severity::ERROR,
+        body: "it broke".to_owned(),
+        attributes: Labels::new([("app", format!("{number:04}"))]),
+        count: 1,
+    };
+    Batch {
+        logs: streams.into_iter().map(record).collect(),
+        ..Batch::default()
+    }
+}
+
+/// How many records streams had, by the `app` of each.
+fn counts(world: &World, closed: &[ClosedBucket]) -> Vec<(String, u64)> {
+    let all = closed.iter().flat_map(|bucket| &bucket.logs);
+    let counted = all.map(|log| {
+        let attributes = world.reducer.stream(log.stream);
+        (attributes.get("app").unwrap_or("").to_owned(), log.count)
+    });
+    counted.collect()
+}
+
+#[test]
+fn log_streams_that_come_no_more_make_room_too() {
+    let told = ["put before", "put after"].map(|when| {
+        let mut world = World::new(roomy());
+        world.ingest(&records(0..MANY, 1.0));
+        // One that belongs to no service.
+        let mut other = records([0], 1.0);
+        other.logs[0].attributes = Labels::new([("stream", "other")]);
+        world.ingest(&other);
+        close_all(&mut world, 20.0);
+        world.ingest(&records((0..MANY).step_by(4), 7_200.0));
+        close_all(&mut world, 7_220.0);
+        assert_eq!(world.reducer.counters().streams, MANY as u64 + 1);
+
+        let next = records([1, 4, MANY], 7_225.0);
+        if when == "put before" {
+            world.ingest(&next);
+        }
+        // One that is too late is a loss of its stream, which is told at the next tick.
+        world.ingest(&records([8], 1.0));
+        let mut renamed = Vec::new();
+        let World { reducer, asked, .. } = &mut world;
+        assert!(reducer.forget(at(3_600.0), asked, |_, ids| renamed.extend_from_slice(ids)));
+        if when == "put after" {
+            world.ingest(&next);
+        }
+        let kept = renamed.iter().flatten().count();
+        assert_eq!(kept, MANY / 4 + usize::from(when == "put before"));
+        assert_eq!(renamed[8].map(|id| id.0 < 8), Some(true));
+        let closed = close_all(&mut world, 7_240.0);
+        let losses: Vec<_> = closed.iter().flat_map(|bucket| &bucket.losses).collect();
+        assert_eq!(losses.len(), 1);
+        match losses[0].source {
+            LossSource::Stream(id) => {
+                assert_eq!(world.reducer.stream(id).get("app"), Some("0008"));
+            }
+            LossSource::Series(_) => panic!("{losses:?}"),
+        }
+        // There is room for as many others.
+        let many = MANY + 1..2 * MANY - 50;
+        let put = world.ingest(&records(many, 7_245.0));
+        assert_eq!(put.rejects, Rejects::default());
+        counts(&world, &closed)
+    });
+    let expected = [1, 4, MANY].map(|number| (format!("{number:04}"), 1));
+    for mut told in told {
+        told.sort();
+        assert_eq!(told, expected);
+    }
 }
