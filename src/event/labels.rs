@@ -115,8 +115,40 @@ impl Labels {
 /// Pair by pair, the name before the value.
 impl Ord for Labels {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.iter().cmp(other.iter())
+        let (
+            Pairs { text: a, ends },
+            Pairs {
+                text: b,
+                ends: others,
+            },
+        ) = (&*self.0, &*other.0);
+        let (a, b) = (a.as_bytes(), b.as_bytes());
+        // Series differ in few labels: what stands before is passed over at once. All names and values
+        // that end alike, and before the first byte that differs, are equal.
+        let differs = first_difference(a, b) as u32;
+        let alike = ends
+            .iter()
+            .zip(others)
+            .take_while(|(end, other)| end == other && **end <= differs);
+        let index = alike.count();
+        match (ends.get(index), others.get(index)) {
+            (Some(end), Some(other)) => {
+                let start = index
+                    .checked_sub(1)
+                    .map_or(0, |before| ends[before] as usize);
+                a[start..*end as usize].cmp(&b[start..*other as usize])
+            }
+            (mine, theirs) => mine.is_some().cmp(&theirs.is_some()),
+        }
     }
+}
+
+/// How many bytes both begin with.
+fn first_difference(a: &[u8], b: &[u8]) -> usize {
+    let words = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
+    let start = 8 * words.take_while(|(a, b)| a == b).count();
+    let rest = a[start..].iter().zip(&b[start..]);
+    start + rest.take_while(|(a, b)| a == b).count()
 }
 
 impl PartialOrd for Labels {
