@@ -65,6 +65,8 @@ pub(crate) struct Seen {
     pub(crate) pass: Option<i64>,
     /// The smallest effect that it could have seen, as it said last.
     pub(crate) detectable: Option<f64>,
+    /// Whether it ended without data, or with one host of several that nobody could judge.
+    pub(crate) is_withheld: bool,
 }
 
 impl Scene {
@@ -187,6 +189,7 @@ impl Scene {
             }
             let told = finding.evidence.first();
             seen.detectable = told.and_then(|told| told.detectable).or(seen.detectable);
+            seen.is_withheld = finding.state == CheckState::NoData;
             if finding.state == CheckState::Breach {
                 seen.breach = Some(number + 1);
                 break;

@@ -74,9 +74,9 @@ pub(crate) enum Effect {
     Spread,
     /// It grows by such a share of its level in an hour.
     Leak(f64),
-    /// One host of the one-box falls ill by itself, half an hour after the deployment, for a quarter of one:
+    /// One host of the one-box falls ill by itself, half an hour after the deployment and until a bucket:
     /// its level is half as high again.
-    Sick,
+    Sick(i64),
     /// One request in twenty takes three times as long.
     SlowFew,
 }
@@ -185,7 +185,7 @@ fn factors(effect: Effect, bucket: i64) -> (f64, f64) {
         Effect::Bump if bucket < 5 * MINUTE => (2.0, 1.0),
         Effect::Spread => (1.0, 2.0),
         Effect::Leak(share) => (1.0 + share * bucket as f64 / HOUR as f64, 1.0),
-        Effect::Nothing | Effect::Level(..) | Effect::Bump | Effect::Sick | Effect::SlowFew => {
+        Effect::Nothing | Effect::Level(..) | Effect::Bump | Effect::Sick(_) | Effect::SlowFew => {
             (1.0, 1.0)
         }
     }
@@ -223,7 +223,11 @@ impl World for Gauge {
                 let shock = (1.0 - kept * kept).sqrt() * noise.normal();
                 host.drift = kept * host.drift + nature.drift * shock;
             }
-            let is_ill = *effect == Effect::Sick && (30 * MINUTE..45 * MINUTE).contains(&bucket);
+            let is_ill = if let Effect::Sick(until) = effect {
+                (30 * MINUTE..*until).contains(&bucket)
+            } else {
+                false
+            };
             let (level, spread) = match index {
                 0 if is_ill => (1.5, 1.0),
                 index if index < *one_box => factors(*effect, bucket),

@@ -156,14 +156,28 @@ impl Flat {
     }
 
     /// How many equal values a one-box host stands at, where that is out of all proportion and no
-    /// fleet host stands still too.
+    /// fleet host stands still too; of several hosts, where more than one does.
     pub(super) fn stands_still(&self) -> Option<usize> {
         let is_long = |run: &&Run| run.length >= self.needed;
         if self.fleet.iter().any(|run| is_long(&run)) {
             return None;
         }
         let lively = self.one_box.iter().filter(|run| run.is_lively);
-        lively.filter(is_long).map(|run| run.length).max()
+        let standing: Vec<usize> = lively.filter(is_long).map(|run| run.length).collect();
+        // One of several may hang by its own fault.
+        let least = self.one_box.len().min(2);
+        let longest = standing.iter().copied().max();
+        longest.filter(|_| least <= standing.len())
+    }
+
+    /// The host of a one-box of several that alone stands still.
+    pub(super) fn alone(&self) -> Option<usize> {
+        let is_long = |run: &Run| run.length >= self.needed;
+        let hosts = self.one_box.iter().enumerate();
+        let mut standing = hosts.filter(|(_, run)| run.is_lively && is_long(run));
+        let (host, _) = standing.next()?;
+        let is_one = 1 < self.one_box.len() && standing.next().is_none();
+        (is_one && !self.fleet.iter().any(is_long)).then_some(host)
     }
 }
 
@@ -205,6 +219,23 @@ mod tests {
         assert_eq!(flat.stands_still(), Some(8));
         flat.take(&[12.5], &[8.0, 9.0]);
         assert_eq!(flat.stands_still(), None);
+    }
+
+    #[test]
+    fn one_host_of_several_that_stands_still_is_told_by_itself() {
+        let (own, fleet) = ([moving(), moving()], [moving(), moving()]);
+        let mut flat = Flat::learn(&own, &fleet, 15.0, 100.0, 0.001).unwrap();
+        for step in 0..8 {
+            assert_eq!(flat.alone(), None, "{step}");
+            let moves = f64::from(step);
+            flat.take(&[moves, 12.0], &[moves, 3.0 + moves]);
+        }
+        assert_eq!((flat.stands_still(), flat.alone()), (None, Some(1)));
+        for step in 0..8 {
+            let moves = f64::from(step);
+            flat.take(&[7.0, 12.0], &[moves, 3.0 + moves]);
+        }
+        assert_eq!((flat.stands_still(), flat.alone()), (Some(16), None));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::{
     late,
     outcome::{Outcome, Scale},
     reading::{HostPast, Reader, Role},
+    report,
     terms::Terms,
 };
 use crate::{
@@ -281,7 +282,7 @@ impl CountsTest {
                 side.observe(&counted, &own, of_all.fleet_exposure);
             }
         }
-        self.judge(reader, of_all.one_box + of_all.fleet > 0.0);
+        self.judge(reader, group, of_all.one_box + of_all.fleet > 0.0);
         if self.count.is_multiple_of(self.half_buckets) {
             for tallies in &mut self.tallies {
                 tallies.halves = [tallies.halves[1], Tally::default()];
@@ -289,7 +290,7 @@ impl CountsTest {
         }
     }
 
-    fn judge(&mut self, reader: &Reader<'_>, has_events: bool) {
+    fn judge(&mut self, reader: &Reader<'_>, group: &Group, has_events: bool) {
         let alpha = self.alpha / self.sides.len() as f64;
         let found: Vec<Found> = self
             .sides
@@ -345,10 +346,14 @@ impl CountsTest {
             since.one_box, since.fleet
         );
         let remark = alone.map_or_else(String::new, |(_, found)| self.told(reader, found));
+        // Exposures are summed up as if samples came in every bucket. That is the same for all hosts, and
+        // judges as well, but is not what a person calls a rate.
+        let hosts = self.one_box.iter().chain(&self.fleet);
+        let stretch = reader.stretch(group, hosts);
         let outcome = &mut self.outcome;
         outcome.state = state;
-        outcome.observed = has_own.then_some(own_rate);
-        outcome.expected = has_fleet.then_some(expected);
+        outcome.observed = has_own.then_some(own_rate / stretch);
+        outcome.expected = has_fleet.then_some(expected / stretch);
         outcome.effect = (expected > 0.0 && own_rate > 0.0).then(|| (own_rate / expected).ln());
         outcome.interval = None;
         outcome.detectable = excluded;
@@ -393,9 +398,7 @@ impl CountsTest {
         let sets = self.one_box.len().clamp(1, LEAVE_OUT_MAX);
         let hosts = self.one_box.iter().skip(*set).step_by(sets);
         let names = reader.view.hosts.names(hosts.copied()).join(", ");
-        format!(
-            "; {names} alone is the reason, which may be its own fault: replace it, and look again"
-        )
+        format!("; {}", report::alone(&names))
     }
 
     /// Whether the latest minutes still show it, or are too short to tell.

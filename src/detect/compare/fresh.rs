@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     class::Class,
+    hosts::{SHARED, SHARED_TAIL},
     outcome::Outcome,
     reading::{HostPast, Reader, Role},
+    report,
     scale::Working,
     terms::{Sides, Terms},
 };
@@ -74,6 +76,56 @@ pub(super) struct FreshTest {
 struct Recent {
     host: HostId,
     values: VecDeque<f64>,
+}
+
+/// The levels of the hosts over the latest block, and how much hosts differ.
+struct Levels {
+    each: Vec<(f64, HostId)>,
+    own: f64,
+    fleet: f64,
+    /// Of the one-box since the grace.
+    since: f64,
+    fleet_hosts: f64,
+    variance: f64,
+    /// Degrees of freedom of the variance.
+    nu: f64,
+}
+
+impl Levels {
+    fn now(&self) -> f64 {
+        self.own - self.fleet
+    }
+
+    fn whole(&self) -> f64 {
+        self.since - self.fleet
+    }
+
+    /// What stands now and stood since the grace.
+    fn harm(&self, side: f64) -> f64 {
+        (self.now() * side).min(self.whole() * side)
+    }
+
+    /// The standard error of the difference of so many one-box hosts.
+    fn error(&self, hosts: usize) -> f64 {
+        (self.variance * (1.0 / hosts as f64 + 1.0 / self.fleet_hosts)).sqrt()
+    }
+
+    /// The host without which the others show too little of the difference on a side; of one host there
+    /// is none.
+    fn culprit(&self, side: f64) -> Option<HostId> {
+        let others = self
+            .each
+            .len()
+            .checked_sub(1)
+            .filter(|others| 0 < *others)?;
+        let farthest =
+            |(a, _): &&(f64, HostId), (b, _): &&(f64, HostId)| (a * side).total_cmp(&(b * side));
+        let (worst, host) = *self.each.iter().max_by(farthest)?;
+        let rest = (self.own * self.each.len() as f64 - worst) / others as f64;
+        let shown = (rest - self.fleet) * side;
+        let critical = student_quantile(SHARED_TAIL, self.nu) * self.error(others);
+        (shown <= (SHARED * self.now() * side).max(critical)).then_some(host)
+    }
 }
 
 impl FreshTest {
@@ -205,6 +257,9 @@ impl FreshTest {
     /// What a person should know beside the numbers. Whether hosts that came late were heard for long
     /// enough is asked elsewhere: until then it is undecided.
     pub(super) fn tell_late(&mut self, remark: String) {
+        if self.outcome.state == CheckState::NoData {
+            return;
+        }
         self.outcome.remark = Some(remark);
         if self.outcome.state == CheckState::Warming {
             self.outcome.state = CheckState::Undecided;
@@ -240,6 +295,21 @@ impl FreshTest {
         if self.count.is_multiple_of(self.stride) {
             self.look(reader);
         }
+        if reader.is_last() && self.outcome.state != CheckState::Breach {
+            self.settle(reader);
+        }
+    }
+
+    /// One host of several that is out of line when the bake ends is no PASS: nobody knows whether it is
+    /// ill by itself.
+    fn settle(&mut self, reader: &Reader<'_>) {
+        let Some(levels) = self.levels() else { return };
+        let mut sides = self.sides.signs().iter();
+        if let Some(host) = sides.find_map(|side| self.alone(&levels, *side)) {
+            let name = reader.view.hosts.name(host);
+            self.outcome.state = CheckState::NoData;
+            self.outcome.remark = Some(report::alone(name));
+        }
     }
 
     fn remember(&mut self) {
@@ -263,37 +333,58 @@ impl FreshTest {
         }
     }
 
-    fn look(&mut self, reader: &Reader<'_>) {
-        let levels = |hosts: &[Recent]| -> Vec<f64> {
+    /// The levels over the latest block, if there is anything to compare.
+    fn levels(&self) -> Option<Levels> {
+        let levels = |hosts: &[Recent]| -> Vec<(f64, HostId)> {
+            let level = |recent: &Recent| self.level(recent.values.iter().copied());
+            let hosts = hosts.iter();
             hosts
-                .iter()
-                .filter_map(|recent| self.level(recent.values.iter().copied()))
+                .filter_map(|recent| Some((level(recent)?, recent.host)))
                 .collect()
         };
-        let (own, fleet) = (levels(&self.one_box), levels(&self.fleet));
-        let (k, m) = (own.len() as f64, fleet.len() as f64);
-        let since = self.level(self.since.iter().copied());
-        let (Some(own), Some(fleet), Some(since)) = (mean(own), mean(fleet), since) else {
-            return;
-        };
-        self.held += 1;
-        let (now, whole) = (own - fleet, since - fleet);
+        let middle = |hosts: &[(f64, HostId)]| mean(hosts.iter().map(|(level, _)| *level));
+        let (each, fleet) = (levels(&self.one_box), levels(&self.fleet));
         let freedom = self.hosts_max.saturating_sub(1) as f64;
         let between = self.squares / self.comparisons.max(1.0);
         let nu = PRIOR_FREEDOM + freedom;
-        let variance =
-            (PRIOR_FREEDOM * self.sigma_prior * self.sigma_prior + freedom * between) / nu;
-        let error = (variance * (1.0 / k + 1.0 / m)).sqrt();
+        let prior = PRIOR_FREEDOM * self.sigma_prior * self.sigma_prior;
+        Some(Levels {
+            own: middle(&each)?,
+            fleet: middle(&fleet)?,
+            since: self.level(self.since.iter().copied())?,
+            each,
+            fleet_hosts: fleet.len() as f64,
+            variance: (prior + freedom * between) / nu,
+            nu,
+        })
+    }
+
+    /// How far the one-box must be out on a side, beyond the tolerance.
+    fn critical(&self, levels: &Levels) -> f64 {
         let alpha = self.alpha / self.sides.signs().len() as f64;
-        let critical = student_quantile(alpha, nu) * error;
-        let margin = student_quantile(BETA, nu) * error;
-        for (streak, side) in self.streaks.iter_mut().zip(self.sides.signs()) {
-            let harm = (now * side).min(whole * side);
-            *streak = if harm > self.tolerance + critical {
-                *streak + 1
-            } else {
-                0
-            };
+        student_quantile(alpha, levels.nu) * levels.error(levels.each.len())
+    }
+
+    /// Whether the one-box is out of line on a side.
+    fn is_out(&self, levels: &Levels, side: f64) -> bool {
+        levels.harm(side) > self.tolerance + self.critical(levels)
+    }
+
+    /// The host that alone is the reason why it is.
+    fn alone(&self, levels: &Levels, side: f64) -> Option<HostId> {
+        levels.culprit(side).filter(|_| self.is_out(levels, side))
+    }
+
+    fn look(&mut self, reader: &Reader<'_>) {
+        let Some(levels) = self.levels() else { return };
+        self.held += 1;
+        let (now, whole) = (levels.now(), levels.whole());
+        let critical = self.critical(&levels);
+        let margin = student_quantile(BETA, levels.nu) * levels.error(levels.each.len());
+        for (index, side) in self.sides.signs().iter().enumerate() {
+            let is_harm = self.is_out(&levels, *side) && levels.culprit(*side).is_none();
+            let streak = &mut self.streaks[index];
+            *streak = if is_harm { *streak + 1 } else { 0 };
         }
         let side = (0..self.sides.signs().len()).find(|index| self.streaks[*index] >= PERSIST);
         let excluded = self
@@ -306,11 +397,14 @@ impl FreshTest {
             .terms
             .resolution
             .times((self.stride * (PERSIST - 1) + self.block) as i64);
+        let mut sides = self.sides.signs().iter();
         self.first_breach = side.map(|_| {
             self.first_breach
                 .unwrap_or(reader.terms.grace_until.max(end - span))
         });
+        let alone = sides.find_map(|side| self.alone(&levels, *side));
         let outcome = &mut self.outcome;
+        outcome.remark = alone.map(|host| report::alone(reader.view.hosts.name(host)));
         outcome.state = match side {
             Some(_) => CheckState::Breach,
             None if excluded => CheckState::Ok,
@@ -320,8 +414,8 @@ impl FreshTest {
         outcome.effect = Some(now);
         outcome.interval = Some((now - margin, now + margin));
         outcome.detectable = Some(self.tolerance + critical);
-        outcome.observed = Some(self.working.natural(own));
-        outcome.expected = Some(self.working.natural(fleet));
+        outcome.observed = Some(self.working.natural(levels.own));
+        outcome.expected = Some(self.working.natural(levels.fleet));
         let worst = self
             .sides
             .signs()

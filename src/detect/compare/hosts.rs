@@ -14,7 +14,7 @@ mod rules;
 mod showing;
 
 use alone::Alone;
-pub(super) use alone::SHARED_TAIL;
+pub(super) use alone::{SHARED, SHARED_TAIL};
 pub(super) use rules::Rules;
 use serde::{Deserialize, Serialize};
 

@@ -122,8 +122,9 @@ impl Metric {
         };
         let late = self.late.outcome().filter(|late| match late.state {
             CheckState::Breach => outcome.state != CheckState::Breach,
+            CheckState::NoData => !matches!(outcome.state, CheckState::Breach | CheckState::NoData),
             CheckState::Undecided => outcome.state == CheckState::Ok,
-            CheckState::Ok | CheckState::Warming | CheckState::NoData => false,
+            CheckState::Ok | CheckState::Warming => false,
         });
         Some(late.unwrap_or(outcome))
     }

@@ -357,7 +357,8 @@ impl OwnPastTest {
                 flat.take(own, fleet);
             }
             if let Some(relapse) = &mut self.relapse {
-                relapse.take(plain.own, &plain.others);
+                let rest = self.each.rest(&plain.each);
+                relapse.take(plain.own, rest, &plain.others);
             }
         }
         self.stakes.judged += 1;
@@ -365,34 +366,20 @@ impl OwnPastTest {
     }
 
     fn judge(&mut self, reader: &Reader<'_>, own: &[f64]) {
-        for index in 0..self.streaks.len() {
-            for (column, side) in [1.0, -1.0].into_iter().enumerate() {
-                let strays = self.strays(index, side);
-                let streak = &mut self.streaks[index][column];
-                *streak = if strays { *streak + 1 } else { 0 };
-            }
-        }
-        let mut alone = None;
+        let alone = self.follow_streaks();
         let found = self.sides.signs().iter().find_map(|side| {
             let column = usize::from(*side < 0.0);
             let windows = self.plain.own.windows.iter().zip(&self.streaks);
             let mut strays = windows.filter(|(_, streaks)| streaks[column] >= PERSIST);
-            let by_window = strays.find_map(|(window, _)| {
-                let level = window.level().unwrap_or(0.0);
-                let culprit = self.each.culprit(window.len, *side, level);
-                alone = alone.or(culprit.map(|host| (host, *side)));
-                culprit.is_none().then_some(window.len + PERSIST - 1)
-            });
+            let by_window = strays.next().map(|(window, _)| window.len + PERSIST - 1);
             let is_left = || {
                 let least = 0.5 * self.tolerance;
                 let pinned = self.pinned.as_ref();
                 pinned.is_some_and(|pinned| pinned.is_left(*side, least))
             };
-            // Where one host strays alone, it is that which comes and goes.
             let is_chronic = || {
                 let relapse = self.relapse.as_ref();
-                let is_one = alone.is_some() || self.alone.is_some();
-                !is_one && relapse.is_some_and(|relapse| relapse.is_chronic(*side))
+                relapse.is_some_and(|relapse| relapse.is_chronic(*side))
             };
             by_window
                 .map(|samples| (*side, samples, None))

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::sample::median_of;
+use super::sample::{median_of, without_worst};
 use crate::detect::stats::mean;
 
 /// Share of equal samples above which a metric counts as pinned to a value.
@@ -41,8 +41,10 @@ impl Pinned {
         })
     }
 
-    /// Takes the values of a bucket, NaN where there was none.
+    /// Takes the values of a sample, NaN where there was none. Of several one-box hosts that one counts
+    /// not which departs most: it may have fallen ill by itself.
     pub(super) fn take(&mut self, own: &[f64], fleet: &[f64]) {
+        let hosts = own;
         let Some(own) = mean(own.iter().copied().filter(|value| value.is_finite())) else {
             return;
         };
@@ -50,7 +52,7 @@ impl Pinned {
         let others = fleet.fold(0.0_f64, |worst, value| {
             worst.max((value - self.value).abs())
         });
-        let departure = own - self.value;
+        let departure = self.shared(own, hosts);
         self.last.rotate_left(1);
         self.last[4] = if others < 0.5 * departure.abs() {
             departure
@@ -77,6 +79,22 @@ impl Pinned {
     }
 }
 
+impl Pinned {
+    /// How far the one-box departs, without the host that does most.
+    fn shared(&self, own: f64, hosts: &[f64]) -> f64 {
+        let departure = own - self.value;
+        if hosts.len() < 2 {
+            return departure;
+        }
+        let [up, down] = without_worst(hosts).map(|rest| rest - self.value);
+        if departure > 0.0 {
+            up.max(0.0)
+        } else {
+            down.min(0.0)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +117,20 @@ mod tests {
             success.take(&[1.0], &[1.0, 1.0]);
         }
         assert!(success.is_left(-1.0, 0.005));
+    }
+
+    #[test]
+    fn what_one_host_of_several_does_alone_does_not_count() {
+        let mut success = pinned();
+        for _ in 0..5 {
+            success.take(&[0.2, 1.0], &[1.0, 1.0]);
+            success.take(&[0.2, f64::NAN], &[1.0, 1.0]);
+        }
+        assert!(!success.is_left(-1.0, 0.005));
+        for _ in 0..3 {
+            success.take(&[0.2, 0.9], &[1.0, 1.0]);
+        }
+        assert!(success.is_left(-1.0, 0.005) && !success.is_left(1.0, 0.005));
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(super) struct Relapse {
     center: f64,
     /// Distance from the usual at which an excursion begins.
     reach: f64,
-    /// Whether the last sample was out, and how many excursions there were: up, down.
+    /// Whether an excursion that counts has not come back yet, and how many there were: up, down.
     sides: [(bool, usize); 2],
 }
 
@@ -44,9 +44,10 @@ impl Relapse {
         sides.try_for_each(|(_, episodes)| counted("number of excursions", *episodes as u64))
     }
 
-    /// Takes the distances of a bucket; NaN: there is none. An excursion counts if no fleet host
-    /// goes as far in the same bucket.
-    pub(super) fn take(&mut self, own: f64, others: &[f64]) {
+    /// Takes the distances of a sample; NaN: there is none. An excursion counts if no fleet host goes as
+    /// far in the same sample, and, of a one-box of several hosts, if in one of its samples what is left
+    /// without the host that shows most of it (`rest`: up, down) is as far out.
+    pub(super) fn take(&mut self, own: f64, rest: Option<[f64; 2]>, others: &[f64]) {
         if own.is_nan() {
             return;
         }
@@ -55,12 +56,16 @@ impl Relapse {
             let is_near = other.abs() < distance.abs();
             is_near || other.is_nan()
         });
-        for ((is_out, episodes), side) in self.sides.iter_mut().zip([1.0, -1.0]) {
-            let is_now = is_alone && distance * side > self.reach;
-            if is_now && !*is_out {
+        let (center, reach) = (self.center, self.reach);
+        let is_beyond = |value: f64, side: f64| (value - center) * side > reach;
+        let sides = [1.0, -1.0].into_iter().zip(rest.unwrap_or([own; 2]));
+        for ((counts, episodes), (side, rest)) in self.sides.iter_mut().zip(sides) {
+            let is_out = is_alone && is_beyond(own, side);
+            let is_shared = is_beyond(rest, side);
+            if is_out && is_shared && !*counts {
                 *episodes += 1;
             }
-            *is_out = is_now;
+            *counts = is_out && (*counts || is_shared);
         }
     }
 
@@ -83,10 +88,10 @@ mod tests {
     fn four_separate_excursions_are_too_many() {
         let mut relapse = calm();
         for value in [3.0, 3.0, 3.0, 0.0, 3.0, 0.0, 4.0, 0.5] {
-            relapse.take(value, &[0.1]);
+            relapse.take(value, None, &[0.1]);
         }
         assert!(!relapse.is_chronic(1.0), "three excursions");
-        relapse.take(2.0, &[0.1]);
+        relapse.take(2.0, None, &[0.1]);
         assert!(relapse.is_chronic(1.0) && !relapse.is_chronic(-1.0));
     }
 
@@ -95,9 +100,28 @@ mod tests {
         let mut relapse = calm();
         for step in 0..10 {
             let value = if step % 2 == 0 { 3.0 } else { 0.0 };
-            relapse.take(value, &[value, f64::NAN]);
+            relapse.take(value, None, &[value, f64::NAN]);
         }
         assert!(!relapse.is_chronic(1.0));
+    }
+
+    #[test]
+    fn excursions_of_one_host_of_several_do_not_count() {
+        let mut relapse = calm();
+        for step in 0..20 {
+            let value = if step % 2 == 0 { 3.0 } else { 0.0 };
+            relapse.take(value, Some([0.5, value]), &[0.1]);
+        }
+        assert!(!relapse.is_chronic(1.0));
+        // Long ones count once, though the others waver.
+        let mut rest = [5.0, 0.0].into_iter().cycle();
+        for step in 0..24 {
+            let value = if step % 8 < 7 { 3.0 } else { 0.0 };
+            relapse.take(value, rest.next().map(|rest| [rest, value]), &[0.1]);
+        }
+        assert!(!relapse.is_chronic(1.0), "three excursions");
+        relapse.take(3.0, Some([3.0, 3.0]), &[0.1]);
+        assert!(relapse.is_chronic(1.0) && !relapse.is_chronic(-1.0));
     }
 
     #[test]

@@ -46,6 +46,11 @@ pub(super) fn evidence(
     }
 }
 
+/// What a person should know where one host of several, or a few of them, is the reason.
+pub(super) fn alone(names: &str) -> String {
+    format!("{names} alone is the reason, which may be its own fault: replace it, and look again")
+}
+
 /// The metric as a person reads it.
 pub(super) fn metric(group: &Group) -> String {
     group.key.labels.to_string()

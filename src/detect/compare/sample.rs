@@ -95,3 +95,15 @@ pub(super) fn median_of(values: &[f64]) -> f64 {
         .collect();
     median(&mut finite).unwrap_or(f64::NAN)
 }
+
+/// The mean of the finite values without the one that is farthest up, and without the one that is farthest
+/// down; NaN where no other is left.
+pub(super) fn without_worst(values: &[f64]) -> [f64; 2] {
+    let finite = values.iter().copied().filter(|value| value.is_finite());
+    let mut finite: Vec<f64> = finite.collect();
+    finite.sort_unstable_by(f64::total_cmp);
+    let Some(last) = finite.len().checked_sub(1) else {
+        return [f64::NAN; 2];
+    };
+    [&finite[..last], &finite[1..]].map(|rest| mean(rest.iter().copied()).unwrap_or(f64::NAN))
+}

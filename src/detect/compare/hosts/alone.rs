@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 use super::{
     CONFIRM_TAIL, Change, Changes, Channel, CheckState, Contrast, HostsTest, Reader, SUSPECT, Slot,
 };
-use crate::event::Timestamp;
+use crate::{detect::compare::report, event::Timestamp};
 
 /// Tail at which the others must show a harm too, and the least share of the mean of all that they must
 /// show. They do if it is theirs: what a look finds is four standard errors or more.
 pub(in crate::detect::compare) const SHARED_TAIL: f64 = 0.01;
-const SHARED: f64 = 0.5;
+pub(in crate::detect::compare) const SHARED: f64 = 0.5;
 
 /// A harm that one host shows.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -151,8 +151,6 @@ impl HostsTest {
             self.show(&contrast, Channel::Level, alone.side);
         }
         let name = reader.view.hosts.name(self.slots[alone.slot].host);
-        self.outcome.remark = Some(format!(
-            "{name} alone is the reason, which may be its own fault: replace it, and look again"
-        ));
+        self.outcome.remark = Some(report::alone(name));
     }
 }

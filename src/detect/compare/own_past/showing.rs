@@ -1,6 +1,7 @@
 //! The numbers that a person is shown, and the state.
 
 use super::{CheckState, OwnPastTest, Reader, Scale, mean};
+use crate::detect::compare::report;
 
 impl OwnPastTest {
     pub(super) fn describe(&mut self, harm: Option<f64>, own: &[f64]) {
@@ -66,8 +67,6 @@ impl OwnPastTest {
         } else {
             CheckState::Undecided
         };
-        outcome.remark = Some(format!(
-            "{name} alone is the reason, which may be its own fault: replace it, and look again"
-        ));
+        outcome.remark = Some(report::alone(name));
     }
 }

@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod one_host;
+mod scrapes;
 
 use super::*;
 use crate::{

@@ -13,9 +13,9 @@ fn harmed(scene: &Scene, seed: u64, ill: usize, from: i64, until: i64) -> Run {
 
 #[test]
 fn a_harm_of_one_host_alone_fails_nothing_and_is_no_pass_while_it_lasts() {
-    for (one_box, fleet) in [(2, 20), (3, 12)] {
+    for (one_box, fleet) in [(2, 20), (3, 12), (2, 4), (3, 5)] {
         let mut scene = Scene::new(one_box, fleet);
-        scene.before = 360;
+        scene.before = 720;
         for seed in 0..4 {
             let lasting = harmed(&scene, seed, 1, 60, 1_000);
             let name = format!("{one_box} of {fleet}, {seed}");
@@ -25,8 +25,9 @@ fn a_harm_of_one_host_alone_fails_nothing_and_is_no_pass_while_it_lasts() {
             let note = &last.evidence[0].note;
             assert!(note.contains("h0000 alone"), "{name}: {note}");
             let healed = harmed(&scene, seed, 1, 60, 120);
-            assert_eq!(healed.breached(), None, "{name}");
-            assert_ne!(healed.last().state, CheckState::NoData, "{name}");
+            assert_eq!(healed.breached(), None, "{name}: {:?}", healed.last());
+            let last = healed.last();
+            assert_ne!(last.state, CheckState::NoData, "{name}: {last:?}");
             let shared = harmed(&scene, seed, one_box, 60, 1_000);
             assert!(shared.breached().is_some(), "{name}");
         }
@@ -117,5 +118,97 @@ fn errors_of_hosts_that_join_later_count() {
         });
         let is_found = run.breached().is_some() || run.last().cause == Some(NoDataCause::OneHost);
         assert_eq!(is_found, is_harm, "{rate}: {:?}", run.last());
+    }
+}
+
+/// What the hosts of a one-box of two beside four show.
+type Fault = fn(f64, i64) -> f64;
+
+/// Faults that other signs than windows tell, of one host and of both.
+const SIGNS: [(&str, Fault); 2] = [
+    ("stands still", |_, _| 0.123),
+    ("comes and goes", |value, bucket| {
+        let is_out = bucket.rem_euclid(60) < 12;
+        if is_out { 2.5 * value } else { value }
+    }),
+];
+
+#[test]
+fn what_one_host_of_a_few_does_alone_fails_nothing_whatever_tells_it() {
+    for (remark, fault) in SIGNS {
+        for ill in [1, 2] {
+            let mut scene = Scene::new(2, 4);
+            (scene.before, scene.after) = (720, 480);
+            let mut hosts = Hosts::new(3, scene.hosts(), 0.1, 0.5, 0.1);
+            let run = scene.run(|host, bucket| {
+                let value = 0.1 * hosts.value(host, bucket);
+                let is_ill = host < ill && bucket >= 30;
+                // Two that hang do not hang at one value.
+                let share = 1.0 + 0.1 * host as f64;
+                gauge(if is_ill {
+                    share * fault(value, bucket)
+                } else {
+                    value
+                })
+            });
+            let last = run.last();
+            let breached = run.breached();
+            assert_eq!(breached.is_some(), ill == 2, "{remark}, {ill}: {last:?}");
+            if ill == 2 {
+                let note = &last.evidence[0].note;
+                assert!(note.contains(remark), "{note}");
+            } else if remark == "stands still" {
+                // Its coverage is told first, where all of its values are the same.
+                assert_eq!(last.state, CheckState::NoData, "{last:?}");
+                assert_eq!(last.evidence[0].hosts, ["h0000"], "{last:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_success_rate_that_one_host_of_a_few_lost_is_no_pass() {
+    for (ill, lost) in [(1, 10.0), (1, 1.5), (2, 1.5), (0, 0.0)] {
+        let mut scene = Scene::new(2, 3);
+        (scene.metric, scene.unit) = ("success_percent", Unit::Percent);
+        scene.direction = Direction::Down;
+        (scene.before, scene.resolution) = (60, Span::from_minutes(1));
+        let run = scene.run(|host, bucket| {
+            let is_ill = host < ill && bucket >= 20;
+            // Each loses a little in one minute of fifty.
+            let usual = if bucket.rem_euclid(50) == 7 * host as i64 {
+                99.9
+            } else {
+                100.0
+            };
+            gauge(if is_ill { usual - lost } else { usual })
+        });
+        let (last, name) = (run.last(), format!("{ill}: {lost}"));
+        assert_eq!(run.breached().is_some(), ill == 2, "{name}: {last:?}");
+        let is_alone = last.cause == Some(NoDataCause::OneHost);
+        assert_eq!(is_alone, ill == 1, "{name}: {last:?}");
+    }
+}
+
+#[test]
+fn one_fresh_host_of_two_that_is_out_of_line_is_no_pass() {
+    for (ill, factor) in [(1, 30.0), (2, 12.0), (0, 1.0)] {
+        let scene = Scene::new(2, 5);
+        let mut hosts = Hosts::new(3, scene.hosts(), 0.1, 0.5, 0.05);
+        let run = scene.run(|host, bucket| {
+            if host < 2 && bucket < 0 {
+                return None;
+            }
+            let factor = if host < ill { factor } else { 1.0 };
+            gauge(0.1 * factor * hosts.value(host, bucket))
+        });
+        let last = run.last();
+        assert_eq!(run.breached().is_some(), ill == 2, "{ill}: {last:?}");
+        let is_alone = last.cause == Some(NoDataCause::OneHost);
+        assert_eq!(is_alone, ill == 1, "{ill}: {last:?}");
+        if ill == 1 {
+            let note = &last.evidence[0].note;
+            assert!(note.contains("h0000 alone"), "{note}");
+        }
     }
 }
