@@ -365,10 +365,11 @@ impl CountsTest {
     /// What the evidence on a side amounts to.
     fn found(&self, side: &Side, alpha: f64, is_last: bool) -> Found {
         let bar = |alpha: f64| Bar::new(alpha, SHARE_LAST, is_last);
+        let shared = Bar::shared(SHARED_TAIL, is_last);
         if self.is_harmed(&side.whole, &self.tallies[0], side.sign, bar(alpha)) {
             let sets = side.left_out.iter().enumerate();
             let poorest = sets
-                .filter(|(_, evidence)| !evidence.clears(bar(SHARED_TAIL)))
+                .filter(|(_, evidence)| !evidence.clears(shared))
                 .min_by(|(_, a), (_, b)| a.log_evidence().total_cmp(&b.log_evidence()));
             return poorest.map_or(Found::Harm, |(set, _)| Found::OneHost(set));
         }

@@ -35,11 +35,11 @@ pub(super) struct Grid {
     likelihood: [Vec<f64>; CAPS_COUNT],
     /// For each cap, how many capped events count as one: from 1 to the cap.
     units: [f64; CAPS_COUNT],
-    /// What the last look needs.
-    total: Total,
+    /// What the last look needs, by cap.
+    total: [Total; LAST_CAPS],
 }
 
-/// Events so far, of [`LAST_CAP`], in its units.
+/// Events so far, by one cap, in its units.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(rename = "CountsTotal")]
 struct Total {
@@ -49,16 +49,16 @@ struct Total {
     shares: f64,
 }
 
-/// Where evidence that begins late begins: by one cap only, which is enough to find what the rest is too
-/// diluted for.
+/// Where evidence that begins late begins.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename = "CountsMark")]
 pub(super) struct Mark {
-    /// Logarithms of the weights of the healthy factors, with all that was learned until then.
-    weights: Vec<f64>,
-    /// For each point, the logarithm of the likelihood until then.
+    /// By cap, logarithms of the weights of the healthy factors, with all that was learned until then.
+    weights: [Vec<f64>; LAST_CAPS],
+    /// For each point, the logarithm of the likelihood until then: by [`LATE_CAP`] only, which is enough to
+    /// find what the rest is too diluted for.
     likelihood: Vec<f64>,
-    total: Total,
+    total: [Total; LAST_CAPS],
 }
 
 impl Mark {
@@ -66,13 +66,20 @@ impl Mark {
     pub(super) fn check(&self) -> Result<(), Unsound> {
         possible(
             "number of points",
-            self.weights.len() == 2 * HEALTHY_POINTS + 1 && self.likelihood.len() == POINTS,
+            self.likelihood.len() == POINTS
+                && self
+                    .weights
+                    .iter()
+                    .all(|weights| weights.len() == 2 * HEALTHY_POINTS + 1),
         )
     }
 }
 
-/// Which cap the last look and late evidence count by.
-const LAST_CAP: usize = 1;
+/// Which cap late evidence counts by.
+const LATE_CAP: usize = 1;
+/// By how many caps, the smallest first, the last look counts. Events that come one by one are seen
+/// best where each counts as one; bursts that harm makes longer, where a few of them do.
+const LAST_CAPS: usize = 2;
 
 /// The events of one bucket, capped.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -117,7 +124,7 @@ impl Grid {
             prior: weights.iter().map(|weight| weight - whole).collect(),
             likelihood: std::array::from_fn(|_| vec![0.0; POINTS]),
             units,
-            total: Total::default(),
+            total: Default::default(),
         }
     }
 
@@ -147,11 +154,13 @@ impl Grid {
         if counted.is_empty() || share <= 0.0 || share >= 1.0 {
             return;
         }
-        let unit = self.units[LAST_CAP];
-        let (own, others) = (counted.one_box[LAST_CAP], counted.fleet[LAST_CAP]);
-        self.total.one_box += own / unit;
-        self.total.fleet += others / unit;
-        self.total.shares += share * (own + others) / unit;
+        for (cap, total) in self.total.iter_mut().enumerate() {
+            let unit = self.units[cap];
+            let (own, others) = (counted.one_box[cap], counted.fleet[cap]);
+            total.one_box += own / unit;
+            total.fleet += others / unit;
+            total.shares += share * (own + others) / unit;
+        }
         let odds = (share / (1.0 - share)).ln();
         for point in 0..POINTS {
             let log_odds = odds + self.log_factor(point);
@@ -171,7 +180,7 @@ impl Grid {
         for points in &mut self.likelihood {
             points.fill(0.0);
         }
-        self.total = Total::default();
+        self.total = Default::default();
         posteriors
     }
 
@@ -181,10 +190,9 @@ impl Grid {
 
     /// Remembers where late evidence begins, with the weights of healthy factors from [`Grid::begin`].
     pub(super) fn mark(&self, weights: &[Vec<f64>; CAPS_COUNT]) -> Mark {
-        let likelihood = &self.likelihood[LAST_CAP];
         Mark {
-            weights: updated(&weights[LAST_CAP], likelihood),
-            likelihood: likelihood.clone(),
+            weights: std::array::from_fn(|cap| updated(&weights[cap], &self.likelihood[cap])),
+            likelihood: self.likelihood[LATE_CAP].clone(),
             total: self.total,
         }
     }
@@ -197,34 +205,35 @@ impl Grid {
 
     /// The logarithm of the e-value since a mark.
     pub(super) fn late_evidence(&self, mark: &Mark) -> f64 {
-        let points = self.likelihood[LAST_CAP].iter().zip(&mark.likelihood);
+        let points = self.likelihood[LATE_CAP].iter().zip(&mark.likelihood);
         let points: Vec<f64> = points.map(|(now, then)| now - then).collect();
-        log_ratio(&mark.weights, &points)
+        log_ratio(&mark.weights[LATE_CAP], &points)
     }
 
     /// The chance, since a mark, that [`Grid::tail`] gives for all.
     pub(super) fn late_tail(&self, mark: &Mark) -> f64 {
-        self.tail_of(&self.total.since(&mark.total), &mark.weights)
+        tail(|cap| self.tail_of(&self.total[cap].since(&mark.total[cap]), &mark.weights[cap]))
     }
 
     /// The ratio of the one-box's rate to what is usual for it since a mark, as a logarithm, by capped
     /// events; half an event on each side keeps it finite.
     pub(super) fn late_effect(&self, mark: &Mark) -> f64 {
-        let unit = self.units[LAST_CAP];
-        let since = self.total.since(&mark.total);
+        let unit = self.units[LATE_CAP];
+        let since = self.total[LATE_CAP].since(&mark.total[LATE_CAP]);
         let share = since.share();
         if !(0.0 < share && share < 1.0) {
             return 0.0;
         }
         let (own, fleet) = (since.one_box * unit + 0.5, since.fleet * unit + 0.5);
-        (own / fleet * (1.0 - share) / share).ln() - self.log_usual(&mark.weights)
+        (own / fleet * (1.0 - share) / share).ln() - self.log_usual(&mark.weights[LATE_CAP])
     }
 
     /// The chance that a healthy one-box has so many of the events, or more (fewer, where that is
     /// harm), with the weights of healthy factors from [`Grid::begin`]. It is for a single look that
-    /// was fixed beforehand: there it needs less than the evidence, which may be looked at any time.
+    /// was fixed beforehand: there it needs less than the evidence, which may be looked at any time. It
+    /// is looked at by several caps, and the rarest counts, that many times.
     pub(super) fn tail(&self, weights: &[Vec<f64>; CAPS_COUNT]) -> f64 {
-        self.tail_of(&self.total, &weights[LAST_CAP])
+        tail(|cap| self.tail_of(&self.total[cap], &weights[cap]))
     }
 
     fn tail_of(&self, total: &Total, weights: &[f64]) -> f64 {
@@ -306,6 +315,12 @@ impl Total {
     fn share(&self) -> f64 {
         self.shares / (self.one_box + self.fleet)
     }
+}
+
+/// The chance that by any of the caps the events are as rare as these (Bonferroni).
+fn tail(by_cap: impl Fn(usize) -> f64) -> f64 {
+    let rarest = (0..LAST_CAPS).map(by_cap).fold(1.0, f64::min);
+    (rarest * LAST_CAPS as f64).min(1.0)
 }
 
 /// Logarithms of weights, updated by those of a likelihood, which may have more points.
@@ -414,8 +429,12 @@ mod tests {
                     grid.observe(&counted, 0.1);
                 }
             }
-            let tail = grid.tail(&weights);
-            assert!((tail / expected - 1.0).abs() < 1e-9, "{side} {own}: {tail}");
+            // By both caps the same, and twice looked at.
+            let tail = grid.tail(&weights) / 2.0;
+            assert!(
+                (tail / expected.min(0.5) - 1.0).abs() < 1e-9,
+                "{side} {own}: {tail}"
+            );
         }
         assert_eq!(
             Grid::new(1.0, 0.25, 2, CAPS).tail(&[vec![], vec![], vec![]]),

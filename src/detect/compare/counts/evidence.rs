@@ -36,6 +36,15 @@ pub(super) struct Bar {
 }
 
 impl Bar {
+    /// The bar that the others must clear where one host is not to be the only reason. Evidence at any time
+    /// and the last look have the whole chance each: the harm has cleared a bar of its own before.
+    pub(super) fn shared(tail: f64, is_last: bool) -> Self {
+        Self {
+            log_evidence: -tail.ln(),
+            tail: is_last.then_some(tail),
+        }
+    }
+
     /// The bar of a chance of `alpha`, of which a share is kept for the last look.
     pub(super) fn new(alpha: f64, share_last: f64, is_last: bool) -> Self {
         Self {
