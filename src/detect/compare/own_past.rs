@@ -357,8 +357,7 @@ impl OwnPastTest {
                 flat.take(own, fleet);
             }
             if let Some(relapse) = &mut self.relapse {
-                let rest = self.each.rest(&plain.each);
-                relapse.take(plain.own, rest, &plain.others);
+                relapse.take(plain.own, &plain.each, &plain.others);
             }
         }
         self.stakes.judged += 1;

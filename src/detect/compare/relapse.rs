@@ -18,8 +18,18 @@ pub(super) struct Relapse {
     center: f64,
     /// Distance from the usual at which an excursion begins.
     reach: f64,
-    /// Whether an excursion that counts has not come back yet, and how many there were: up, down.
-    sides: [(bool, usize); 2],
+    /// Up, down.
+    sides: [Side; 2],
+}
+
+/// The excursions on one side.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename = "CompareRelapseSide")]
+struct Side {
+    /// Whether the last sample was out.
+    is_out: bool,
+    /// How many there were, by the host of the one-box that led: was farthest out as they began.
+    led: Vec<usize>,
 }
 
 impl Relapse {
@@ -34,20 +44,19 @@ impl Relapse {
         (samples >= SAMPLES_MIN).then_some(Self {
             center,
             reach: (BEYOND_PAST * farthest).max(floor),
-            sides: [(false, 0); 2],
+            sides: Default::default(),
         })
     }
 
     /// Refuses a saved count that would not go on.
     pub(super) fn check(&self) -> Result<(), Unsound> {
-        let mut sides = self.sides.iter();
-        sides.try_for_each(|(_, episodes)| counted("number of excursions", *episodes as u64))
+        let mut led = self.sides.iter().flat_map(|side| &side.led);
+        led.try_for_each(|episodes| counted("number of excursions", *episodes as u64))
     }
 
-    /// Takes the distances of a sample; NaN: there is none. An excursion counts if no fleet host goes as
-    /// far in the same sample, and, of a one-box of several hosts, if in one of its samples what is left
-    /// without the host that shows most of it (`rest`: up, down) is as far out.
-    pub(super) fn take(&mut self, own: f64, rest: Option<[f64; 2]>, others: &[f64]) {
+    /// Takes the distances of a sample, of all of the one-box and of each of its hosts; NaN: there is none.
+    /// An excursion counts if no fleet host goes as far in the same sample.
+    pub(super) fn take(&mut self, own: f64, each: &[f64], others: &[f64]) {
         if own.is_nan() {
             return;
         }
@@ -56,22 +65,28 @@ impl Relapse {
             let is_near = other.abs() < distance.abs();
             is_near || other.is_nan()
         });
-        let (center, reach) = (self.center, self.reach);
-        let is_beyond = |value: f64, side: f64| (value - center) * side > reach;
-        let sides = [1.0, -1.0].into_iter().zip(rest.unwrap_or([own; 2]));
-        for ((counts, episodes), (side, rest)) in self.sides.iter_mut().zip(sides) {
-            let is_out = is_alone && is_beyond(own, side);
-            let is_shared = is_beyond(rest, side);
-            if is_out && is_shared && !*counts {
-                *episodes += 1;
+        for (side, sign) in self.sides.iter_mut().zip([1.0, -1.0]) {
+            let is_now = is_alone && distance * sign > self.reach;
+            if is_now && !side.is_out {
+                let hosts = each.iter().enumerate().filter(|(_, value)| !value.is_nan());
+                let leader = hosts.max_by(|(_, a), (_, b)| (*a * sign).total_cmp(&(*b * sign)));
+                let leader = leader.map_or(0, |(host, _)| host);
+                side.led.resize(each.len().max(1), 0);
+                side.led[leader] += 1;
             }
-            *counts = is_out && (*counts || is_shared);
+            side.is_out = is_now;
         }
     }
 
-    /// Whether there were too many on this side.
-    pub(super) fn is_chronic(&self, side: f64) -> bool {
-        self.sides[usize::from(side < 0.0)].1 >= EPISODES
+    /// Whether there were too many on this side. Where the one-box has several hosts, each must not be led by
+    /// the same one: that host comes and goes by itself. A version that makes all of them restless makes now
+    /// one lead and now another.
+    pub(super) fn is_chronic(&self, sign: f64) -> bool {
+        let led = &self.sides[usize::from(sign < 0.0)].led;
+        let episodes: usize = led.iter().sum();
+        let most = led.iter().max().copied().unwrap_or(0);
+        let of_others = episodes - most;
+        EPISODES <= episodes && (led.len() < 2 || episodes / EPISODES <= of_others)
     }
 }
 
@@ -88,10 +103,10 @@ mod tests {
     fn four_separate_excursions_are_too_many() {
         let mut relapse = calm();
         for value in [3.0, 3.0, 3.0, 0.0, 3.0, 0.0, 4.0, 0.5] {
-            relapse.take(value, None, &[0.1]);
+            relapse.take(value, &[], &[0.1]);
         }
         assert!(!relapse.is_chronic(1.0), "three excursions");
-        relapse.take(2.0, None, &[0.1]);
+        relapse.take(2.0, &[], &[0.1]);
         assert!(relapse.is_chronic(1.0) && !relapse.is_chronic(-1.0));
     }
 
@@ -100,28 +115,38 @@ mod tests {
         let mut relapse = calm();
         for step in 0..10 {
             let value = if step % 2 == 0 { 3.0 } else { 0.0 };
-            relapse.take(value, None, &[value, f64::NAN]);
+            relapse.take(value, &[], &[value, f64::NAN]);
         }
         assert!(!relapse.is_chronic(1.0));
     }
 
     #[test]
-    fn excursions_of_one_host_of_several_do_not_count() {
+    fn excursions_that_one_host_of_several_leads_do_not_count() {
         let mut relapse = calm();
         for step in 0..20 {
             let value = if step % 2 == 0 { 3.0 } else { 0.0 };
-            relapse.take(value, Some([0.5, value]), &[0.1]);
+            relapse.take(value, &[0.5, 2.0 * value, f64::NAN], &[0.1]);
         }
-        assert!(!relapse.is_chronic(1.0));
-        // Long ones count once, though the others waver.
-        let mut rest = [5.0, 0.0].into_iter().cycle();
-        for step in 0..24 {
-            let value = if step % 8 < 7 { 3.0 } else { 0.0 };
-            relapse.take(value, rest.next().map(|rest| [rest, value]), &[0.1]);
+        assert!(!relapse.is_chronic(1.0), "the second host alone");
+        // One of four by another is enough, of eleven it takes two.
+        for (of_second, of_third, is_chronic) in
+            [(3, 0, false), (3, 1, true), (10, 1, false), (9, 2, true)]
+        {
+            let mut relapse = calm();
+            for (host, times) in [(1, of_second), (2, of_third)] {
+                for _ in 0..times {
+                    let mut each = [0.0; 3];
+                    each[host] = 9.0;
+                    relapse.take(3.0, &each, &[0.1]);
+                    relapse.take(0.0, &[0.0; 3], &[0.1]);
+                }
+            }
+            assert_eq!(
+                relapse.is_chronic(1.0),
+                is_chronic,
+                "{of_second} and {of_third}"
+            );
         }
-        assert!(!relapse.is_chronic(1.0), "three excursions");
-        relapse.take(3.0, Some([3.0, 3.0]), &[0.1]);
-        assert!(relapse.is_chronic(1.0) && !relapse.is_chronic(-1.0));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Flat, Follower, OwnPastTest, WINDOWS, mean};
-use crate::detect::{Unsound, compare::sample::without_worst};
+use crate::detect::Unsound;
 
 /// What the others must show of the mean of all, for it to be more than the one's. Of two hosts the one
 /// must show half of what the other does: halfway between a host that is well and one that is harmed
@@ -87,12 +87,6 @@ impl Each {
         let ever = mean(rest().map(|((_, level_max), _)| *level_max))?;
         let beyond = if is_known { SHARED_BEYOND * ever } else { 0.0 };
         (shown < (SHARED * level * side).max(beyond)).then_some(worst)
-    }
-
-    /// What the hosts show in a sample without the one that shows most of it: up, down. `None` for a host
-    /// that has no others.
-    pub(super) fn rest(&self, values: &[f64]) -> Option<[f64; 2]> {
-        (!self.0.is_empty()).then(|| without_worst(values))
     }
 }
 
