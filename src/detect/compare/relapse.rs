@@ -6,6 +6,10 @@ use crate::detect::{Unsound, state::counted};
 
 /// Separate excursions that are too many.
 const EPISODES: usize = 4;
+/// Of these another host than the one that led most must have led so many, or the version is not the reason.
+const LED_BY_OTHERS: usize = 2;
+/// One host that comes and goes by itself does so still, if it last did in this share of the time.
+const STILL: usize = 4;
 /// How much farther than ever before an excursion must go.
 const BEYOND_PAST: f64 = 1.75;
 /// Samples that make a past.
@@ -18,6 +22,8 @@ pub(super) struct Relapse {
     center: f64,
     /// Distance from the usual at which an excursion begins.
     reach: f64,
+    /// Samples so far.
+    taken: usize,
     /// Up, down.
     sides: [Side; 2],
 }
@@ -30,6 +36,8 @@ struct Side {
     is_out: bool,
     /// How many there were, by the host of the one-box that led: was farthest out as they began.
     led: Vec<usize>,
+    /// Which sample began the latest.
+    last: usize,
 }
 
 impl Relapse {
@@ -44,12 +52,14 @@ impl Relapse {
         (samples >= SAMPLES_MIN).then_some(Self {
             center,
             reach: (BEYOND_PAST * farthest).max(floor),
+            taken: 0,
             sides: Default::default(),
         })
     }
 
     /// Refuses a saved count that would not go on.
     pub(super) fn check(&self) -> Result<(), Unsound> {
+        counted("number of samples", self.taken as u64)?;
         let mut led = self.sides.iter().flat_map(|side| &side.led);
         led.try_for_each(|episodes| counted("number of excursions", *episodes as u64))
     }
@@ -60,6 +70,7 @@ impl Relapse {
         if own.is_nan() {
             return;
         }
+        self.taken += 1;
         let distance = own - self.center;
         let is_alone = others.iter().all(|other| {
             let is_near = other.abs() < distance.abs();
@@ -73,20 +84,44 @@ impl Relapse {
                 let leader = leader.map_or(0, |(host, _)| host);
                 side.led.resize(each.len().max(1), 0);
                 side.led[leader] += 1;
+                side.last = self.taken;
             }
             side.is_out = is_now;
         }
     }
 
-    /// Whether there were too many on this side. Where the one-box has several hosts, each must not be led by
-    /// the same one: that host comes and goes by itself. A version that makes all of them restless makes now
-    /// one lead and now another.
+    /// Whether there were too many on this side. Where the one-box has several hosts, they must not all be led
+    /// by the same one: that host comes and goes by itself. A version that makes all of them restless makes
+    /// now one lead and now another.
     pub(super) fn is_chronic(&self, sign: f64) -> bool {
-        let led = &self.sides[usize::from(sign < 0.0)].led;
-        let episodes: usize = led.iter().sum();
-        let most = led.iter().max().copied().unwrap_or(0);
-        let of_others = episodes - most;
-        EPISODES <= episodes && (led.len() < 2 || episodes / EPISODES <= of_others)
+        let side = self.side(sign);
+        EPISODES <= side.episodes() && (side.led.len() < 2 || side.is_led_by_several())
+    }
+
+    /// The host that comes and goes by itself on this side, and still does.
+    pub(super) fn restless(&self, sign: f64) -> Option<usize> {
+        let side = self.side(sign);
+        let is_one = EPISODES <= side.episodes() && 1 < side.led.len() && !side.is_led_by_several();
+        let is_still = self.taken - side.last <= self.taken / STILL;
+        let hosts = side.led.iter().enumerate();
+        let most = hosts.max_by_key(|(_, led)| **led).map(|(host, _)| host);
+        most.filter(|_| is_one && is_still)
+    }
+
+    fn side(&self, sign: f64) -> &Side {
+        &self.sides[usize::from(sign < 0.0)]
+    }
+}
+
+impl Side {
+    fn episodes(&self) -> usize {
+        self.led.iter().sum()
+    }
+
+    fn is_led_by_several(&self) -> bool {
+        let episodes = self.episodes();
+        let most = self.led.iter().max().copied().unwrap_or(0);
+        LED_BY_OTHERS.max(episodes / EPISODES) <= episodes - most
     }
 }
 
@@ -128,9 +163,17 @@ mod tests {
             relapse.take(value, &[0.5, 2.0 * value, f64::NAN], &[0.1]);
         }
         assert!(!relapse.is_chronic(1.0), "the second host alone");
-        // One of four by another is enough, of eleven it takes two.
+        assert_eq!(
+            (relapse.restless(1.0), relapse.restless(-1.0)),
+            (Some(1), None)
+        );
+        for _ in 0..10 {
+            relapse.take(0.0, &[0.0; 3], &[0.1]);
+        }
+        assert_eq!(relapse.restless(1.0), None, "it has healed");
+        // Two by another are enough, of twelve it takes three.
         for (of_second, of_third, is_chronic) in
-            [(3, 0, false), (3, 1, true), (10, 1, false), (9, 2, true)]
+            [(3, 1, false), (2, 2, true), (10, 2, false), (9, 3, true)]
         {
             let mut relapse = calm();
             for (host, times) in [(1, of_second), (2, of_third)] {

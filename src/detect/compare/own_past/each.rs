@@ -113,15 +113,18 @@ impl OwnPastTest {
         alone
     }
 
-    /// The host that alone does what is told by other signs than windows: it stands still, or left the
-    /// value that all hosts are pinned to.
+    /// The host that alone does what is told by other signs than windows: it stands still, left the
+    /// value that all hosts are pinned to, or comes and goes.
     fn alone_by_sign(&self) -> Option<(usize, f64)> {
         let mut sides = self.sides.signs().iter().copied();
         let still = self.flat.as_ref().and_then(Flat::alone);
         still.zip(self.sides.signs().first().copied()).or_else(|| {
             let is_after = self.pinned.is_some() && WINDOWS[0] <= self.stakes.judged;
             let out = |side| Some((self.each.farthest_out(side, self.tolerance)?, side));
-            sides.find_map(out).filter(|_| is_after)
+            let out = sides.clone().find_map(out).filter(|_| is_after);
+            let relapse = self.relapse.as_ref();
+            let restless = |side| Some((relapse?.restless(side)?, side));
+            out.or_else(|| sides.find_map(restless))
         })
     }
 
