@@ -172,7 +172,10 @@ impl Track {
 
     /// Notes a loss that a bucket told.
     pub(super) fn lose(&mut self, reason: LossReason, told: Timestamp) {
-        self.loss = Some(Box::new((reason, told)));
+        match &mut self.loss {
+            Some(loss) => **loss = (reason, told),
+            None => self.loss = Some(Box::new((reason, told))),
+        }
     }
 
     /// Whether it ever had data or losses.

@@ -429,12 +429,10 @@ mod tests {
                     grid.observe(&counted, 0.1);
                 }
             }
-            // By both caps the same, and twice looked at.
-            let tail = grid.tail(&weights) / 2.0;
-            assert!(
-                (tail / expected.min(0.5) - 1.0).abs() < 1e-9,
-                "{side} {own}: {tail}"
-            );
+            // By both caps the same, and looked at twice.
+            let expected = f64::min(2.0 * expected, 1.0);
+            let tail = grid.tail(&weights);
+            assert!((tail / expected - 1.0).abs() < 1e-9, "{side} {own}: {tail}");
         }
         assert_eq!(
             Grid::new(1.0, 0.25, 2, CAPS).tail(&[vec![], vec![], vec![]]),

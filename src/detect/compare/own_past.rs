@@ -271,9 +271,13 @@ impl OwnPastTest {
             counted("number of samples", *streak as u64)?;
         }
         self.flat.iter().try_for_each(Flat::check)?;
-        self.relapse.iter().try_for_each(Relapse::check)?;
+        let hosts = self.one_box.len();
+        let still = self.flat.as_ref().and_then(Flat::alone);
+        possible("host", still.unwrap_or(0) < hosts.max(1))?;
+        let mut relapse = self.relapse.iter();
+        relapse.try_for_each(|relapse| relapse.check(hosts))?;
         self.plain.check()?;
-        self.each.check()?;
+        self.each.check(hosts)?;
         let alone = self.alone.map_or(0, |(host, _)| host);
         possible("host", alone < self.one_box.len().max(1))?;
         self.twin.iter().try_for_each(Follower::check)

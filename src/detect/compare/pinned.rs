@@ -44,15 +44,14 @@ impl Pinned {
     /// Takes the values of a sample, NaN where there was none. Of several one-box hosts that one counts
     /// not which departs most: it may have fallen ill by itself.
     pub(super) fn take(&mut self, own: &[f64], fleet: &[f64]) {
-        let hosts = own;
-        let Some(own) = mean(own.iter().copied().filter(|value| value.is_finite())) else {
+        let Some(all) = mean(own.iter().copied().filter(|value| value.is_finite())) else {
             return;
         };
         let fleet = fleet.iter().filter(|value| value.is_finite());
         let others = fleet.fold(0.0_f64, |worst, value| {
             worst.max((value - self.value).abs())
         });
-        let departure = self.shared(own, hosts);
+        let departure = self.shared(all, own);
         self.last.rotate_left(1);
         self.last[4] = if others < 0.5 * departure.abs() {
             departure
@@ -77,12 +76,10 @@ impl Pinned {
         };
         worst > (2.0 * self.departure_max).max(least)
     }
-}
 
-impl Pinned {
-    /// How far the one-box departs, without the host that does most.
-    fn shared(&self, own: f64, hosts: &[f64]) -> f64 {
-        let departure = own - self.value;
+    /// How far the one-box departs whose mean is `all`, without the host that does most.
+    fn shared(&self, all: f64, hosts: &[f64]) -> f64 {
+        let departure = all - self.value;
         if hosts.len() < 2 {
             return departure;
         }

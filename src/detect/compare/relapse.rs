@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::detect::{Unsound, state::counted};
+use crate::detect::{
+    Unsound,
+    state::{counted, possible},
+};
 
 /// Separate excursions that are too many.
 const EPISODES: usize = 4;
@@ -57,11 +60,17 @@ impl Relapse {
         })
     }
 
-    /// Refuses a saved count that would not go on.
-    pub(super) fn check(&self) -> Result<(), Unsound> {
+    /// Refuses a saved count that would not go on, of a one-box of so many hosts.
+    pub(super) fn check(&self, hosts: usize) -> Result<(), Unsound> {
         counted("number of samples", self.taken as u64)?;
-        let mut led = self.sides.iter().flat_map(|side| &side.led);
-        led.try_for_each(|episodes| counted("number of excursions", *episodes as u64))
+        for side in &self.sides {
+            possible("latest excursion", side.last <= self.taken)?;
+            possible("host", side.led.len() <= hosts.max(1))?;
+            for episodes in &side.led {
+                counted("number of excursions", *episodes as u64)?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes the distances of a sample, of all of the one-box and of each of its hosts; NaN: there is none.
@@ -190,6 +199,16 @@ mod tests {
                 "{of_second} and {of_third}"
             );
         }
+    }
+
+    #[test]
+    fn a_damaged_count_is_refused() {
+        let mut relapse = calm();
+        relapse.take(3.0, &[9.0, 0.0], &[0.1]);
+        assert_eq!(relapse.check(2), Ok(()));
+        assert!(relapse.check(1).is_err(), "a host that is not there leads");
+        relapse.sides[0].last = 2;
+        assert!(relapse.check(2).is_err(), "an excursion that is to come");
     }
 
     #[test]

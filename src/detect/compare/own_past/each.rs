@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Flat, Follower, OwnPastTest, WINDOWS, mean};
-use crate::detect::Unsound;
+use crate::detect::{Unsound, state::possible};
 
 /// What the others must show of the mean of all, for it to be more than the one's. Of two hosts the one
 /// must show half of what the other does: halfway between a host that is well and one that is harmed
@@ -28,8 +28,12 @@ impl Each {
         Self(followers.collect())
     }
 
-    /// Refuses a saved one that would not go on.
-    pub(super) fn check(&self) -> Result<(), Unsound> {
+    /// Refuses a saved one that would not go on, of a one-box of so many hosts.
+    pub(super) fn check(&self, hosts: usize) -> Result<(), Unsound> {
+        possible(
+            "number of hosts",
+            self.0.is_empty() || self.0.len() == hosts,
+        )?;
         self.0.iter().try_for_each(Follower::check)
     }
 
