@@ -2,19 +2,22 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Temporality;
+use crate::event::{MaybeTimestamp, Temporality, Timestamp};
 
 use super::{
     IncreasePartial,
     growth::{Context, Stamp},
 };
 
-/// What is remembered of a counter between buckets.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+/// What is remembered of a counter between buckets: its latest point, if it had one. There is one of them
+/// for each selected series, so that every byte counts.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(from = "Option<Last>", into = "Option<Last>")]
 pub(super) struct Counter {
-    last: Option<Last>,
-    /// A gain in too short a time, waiting for the next bucket; rare.
-    held: Option<Box<IncreasePartial>>,
+    at: MaybeTimestamp,
+    start: MaybeTimestamp,
+    /// NaN stands for none: no point is.
+    total: f64,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -33,14 +36,16 @@ pub(super) struct CounterPoint {
 }
 
 impl Counter {
-    /// Reduces the points of one bucket, ascending by time, all later than those before. The second
-    /// result is how many points could not be used: gains below zero.
+    /// Reduces the points of one bucket, ascending by time, all later than those before, together with
+    /// what was gained in too short a time before them and was `held` back. Gives what was gained, and how
+    /// many points could not be used: gains below zero. [`is_held`] says whether that has to wait.
     pub(super) fn reduce(
         &mut self,
+        held: Option<IncreasePartial>,
         points: impl Iterator<Item = CounterPoint>,
         context: Context,
     ) -> (Option<IncreasePartial>, u64) {
-        let mut sum = self.held.take().map(|held| *held);
+        let mut sum = held;
         let mut unusable = 0;
         for point in points {
             let gained = match point.temporality {
@@ -57,18 +62,18 @@ impl Counter {
                 None => sum = Some(gained),
             }
         }
-        if sum.is_some_and(|sum| sum.seconds < context.seconds_min()) {
-            self.held = sum.take().map(Box::new);
-        }
         (sum, unusable)
     }
 
+    /// Notes a point; gives the one before.
+    fn replace(&mut self, stamp: Stamp, total: Option<f64>) -> Option<Last> {
+        let before = Option::from(*self);
+        *self = Some(Last { stamp, total }).into();
+        before
+    }
+
     fn cumulative(&mut self, point: CounterPoint, context: Context) -> Option<IncreasePartial> {
-        let last = self.last.replace(Last {
-            stamp: point.stamp,
-            total: Some(point.value),
-        });
-        let Some(last) = last else {
+        let Some(last) = self.replace(point.stamp, Some(point.value)) else {
             let seconds = context.birth_seconds(point.stamp)?;
             return Some(IncreasePartial::new(point.value, seconds, 0));
         };
@@ -84,13 +89,45 @@ impl Counter {
     }
 
     fn delta(&mut self, point: CounterPoint, context: Context) -> IncreasePartial {
-        let last = self.last.replace(Last {
-            stamp: point.stamp,
-            total: None,
-        });
+        let last = self.replace(point.stamp, None);
         let seconds = context.delta_seconds(point.stamp, last.map(|last| last.stamp.at));
         IncreasePartial::new(point.value, seconds, 0)
     }
+}
+
+impl Default for Counter {
+    fn default() -> Self {
+        None.into()
+    }
+}
+
+impl From<Option<Last>> for Counter {
+    fn from(last: Option<Last>) -> Self {
+        let (at, start, total) = last.map_or((None, None.into(), None), |last| {
+            (Some(last.stamp.at), last.stamp.start, last.total)
+        });
+        Self {
+            at: at.into(),
+            start,
+            total: total.unwrap_or(f64::NAN),
+        }
+    }
+}
+
+impl From<Counter> for Option<Last> {
+    fn from(counter: Counter) -> Self {
+        let Counter { at, start, total } = counter;
+        let at: Timestamp = at.get()?;
+        Some(Last {
+            stamp: Stamp { at, start },
+            total: (!total.is_nan()).then_some(total),
+        })
+    }
+}
+
+/// Whether a gain was made in so short a time that it says nothing by itself: it waits for the next bucket.
+pub(super) fn is_held(gained: &IncreasePartial, context: Context) -> bool {
+    gained.seconds < context.seconds_min()
 }
 
 impl IncreasePartial {

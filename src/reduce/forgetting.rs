@@ -120,7 +120,7 @@ impl Reducer {
         let now = self.epoch.closed.unwrap_or(Timestamp::MIN);
         for (id, known) in (0..).zip(&mut self.selected) {
             let labels = self.registry.labels(id, &self.shards);
-            let (meta, kind) = (known.meta, known.registration.kind);
+            let (meta, kind) = (known.meta, known.kind);
             match directory.bind_series(SeriesId(id), &labels, meta, kind) {
                 Some(bound) if new.contains(&id) => *known = Selected::new(meta, bound, now),
                 Some(_) => {}

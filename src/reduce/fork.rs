@@ -56,14 +56,14 @@ impl Reducer {
             let id = SeriesId(index as u32);
             let labels = fork.registry.labels(id.0, &fork.shards);
             let Selected {
-                meta, registration, ..
+                meta, kind: before, ..
             } = fork.selected[index];
-            let kind = select.series(&labels, meta).unwrap_or(registration.kind);
+            let kind = select.series(&labels, meta).unwrap_or(before);
             let Some(bound) = directory.bind_series(id, &labels, meta, kind) else {
                 directory.refuse_series(&labels, meta, kind);
                 continue;
             };
-            if kind != registration.kind {
+            if kind != before {
                 let at = fork.epoch.closed.unwrap_or(Timestamp::MIN);
                 fork.selected[index] = Selected::new(meta, bound, at);
             }

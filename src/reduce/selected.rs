@@ -2,27 +2,51 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Histogram, Kind, SeriesMeta, Span, Timestamp};
+use crate::event::{Histogram, Kind, MaybeTimestamp, SeriesMeta, Span, Timestamp};
 
 use super::{
-    GaugePartial, Partial, Registration,
+    GaugePartial, IncreasePartial, Partial, Registration,
     bucket::Sample,
-    counter::{Counter, CounterPoint},
+    counter::{Counter, CounterPoint, is_held},
     distribution::{Distribution, DistributionPoint},
     growth::{Context, Stamp},
 };
 
-/// A series that some check selects, with what is remembered of it between buckets.
+/// A series that some check selects, with what is remembered of it between buckets. There may be
+/// millions of them: what few have is kept elsewhere.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "Saved", into = "Saved")]
 pub(super) struct Selected {
     /// What the protocol told when the series was bound.
     pub(super) meta: SeriesMeta,
-    pub(super) registration: Registration,
+    /// What it is reduced as.
+    pub(super) kind: Kind,
     /// When it was bound or had data last, in hours: see [`hour`].
     pub(super) heard: u32,
+    host_known_since: MaybeTimestamp,
     counter: Counter,
-    /// Only for series that ever sent a distribution.
-    distribution: Option<Box<Distribution>>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few series have.
+#[derive(Clone, Debug, Default)]
+struct Rare {
+    /// What a counter gained in too short a time, waiting for the next bucket.
+    held: Option<IncreasePartial>,
+    /// Only of series that ever sent a distribution.
+    distribution: Option<Distribution>,
+}
+
+/// A series as it is saved.
+#[derive(Serialize, Deserialize)]
+#[serde(rename = "Selected")]
+struct Saved {
+    meta: SeriesMeta,
+    registration: Registration,
+    heard: u32,
+    counter: Counter,
+    held: Option<IncreasePartial>,
+    distribution: Option<Distribution>,
 }
 
 /// The number of the hour of a time.
@@ -34,12 +58,17 @@ pub(super) fn hour(at: Timestamp) -> u32 {
 impl Selected {
     /// A series that is bound at a time.
     pub(super) fn new(meta: SeriesMeta, registration: Registration, at: Timestamp) -> Self {
+        let Registration {
+            kind,
+            host_known_since,
+        } = registration;
         Self {
             meta,
-            registration,
+            kind,
             heard: hour(at),
+            host_known_since,
             counter: Counter::default(),
-            distribution: None,
+            rare: None,
         }
     }
 
@@ -54,7 +83,7 @@ impl Selected {
     ) -> (Option<Partial>, u64) {
         let context = Context {
             resolution,
-            host_known_since: self.registration.host_known_since.get(),
+            host_known_since: self.host_known_since.get(),
         };
         let numbers = samples.iter().filter(|sample| sample.histogram().is_none());
         let numbers = numbers.count();
@@ -62,24 +91,79 @@ impl Selected {
             let points = samples
                 .iter()
                 .filter_map(|sample| distribution_point(sample, histograms));
-            let (partial, unusable) = self
+            let rare = self.rare.get_or_insert_default();
+            let (partial, unusable) = rare
                 .distribution
                 .get_or_insert_default()
                 .reduce(points, context);
             return (partial.map(Partial::Histogram), numbers as u64 + unusable);
         }
-        match self.registration.kind {
+        match self.kind {
             Kind::Counter => {
-                let (partial, unusable) = self
-                    .counter
-                    .reduce(samples.iter().map(counter_point), context);
-                (partial.map(Partial::Increase), unusable)
+                let held = self.rare.as_mut().and_then(|rare| rare.held.take());
+                let points = samples.iter().map(counter_point);
+                let (mut gained, unusable) = self.counter.reduce(held, points, context);
+                if let Some(held) = gained.take_if(|gained| is_held(gained, context)) {
+                    self.rare.get_or_insert_default().held = Some(held);
+                }
+                (gained.map(Partial::Increase), unusable)
             }
             Kind::Gauge | Kind::Summary | Kind::Unknown => {
                 let partial = gauge(samples.iter().map(|sample| sample.value));
                 (partial.map(Partial::Gauge), 0)
             }
             Kind::Histogram => (None, numbers as u64),
+        }
+    }
+}
+
+impl From<Saved> for Selected {
+    fn from(saved: Saved) -> Self {
+        let Saved {
+            meta,
+            registration,
+            heard,
+            counter,
+            held,
+            distribution,
+        } = saved;
+        let Registration {
+            kind,
+            host_known_since,
+        } = registration;
+        let is_rare = held.is_some() || distribution.is_some();
+        Self {
+            meta,
+            kind,
+            heard,
+            host_known_since,
+            counter,
+            rare: is_rare.then(|| Box::new(Rare { held, distribution })),
+        }
+    }
+}
+
+impl From<Selected> for Saved {
+    fn from(selected: Selected) -> Self {
+        let Selected {
+            meta,
+            kind,
+            heard,
+            host_known_since,
+            counter,
+            rare,
+        } = selected;
+        let Rare { held, distribution } = rare.map_or_else(Rare::default, |rare| *rare);
+        Self {
+            meta,
+            registration: Registration {
+                kind,
+                host_known_since,
+            },
+            heard,
+            counter,
+            held,
+            distribution,
         }
     }
 }
@@ -132,4 +216,76 @@ fn gauge(mut values: impl Iterator<Item = f64>) -> Option<GaugePartial> {
         partial.last = value;
     }
     Some(partial)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Temporality, Unit};
+
+    const RESOLUTION: Span = Span::from_seconds(10);
+
+    fn counter() -> Selected {
+        let meta = SeriesMeta {
+            kind: Kind::Counter,
+            temporality: Temporality::Cumulative,
+            unit: Unit::Count,
+        };
+        let registration = Registration {
+            kind: Kind::Counter,
+            host_known_since: Some(Timestamp::from_seconds(7)).into(),
+        };
+        Selected::new(meta, registration, Timestamp::from_seconds(7_200))
+    }
+
+    fn sample(temporality: Temporality, millis: i64, value: f64) -> Sample {
+        let at = Timestamp::from_millis(7_200_000 + millis);
+        Sample::new(0, temporality, at, Timestamp::MIN, value)
+    }
+
+    fn saved_and_loaded(selected: &Selected) -> Selected {
+        let bytes = postcard::to_allocvec(selected).expect("it can be written");
+        postcard::from_bytes(&bytes).expect("it can be read")
+    }
+
+    /// What the next bucket makes of it.
+    fn gains(mut selected: Selected, samples: &[Sample]) -> Option<Partial> {
+        selected.reduce(samples, &mut [], RESOLUTION).0
+    }
+
+    #[test]
+    fn a_million_of_them_are_not_much() {
+        assert_eq!(size_of::<Selected>(), 48);
+    }
+
+    #[test]
+    fn what_a_counter_remembers_survives_a_restart() {
+        use Temporality::{Cumulative, Delta};
+        let next = [sample(Cumulative, 20_000, 12.0)];
+        let new = counter();
+        assert_eq!(
+            gains(new.clone(), &next),
+            gains(saved_and_loaded(&new), &next)
+        );
+
+        let mut known = counter();
+        known.reduce(&[sample(Cumulative, 10_000, 5.0)], &mut [], RESOLUTION);
+        let loaded = saved_and_loaded(&known);
+        let Some(Partial::Increase(gained)) = gains(loaded, &next) else {
+            panic!("a counter that is known gains");
+        };
+        assert_eq!((gained.increase, gained.seconds), (7.0, 10.0));
+
+        // A tenth of a second says nothing yet, and waits.
+        let mut hasty = counter();
+        hasty.reduce(&[sample(Delta, 10_000, 3.0)], &mut [], RESOLUTION);
+        let too_soon = [sample(Delta, 10_050, 2.0)];
+        assert_eq!(hasty.reduce(&too_soon, &mut [], RESOLUTION), (None, 0));
+        let later = [sample(Delta, 20_000, 4.0)];
+        let Some(Partial::Increase(gained)) = gains(saved_and_loaded(&hasty), &later) else {
+            panic!("what waited is told");
+        };
+        assert_eq!(gained.increase, 6.0);
+        assert_eq!(gains(hasty, &later), Some(Partial::Increase(gained)));
+    }
 }

@@ -93,7 +93,7 @@ impl Reducer {
                 .insert(labels, [(shard, slot)], &reducer.shards);
             reducer.ids[shard].name_series(slot, id);
             let selected = &reducer.selected[id as usize];
-            let kind = selected.registration.kind;
+            let kind = selected.kind;
             if directory
                 .bind_series(SeriesId(id), labels, selected.meta, kind)
                 .is_none()
