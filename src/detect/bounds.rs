@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Basis, Cell, CheckState, Coverage, Evidence, Extent, Finding, HostId, NoDataCause, Setup,
-    Track, Unsound, View,
+    Basis, Cell, CheckState, Coverage, Evidence, Extent, Finding, Group, HostId, NoDataCause,
+    Setup, Track, Unsound, View,
     coverage::{self, base_patience, patience},
     wording::{blind, host_list, metric_name, number, selection_name, uncovered},
 };
 use crate::{
-    event::{Span, Timestamp},
-    plan::{Check, DetectorPlan, Selection},
+    event::{Span, Timestamp, Unit},
+    plan::{Check, DetectorPlan, Limit, Selection},
 };
 
 /// How long a ratio may lack its denominator (no requests at all) before the host counts as not
@@ -38,8 +38,8 @@ pub struct Bounds {
     coverage: Coverage,
     check: Check,
     selection: String,
-    min: Option<f64>,
-    max: Option<f64>,
+    min: Option<Limit>,
+    max: Option<Limit>,
     for_at_least: Span,
     /// For logs: the time whose records are counted; zero: each bucket by itself.
     within: Span,
@@ -208,7 +208,7 @@ impl Bounds {
                 let Some(cell) = track.cell(view.bucket) else {
                     continue;
                 };
-                let Some(reading) = self.reading_of(view, track, &cell) else {
+                let Some(reading) = self.reading_of(view, group, track, &cell) else {
                     continue;
                 };
                 self.judged[host.0 as usize] = Some(view.bucket.end);
@@ -240,7 +240,7 @@ impl Bounds {
                 if end <= self.judged_from() || patience(view, track) < view.bucket.end - end {
                     continue;
                 }
-                let Some(reading) = self.reading_of(view, track, &cell) else {
+                let Some(reading) = self.reading_of(view, group, track, &cell) else {
                     continue;
                 };
                 if closest.is_none_or(|(best, ..)| reading.headroom < best.headroom) {
@@ -251,9 +251,22 @@ impl Bounds {
         closest
     }
 
-    fn reading_of(&self, view: &View<'_>, track: &Track, cell: &Cell) -> Option<Reading> {
+    fn reading_of(
+        &self,
+        view: &View<'_>,
+        group: &Group,
+        track: &Track,
+        cell: &Cell,
+    ) -> Option<Reading> {
         if self.within <= view.panel.resolution() {
-            self.reading(cell)
+            let limits = [self.min, self.max].into_iter().flatten();
+            let is_share = limits.into_iter().any(Limit::is_share);
+            let unit = if is_share {
+                group.told_unit()
+            } else {
+                group.unit
+            };
+            self.reading(cell, unit)
         } else {
             self.counted(view, track)
         }
@@ -288,11 +301,11 @@ impl Bounds {
             .filter(|rate| rate.is_finite())
             .map(count);
         let rate = counts.sum::<f64>() / time.seconds_f64();
-        self.against(rate, rate, since == from)
+        self.against(rate, rate, Unit::Unknown, since == from)
     }
 
     /// The value against the limit that it is closest to, or beyond.
-    fn reading(&self, cell: &Cell) -> Option<Reading> {
+    fn reading(&self, cell: &Cell, unit: Unit) -> Option<Reading> {
         let (low, high) = match cell.exposure {
             Some(exposure) if exposure > 0.0 => {
                 let ratio = cell.value / exposure;
@@ -302,17 +315,19 @@ impl Bounds {
             None if self.for_at_least == Span::ZERO => (cell.min, cell.max),
             None => (cell.value, cell.value),
         };
-        self.against(low, high, true)
+        // What is divided by something is a share of 1, whatever its parts are counted in.
+        let unit = cell.exposure.map_or(unit, |_| Unit::Unknown);
+        self.against(low, high, unit, true)
     }
 
-    fn against(&self, low: f64, high: f64, is_whole: bool) -> Option<Reading> {
+    fn against(&self, low: f64, high: f64, unit: Unit, is_whole: bool) -> Option<Reading> {
         if !low.is_finite() || !high.is_finite() {
             return None;
         }
-        let upper = self
-            .max
-            .map(|limit| Reading::new(high, limit, limit - high));
+        let upper = self.max.map(|limit| limit.of(unit));
+        let upper = upper.map(|limit| Reading::new(high, limit, limit - high));
         let lower = self.min.filter(|_| is_whole);
+        let lower = lower.map(|limit| limit.of(unit));
         let lower = lower.map(|limit| Reading::new(low, limit, low - limit));
         match (upper, lower) {
             (Some(upper), Some(lower)) if upper.headroom <= lower.headroom => Some(upper),
@@ -463,8 +478,8 @@ mod tests {
 
     fn plan(min: Option<f64>, max: Option<f64>, for_minutes: i64) -> DetectorPlan {
         DetectorPlan::Bounds {
-            min,
-            max,
+            min: min.map(Limit::new),
+            max: max.map(Limit::new),
             for_at_least: Span::from_minutes(for_minutes),
             within: Span::ZERO,
         }
@@ -472,8 +487,8 @@ mod tests {
 
     fn per_minute(min: Option<f64>, max: Option<f64>) -> Check {
         log_check(DetectorPlan::Bounds {
-            min: min.map(|count| count / 60.0),
-            max: max.map(|count| count / 60.0),
+            min: min.map(|count| Limit::new(count / 60.0)),
+            max: max.map(|count| Limit::new(count / 60.0)),
             for_at_least: Span::ZERO,
             within: Span::from_minutes(1),
         })

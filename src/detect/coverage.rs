@@ -36,6 +36,7 @@ pub struct Coverage {
     is_log: bool,
     began_at: Timestamp,
     grace_until: Timestamp,
+    bake_until: Timestamp,
     heard: BTreeMap<HostId, Heard>,
     /// Buckets since the grace.
     buckets: u64,
@@ -97,6 +98,7 @@ impl Coverage {
             is_log: matches!(setup.check.selection, Selection::Logs(_)),
             began_at: setup.began_at,
             grace_until: setup.grace_until,
+            bake_until: setup.bake_until,
             heard: BTreeMap::new(),
             buckets: 0,
         }
@@ -163,6 +165,7 @@ impl Coverage {
             is_log: _,
             began_at: _,
             grace_until: _,
+            bake_until: _,
             heard,
             buckets,
         } = self;
@@ -248,19 +251,21 @@ impl Coverage {
         }
     }
 
-    /// Until when the host's silence is forgiven because the deployment has only begun.
+    /// Until when the host's silence is forgiven because the deployment has only begun: when its bake is over,
+    /// silence is what was seen of it.
     fn patience_until(&self, view: &View<'_>, host: HostId) -> Timestamp {
         let patience = if self.is_log {
             view.hosts.log_patience(host)
         } else {
             Span::ZERO
         };
-        self.begin_patience_until(view)
-            .max(self.began_at + patience)
+        let until = self.begin_patience_until(view);
+        until.max(self.began_at + patience).min(self.bake_until)
     }
 
     fn begin_patience_until(&self, view: &View<'_>) -> Timestamp {
-        self.grace_until.max(self.began_at + base_patience(view))
+        let until = self.grace_until.max(self.began_at + base_patience(view));
+        until.min(self.bake_until)
     }
 
     fn share(&self, view: &View<'_>) -> Covered {

@@ -211,6 +211,17 @@ impl Track {
         })
     }
 
+    /// Whether a value that is remembered, or the latest one, is larger than this; not of one that has an
+    /// exposure.
+    pub(super) fn exceeds(&self, limit: f64) -> bool {
+        let latest = self.latest().map(|(_, cell)| cell);
+        let Some(latest) = latest.filter(|cell| cell.exposure.is_none()) else {
+            return false;
+        };
+        let mut past = self.past().values.iter();
+        limit < latest.value || past.any(|value| limit < f64::from(*value))
+    }
+
     /// Checks what was saved, and forgets what is beyond the depth.
     pub(super) fn settle(&mut self, depth: usize) -> Result<(), Unsound> {
         let Some(past) = &mut self.past else {
