@@ -155,7 +155,7 @@ impl Absent {
             .filter(|track| track.has_data())
             .filter_map(|track| {
                 if !self.is_log {
-                    return Some(track.last_seen);
+                    return Some(track.heard_last());
                 }
                 let silent = track
                     .values(resolution, Timestamp::MIN, track.last_seen)

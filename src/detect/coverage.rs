@@ -215,9 +215,9 @@ impl Coverage {
             };
             loss = loss.max(track.loss().map(|(reason, at)| (at, reason)));
             if track.has_data() {
-                last = last.max(Some(track.last_seen));
-                usual = usual.max(cadence(track));
-                covered = covered.max(u64::from(track.covered));
+                last = last.max(Some(track.heard_last()));
+                usual = usual.max(track.cadence());
+                covered = covered.max(u64::from(track.heard_count()));
             }
         }
         let smallest = self.heard.get(&host).and_then(|heard| heard.cadence);
@@ -360,16 +360,15 @@ impl Heard {
 
 /// Two minutes or five buckets, whichever is longer.
 pub(super) fn base_patience(view: &View<'_>) -> Span {
-    Span::from_minutes(2).max(view.panel.resolution().times(5))
+    silence_min(view.panel.resolution())
+}
+
+/// How long a series may be silent at least: two minutes or five buckets, whichever is longer.
+pub(super) fn silence_min(resolution: Span) -> Span {
+    Span::from_minutes(2).max(resolution.times(5))
 }
 
 /// How long a series may be silent before it counts as gone.
 pub(super) fn patience(view: &View<'_>, track: &Track) -> Span {
-    base_patience(view).max(cadence(track).times(5))
-}
-
-/// Mean distance of a series' buckets with data.
-pub(super) fn cadence(track: &Track) -> Span {
-    let whole = track.last_seen - track.first_seen;
-    Span::from_nanos(whole.nanos() / i64::from(track.covered.max(1)))
+    base_patience(view).max(track.cadence().times(5))
 }

@@ -283,6 +283,14 @@ impl Panel {
             .record(resolution, depth, bucket, cell)
     }
 
+    /// Takes the bucket that has just closed for one in which the counter of deltas that feeds the place gained
+    /// nothing, as long as that may be: see [`Track::assume`].
+    pub(crate) fn assume_at(&mut self, place: Place, bucket: Interval) {
+        let room = (self.resolution, self.depth);
+        let silence_min = super::coverage::silence_min(self.resolution);
+        self.track_mut(place).assume(room, bucket, silence_min);
+    }
+
     /// Whether a track that had data before has none in the bucket that has just closed, nor lost any.
     pub fn lacks(&self, place: Place, bucket: Interval) -> bool {
         let track = &self.groups[place.group as usize].tracks[place.slot as usize];

@@ -160,6 +160,35 @@ fn what_a_delta_leaves_out_is_a_gain_of_nothing() {
     }
 }
 
+/// What shows that a host lives may be selected by no check: then a gap is nothing gained for as long as the
+/// host may be taken for alive.
+#[test]
+fn deltas_that_are_all_that_is_selected_are_compared_as_totals_are() {
+    let checks = "  failed: {metric: errors, compare: {direction: up}}";
+    for (factor, expected) in [(1.0, VerdictState::Pass), (4.0, VerdictState::Fail)] {
+        for told in [Told::Cumulative, Told::Deltas, Told::SparseDeltas] {
+            let verdicts = verdicts(checks, errors(told, factor));
+            let last = verdicts.last().unwrap();
+            assert_eq!(last.verdict, expected, "x{factor} {told:?} {last:?}");
+        }
+    }
+}
+
+#[test]
+fn a_host_whose_deltas_cease_is_no_pass() {
+    let checks = "  failed: {metric: errors, compare: {direction: up}}";
+    let mut healthy = errors(Told::SparseDeltas, 1.0);
+    let verdicts = verdicts(checks, |minute, batch| {
+        healthy(minute, batch);
+        if 0 < minute {
+            let is_alive = |block: &SeriesBlock| block.labels.get("host") != Some("h00");
+            batch.series.retain(is_alive);
+        }
+    });
+    let last = verdicts.last().unwrap();
+    assert_eq!(last.verdict, VerdictState::NoData, "{last:?}");
+}
+
 #[test]
 fn a_limit_holds_for_deltas_as_for_totals() {
     // Twelve a minute and host in every second minute: six a minute.

@@ -135,7 +135,8 @@ impl Directory {
         spreading.contributions.clear();
     }
 
-    /// Deltas that gained nothing are not sent: while their source speaks, that is a gain of zero. One that
+    /// Deltas that gained nothing are not sent: while their source speaks, that is a gain of zero, and where
+    /// nothing else of it is selected, for as long as it may be taken for alive. One that
     /// never gained anything is not known; where data was lost, nobody knows. Called when both are noted.
     pub(super) fn fill_deltas(&mut self, bucket: Interval) {
         let Self {
@@ -143,12 +144,13 @@ impl Directory {
         } = self;
         for delta in &bindings.deltas {
             let source = &mut bindings.sources[delta.source as usize];
-            if source.heard != bucket.end {
-                continue;
-            }
             let service = &mut services[source.origin.service];
             let panel = &mut service.panels[delta.panel as usize].panel;
             if !panel.lacks(delta.place, bucket) {
+                continue;
+            }
+            if source.heard != bucket.end {
+                panel.assume_at(delta.place, bucket);
                 continue;
             }
             if panel.record_at(delta.place, bucket, Cell::default()) {
