@@ -11,6 +11,8 @@ use super::{
     points::{Attributes, check_attributes, labels},
     value::WirePair,
 };
+use prost::encoding::{encode_varint, encoded_len_varint};
+
 use crate::event::{BadLabels, Labels, RejectReason, SeriesMeta, Written};
 
 /// First byte of what a metric says: no other key begins with it.
@@ -44,6 +46,25 @@ impl Head<'_> {
         out.extend(self.suffix.as_bytes());
         if let Some(quantile) = self.quantile {
             out.extend(&quantile.to_bits().to_le_bytes());
+        }
+    }
+}
+
+/// Writes attributes as protobuf has them: fields of pairs, one behind the other.
+pub(super) fn write_attributes(attributes: &Attributes<'_>, out: &mut Written) {
+    for (name, value) in attributes {
+        let field = |content: usize| 1 + encoded_len_varint(content as u64) + content;
+        let text = field(value.len());
+        for (key, len, content) in [
+            (0x0a, field(name.len()) + field(text), ""),
+            (0x0a, name.len(), name),
+            (0x12, text, ""),
+            (0x0a, value.len(), value),
+        ] {
+            let mut head = [key; 11];
+            encode_varint(len as u64, &mut &mut head[1..]);
+            out.extend(&head[..=encoded_len_varint(len as u64)]);
+            out.extend(content.as_bytes());
         }
     }
 }

@@ -9,8 +9,8 @@ use super::{
     key::{self, Head},
     part,
     points::{
-        BUCKETS_MAX, Buckets, Data, ExplicitPoint, ExponentialPoint, Metric, NO_RECORDED_VALUE,
-        SummaryPoint, timestamp,
+        Attributes, BUCKETS_MAX, Buckets, Data, ExplicitPoint, ExponentialPoint, Metric,
+        NO_RECORDED_VALUE, PointData, SummaryPoint, timestamp,
     },
     write_fields,
 };
@@ -19,7 +19,7 @@ use crate::event::{
 };
 
 /// A metric whose points are walked.
-struct Walk<'a, 'b> {
+pub(in crate::decode) struct Walk<'a, 'b> {
     bytes: &'a [u8],
     name: &'a str,
     meta: SeriesMeta,
@@ -51,14 +51,11 @@ struct PointHead {
 
 /// Where a point stands in time.
 #[derive(Clone, Copy)]
-struct When {
+pub(in crate::decode) struct When {
     at: Timestamp,
     start: Timestamp,
     is_stale: bool,
 }
-
-/// The value of a histogram point, built only when it is not stale.
-type Build = dyn FnOnce() -> Result<Histogram, Refusal>;
 
 /// Walks one metric.
 pub(super) fn walk(
@@ -90,13 +87,7 @@ pub(super) fn walk(
     // A unit that is not UTF-8 is a unit that is not known.
     let unit = unit.unwrap_or("");
     let told = name.clone().unwrap_or("\u{fffd}");
-    let meta = name.and_then(|name| {
-        if name.is_empty() {
-            let detail = "the metric has no name";
-            return Err(Refusal::new(RejectReason::NoMetricName, detail));
-        }
-        Metric { name, unit, data }.meta()
-    });
+    let meta = name.and_then(|name| Metric { name, unit, data }.meta());
     let meta = match meta {
         Ok(meta) => meta,
         Err(refusal) => {
@@ -108,24 +99,7 @@ pub(super) fn walk(
             });
         }
     };
-    let head = write_head(
-        Head {
-            name: told,
-            suffix: "",
-            quantile: None,
-            meta,
-        },
-        resource,
-        out,
-    );
-    let mut walk = Walk {
-        bytes,
-        name: told,
-        meta,
-        resource,
-        head,
-        out,
-    };
+    let mut walk = Walk::new(bytes, told, meta, resource, out);
     run.each_field(|field| match field.number {
         1 => walk.point(data, &field),
         _ => Ok(()),
@@ -183,23 +157,47 @@ fn write_head(head: Head<'_>, resource: &ResourcePiece, out: &mut RawBatch) -> (
     (piece, hash)
 }
 
-fn refuse(out: &mut RawBatch, name: &str, refusal: &Refusal) {
+/// Counts a point of a metric as a reject.
+pub(in crate::decode) fn refuse(out: &mut RawBatch, name: &str, refusal: &Refusal) {
     out.rejects.sample(refusal.reason, || {
         format!("metric {:?}: {}", excerpt(name), excerpt(&refusal.detail))
     });
 }
 
-impl Walk<'_, '_> {
-    fn point(&mut self, data: Data, field: &Field<'_>) -> Result<(), DecodeError> {
-        check(self.out)?;
-        let message = field.message()?;
-        let walked = match data {
-            Data::Gauge | Data::Sum { .. } => self.number(message),
-            Data::Histogram { .. } => self.explicit(message),
-            Data::Exponential { .. } => self.exponential(message),
-            Data::Summary => self.summary(message),
+impl<'a, 'b> Walk<'a, 'b> {
+    /// Starts with what a metric says of its points. `bytes` are those that attributes stand in.
+    pub(in crate::decode) fn new(
+        bytes: &'a [u8],
+        name: &'a str,
+        meta: SeriesMeta,
+        resource: &'b ResourcePiece,
+        out: &'b mut RawBatch,
+    ) -> Self {
+        let head = Head {
+            name,
+            suffix: "",
+            quantile: None,
+            meta,
         };
-        match walked {
+        let head = write_head(head, resource, out);
+        Self {
+            bytes,
+            name,
+            meta,
+            resource,
+            head,
+            out,
+        }
+    }
+
+    /// Takes a point by `take`; if it is refused that is counted.
+    #[inline]
+    pub(in crate::decode) fn take(
+        &mut self,
+        take: impl FnOnce(&mut Self) -> Result<(), Fault>,
+    ) -> Result<(), DecodeError> {
+        check(self.out)?;
+        match take(self) {
             Ok(()) => Ok(()),
             Err(Fault::Whole(error)) => Err(error),
             Err(Fault::Part(refusal)) => {
@@ -207,6 +205,52 @@ impl Walk<'_, '_> {
                 Ok(())
             }
         }
+    }
+
+    /// Takes a point that was not read from protobuf.
+    pub(in crate::decode) fn add(
+        &mut self,
+        attributes: &Attributes<'_>,
+        when: When,
+        data: PointData,
+    ) -> Result<(), Fault> {
+        let mut write = || {
+            self.out
+                .write(|out| key::write_attributes(attributes, out))
+                .0
+        };
+        match data {
+            PointData::Number(value) => {
+                let value = when.value(value)?;
+                let attributes = write();
+                self.emit(self.head, attributes, self.meta, when, value);
+                Ok(())
+            }
+            PointData::Explicit(point) => {
+                let attributes = write();
+                self.histogram(when, attributes, || point.check())
+            }
+            PointData::Exponential(point) => {
+                let attributes = write();
+                self.histogram(when, attributes, || point.check())
+            }
+            PointData::Summary(point) => {
+                let attributes = write();
+                self.quantiles(when, attributes, point)
+            }
+        }
+    }
+
+    fn point(&mut self, data: Data, field: &Field<'_>) -> Result<(), DecodeError> {
+        self.take(|walk| {
+            let message = field.message()?;
+            match data {
+                Data::Gauge | Data::Sum { .. } => walk.number(message),
+                Data::Histogram { .. } => walk.explicit(message),
+                Data::Exponential { .. } => walk.exponential(message),
+                Data::Summary => walk.summary(message),
+            }
+        })
     }
 
     fn number(&mut self, mut message: Reader<'_>) -> Result<(), Fault> {
@@ -227,10 +271,7 @@ impl Walk<'_, '_> {
             }
         }
         let when = head.when()?;
-        let Some(value) = value.or(when.is_stale.then_some(0.0)) else {
-            let detail = format!("the point at {} has no value", when.at);
-            return Err(Refusal::new(RejectReason::NoValue, detail).into());
-        };
+        let value = when.value(value)?;
         let attributes = self.attributes(head, whole, 7)?;
         self.emit(self.head, attributes, self.meta, when, value);
         Ok(())
@@ -255,7 +296,9 @@ impl Walk<'_, '_> {
                 _ => {}
             }
         }
-        self.histogram(head, whole, 9, Box::new(|| point.check()))
+        let when = head.when()?;
+        let attributes = self.attributes(head, whole, 9)?;
+        self.histogram(when, attributes, || point.check())
     }
 
     fn exponential(&mut self, mut message: Reader<'_>) -> Result<(), Fault> {
@@ -280,18 +323,18 @@ impl Walk<'_, '_> {
                 _ => {}
             }
         }
-        self.histogram(head, whole, 1, Box::new(|| point.check()))
+        let when = head.when()?;
+        let attributes = self.attributes(head, whole, 1)?;
+        self.histogram(when, attributes, || point.check())
     }
 
+    /// Takes a histogram, which is built only when it is not stale.
     fn histogram(
         &mut self,
-        head: PointHead,
-        whole: Reader<'_>,
-        number: u32,
-        build: Box<Build>,
+        when: When,
+        attributes: Piece,
+        build: impl FnOnce() -> Result<Histogram, Refusal>,
     ) -> Result<(), Fault> {
-        let when = head.when()?;
-        let attributes = self.attributes(head, whole, number)?;
         if when.is_stale {
             self.emit(self.head, attributes, self.meta, when, 0.0);
             return Ok(());
@@ -323,11 +366,20 @@ impl Walk<'_, '_> {
             }
         }
         let when = head.when()?;
+        let attributes = self.attributes(head, whole, 7)?;
+        self.quantiles(when, attributes, point)
+    }
+
+    fn quantiles(
+        &mut self,
+        when: When,
+        attributes: Piece,
+        point: SummaryPoint,
+    ) -> Result<(), Fault> {
         if BUCKETS_MAX < point.quantiles.len() {
             let detail = format!("over {BUCKETS_MAX} quantiles: send fewer");
             return Err(Refusal::new(RejectReason::OverLimit, detail).into());
         }
-        let attributes = self.attributes(head, whole, 7)?;
         // One point becomes several series; if its labels cannot be used it is refused once.
         let read = |pieces: [Piece; 3]| {
             key::read_unnamed(pieces.map(|piece| self.out.bytes(self.bytes, piece)))
@@ -413,14 +465,32 @@ impl Walk<'_, '_> {
 
 impl PointHead {
     fn when(&self) -> Result<When, Refusal> {
-        let start = match self.start_nanos {
+        When::new(self.at_nanos, self.start_nanos, self.flags)
+    }
+}
+
+impl When {
+    pub(in crate::decode) fn new(
+        at_nanos: u64,
+        start_nanos: u64,
+        flags: u64,
+    ) -> Result<Self, Refusal> {
+        let start = match start_nanos {
             0 => None,
             nanos => timestamp(nanos).ok(),
         };
-        Ok(When {
-            at: timestamp(self.at_nanos)?,
+        Ok(Self {
+            at: timestamp(at_nanos)?,
             start: start.unwrap_or(Timestamp::MIN),
-            is_stale: self.flags & NO_RECORDED_VALUE != 0,
+            is_stale: flags & NO_RECORDED_VALUE != 0,
+        })
+    }
+
+    /// The value of a point, which only a stale one may lack.
+    fn value(self, value: Option<f64>) -> Result<f64, Refusal> {
+        value.or(self.is_stale.then_some(0.0)).ok_or_else(|| {
+            let detail = format!("the point at {} has no value", self.at);
+            Refusal::new(RejectReason::NoValue, detail)
         })
     }
 }

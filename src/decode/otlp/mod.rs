@@ -13,20 +13,24 @@
 
 use std::cell::OnceCell;
 
+use self::points::Attributes;
 use super::{
     DecodeError, Fault, Refusal, Scratch, StreamLabels, batches, check,
     protobuf::{Field, Reader},
 };
-use crate::event::{Batch, KeyHash, Piece, Raw, RawBatch, Written};
+use crate::event::{Batch, KeyHash, Piece, Raw, RawBatch, ReadLabels, Written};
 
 mod key;
 mod logs;
-mod metrics;
+pub(super) mod metrics;
 pub(super) mod points;
 pub(super) mod value;
 
 const METRICS: &str = "otlp metrics";
 const LOGS: &str = "otlp logs";
+
+/// Reads the labels that the key of a series stands for.
+pub(super) const READ_LABELS: ReadLabels = key::read_labels;
 
 /// Walks an `ExportMetricsServiceRequest`.
 ///
@@ -126,23 +130,35 @@ fn resource_piece(
             _ => Ok(()),
         })
     })?;
-    let attributes = out.bytes(bytes, piece);
-    Ok(ResourcePiece {
-        piece,
-        len: attributes.len(),
-        hash: out.keys().second(attributes),
-        check: OnceCell::new(),
-    })
+    Ok(ResourcePiece::new(bytes, piece, out))
 }
 
 /// The attributes of a resource as one piece.
-struct ResourcePiece {
+pub(super) struct ResourcePiece {
     piece: Piece,
     len: usize,
     /// What it gives to the hashes of keys.
     hash: u64,
     /// Whether the attributes can be used, once somebody wants to know.
     check: OnceCell<Result<(), Refusal>>,
+}
+
+impl ResourcePiece {
+    fn new(bytes: &[u8], piece: Piece, out: &RawBatch) -> Self {
+        let attributes = out.bytes(bytes, piece);
+        Self {
+            piece,
+            len: attributes.len(),
+            hash: out.keys().second(attributes),
+            check: OnceCell::new(),
+        }
+    }
+
+    /// Attributes that do not stand in the request as protobuf has them.
+    pub(super) fn of(attributes: &Attributes<'_>, out: &mut RawBatch) -> Self {
+        let (piece, ()) = out.write(|out| key::write_attributes(attributes, out));
+        Self::new(&[], piece, out)
+    }
 }
 
 /// Where the fields of one number stand in a message, if nothing stands between them.
@@ -212,7 +228,7 @@ fn write_fields(
 }
 
 /// Tells damage of the whole from the refusal of a part.
-fn part<T>(result: Result<T, Fault>) -> Result<Result<T, Refusal>, DecodeError> {
+pub(super) fn part<T>(result: Result<T, Fault>) -> Result<Result<T, Refusal>, DecodeError> {
     match result {
         Ok(value) => Ok(Ok(value)),
         Err(Fault::Part(refusal)) => Ok(Err(refusal)),
