@@ -1,5 +1,8 @@
 //! What is wrong is refused with the right status, and the good data beside it counts.
 
+use opentelemetry_proto::tonic::metrics::v1::{
+    Summary, SummaryDataPoint, metric::Data, summary_data_point,
+};
 use prost::Message;
 use serde_json::{Value, json};
 use tonic::{Code, codec::CompressionEncoding};
@@ -251,8 +254,42 @@ async fn otlp_over_grpc_never_asks_for_a_bad_message_again() {
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     let series = r#"sluice_rejected_requests_total{source="otlp_grpc",reason="too_large"}"#;
     assert_eq!(rig.metric(series).await, Some(3.0));
+    // What the transport lets through and the decoder refuses counts once too.
+    let mut amplified = otlp_cpu("h1", 0.5, rig.now());
+    let metric = &mut amplified.resource_metrics[0].scope_metrics[0].metrics[0];
+    metric.name = "x".repeat(1_000);
+    let quantile = summary_data_point::ValueAtQuantile::default();
+    let point = SummaryDataPoint {
+        time_unix_nano: rig.now().nanos().cast_unsigned(),
+        quantile_values: vec![quantile; 10],
+        ..SummaryDataPoint::default()
+    };
+    let data_points = vec![point];
+    metric.data = Some(Data::Summary(Summary { data_points }));
+    let status = export_grpc(rig.at.otlp_grpc, "metrics", None, amplified).await;
+    assert_eq!(status.unwrap_err().code(), Code::ResourceExhausted);
+    assert_eq!(rig.metric(series).await, Some(4.0));
     let good = otlp_cpu("h1", 0.5, rig.now());
     export_grpc(rig.at.otlp_grpc, "metrics", None, good)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn the_limit_on_bytes_as_they_come_holds_over_grpc() {
+    let mut plan = plan();
+    plan.limits.request_bytes = 1_000;
+    let rig = Rig::with(plan, None).await;
+    let mut large = otlp_cpu("h1", 0.5, rig.now());
+    large.resource_metrics = vec![large.resource_metrics[0].clone(); 100];
+    let refused = export_grpc(rig.at.otlp_grpc, "metrics", None, large.clone()).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert!(refused.message().contains("1000 bytes"), "{refused}");
+    let series = r#"sluice_rejected_requests_total{source="otlp_grpc",reason="too_large"}"#;
+    assert_eq!(rig.metric(series).await, Some(1.0));
+    let gzip = Some(CompressionEncoding::Gzip);
+    export_grpc(rig.at.otlp_grpc, "metrics", gzip, large)
         .await
         .unwrap();
 }
