@@ -5,7 +5,7 @@ use super::{
         Fault, Refusal, check, excerpt,
         protobuf::{Field, Reader},
     },
-    DecodeError, ResourcePiece, Run,
+    DecodeError, ResourcePiece, Run, Scope,
     key::{self, Head},
     part,
     points::{
@@ -22,6 +22,7 @@ use crate::event::{
 pub(in crate::decode) struct Walk<'a, 'b> {
     bytes: &'a [u8],
     name: &'a str,
+    scope: Scope<'a>,
     meta: SeriesMeta,
     resource: &'b ResourcePiece,
     /// What the metric says of its series, and what that and the resource give to their hashes.
@@ -61,6 +62,7 @@ pub(in crate::decode) struct When {
 pub(super) fn walk(
     bytes: &[u8],
     message: Reader<'_>,
+    scope: &Result<Scope<'_>, Refusal>,
     resource: &ResourcePiece,
     out: &mut RawBatch,
 ) -> Result<(), DecodeError> {
@@ -88,8 +90,8 @@ pub(super) fn walk(
     let unit = unit.unwrap_or("");
     let told = name.clone().unwrap_or("\u{fffd}");
     let meta = name.and_then(|name| Metric { name, unit, data }.meta());
-    let meta = match meta {
-        Ok(meta) => meta,
+    let (meta, scope) = match meta.and_then(|meta| Ok((meta, scope.clone()?))) {
+        Ok(told) => told,
         Err(refusal) => {
             return run.each_field(|field| {
                 if field.number == 1 {
@@ -99,7 +101,7 @@ pub(super) fn walk(
             });
         }
     };
-    let mut walk = Walk::new(bytes, told, meta, resource, out);
+    let mut walk = Walk::new(bytes, (told, scope), meta, resource, out);
     run.each_field(|field| match field.number {
         1 => walk.point(data, &field),
         _ => Ok(()),
@@ -168,7 +170,7 @@ impl<'a, 'b> Walk<'a, 'b> {
     /// Starts with what a metric says of its points. `bytes` are those that attributes stand in.
     pub(in crate::decode) fn new(
         bytes: &'a [u8],
-        name: &'a str,
+        (name, scope): (&'a str, Scope<'a>),
         meta: SeriesMeta,
         resource: &'b ResourcePiece,
         out: &'b mut RawBatch,
@@ -176,6 +178,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         let head = Head {
             name,
             suffix: "",
+            scope,
             quantile: None,
             meta,
         };
@@ -183,6 +186,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         Self {
             bytes,
             name,
+            scope,
             meta,
             resource,
             head,
@@ -417,6 +421,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         let head = Head {
             name: self.name,
             suffix,
+            scope: self.scope,
             quantile,
             meta,
         };

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 
 use super::{
     super::{Refusal, excerpt},
+    Scope,
     value::AnyValue,
 };
 use crate::event::{
-    ExponentialBuckets, Histogram, Kind, Labels, METRIC_NAME, RejectReason, SeriesMeta,
-    Temporality, Timestamp, Unit,
+    ExponentialBuckets, Histogram, Kind, Labels, METRIC_NAME, RejectReason, SCOPE_LABELS,
+    SeriesMeta, Temporality, Timestamp, Unit,
 };
 
 /// Bit of `flags` that says that a point has no value, on purpose.
@@ -220,17 +221,21 @@ impl Buckets {
     }
 }
 
-/// The labels of a series: what the metric says first, then the attributes of the point, then those of
-/// its resource.
+/// The labels of a series: what metric, scope and quantile say first, then the attributes of the point,
+/// then those of its resource.
 pub(super) fn labels(
-    name: &str,
-    quantile: Option<&str>,
+    (name, scope, quantile): (&str, Scope<'_>, Option<&str>),
     point: &Attributes<'_>,
     resource: &Attributes<'_>,
 ) -> Labels {
-    let own = [(METRIC_NAME, name)]
-        .into_iter()
-        .chain(quantile.map(|quantile| ("quantile", quantile)));
+    let [scope_name, scope_version] = SCOPE_LABELS;
+    let own = [
+        (METRIC_NAME, name),
+        (scope_name, scope.name),
+        (scope_version, scope.version),
+        ("quantile", quantile.unwrap_or("")),
+    ]
+    .into_iter();
     let attributes = point.iter().chain(resource);
     Labels::new(own.chain(attributes.map(|(key, value)| (&**key, &**value))))
 }

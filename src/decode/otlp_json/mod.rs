@@ -11,7 +11,7 @@ use super::{
     DecodeError, Fault, Refusal, Scratch, StreamLabels, batches, check, excerpt,
     json_text::{PART_BYTES_MAX, Part, document},
     otlp::{
-        self, ResourcePiece,
+        self, ResourcePiece, Scope,
         metrics::{Walk, When, refuse},
         part,
         points::{Attributes, Data, Metric, Record, timestamp},
@@ -42,6 +42,7 @@ pub fn walk_metrics(
     let resource = Ok(ResourcePiece::of(&Vec::new(), out));
     let mut metrics = Metrics {
         resource,
+        scope: Ok(Default::default()),
         part_bytes_max,
         out,
     };
@@ -101,6 +102,9 @@ trait Take {
     /// neither can they.
     fn resource(&mut self, resource: Option<&Part<'_, '_>>);
 
+    /// Takes the scope of the items that follow.
+    fn scope(&mut self, scope: Option<&Part<'_, '_>>);
+
     /// Takes a metric or a log record.
     fn item(&mut self, item: &Part<'_, '_>) -> Result<(), Fault>;
 
@@ -144,8 +148,9 @@ fn walk_scope(
     items: &'static str,
     take: &mut dyn Take,
 ) -> Result<(), Fault> {
-    let [items] = of_scope.fields([items])?;
+    let [scope, items] = of_scope.fields(["scope", items])?;
     let Some(items) = items else { return Ok(()) };
+    take.scope(scope.as_ref());
     items.each(|item| {
         let taken = take.item(item);
         settle(taken, take)
@@ -162,6 +167,8 @@ fn settle(result: Result<(), Fault>, take: &mut dyn Take) -> Result<(), DecodeEr
 
 struct Metrics<'o> {
     resource: Result<ResourcePiece, Refusal>,
+    /// Name and version of the scope.
+    scope: Result<[String; 2], Refusal>,
     part_bytes_max: usize,
     out: &'o mut RawBatch,
 }
@@ -171,6 +178,10 @@ struct Head {
     name: String,
     data: Data,
     meta: SeriesMeta,
+}
+
+fn scope_of([name, version]: &[String; 2]) -> Scope<'_> {
+    Scope { name, version }
 }
 
 const DATA: [&str; 5] = [
@@ -189,6 +200,16 @@ impl Take for Metrics<'_> {
         };
     }
 
+    fn scope(&mut self, scope: Option<&Part<'_, '_>>) {
+        let read = |scope: &Part<'_, '_>| {
+            let [name, version] = scope.fields(["name", "version"])?;
+            let texts = [self.text(name.as_ref())?, self.text(version.as_ref())?];
+            scope_of(&texts).check()?;
+            Ok(texts)
+        };
+        self.scope = scope.map_or(Ok(Default::default()), read);
+    }
+
     fn item(&mut self, item: &Part<'_, '_>) -> Result<(), Fault> {
         let [name, unit] = item.fields(["name", "unit"])?;
         let data = item.fields(DATA)?;
@@ -204,25 +225,28 @@ impl Take for Metrics<'_> {
         let head = name.and_then(|name| self.head(name, unit, key, temporality, monotonic));
         let Self {
             resource,
+            scope,
             part_bytes_max,
             out,
         } = self;
-        let (head, resource) = match (head, resource) {
-            (Ok(head), Ok(resource)) => (head, resource),
-            (Err(refusal), _) => {
+        let told_all = head.and_then(|head| {
+            let scope = scope.as_ref().map_err(Refusal::clone)?;
+            Ok((
+                head,
+                scope_of(scope),
+                resource.as_ref().map_err(Refusal::clone)?,
+            ))
+        });
+        let (head, scope, resource) = match told_all {
+            Ok(told) => told,
+            Err(refusal) => {
                 return points.each(|_| {
                     refuse(out, &told, &refusal);
                     Ok(())
                 });
             }
-            (Ok(_), Err(refusal)) => {
-                return points.each(|_| {
-                    refuse(out, &told, refusal);
-                    Ok(())
-                });
-            }
         };
-        let mut walk = Walk::new(&[], &head.name, head.meta, resource, out);
+        let mut walk = Walk::new(&[], (&head.name, scope), head.meta, resource, out);
         points.each(|item| {
             walk.take(|walk| {
                 let value = item.value(*part_bytes_max)?;
@@ -300,6 +324,9 @@ impl Take for Logs<'_, '_> {
         });
         self.scratch.share(&[], self.out);
     }
+
+    /// A stream is told by the attributes that the configuration names, and the scope is none.
+    fn scope(&mut self, _: Option<&Part<'_, '_>>) {}
 
     fn item(&mut self, item: &Part<'_, '_>) -> Result<(), Fault> {
         check(self.out)?;

@@ -180,7 +180,9 @@ fn encode_metrics(request: &ExportMetricsServiceRequest) -> Vec<u8> {
                 }
                 Value::Object(fields)
             });
-            json!({ "metrics": metrics.collect::<Vec<_>>() })
+            let told = scope.scope.as_ref();
+            let told = told.map(|told| json!({"name": told.name, "version": told.version}));
+            json!({ "scope": told, "metrics": metrics.collect::<Vec<_>>() })
         });
         let resource = encode_resource(in_resource.resource.as_ref());
         json!({ "resource": resource, "scopeMetrics": scopes.collect::<Vec<_>>() })
