@@ -45,12 +45,20 @@ pub(super) struct PartialSuccess {
 }
 
 impl PartialSuccess {
-    /// What was not taken; `None` if everything was.
+    /// What was not taken; `None` if everything was. Of summaries each series was counted by itself, and
+    /// which of them were lost together is not known: then at most as many as came are told, and that.
     pub(super) fn of(taken: &Taken) -> Option<Self> {
-        let rejected = i64::try_from(taken.rejected_count()).unwrap_or(i64::MAX);
-        (rejected > 0).then(|| Self {
-            rejected,
-            error_message: taken.to_string(),
+        let rejected = taken.rejected_count();
+        if rejected == 0 {
+            return None;
+        }
+        let mut error_message = taken.to_string();
+        if 0 < taken.parts {
+            error_message.push_str("; a summary counts once for each of its series");
+        }
+        Some(Self {
+            rejected: i64::try_from(rejected.min(taken.sent)).unwrap_or(i64::MAX),
+            error_message,
         })
     }
 }

@@ -401,6 +401,7 @@ impl<'a, 'b> Walk<'a, 'b> {
             unit: Unit::Count,
             ..counter
         };
+        self.out.parts += 1 + point.quantiles.len() as u64;
         self.part_of_summary("_count", None, count, attributes, when, point.count as f64);
         self.part_of_summary("_sum", None, counter, attributes, when, point.sum);
         for (quantile, value) in point.quantiles {
