@@ -50,7 +50,11 @@ impl PartialSuccess {
     pub(super) fn of(taken: &Taken) -> Option<Self> {
         let rejected = taken.rejected_count();
         if rejected == 0 {
-            return None;
+            // A warning, as the protocol has it.
+            return taken.remark.map(|remark| Self {
+                rejected: 0,
+                error_message: remark.to_owned(),
+            });
         }
         let mut error_message = taken.to_string();
         if 0 < taken.parts {

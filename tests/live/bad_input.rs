@@ -174,6 +174,35 @@ async fn one_bad_sample_does_not_void_its_request() {
 }
 
 #[tokio::test]
+async fn a_request_in_which_nothing_is_found_is_told_so() {
+    let rig = Rig::new().await;
+    let metrics = otlp_cpu_json("h1", 0.5, rig.now());
+    let snake = metrics.replace("resourceMetrics", "resource_metrics");
+    for (path, body, field) in [
+        ("/v1/logs", &metrics, "resourceLogs"),
+        ("/v1/metrics", &snake, "resourceMetrics"),
+    ] {
+        let answer = rig.otlp(path, &[JSON], body.as_bytes()).await;
+        assert_eq!(answer.status, 200);
+        let partial = &answer.json()["partialSuccess"];
+        let message = partial["errorMessage"].as_str().unwrap();
+        assert!(message.contains(field), "{message}");
+        assert!(
+            partial
+                .as_object()
+                .unwrap()
+                .values()
+                .any(|value| value == "0"),
+            "{partial}"
+        );
+    }
+    for body in ["{}", r#"{"resourceMetrics":[]}"#] {
+        let answer = rig.otlp("/v1/metrics", &[JSON], body.as_bytes()).await;
+        assert_eq!(answer.text(), "{}");
+    }
+}
+
+#[tokio::test]
 async fn no_more_data_points_are_told_as_rejected_than_came() {
     let rig = Rig::new().await;
     rig.pass(60).await;

@@ -119,8 +119,8 @@ impl<'v, 'p> Cursor<'v, 'p> {
     /// A 64-bit integer, which proto3 JSON writes as a string and most senders as a number.
     pub(super) fn u64(&self) -> Result<u64, Refusal> {
         let read = match self.value {
-            Value::String(text) => text.parse().ok(),
-            Value::Number(number) => number.as_u64(),
+            Value::String(text) => text.parse().ok().or_else(|| whole(text.parse().ok()?)),
+            Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?)),
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
         };
         read.ok_or_else(|| self.wrong("an unsigned integer"))
@@ -128,8 +128,8 @@ impl<'v, 'p> Cursor<'v, 'p> {
 
     pub(super) fn i64(&self) -> Result<i64, Refusal> {
         let read = match self.value {
-            Value::String(text) => text.parse().ok(),
-            Value::Number(number) => number.as_i64(),
+            Value::String(text) => text.parse().ok().or_else(|| whole(text.parse().ok()?)),
+            Value::Number(number) => number.as_i64().or_else(|| whole(number.as_f64()?)),
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
         };
         read.ok_or_else(|| self.wrong("an integer"))
@@ -164,4 +164,10 @@ impl<'v, 'p> Cursor<'v, 'p> {
             format!("{} must be {expected}, found {found}", self.path),
         )
     }
+}
+
+/// An integer that is written with a fraction or an exponent, as proto3 JSON allows: `1.0`, `1e2`.
+fn whole<T: TryFrom<i128>>(value: f64) -> Option<T> {
+    let is_whole = value.fract() == 0.0;
+    is_whole.then(|| T::try_from(value as i128).ok()).flatten()
 }

@@ -27,6 +27,9 @@ use cursor::Cursor;
 const METRICS: &str = "otlp/json metrics";
 const LOGS: &str = "otlp/json logs";
 
+const NO_METRICS: &str = "nothing was found: metrics are in a field \"resourceMetrics\"";
+const NO_LOGS: &str = "nothing was found: log records are in a field \"resourceLogs\"";
+
 /// Walks an `ExportMetricsServiceRequest` in JSON. What of it is read into values takes at most about
 /// `part_bytes_max` bytes of memory at a time; what would take more is refused.
 ///
@@ -39,6 +42,7 @@ pub fn walk_metrics(
 ) -> Result<(), DecodeError> {
     out.reuse(otlp::READ_LABELS);
     let [resources] = document(METRICS, bytes, ["resourceMetrics"])?;
+    out.remark = remark(resources.as_ref(), bytes, NO_METRICS);
     let resource = Ok(ResourcePiece::of(&Vec::new(), out));
     let mut metrics = Metrics {
         resource,
@@ -64,6 +68,7 @@ pub fn walk_logs(
 ) -> Result<(), DecodeError> {
     out.reuse(otlp::READ_LABELS);
     let [resources] = document(LOGS, bytes, ["resourceLogs"])?;
+    out.remark = remark(resources.as_ref(), bytes, NO_LOGS);
     let mut logs = Logs {
         stream_labels,
         resource: Ok(()),
@@ -94,6 +99,15 @@ pub fn logs(bytes: &[u8]) -> Result<Batch, DecodeError> {
     let (all, scratch) = (StreamLabels::All, &mut Scratch::default());
     walk_logs(bytes, all, PART_BYTES_MAX, scratch, &mut out)?;
     Ok(batches::owned(Raw::new(bytes, &out)))
+}
+
+/// What to say where a document has fields, but not the one that is read: unknown fields are passed over.
+fn remark(
+    resources: Option<&Part<'_, '_>>,
+    bytes: &[u8],
+    remark: &'static str,
+) -> Option<&'static str> {
+    (resources.is_none() && bytes.contains(&b'"')).then_some(remark)
 }
 
 /// Takes what a request holds: metrics or log records.
