@@ -6,6 +6,7 @@ use super::{
         protobuf::{Field, Reader},
     },
     DecodeError, ResourcePiece, Run, Scope,
+    data_run::DataRun,
     key::{self, Head},
     part,
     points::{
@@ -28,17 +29,6 @@ pub(in crate::decode) struct Walk<'a, 'b> {
     /// What the metric says of its series, and what that and the resource give to their hashes.
     head: (Piece, u64),
     out: &'b mut RawBatch,
-}
-
-/// The data of a metric. It may stand in several fields, which are one in pieces; a kind of data that
-/// comes later takes the place of an earlier one.
-#[derive(Clone, Copy)]
-struct DataRun<'a> {
-    number: u32,
-    /// Where the first of its fields starts.
-    first: usize,
-    /// The metric.
-    message: Reader<'a>,
 }
 
 /// What a point has whatever it holds.
@@ -85,7 +75,7 @@ pub(super) fn walk(
         }
     }
     let Some(run) = data else { return Ok(()) };
-    let data = metric_data(run)?;
+    let data = run.read()?;
     // A unit that is not UTF-8 is a unit that is not known.
     let unit = unit.unwrap_or("");
     let told = name.clone().unwrap_or("\u{fffd}");
@@ -105,51 +95,6 @@ pub(super) fn walk(
     run.each_field(|field| match field.number {
         1 => walk.point(data, &field),
         _ => Ok(()),
-    })
-}
-
-impl<'a> DataRun<'a> {
-    fn each_field(
-        self,
-        mut each: impl FnMut(Field<'a>) -> Result<(), DecodeError>,
-    ) -> Result<(), DecodeError> {
-        let mut message = self.message;
-        loop {
-            let from = message.offset();
-            match message.next()? {
-                Some(field) if field.number == self.number && self.first <= from => {
-                    field.message()?.for_each(&mut each)?;
-                }
-                Some(_) => {}
-                None => return Ok(()),
-            }
-        }
-    }
-}
-
-/// Reads temporality and monotony, which may stand behind the points.
-fn metric_data(run: DataRun<'_>) -> Result<Data, DecodeError> {
-    let number = run.number;
-    let (mut temporality, mut monotonic) = (0, false);
-    if let 7 | 9 | 10 = number {
-        run.each_field(|field| {
-            match field.number {
-                2 => temporality = field.int64()?,
-                3 if number == 7 => monotonic = field.boolean()?,
-                _ => {}
-            }
-            Ok(())
-        })?;
-    }
-    Ok(match number {
-        7 => Data::Sum {
-            monotonic,
-            temporality,
-        },
-        9 => Data::Histogram { temporality },
-        10 => Data::Exponential { temporality },
-        11 => Data::Summary,
-        _ => Data::Gauge,
     })
 }
 

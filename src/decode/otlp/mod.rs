@@ -21,6 +21,7 @@ use super::{
 };
 use crate::event::{Batch, KeyHash, Piece, Raw, RawBatch, ReadLabels, Written};
 
+mod data_run;
 mod key;
 mod logs;
 pub(super) mod metrics;
