@@ -19,7 +19,7 @@ use crate::{
         otlp_json,
         plain_lines::{LinePattern, PlainLineReader},
     },
-    event::{Batch, Labels, LogRecord, Rejects},
+    event::{Batch, Labels, LogRecord, Rejects, Timestamp},
     plan::{Faults, Plan},
 };
 
