@@ -108,6 +108,10 @@ pub fn plan(text: &str) -> Result<Plan, Faults> {
     Plan::parse_in(text, &|name| std::env::var(name).ok())
 }
 
+const NO_END: &str = "it may be incomplete: no \"# EOF\" at its end";
+const IN_SECONDS: &str =
+    "all times are before 1973: times in *.prom count milliseconds, those in *.om seconds";
+
 /// What is earlier, read as milliseconds, was told in seconds.
 const MILLISECONDS_FROM: Timestamp = Timestamp::from_seconds(100_000_000);
 
@@ -125,11 +129,8 @@ pub fn read(
     let error = |problem: DecodeError| FileError::new(path, problem);
     let reader = open(path)?;
     let mut rejects = Rejects::default();
-    let mut latest = None;
     let mut add = |mut batch: Batch| {
         rejects.absorb(std::mem::take(&mut batch.rejects));
-        let points = batch.series.iter().flat_map(|block| &block.points);
-        latest = latest.max(points.map(|point| point.at).max());
         timeline.add(batch);
     };
     match format {
@@ -141,28 +142,16 @@ pub fn read(
         }
         Format::OtlpMetrics => requests(reader, otlp_json::metrics, &mut add).map_err(error)?,
         Format::OtlpLogs => requests(reader, otlp_json::logs, &mut add).map_err(error)?,
-        Format::OpenMetrics | Format::PrometheusText => {
-            let unit = if format == Format::OpenMetrics {
-                TimeUnit::Seconds
-            } else {
-                TimeUnit::Milliseconds
-            };
-            let mut samples = OpenMetricsReader::new(reader, unit);
-            while let Some(batch) = samples.batch(LINES_PER_BATCH).map_err(error)? {
-                add(batch);
+        Format::OpenMetrics => {
+            let told = exposition(reader, TimeUnit::Seconds, &mut add).map_err(error)?;
+            if !told.is_ended {
+                notes.push(format!("{}: {NO_END}", path.display()));
             }
-            let is_open_metrics = format == Format::OpenMetrics;
-            if is_open_metrics && !samples.is_ended() {
-                notes.push(format!(
-                    "{}: it may be incomplete: no \"# EOF\" at its end",
-                    path.display()
-                ));
-            }
-            if !is_open_metrics && latest.is_some_and(|latest| latest < MILLISECONDS_FROM) {
-                let path = path.display();
-                notes.push(format!(
-                    "{path}: all times are before 1973: times in *.prom count milliseconds, those in *.om seconds"
-                ));
+        }
+        Format::PrometheusText => {
+            let told = exposition(reader, TimeUnit::Milliseconds, &mut add).map_err(error)?;
+            if told.latest.is_some_and(|latest| latest < MILLISECONDS_FROM) {
+                notes.push(format!("{}: {IN_SECONDS}", path.display()));
             }
         }
         Format::LogLines => {
@@ -219,6 +208,32 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, FileError> {
         Compression::Zstd => {
             Box::new(zstd::Decoder::new(file).map_err(|error| FileError::new(path, error))?)
         }
+    })
+}
+
+/// What is known of an exposition once it was read.
+struct Exposition {
+    /// Whether its end is marked.
+    is_ended: bool,
+    /// Its latest time.
+    latest: Option<Timestamp>,
+}
+
+fn exposition(
+    reader: Box<dyn Read>,
+    unit: TimeUnit,
+    add: &mut impl FnMut(Batch),
+) -> Result<Exposition, DecodeError> {
+    let mut samples = OpenMetricsReader::new(reader, unit);
+    let mut latest = None;
+    while let Some(batch) = samples.batch(LINES_PER_BATCH)? {
+        let points = batch.series.iter().flat_map(|block| &block.points);
+        latest = latest.max(points.map(|point| point.at).max());
+        add(batch);
+    }
+    Ok(Exposition {
+        is_ended: samples.is_ended(),
+        latest,
     })
 }
 
@@ -294,7 +309,6 @@ services: {web: {stages: [{name: unit, checks: [up], bake: 1m}]}}
     fn notes(name: &str, text: &str) -> Vec<String> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(name);
-        #[expect(clippy::disallowed_methods, reason = "this is where files are read")]
         fs::write(&path, text).unwrap();
         let plan = Plan::parse(CONFIGURATION).unwrap();
         let mut timeline = Timeline::new(plan.resolution);

@@ -124,6 +124,7 @@ fn attributes(bytes: &[u8]) -> Result<Attributes<'_>, Fault> {
 }
 
 /// What a head tells of labels.
+#[derive(Clone, Copy)]
 struct Told<'a> {
     name: &'a str,
     scope: Scope<'a>,

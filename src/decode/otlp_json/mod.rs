@@ -227,8 +227,8 @@ impl Take for Metrics<'_> {
     fn item(&mut self, item: &Part<'_, '_>) -> Result<(), Fault> {
         let [name, unit] = item.fields(["name", "unit"])?;
         let data = item.fields(DATA)?;
-        let data = DATA.into_iter().zip(data);
-        let Some((key, data)) = data.filter_map(|(key, data)| Some((key, data?))).next() else {
+        let mut data = DATA.into_iter().zip(data);
+        let Some((key, data)) = data.find_map(|(key, data)| Some((key, data?))) else {
             return Ok(());
         };
         let [points, temporality, monotonic] =

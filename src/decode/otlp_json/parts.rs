@@ -76,7 +76,7 @@ pub(super) fn metric_data(
     let temporality = || temporality.map_or(Ok(0), |number| number.enumeration(&TEMPORALITIES));
     Ok(match key {
         "sum" => Data::Sum {
-            monotonic: monotonic.map_or(Ok(false), |flag| flag.boolean())?,
+            monotonic: monotonic.map_or(Ok(false), Cursor::boolean)?,
             temporality: temporality()?,
         },
         "histogram" => Data::Histogram {

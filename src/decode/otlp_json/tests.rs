@@ -2,7 +2,7 @@
 
 use opentelemetry_proto::tonic::{
     collector::{logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest},
-    common::v1::{KeyValue, any_value::Value as Pb},
+    common::v1::{InstrumentationScope, KeyValue, any_value::Value as Pb},
     metrics::v1::{NumberDataPoint, metric::Data as PbData, number_data_point::Value as PbNumber},
     resource::v1::Resource as PbResource,
 };
@@ -88,6 +88,13 @@ fn encode_resource(resource: Option<&PbResource>) -> Value {
     resource.map_or(
         Value::Null,
         |found| json!({ "attributes": encode_pairs(&found.attributes) }),
+    )
+}
+
+fn encode_scope(scope: Option<&InstrumentationScope>) -> Value {
+    scope.map_or(
+        Value::Null,
+        |found| json!({ "name": found.name, "version": found.version }),
     )
 }
 
@@ -180,9 +187,7 @@ fn encode_metrics(request: &ExportMetricsServiceRequest) -> Vec<u8> {
                 }
                 Value::Object(fields)
             });
-            let told = scope.scope.as_ref();
-            let told = told.map(|told| json!({"name": told.name, "version": told.version}));
-            json!({ "scope": told, "metrics": metrics.collect::<Vec<_>>() })
+            json!({ "scope": encode_scope(scope.scope.as_ref()), "metrics": metrics.collect::<Vec<_>>() })
         });
         let resource = encode_resource(in_resource.resource.as_ref());
         json!({ "resource": resource, "scopeMetrics": scopes.collect::<Vec<_>>() })

@@ -120,7 +120,7 @@ proptest! {
 fn what_was_resolved_elsewhere_is_not_used() {
     let sent = [("gauge", Kind::Gauge, 1), ("other", Kind::Gauge, 1)];
     let select: Arc<dyn Select> = Arc::new(AsNamed(BTreeSet::new()));
-    let [one, other] = [0, 1].map(|_| {
+    let [one, mut other] = [0, 1].map(|_| {
         Reducer::new(
             Span::from_seconds(10),
             LIMITS,
@@ -135,6 +135,10 @@ fn what_was_resolved_elsewhere_is_not_used() {
     one.shards.resolve(raw, &mut scratch);
     let put = other.shards.put(raw, other.epoch, &mut scratch);
     assert_eq!(put.samples, 2);
+    let epoch = other
+        .epoch
+        .after(at(1.0), Span::ZERO, Span::from_seconds(10));
+    other.advance(epoch, &mut Asked::default());
     let counters = other.counters();
     assert_eq!(
         (counters.samples_accepted, counters.samples_unselected),
