@@ -322,6 +322,92 @@ fn a_person_reads_the_changes_and_then_the_verdict_with_its_evidence() {
     assert_eq!(found, text(&path));
 }
 
+#[test]
+fn the_report_is_one_page_with_all_that_was_said() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    for name in ["a_hotfix", "two_regions"] {
+        let plain = sluice(&recordings(), &["replay", name]);
+        let path = folder.path().join(format!("{name}.html"));
+        let report = path.to_str().expect("the path is a text");
+        let run = sluice(&recordings(), &["replay", name, "--report", report]);
+        assert_eq!(run, plain, "{name}: only a file is added");
+        let found = text(&path);
+        let expected = recordings().join(name).join("expected.html");
+        if env::var_os("UPDATE_EXPECT").is_some() {
+            fs::write(&expected, &found).expect("the expected file can be written");
+        }
+        assert_eq!(first_difference(&text(&expected), &found), None, "{name}");
+        for line in replay(name) {
+            let verdict = line.verdict;
+            for said in [&verdict.deployment, &verdict.config_digest] {
+                assert!(found.contains(said.as_str()), "{name}: {said}");
+            }
+            if line.kind == LineKind::Final {
+                let since = format!("<dd>{} (", verdict.since);
+                let word = format!("<span class=\"verdict\">{}</span>", verdict.verdict);
+                assert!(found.contains(&since) && found.contains(&word), "{name}");
+                let notes = verdict.checks.iter().map(|check| &check.note);
+                for note in notes.chain(&verdict.reasons) {
+                    assert!(found.contains(note.as_str()), "{name}: {note}");
+                }
+            }
+        }
+        for foreign in ["<script", "http://", "https://", "src=", "@import", "url("] {
+            assert!(!found.contains(foreign), "{name}: {foreign}");
+        }
+    }
+}
+
+#[test]
+fn the_report_tells_what_was_refused_and_no_name_becomes_markup() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let begin = BEGIN.replace("\"v2\"", "\"<script>alert(1)</script>\"");
+    let step = r#"{"at": "2026-03-01T10:01:00Z", "event": "step", "deployment": "d1", "step": "<b>", "outcome": "passed"}"#;
+    let rows = format!("{DATA}2026-03-01T10:00:01Z,cpu,<img>,shop,high\n");
+    for (name, text) in [
+        ("sluice.yaml", PLAN),
+        ("deployments.jsonl", &format!("{begin}\n{step}\n")),
+        ("cpu.csv", &rows),
+    ] {
+        fs::write(folder.path().join(name), text).expect("a file can be written");
+    }
+    let run = sluice(folder.path(), &["replay", ".", "--report", "out.html"]);
+    assert_eq!(run.status.code(), Some(2));
+    let found = text(&folder.path().join("out.html"));
+    assert!(found.contains("shop/beta &lt;script&gt;alert(1)&lt;/script&gt;"));
+    assert!(
+        found.contains(
+            "error: deployment &quot;d1&quot;: step &quot;&lt;b&gt;&quot; is not asked for"
+        )
+    );
+    assert!(found.contains("<li class=\"warning\">warning: ./cpu.csv: 1 sample"));
+    for markup in ["<script", "<img", "<b>"] {
+        assert!(!found.contains(markup), "{markup}");
+    }
+    // A recording that cannot be replayed leaves no report of an earlier one behind.
+    fs::write(folder.path().join("sluice.yaml"), "checks: {}\n").expect("a file can be written");
+    let run = sluice(folder.path(), &["replay", ".", "--report", "out.html"]);
+    assert_eq!(run.status.code(), Some(2));
+    let found = text(&folder.path().join("out.html"));
+    assert!(found.contains("No deployment was judged"), "{found}");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_told_before_the_replay() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let path = folder.path().join("nowhere/out.html");
+    let report = path.to_str().expect("the path is a text");
+    let run = sluice(
+        &recordings(),
+        &["replay", "a_good_deploy", "--report", report],
+    );
+    assert_eq!(run.status.code(), Some(2));
+    assert_eq!(String::from_utf8_lossy(&run.stdout), "");
+    let told = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert!(told.starts_with("error: --report "), "{told}");
+    assert!(told.contains("nothing can be written into "), "{told}");
+}
+
 const BEGIN: &str = r#"{"at": "2026-03-01T10:00:00Z", "event": "begin", "deployment": "d1", "service": "shop", "stage": "beta", "version": "v2"}"#;
 const PLAN: &str = "checks: {cpu: {metric: cpu, bounds: {max: 1}}}\n\
                     services: {shop: {stages: [{name: beta, steps: [smoke-tests], checks: [cpu]}]}}\n";

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::{
     detect::CheckState,
     event::is_invisible,
-    gate::{CheckReport, Shadow, Verdict},
+    gate::{CheckReport, Shadow, Verdict, plain_number},
 };
 
 /// Why writing to a text cannot fail.
@@ -141,18 +141,11 @@ fn subject(verdict: &Verdict) -> String {
 }
 
 fn table(checks: &[CheckReport]) -> String {
-    let number =
-        |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
     let mut rows =
         vec![["check", "state", "metric", "observed", "expected", "note"].map(str::to_owned)];
     for check in checks {
-        let mode = if check.mode == "advisory" {
-            " (advisory)"
-        } else {
-            ""
-        };
         rows.push([
-            clean(&format!("{}{mode}", check.check)),
+            clean(&format!("{}{}", check.check, mode(check))),
             check.state.name().to_owned(),
             clean(&check.metric),
             number(check.observed),
@@ -179,6 +172,20 @@ fn table(checks: &[CheckReport]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// What stands behind the name of a check.
+pub(super) fn mode(check: &CheckReport) -> &'static str {
+    if check.mode == "advisory" {
+        " (advisory)"
+    } else {
+        ""
+    }
+}
+
+/// A number of a table.
+pub(super) fn number(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), plain_number)
 }
 
 fn note(check: &CheckReport) -> String {

@@ -29,4 +29,4 @@ pub use pipeline::{Ailment, Asker, Attempt, Conditions, History, Place, Start};
 pub use saved::{GateState, RestoreError, STATE_VERSION};
 pub use state::{Change, Gate, GateError};
 pub use traffic::{HOURS_OF_WEEK, Traffic};
-pub use verdict::{CheckReport, Line, LineKind, Shadow, Verdict, VerdictState};
+pub use verdict::{CheckReport, Line, LineKind, Shadow, Verdict, VerdictState, plain_number};

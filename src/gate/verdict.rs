@@ -227,6 +227,16 @@ fn mode_name(mode: Mode) -> &'static str {
     }
 }
 
+/// A number of a report as a person reads it: without an exponent where that is short, else with one.
+pub fn plain_number(value: f64) -> String {
+    let size = value.abs();
+    if size > 0.0 && !(1e-5..1e15).contains(&size) {
+        format!("{value:e}")
+    } else {
+        value.to_string()
+    }
+}
+
 /// Rounds to six significant digits: what a person reads, and stable in expected files.
 fn six_digits(value: f64) -> f64 {
     format!("{value:.5e}")
@@ -247,6 +257,20 @@ mod tests {
             (0.0, 0.0),
         ] {
             assert_eq!(six_digits(value), rounded);
+        }
+    }
+
+    #[test]
+    fn numbers_stay_short_enough_to_be_read() {
+        for (value, text) in [
+            (1.7e308, "1.7e308"),
+            (f64::MIN_POSITIVE, "2.2250738585072014e-308"),
+            (-2.5e-6, "-2.5e-6"),
+            (0.000_02, "0.00002"),
+            (123_456_000_000.0, "123456000000"),
+            (0.0, "0"),
+        ] {
+            assert_eq!(plain_number(value), text);
         }
     }
 

@@ -1,6 +1,7 @@
 //! `sluice replay`: a recording through the same core, as fast as it goes.
 
 mod backtest;
+mod report;
 
 use std::{
     io::{IsTerminal, Write, stderr, stdout},
@@ -24,6 +25,7 @@ use crate::{
     },
 };
 use backtest::Backtest;
+use report::{Account, Report};
 
 /// Arguments of `sluice replay`.
 #[derive(Debug, Args)]
@@ -41,6 +43,9 @@ pub(super) struct Arguments {
     /// How the verdicts are printed: for a person, or one JSON object a line
     #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
     output: OutputFormat,
+    /// Also write all of it as a web page, in one file that needs nothing else
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
     /// Exit with 0 when a deployment was bypassed
     #[arg(long)]
     accept_bypass: bool,
@@ -68,19 +73,31 @@ pub(super) enum OutputFormat {
 }
 
 pub(super) fn run(arguments: &Arguments) -> u8 {
+    let mut report = match arguments.report.as_deref().map(Report::new).transpose() {
+        Ok(report) => report,
+        Err(problem) => {
+            print::error(&problem);
+            return exit::ERROR;
+        }
+    };
     let mut replay = Replay {
         arguments,
         worst: None,
         failed: false,
         backtest: Backtest::default(),
+        account: Account::default(),
     };
     let groups = recordings(&arguments.recordings);
     let are_many = groups.len() > 1;
     for (index, paths) in groups.iter().enumerate() {
         let named = are_many.then(|| paths[0].display().to_string());
+        replay.account = Account::new(paths);
         if let Err(problem) = replay.recording(paths, index, named.as_deref()) {
-            print::error(&problem);
+            replay.error(problem);
             replay.failed = true;
+        }
+        if let Some(report) = &mut report {
+            report.add(std::mem::take(&mut replay.account));
         }
     }
     let is_asked = arguments.backtest || arguments.placebo.is_some();
@@ -91,6 +108,13 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
             OutputFormat::Json => replay.backtest.json(),
         };
         say(text.trim_end());
+    }
+    if let Some(report) = report {
+        let summary = (is_asked || are_many).then(|| replay.backtest.table());
+        if let Err(problem) = report.finish(summary.as_deref()) {
+            print::error(&problem);
+            replay.failed = true;
+        }
     }
     match (replay.failed, replay.worst) {
         (true, _) => exit::ERROR,
@@ -105,6 +129,8 @@ struct Replay<'a> {
     worst: Option<Severity>,
     failed: bool,
     backtest: Backtest,
+    /// What is said of the recording that is replayed.
+    account: Account,
 }
 
 /// A line of JSON; of many recordings, with the one that it is of.
@@ -128,8 +154,9 @@ impl Replay<'_> {
         let (config, deployments) = (&arguments.config, &arguments.deployments);
         let recording = Recording::open(paths, config.as_deref(), deployments.as_deref())
             .map_err(|error| error.to_string())?;
+        self.account.config_digest = Some(recording.plan.digest.clone());
         for note in &recording.notes {
-            print::warning(note);
+            self.warning(note.clone());
         }
         if let Some(name) = named
             && arguments.output == OutputFormat::Text
@@ -141,12 +168,12 @@ impl Replay<'_> {
         self.backtest.know(&recording.plan);
         let mut sightings = Sightings::default();
         let mut refused = 0;
-        let on_refusal = |refusal: &Refusal| {
+        let on_refusal = |replay: &mut Self, refusal: &Refusal| {
             if live_refused {
-                print::warning(&format!("refused as it was live: {refusal}"));
+                replay.warning(format!("refused as it was live: {refusal}"));
             } else {
                 refused += 1;
-                print::error(refusal);
+                replay.error(refusal.to_string());
             }
         };
         let engine = self
@@ -162,6 +189,7 @@ impl Replay<'_> {
             let verdict = gate.verdict();
             self.worst = self.worst.max(Some(severity(verdict.verdict)));
             self.backtest.add(sightings.trial(index, false, gate));
+            self.account.finally(gate, verdict.clone());
             self.line(LineKind::Final, verdict, named);
         }
         if let Some(placebos) = placebos {
@@ -200,13 +228,23 @@ impl Replay<'_> {
         )))
     }
 
+    fn error(&mut self, problem: String) {
+        print::error(&problem);
+        self.account.errors.push(problem);
+    }
+
+    fn warning(&mut self, warning: String) {
+        print::warning(&warning);
+        self.account.warnings.push(warning);
+    }
+
     fn finish(&mut self, placebos: Placebos) {
         let (trials, skipped) = placebos.finish();
         for trial in trials {
             self.backtest.add(trial);
         }
         for (why, count) in skipped {
-            print::warning(&format!("{count} placebos could not be made: {why}"));
+            self.warning(format!("{count} placebos could not be made: {why}"));
         }
     }
 
@@ -216,7 +254,7 @@ impl Replay<'_> {
         placebos: Option<&mut Placebos>,
         sightings: &mut Sightings,
         named: Option<&str>,
-        mut refused: impl FnMut(&Refusal),
+        mut refused: impl FnMut(&mut Self, &Refusal),
     ) -> Result<Engine, FileError> {
         let mut engine = Engine::new(recording.plan);
         let progress = progress_bar(recording.inputs.steps());
@@ -225,13 +263,15 @@ impl Replay<'_> {
             for output in outputs.drain(..) {
                 match output {
                     Output::Verdict(verdict) => {
+                        self.account.change(LineKind::Verdict, &verdict);
                         progress.suspend(|| self.line(LineKind::Verdict, *verdict, named));
                     }
                     Output::Shadow(verdict) => {
+                        self.account.change(LineKind::Shadow, &verdict);
                         progress.suspend(|| self.line(LineKind::Shadow, *verdict, named));
                     }
                     Output::Ended(_) => {}
-                    Output::Refused(refusal) => progress.suspend(|| refused(&refusal)),
+                    Output::Refused(refusal) => progress.suspend(|| refused(self, &refusal)),
                 }
             }
             progress.set_position(done as u64);
@@ -239,7 +279,7 @@ impl Replay<'_> {
         let note = recording.inputs.play_beside(&mut engine, placebos, said)?;
         progress.finish_and_clear();
         if let Some(note) = note {
-            print::warning(&note);
+            self.warning(note);
         }
         Ok(engine)
     }
