@@ -4,7 +4,7 @@
 //! reject.
 
 use super::DecodeError;
-use crate::event::DeploymentEvent;
+use crate::event::{DeploymentEvent, check_name};
 
 const FORMAT: &str = "deployments";
 
@@ -40,6 +40,9 @@ fn event(line: &[u8]) -> Result<DeploymentEvent, String> {
     if event.deployment().is_empty() {
         return Err("deployment is empty: give each deployment an id".to_owned());
     }
+    for (key, name) in names(&event) {
+        check_name(name).map_err(|problem| format!("{key} {problem}"))?;
+    }
     if let DeploymentEvent::Begin(begin) = &event {
         if !(begin.weight > 0.0 && begin.weight.is_finite()) {
             return Err(format!(
@@ -58,6 +61,38 @@ fn event(line: &[u8]) -> Result<DeploymentEvent, String> {
         }
     }
     Ok(event)
+}
+
+/// What the event calls things, as the doors of a running engine check them.
+fn names(event: &DeploymentEvent) -> Vec<(&'static str, &str)> {
+    let mut names = vec![("deployment", event.deployment())];
+    match event {
+        DeploymentEvent::Begin(begin) => {
+            names.extend([
+                ("service", &*begin.service),
+                ("stage", &begin.stage),
+                ("region", begin.region.as_deref().unwrap_or_default()),
+                ("version", &begin.version),
+            ]);
+            names.extend(begin.one_box.iter().map(|host| ("one_box", &**host)));
+            names.extend(begin.fleet.iter().map(|host| ("fleet", &**host)));
+            if let Some(hotfix) = &begin.hotfix {
+                names.extend([
+                    ("hotfix.by", &*hotfix.by),
+                    ("hotfix.reason", &hotfix.reason),
+                    ("hotfix.ticket", &hotfix.ticket),
+                ]);
+            }
+        }
+        DeploymentEvent::Step(step) => names.push(("step", &step.step)),
+        DeploymentEvent::Bypass(bypass) => names.extend([
+            ("by", &*bypass.by),
+            ("reason", &bypass.reason),
+            ("ticket", &bypass.ticket),
+        ]),
+        DeploymentEvent::End(_) => {}
+    }
+    names
 }
 
 #[cfg(test)]
@@ -114,6 +149,18 @@ mod tests {
                 "is no timestamp: use RFC 3339",
             ),
             (replaced("\"d1\"", "\"\""), "deployment is empty"),
+            (
+                replaced("\"d1\"", "\"d\u{202e}1\""),
+                "deployment is \"d\\u{202e}1\": it must be printable",
+            ),
+            (
+                replaced("\"h7\"", "\"h\\u001b[2J\""),
+                "one_box is \"h\\u{1b}[2J\": it must be printable",
+            ),
+            (
+                replaced("\"d1\"", &format!("\"{}\"", "d".repeat(513))),
+                "deployment has 513 bytes, at most 512 are taken",
+            ),
             (replaced("\"checkout\"", "\"\""), "service is empty"),
             (
                 replaced("\"region\"", "\"weight\": 0, \"region\""),
