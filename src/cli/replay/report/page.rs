@@ -23,13 +23,18 @@ const HEAD: &str = "<!doctype html>
 ";
 
 const OWN_STYLE: &str = "\
+body { max-width: 84rem; }
 h3 { font-size: .95rem; margin: 1rem 0 .2rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; margin: .6rem 0; font-size: .9rem; }
 dt { opacity: .8; } dd { margin: 0; }
 svg { display: block; width: 100%; height: 1.4rem; border-radius: .2rem; }
 rect { fill: var(--colour); } rect.rest { fill: #8883; }
-.ends { display: flex; justify-content: space-between; gap: 1rem; flex-wrap: wrap; }
-.note { min-width: 18rem; }
+.ends { margin: .1rem 0 .6rem; display: flex; justify-content: space-between; gap: 1rem; flex-wrap: wrap; }
+.note { min-width: 18rem; } .time { white-space: nowrap; }
+@media (max-width: 45rem) {
+  table.list, table.list tbody, table.list tr, table.list td { display: block; }
+  table.list th { display: none; } table.list tr { padding: .4rem 0; border-top: 1px solid #8886; }
+}
 .problem { color: var(--fail); font-weight: 600; } .warning { color: var(--no-data); }
 pre { font-size: .8rem; overflow-x: auto; }
 @media print { article { break-inside: avoid; } .scroll { overflow-x: visible; } }
@@ -86,7 +91,7 @@ fn overview(page: &mut String, accounts: &[Account]) {
         return;
     }
     page.push_str(
-        "<div class=\"scroll\"><table><tr><th>verdict</th><th>deployment</th><th>of</th><th>since</th>\
+        "<div class=\"scroll\"><table class=\"list\"><tr><th>verdict</th><th>deployment</th><th>of</th><th>since</th>\
          <th>reason</th></tr>\n",
     );
     for (index, account) in accounts.iter().enumerate() {
@@ -96,7 +101,7 @@ fn overview(page: &mut String, accounts: &[Account]) {
                 page,
                 format_args!(
                     "<tr class=\"{0}\"><td class=\"verdict\">{0}</td><td><a href=\"#{1}\">{2}</a></td>\
-                     <td>{3}</td><td>{4}</td><td>{5}</td></tr>\n",
+                     <td>{3}</td><td class=\"time\">{4}</td><td class=\"note\">{5}</td></tr>\n",
                     verdict.verdict,
                     anchor(index, number),
                     escape(&verdict.deployment),
@@ -224,7 +229,7 @@ fn history(page: &mut String, story: &Story) {
         page,
         format_args!(
             "<h3>The verdict over time</h3>\n{}<p class=\"ends small\"><span>{}</span><span>{}</span></p>\n\
-             <div class=\"scroll\"><table><tr><th>at</th><th>verdict</th><th>reasons</th></tr>\n",
+             <div class=\"scroll\"><table class=\"list\"><tr><th>at</th><th>verdict</th><th>reasons</th></tr>\n",
             timeline.svg(),
             timeline.from,
             timeline.until,
@@ -234,7 +239,7 @@ fn history(page: &mut String, story: &Story) {
         put(
             page,
             format_args!(
-                "<tr class=\"{}\"><td>{}</td><td class=\"verdict\">{}</td><td class=\"note\">{}</td></tr>\n",
+                "<tr class=\"{}\"><td class=\"time\">{}</td><td class=\"verdict\">{}</td><td class=\"note\">{}</td></tr>\n",
                 change.verdict,
                 change.at,
                 change.verdict,
@@ -265,23 +270,24 @@ fn checks(page: &mut String, checks: &[CheckReport]) {
         return;
     }
     page.push_str(
-        "<h3>The checks</h3>\n<div class=\"scroll\"><table><tr><th>check</th><th>state</th><th>metric</th>\
+        "<h3>The checks</h3>\n<div class=\"scroll\"><table><tr><th>check</th><th>state</th><th>note</th><th>metric</th>\
          <th class=\"number\">observed</th><th class=\"number\">expected</th>\
          <th class=\"number\">effect</th><th class=\"number\">detectable</th><th>hosts</th>\
-         <th>since</th><th>basis</th><th>note</th></tr>\n",
+         <th>since</th><th>basis</th></tr>\n",
     );
     for report in checks {
         let since = report.first_breach.map(|at| at.to_string());
         put(
             page,
             format_args!(
-                "<tr class=\"{0}\"><td>{1}{2}</td><td class=\"state\">{0}</td><td>{3}</td>\
-                 <td class=\"number\">{4}</td><td class=\"number\">{5}</td>\
-                 <td class=\"number\">{6}</td><td class=\"number\">{7}</td><td>{8}</td>\
-                 <td>{9}</td><td>{10}</td><td class=\"note\">{11}</td></tr>\n",
+                "<tr class=\"{0}\"><td>{1}{2}</td><td class=\"state\">{0}</td>\
+                 <td class=\"note\">{3}</td><td>{4}</td><td class=\"number\">{5}</td>\
+                 <td class=\"number\">{6}</td><td class=\"number\">{7}</td>\
+                 <td class=\"number\">{8}</td><td>{9}</td><td class=\"time\">{10}</td><td>{11}</td></tr>\n",
                 report.state.name(),
                 escape(&report.check),
                 mode(report),
+                escape(&report.note),
                 escape(&report.metric),
                 number(report.observed),
                 number(report.expected),
@@ -290,7 +296,6 @@ fn checks(page: &mut String, checks: &[CheckReport]) {
                 hosts(&report.hosts),
                 since.unwrap_or_default(),
                 report.basis.map_or("", |basis| basis.name()),
-                escape(&report.note),
             ),
         );
     }
