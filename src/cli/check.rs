@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeSet,
     fmt::Write as _,
-    io::{Write, stdout},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -54,15 +53,13 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         print::warning(&warning);
     }
     let (checks, services) = (plan.checks.len(), plan.services.len());
-    // Who closed the pipe has seen enough.
-    drop(writeln!(
-        stdout(),
-        "{}: ok, services: {services}, checks: {checks}, digest {}",
+    let written = print::answer(&format!(
+        "{}: ok, services: {services}, checks: {checks}, digest {}\n",
         arguments.file.display(),
         plan.digest
     ));
     let Some(recording) = &arguments.against else {
-        return exit::PASS;
+        return print::answered(written, exit::PASS);
     };
     match against(&arguments.file, recording) {
         Ok(fits) => tell(recording, &fits),
@@ -144,6 +141,6 @@ fn tell(recording: &Path, fits: &[Fit]) -> u8 {
             }
         }
     }
-    drop(write!(stdout(), "{lines}"));
-    if is_wrong { exit::ERROR } else { exit::PASS }
+    let code = if is_wrong { exit::ERROR } else { exit::PASS };
+    print::answered(print::answer(&lines), code)
 }

@@ -2,11 +2,12 @@
 
 use std::{
     fmt::{Display, Write as _},
-    io::{Write, stderr},
+    io::{self, Write, stderr, stdout},
 };
 
 use serde::Serialize;
 
+use super::exit;
 use crate::{
     detect::CheckState,
     event::is_invisible,
@@ -24,6 +25,29 @@ pub(super) fn error(error: &impl Display) {
 /// Prints a warning to stderr.
 pub(super) fn warning(warning: &impl Display) {
     say("warning", &warning.to_string());
+}
+
+/// Prints what was asked for. A reader that closed the pipe has seen enough.
+///
+/// # Errors
+/// It cannot be written, as on a full disk: then nobody has the answer.
+pub(super) fn answer(text: &str) -> io::Result<()> {
+    let mut out = stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// The exit code of a command, which must not promise an answer that nobody has.
+pub(super) fn answered(written: io::Result<()>, code: u8) -> u8 {
+    match written {
+        Ok(()) => code,
+        Err(failure) => {
+            error(&format!("stdout cannot be written: {failure}"));
+            exit::ERROR
+        }
+    }
 }
 
 /// An error and its cause, in one line.

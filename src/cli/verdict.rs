@@ -1,10 +1,6 @@
 //! `sluice verdict`: asks a running engine for a verdict, or waits for a final one.
 
-use std::{
-    error::Error,
-    io::{Write, stdout},
-    time::Duration,
-};
+use std::{error::Error, time::Duration};
 
 use clap::Args;
 use tokio::time::{sleep, timeout};
@@ -64,10 +60,11 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         }
     });
     match asked {
-        Ok(verdict) => {
-            print_verdict(&verdict, arguments.server.output);
-            exit_code(verdict.verdict, arguments.accept_bypass)
-        }
+        Ok(verdict) => print_verdict(
+            &verdict,
+            arguments.server.output,
+            exit_code(verdict.verdict, arguments.accept_bypass),
+        ),
         Err(error) => {
             print::error(&error);
             exit::ERROR
@@ -88,14 +85,13 @@ pub(super) fn on_runtime<T>(
     }
 }
 
-/// Prints the verdict on stdout.
-pub(super) fn print_verdict(verdict: &Verdict, output: OutputFormat) {
+/// Prints the verdict on stdout. Gives the exit code: the given one, if it could be printed.
+pub(super) fn print_verdict(verdict: &Verdict, output: OutputFormat, code: u8) -> u8 {
     let text = match output {
         OutputFormat::Text => print::verdict_block(verdict).trim_start().to_owned(),
         OutputFormat::Json => print::json(verdict),
     };
-    // Who closed the pipe still gets the exit code.
-    drop(writeln!(stdout(), "{text}"));
+    print::answered(print::answer(&(text + "\n")), code)
 }
 
 fn exit_code(state: VerdictState, accept_bypass: bool) -> u8 {

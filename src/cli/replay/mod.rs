@@ -4,7 +4,7 @@ mod backtest;
 mod report;
 
 use std::{
-    io::{IsTerminal, Write, stderr, stdout},
+    io::{self, IsTerminal, stderr},
     path::PathBuf,
     time::Duration,
 };
@@ -86,6 +86,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         failed: false,
         backtest: Backtest::default(),
         account: Account::default(),
+        written: Ok(()),
     };
     let groups = recordings(&arguments.recordings);
     let are_many = groups.len() > 1;
@@ -107,7 +108,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
             OutputFormat::Text => replay.backtest.table(),
             OutputFormat::Json => replay.backtest.json(),
         };
-        say(text.trim_end());
+        replay.say(text.trim_end());
     }
     if let Some(report) = report {
         let summary = (is_asked || are_many).then(|| replay.backtest.table());
@@ -116,11 +117,12 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
             replay.failed = true;
         }
     }
-    match (replay.failed, replay.worst) {
+    let code = match (replay.failed, replay.worst) {
         (true, _) => exit::ERROR,
         (false, _) if is_asked => exit::PASS,
         (false, worst) => worst.map_or(exit::ERROR, |worst| worst.exit_code(arguments)),
-    }
+    };
+    print::answered(replay.written, code)
 }
 
 /// A replay of one recording or many.
@@ -131,6 +133,8 @@ struct Replay<'a> {
     backtest: Backtest,
     /// What is said of the recording that is replayed.
     account: Account,
+    /// Whether all that was said could be printed.
+    written: io::Result<()>,
 }
 
 /// A line of JSON; of many recordings, with the one that it is of.
@@ -161,7 +165,7 @@ impl Replay<'_> {
         if let Some(name) = named
             && arguments.output == OutputFormat::Text
         {
-            say(&format!("{name}:"));
+            self.say(&format!("{name}:"));
         }
         let live_refused = recording.inputs.is_live();
         let mut placebos = self.placebos(&recording, index)?;
@@ -284,7 +288,7 @@ impl Replay<'_> {
         Ok(engine)
     }
 
-    fn line(&self, kind: LineKind, verdict: Verdict, recording: Option<&str>) {
+    fn line(&mut self, kind: LineKind, verdict: Verdict, recording: Option<&str>) {
         let text = match self.arguments.output {
             OutputFormat::Json => print::json(&NamedLine {
                 line: Line { kind, verdict },
@@ -296,13 +300,15 @@ impl Replay<'_> {
                 LineKind::Final => print::verdict_block(&verdict),
             },
         };
-        say(&text);
+        self.say(&text);
     }
-}
 
-fn say(text: &str) {
-    // A reader that closed the pipe has seen enough; the exit code still tells the verdict.
-    drop(writeln!(stdout().lock(), "{text}"));
+    /// Prints a line, until one cannot be.
+    fn say(&mut self, text: &str) {
+        if self.written.is_ok() {
+            self.written = print::answer(&format!("{text}\n"));
+        }
+    }
 }
 
 /// Long work shows how far it is on a terminal, and stays silent in a pipe.
