@@ -39,6 +39,7 @@ pub use promotion::{Promotion, PromotionRequest, may_promote};
 pub use refusal::Refusal;
 pub use saved::GatesError;
 pub use selection::Selector;
+pub use sightings::is_sighted_id;
 pub use snapshot::DirectoryState;
 pub use state::StateError;
 pub use survey::{KnownHost, Watched};
