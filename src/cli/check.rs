@@ -119,11 +119,20 @@ fn tell(recording: &Path, fits: &[Fit]) -> u8 {
             trials,
             faults,
         } = fit;
-        let is_fine = if faults.is_empty() { ", fits" } else { "" };
+        let judged = match (trials, faults.is_empty()) {
+            (0, _) => "no deployment or placebo judged it".to_owned(),
+            (1, true) => "1 deployment or placebo, fits".to_owned(),
+            (1, false) => "1 deployment or placebo".to_owned(),
+            (trials, true) => format!("{trials} deployments and placebos, fits"),
+            (trials, false) => format!("{trials} deployments and placebos"),
+        };
+        let (metrics, hosts) = (
+            print::count(*metrics, "metric"),
+            print::count(*hosts, "host"),
+        );
         writeln!(
             lines,
-            "  {service}: {check}: {metrics} metrics on {hosts} hosts, {trials} deployments and \
-             placebos{is_fine}"
+            "  {service}: {check}: {metrics} on {hosts}, {judged}"
         )
         .expect("a text in memory takes what is written");
         for fault in faults {

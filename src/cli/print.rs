@@ -11,7 +11,7 @@ use super::exit;
 use crate::{
     detect::CheckState,
     event::is_invisible,
-    gate::{CheckReport, Shadow, Verdict, plain_number},
+    gate::{CheckReport, Shadow, Verdict, plain_number, unnamed_hosts},
 };
 
 /// Why writing to a text cannot fail.
@@ -198,6 +198,12 @@ fn table(checks: &[CheckReport]) -> String {
     text
 }
 
+/// How many there are, as `1 host` or `2 hosts`.
+pub(super) fn count(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
 /// What stands behind the name of a check.
 pub(super) fn mode(check: &CheckReport) -> &'static str {
     if check.mode == "advisory" {
@@ -214,8 +220,10 @@ pub(super) fn number(value: Option<f64>) -> String {
 
 fn note(check: &CheckReport) -> String {
     let mut note = check.note.clone();
-    if check.state != CheckState::Ok && !check.hosts.is_empty() {
-        write!(note, " on {}", check.hosts.join(", ")).expect(IN_MEMORY);
+    if check.state != CheckState::Ok
+        && let Some(hosts) = unnamed_hosts(&note, &check.hosts)
+    {
+        write!(note, ", on {hosts}").expect(IN_MEMORY);
     }
     note
 }

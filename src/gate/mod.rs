@@ -26,6 +26,7 @@ pub use checks::GateCheck;
 pub use decision::{Decision, Proof};
 pub use off_peak::{Hours, hours};
 pub use pipeline::{Ailment, Asker, Attempt, Conditions, History, Place, Start};
+pub use reasons::unnamed_hosts;
 pub use saved::{GateState, RestoreError, STATE_VERSION};
 pub use state::{Change, Gate, GateError};
 pub use traffic::{HOURS_OF_WEEK, Traffic};

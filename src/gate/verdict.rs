@@ -227,8 +227,9 @@ fn mode_name(mode: Mode) -> &'static str {
     }
 }
 
-/// A number of a report as a person reads it: without an exponent where that is short, else with one.
+/// A number as a person reads it: six digits, without an exponent where that is short, else with one.
 pub fn plain_number(value: f64) -> String {
+    let value = six_digits(value);
     let size = value.abs();
     if size > 0.0 && !(1e-5..1e15).contains(&size) {
         format!("{value:e}")
@@ -264,7 +265,8 @@ mod tests {
     fn numbers_stay_short_enough_to_be_read() {
         for (value, text) in [
             (1.7e308, "1.7e308"),
-            (f64::MIN_POSITIVE, "2.2250738585072014e-308"),
+            (f64::MIN_POSITIVE, "2.22507e-308"),
+            (0.1 / 3.0, "0.0333333"),
             (-2.5e-6, "-2.5e-6"),
             (0.000_02, "0.00002"),
             (123_456_000_000.0, "123456000000"),
