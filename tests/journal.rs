@@ -187,7 +187,10 @@ fn damage_is_found_and_cut_off_where_it_is() {
     let engine = DataDir::open(&root).unwrap();
     let (code, _, error) = sluice(&truncate);
     assert_eq!(code, 2);
-    assert!(error.contains("locked by another process"), "{error}");
+    assert!(
+        error.contains("another engine runs with this directory; stop it"),
+        "{error}"
+    );
     drop(engine);
     let (code, out, error) = sluice(&truncate);
     assert_eq!((code, error.as_str()), (0, ""));

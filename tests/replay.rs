@@ -457,7 +457,7 @@ const BROKEN: &[Broken] = &[
         ],
         arguments: &["."],
         stderr: "error: service \"shp\" is not configured: services has shop\n\
-                 error: the recording has no deployment: add a begin event to deployments.jsonl\n",
+                 error: 1 deployment event was refused, see above\n",
     },
     Broken {
         files: &[
@@ -472,7 +472,7 @@ const BROKEN: &[Broken] = &[
         arguments: &["."],
         stderr: "error: deployment \"d1\": step \"smoke-test\" is not asked for: the stage has \
                  smoke-tests\n\
-                 error: 1 deployment events were refused, see above\n",
+                 error: 1 deployment event was refused, see above\n",
     },
     Broken {
         files: &[("sluice.yaml", PLAN), ("cpu.csv", DATA)],
@@ -486,7 +486,7 @@ const BROKEN: &[Broken] = &[
             ("cpu.csv.gz", "no gzip"),
         ],
         arguments: &["."],
-        stderr: "error: ./cpu.csv.gz: reading failed: unexpected end of file\n",
+        stderr: "error: ./cpu.csv.gz: it is not compressed with gzip: rename it if it is not compressed at all\n",
     },
     Broken {
         files: &[("cpu.csv", DATA)],
@@ -556,9 +556,116 @@ fn one_bad_row_is_a_warning_and_costs_only_itself() {
     let run = sluice(folder.path(), &["replay", "."]);
     assert_eq!(
         String::from_utf8_lossy(&run.stderr),
-        "warning: ./cpu.csv: 1 samples rejected: no_value (1, e.g. line 3: value \"high\" is no number)\n"
+        "warning: ./cpu.csv: 1 sample rejected: no_value (1, e.g. line 3: value \"high\" is no number)\n"
     );
     assert_eq!(run.status.code(), Some(3));
+}
+
+#[test]
+fn what_has_no_effect_is_a_warning() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    for name in ["one", "two"] {
+        fs::create_dir(folder.path().join(name)).expect("a folder can be made");
+    }
+    for (name, text) in [
+        ("one/sluice.yaml", PLAN),
+        ("one/deployments.jsonl", BEGIN),
+        ("one/sluice.yml", PLAN),
+        ("one/cpu.metrics.json", "{}"),
+        ("one/README.md", "what it is"),
+        ("two/sluice.yaml", PLAN),
+        ("two/expected.jsonl", ""),
+        // A space behind a comma is no part of a name.
+        (
+            "cpu.csv",
+            "timestamp, metric, host, service, value\n2026-03-01T10:00:05Z, cpu, h1, shop, 0.5\n\
+             2026-03-01T10:01:05Z, cpu, h1, shop, 0.5\n",
+        ),
+    ] {
+        fs::write(folder.path().join(name), text).expect("a file can be written");
+    }
+    let run = sluice(folder.path(), &["replay", "one", "two", "cpu.csv"]);
+    let told = String::from_utf8_lossy(&run.stderr);
+    let begins = [
+        "warning: one/cpu.metrics.json: left out",
+        "warning: one/sluice.yml: left out",
+        "warning: two/sluice.yaml is the configuration of all that is named, one/sluice.yaml is not",
+    ];
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines.len(), begins.len(), "{told}");
+    for (line, begin) in lines.iter().zip(begins) {
+        assert!(line.starts_with(begin), "{told}");
+    }
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(said.contains("cpu    ok "), "{said}");
+}
+
+#[test]
+fn what_a_limit_refuses_is_a_warning() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    for (name, text) in [
+        (
+            "sluice.yaml",
+            &*format!("{PLAN}limits: {{label_bytes: 40}}\n"),
+        ),
+        ("deployments.jsonl", BEGIN),
+        ("cpu.csv", &DATA.replace("h1", &"h".repeat(100))),
+    ] {
+        fs::write(folder.path().join(name), text).expect("a file can be written");
+    }
+    let run = sluice(folder.path(), &["replay", "."]);
+    let told = String::from_utf8_lossy(&run.stderr);
+    assert!(
+        told.starts_with("warning: 1 sample left out, beyond limits.series"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_gate_that_was_left_undecided_waits_for_nothing() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let end = r#"{"at": "2026-03-01T10:05:00Z", "event": "end", "deployment": "d1"}"#;
+    for (name, text) in [
+        ("sluice.yaml", PLAN),
+        ("deployments.jsonl", &*format!("{BEGIN}\n{end}\n")),
+        ("cpu.csv", DATA),
+    ] {
+        fs::write(folder.path().join(name), text).expect("a file can be written");
+    }
+    let run = sluice(folder.path(), &["replay", "."]);
+    let said = String::from_utf8_lossy(&run.stdout);
+    let told = "  - the deployment ended at 2026-03-01T10:05:00Z before its gate could decide; until then:";
+    assert!(said.contains(told), "{said}");
+}
+
+#[test]
+fn a_comparison_without_a_one_box_says_how_to_name_one() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let rows: Vec<String> = (0..60)
+        .flat_map(|minute| {
+            ["h1", "h2"]
+                .map(|host| format!("2026-03-01T10:{minute:02}:00Z,cpu,{host},shop,0.{minute:02}"))
+        })
+        .collect();
+    let plan = "checks: {cpu: {metric: cpu, compare: {}}}\n\
+                services: {shop: {stages: [{name: beta, bake: 10m, checks: [cpu]}]}}\n";
+    for (name, text) in [
+        ("sluice.yaml", plan),
+        ("deployments.jsonl", BEGIN),
+        (
+            "cpu.csv",
+            &*format!("timestamp,metric,host,service,value\n{}\n", rows.join("\n")),
+        ),
+    ] {
+        fs::write(folder.path().join(name), text).expect("a file can be written");
+    }
+    let run = sluice(folder.path(), &["replay", "."]);
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert_eq!(run.status.code(), Some(4), "{said}");
+    assert!(
+        said.contains("cpu: no fleet to compare with") && said.contains("in one_box"),
+        "{said}"
+    );
 }
 
 /// A journal cannot be written by a script: this is where it comes from.

@@ -4,7 +4,7 @@ use std::{
     env,
     fmt::Write as _,
     io::{self, Write, stdout},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
@@ -133,7 +133,22 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     }
 }
 
+/// That there is a history at all, told before it is taken for a damaged one.
+fn is_there(directory: &Path) -> Result<(), String> {
+    let told = |problem: &str| Err(format!("{}: {problem}", directory.display()));
+    if !directory.is_dir() {
+        return told("there is no such directory");
+    }
+    if !directory.join(FILE).is_file() {
+        return told(&format!("no data directory of an engine: it has no {FILE}"));
+    }
+    Ok(())
+}
+
 fn list(arguments: &ListArguments) -> Result<(), String> {
+    if let Some(directory) = &arguments.data_dir {
+        is_there(directory)?;
+    }
     let mut next = Some(0);
     while let Some(from) = next {
         let (records, after) = match &arguments.data_dir {
@@ -223,6 +238,10 @@ fn ask(arguments: &ListArguments, from: u64) -> Result<(Vec<Entry>, Option<u64>)
 }
 
 fn verify(arguments: &VerifyArguments) -> u8 {
+    if let Err(problem) = is_there(&arguments.data_dir) {
+        print::error(&problem);
+        return exit::ERROR;
+    }
     let path = arguments.data_dir.join(FILE);
     match History::at(path.clone()).verify(arguments.head.as_deref()) {
         Ok(verified) if verified.holds == Some(false) => {

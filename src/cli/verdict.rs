@@ -194,12 +194,24 @@ fn away(server: &str, error: &dyn Error) -> AskError {
         }
         source = cause.source();
     }
+    // The first bytes of an answer that is not encrypted make no sense as TLS.
+    if message.contains("InvalidContentType") {
+        message.push_str("; what answers there is not encrypted: leave https:// and --ca-file out");
+    }
     AskError::Away(message)
 }
 
 impl From<Status> for AskError {
     fn from(status: Status) -> Self {
         let message = status.message().to_owned();
+        // Asking again would not make a web server of it speak gRPC.
+        if message.starts_with("grpc-status header missing") {
+            return Self::Refused(
+                "what answers there speaks HTTP, but not gRPC: name the gRPC port with --server (7070 unless \
+                 listen.grpc says otherwise); --url names the HTTP port"
+                    .to_owned(),
+            );
+        }
         match status.code() {
             Code::Unavailable
             | Code::Unknown

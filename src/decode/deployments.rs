@@ -31,12 +31,8 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<DeploymentEvent>, DecodeError> {
 }
 
 fn event(line: &[u8]) -> Result<DeploymentEvent, String> {
-    let event: DeploymentEvent = serde_json::from_slice(line).map_err(|error| {
-        // Every line is a document of its own: the line that serde_json counts is always 1.
-        let text = error.to_string();
-        let text = text.split(" at line ").next().unwrap_or(&text);
-        format!("{text}, at column {}", error.column())
-    })?;
+    let event: DeploymentEvent =
+        serde_json::from_slice(line).map_err(|error| told(line, &error))?;
     if event.deployment().is_empty() {
         return Err("deployment is empty: give each deployment an id".to_owned());
     }
@@ -61,6 +57,49 @@ fn event(line: &[u8]) -> Result<DeploymentEvent, String> {
         }
     }
     Ok(event)
+}
+
+/// Why a line is no event, in the words of who wrote it.
+fn told(line: &[u8], error: &serde_json::Error) -> String {
+    let Ok(value) = serde_json::from_slice::<serde_json::Value>(line) else {
+        // Every line is a document of its own: the line that serde_json counts is always 1.
+        let text = error.to_string();
+        let text = text.split(" at line ").next().unwrap_or(&text);
+        return format!("is no JSON: {text}, at column {}", error.column());
+    };
+    let Some(fields) = value.as_object() else {
+        return "is no JSON object: write {\"at\": …, \"event\": \"begin\", …}".to_owned();
+    };
+    let one_of = |key: &str, known: &[&str]| {
+        let given = fields.get(key)?;
+        let is_known = given.as_str().is_some_and(|given| known.contains(&given));
+        let (last, others) = known.split_last()?;
+        (!is_known).then(|| format!("{key} is {given}: write {} or {last}", others.join(", ")))
+    };
+    if !fields.contains_key("event") {
+        return "event is missing: write begin, step, bypass or end".to_owned();
+    }
+    if let Some(problem) = one_of("event", &["begin", "step", "bypass", "end"])
+        .or_else(|| one_of("outcome", &["passed", "failed"]))
+    {
+        return problem;
+    }
+    // Neither the words of a parser nor its place in a line that it has read to the end help anybody.
+    let mut text = error.to_string();
+    if let Some(end) = text.find(" at line ") {
+        text.truncate(end);
+    }
+    for (parsers, ours) in [
+        ("a sequence", "a list"),
+        ("sequence", "a list"),
+        ("invalid type: map", "invalid type: an object"),
+        ("expected f64", "expected a number"),
+        ("expected a string", "expected text"),
+        ("floating point", "number"),
+    ] {
+        text = text.replace(parsers, ours);
+    }
+    text
 }
 
 /// What the event calls things, as the doors of a running engine check them.
@@ -129,11 +168,25 @@ mod tests {
     fn a_broken_line_is_an_error_that_tells_its_number_and_what_to_change() {
         let replaced = |from: &str, to: &str| BEGIN.replace(from, to);
         for (line, word) in [
-            ("{".to_owned(), "EOF"),
-            ("7".to_owned(), "invalid type"),
+            ("{".to_owned(), "is no JSON: EOF"),
+            ("7".to_owned(), "is no JSON object"),
+            (
+                "{}".to_owned(),
+                "event is missing: write begin, step, bypass or end",
+            ),
+            (
+                BEGIN
+                    .replace("\"weight\": 1", "")
+                    .replace("\"fleet\"", "\"weight\": \"much\", \"fleet\""),
+                "expected a number",
+            ),
+            (
+                BEGIN.replace("[\"h3\", \"h7\"]", "\"h3\""),
+                "expected a list",
+            ),
             (
                 replaced("\"begin\"", "\"start\""),
-                "unknown variant `start`, expected one of `begin`",
+                "event is \"start\": write begin, step, bypass or end",
             ),
             (replaced("\"stage\"", "\"stag\""), "unknown field `stag`"),
             (

@@ -18,6 +18,7 @@ use super::{exit, print};
 use crate::{
     engine::{Engine, Output, Refusal},
     gate::{Line, LineKind, Verdict, VerdictState},
+    reduce::ReducerCounters,
     source::{
         backtest::{Placebos, Sightings},
         files::FileError,
@@ -196,17 +197,25 @@ impl Replay<'_> {
             self.account.finally(gate, verdict.clone());
             self.line(LineKind::Final, verdict, named);
         }
+        for loss in losses(&engine.reducer_counters()) {
+            self.warning(loss);
+        }
+        let is_judged = placebos.is_some() || engine.gates().next().is_some();
         if let Some(placebos) = placebos {
             self.finish(placebos);
-        } else if engine.gates().next().is_none() {
+        }
+        // A begin that was refused is there.
+        if !is_judged && refused == 0 {
             return Err(
                 "the recording has no deployment: add a begin event to deployments.jsonl"
                     .to_owned(),
             );
         }
         if refused > 0 {
+            let were = if refused == 1 { "was" } else { "were" };
             return Err(format!(
-                "{refused} deployment events were refused, see above"
+                "{} {were} refused, see above",
+                print::count(refused, "deployment event")
             ));
         }
         Ok(())
@@ -309,6 +318,22 @@ impl Replay<'_> {
             self.written = print::answer(&format!("{text}\n"));
         }
     }
+}
+
+/// What limits kept out of the replay. What is late or no number is told by the checks that it was for.
+fn losses(counters: &ReducerCounters) -> Vec<String> {
+    let limits = "limits.series, limits.series_per_service, limits.labels or limits.label_bytes";
+    [
+        (counters.samples_refused, "sample"),
+        (counters.logs_refused, "log record"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| 0 < *count)
+    .map(|(count, what)| {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        format!("{} left out, beyond {limits}", print::count(count, what))
+    })
+    .collect()
 }
 
 /// Long work shows how far it is on a terminal, and stays silent in a pipe.
