@@ -377,7 +377,7 @@ fn the_report_tells_what_was_refused_and_no_name_becomes_markup() {
     assert!(found.contains("shop/beta &lt;script&gt;alert(1)&lt;/script&gt;"));
     assert!(
         found.contains(
-            "error: deployment &quot;d1&quot;: step &quot;&lt;b&gt;&quot; is not asked for"
+            "error: at 2026-03-01T10:01:00Z: deployment &quot;d1&quot;: step &quot;&lt;b&gt;&quot; is not asked for"
         )
     );
     assert!(found.contains("<li class=\"warning\">warning: ./cpu.csv: 1 sample"));
@@ -456,7 +456,7 @@ const BROKEN: &[Broken] = &[
             ("cpu.csv", DATA),
         ],
         arguments: &["."],
-        stderr: "error: service \"shp\" is not configured: services has shop\n\
+        stderr: "error: at 2026-03-01T10:00:00Z: deployment \"d1\": service \"shp\" is not configured: services has shop\n\
                  error: 1 deployment event was refused, see above\n",
     },
     Broken {
@@ -470,7 +470,7 @@ const BROKEN: &[Broken] = &[
             ("cpu.csv", DATA),
         ],
         arguments: &["."],
-        stderr: "error: deployment \"d1\": step \"smoke-test\" is not asked for: the stage has \
+        stderr: "error: at 2026-03-01T10:01:00Z: deployment \"d1\": step \"smoke-test\" is not asked for: the stage has \
                  smoke-tests\n\
                  error: 1 deployment event was refused, see above\n",
     },

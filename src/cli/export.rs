@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::{
     decode::Decoder,
-    engine::{Engine, Input, Output, Refusal, is_sighted_id},
+    engine::{Engine, Input, Output, Refusal, Refused, is_sighted_id},
     event::{DeploymentEvent, KeyHash},
     journal::{Entry, decode_limits},
     plan::Plan,
@@ -86,7 +86,7 @@ fn export(arguments: &Arguments) -> Result<Recorded, Failure> {
 /// Parts deployment events into those that a replay takes, and why the others were refused. A refusal was
 /// answered when it was made; in a recording of data files it would be a fault. Which events are refused
 /// follows from the configuration and from each other.
-fn taken(plan: Plan, mut events: Vec<DeploymentEvent>) -> (Vec<DeploymentEvent>, Vec<Refusal>) {
+fn taken(plan: Plan, mut events: Vec<DeploymentEvent>) -> (Vec<DeploymentEvent>, Vec<Refused>) {
     let resolution = plan.resolution;
     let mut engine = Engine::new(Arc::new(plan));
     let mut outputs = Vec::new();
@@ -98,24 +98,23 @@ fn taken(plan: Plan, mut events: Vec<DeploymentEvent>) -> (Vec<DeploymentEvent>,
         outputs.clear();
         engine.step(Input::Deployment(event.clone()), &mut outputs);
         let refused = outputs.drain(..).find_map(|output| match output {
-            Output::Refused(refusal) => Some(*refusal),
+            Output::Refused(refused) => Some(*refused),
             Output::Verdict(_) | Output::Shadow(_) | Output::Ended(_) => None,
         });
         match refused {
             // What labels tell of is not known here: its data is in the export.
-            Some(Refusal::UnknownDeployment { deployment })
-                if is_sighted_id(engine.plan(), &deployment) =>
-            {
-                taken.push(event);
-            }
-            Some(refusal) => refusals.push(refusal),
+            Some(Refused {
+                refusal: Refusal::UnknownDeployment { deployment },
+                ..
+            }) if is_sighted_id(engine.plan(), &deployment) => taken.push(event),
+            Some(refused) => refusals.push(refused),
             None => taken.push(event),
         }
     }
     (taken, refusals)
 }
 
-fn told(refused: &[Refusal]) -> Option<String> {
+fn told(refused: &[Refused]) -> Option<String> {
     let first = refused.first()?;
     Some(format!(
         "{} deployment events are left out, which the engine refused; the first: {first}",

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::{exit, print};
 use crate::{
-    engine::{Engine, Output, Refusal},
+    engine::{Engine, Output, Refused},
     gate::{Line, LineKind, Verdict, VerdictState},
     reduce::ReducerCounters,
     source::{
@@ -173,7 +173,7 @@ impl Replay<'_> {
         self.backtest.know(&recording.plan);
         let mut sightings = Sightings::default();
         let mut refused = 0;
-        let on_refusal = |replay: &mut Self, refusal: &Refusal| {
+        let on_refusal = |replay: &mut Self, refusal: &Refused| {
             if live_refused {
                 replay.warning(format!("refused as it was live: {refusal}"));
             } else {
@@ -267,7 +267,7 @@ impl Replay<'_> {
         placebos: Option<&mut Placebos>,
         sightings: &mut Sightings,
         named: Option<&str>,
-        mut refused: impl FnMut(&mut Self, &Refusal),
+        mut refused: impl FnMut(&mut Self, &Refused),
     ) -> Result<Engine, FileError> {
         let mut engine = Engine::new(recording.plan);
         let progress = progress_bar(recording.inputs.steps());
