@@ -113,7 +113,8 @@ fn nested(content: &[u8], numbers: &[u8]) -> Vec<u8> {
 #[expect(clippy::too_many_lines, reason = "a table of requests")]
 fn hostile() -> Vec<(&'static str, Format, Vec<u8>)> {
     use Format::{
-        LokiPush, LokiPushJson, OtlpLogs, OtlpMetrics, OtlpMetricsJson, RemoteWrite1, RemoteWrite2,
+        LokiPush, LokiPushJson, OtlpLogs, OtlpLogsJson, OtlpMetrics, OtlpMetricsJson, RemoteWrite1,
+        RemoteWrite2,
     };
     let name = b"\x0a\x0d\x0a\x08__name__\x12\x01a";
     let sample = b"\x12\x0b\x09\0\0\0\0\0\0\xf8\x3f\x10\x01";
@@ -242,7 +243,135 @@ fn hostile() -> Vec<(&'static str, Format, Vec<u8>)> {
             [b"{\"a\":{", &filled(b"\"\":{},")[..], b"\"\":0}}"].concat(),
         ),
         ("deep lists", OtlpMetricsJson, filled(b"[")),
+        (
+            "a wide value of an attribute",
+            OtlpMetricsJson,
+            json_points(
+                &format!(r#"{{"key":"a","value":{}}}"#, wide_json()),
+                r#"{"timeUnixNano":1,"asInt":1}"#,
+                1,
+            ),
+        ),
+        (
+            "many small points in json",
+            OtlpMetricsJson,
+            json_points("", r#"{"timeUnixNano":1,"asInt":1}"#, usize::MAX),
+        ),
+        (
+            "points with attributes in json",
+            OtlpMetricsJson,
+            json_points(
+                r#"{"key":"host.name","value":{"stringValue":"h1"}}"#,
+                r#"{"timeUnixNano":1,"asInt":1,"attributes":[{"key":"a","value":{"stringValue":"b"}}]}"#,
+                900_000,
+            ),
+        ),
+        (
+            "a long resource for many points in json",
+            OtlpMetricsJson,
+            json_points(
+                &format!(r#"{{"key":"a","value":{{"stringValue":"{long}"}}}}"#),
+                r#"{"timeUnixNano":1,"asInt":1,"attributes":[{"key":"a"}]}"#,
+                500_000,
+            ),
+        ),
+        (
+            "many small entries in json",
+            LokiPushJson,
+            filled_json(
+                r#"{"streams":[{"stream":{"app":"a"},"values":["#,
+                r#"["1",""]"#,
+            ),
+        ),
+        (
+            "many streams in json",
+            LokiPushJson,
+            filled_json(r#"{"streams":["#, r#"{"values":[["1",""]]}"#),
+        ),
+        (
+            "one entry without end in json",
+            LokiPushJson,
+            filled_json(r#"{"streams":[{"values":[["1","","#, "0"),
+        ),
+        (
+            "texts of escapes in json",
+            OtlpLogsJson,
+            filled_json(
+                r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":["#,
+                &format!(
+                    r#"{{"timeUnixNano":1,"body":{{"stringValue":"{}"}}}}"#,
+                    r"\ud83d".repeat(1 << 20)
+                ),
+            ),
+        ),
     ]
+}
+
+/// A JSON value that opens `start`, with as many of the same elements as the limit lets in.
+fn filled_json(start: &str, element: &str) -> Vec<u8> {
+    let room = LIMITS.decompressed_bytes - 100 - start.len();
+    closed(start, element, room / (element.len() + 1))
+}
+
+/// Opens `start`, holds so many of the same elements, and closes what is open.
+fn closed(start: &str, element: &str, count: usize) -> Vec<u8> {
+    let mut text = start.to_owned();
+    for index in 0..count.max(1) {
+        text.push_str(if index > 0 { "," } else { "" });
+        text.push_str(element);
+    }
+    let open = start.bytes().fold(Vec::new(), |mut open, byte| {
+        match byte {
+            b'[' => open.push(']'),
+            b'{' => open.push('}'),
+            b']' | b'}' => drop(open.pop()),
+            _ => {}
+        }
+        open
+    });
+    text.extend(open.iter().rev());
+    text.into_bytes()
+}
+
+/// A gauge of at most so many points in one resource.
+fn json_points(attributes: &str, point: &str, count_max: usize) -> Vec<u8> {
+    let start = format!(
+        r#"{{"resourceMetrics":[{{"resource":{{"attributes":[{attributes}]}},"scopeMetrics":[{{"metrics":[{{"name":"m","gauge":{{"dataPoints":["#
+    );
+    let room = LIMITS.decompressed_bytes - 100 - start.len();
+    closed(&start, point, (room / (point.len() + 1)).min(count_max))
+}
+
+fn wide_json() -> String {
+    let list = closed(r#"{"arrayValue":{"values":["#, "{}", 20 << 20);
+    String::from_utf8(list).expect("it is text")
+}
+
+#[test]
+fn a_body_in_json_of_about_the_limit_is_taken() {
+    let pairs = ["a", "b", "c", "d"]
+        .map(|key| {
+            format!(r#"{{"key":"{key}","value":{{"stringValue":"some value, with a comma"}}}}"#)
+        })
+        .join(",");
+    let point = format!(r#"{{"timeUnixNano":"1","asDouble":1.5,"attributes":[{pairs}]}}"#);
+    let bytes = json_points("", &point, usize::MAX);
+    let mut decoder = decoder();
+    let info = measure(|| {
+        let read = decoder.read(Format::OtlpMetricsJson, Encoding::Identity, &bytes, LIMITS);
+        assert_eq!(read, Ok(()));
+    });
+    let batch = decoder.raw(&bytes).batch;
+    assert!(
+        150_000 < batch.sample_count() && batch.rejects.is_empty(),
+        "{}",
+        batch.rejects
+    );
+    assert!(
+        info.bytes_max <= 2 * LIMITS.decompressed_bytes as u64,
+        "{}",
+        info.bytes_max
+    );
 }
 
 #[test]

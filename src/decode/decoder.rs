@@ -126,6 +126,7 @@ impl Decoder {
         };
         self.batch.limit(limits.samples_per_request, limit);
         let out = &mut self.batch;
+        let part_bytes_max = limit.max(1 << 20);
         match format {
             Format::RemoteWrite1 => remote_write::walk(body, out),
             Format::RemoteWrite2 => remote_write_2::walk(body, &mut self.symbols, out),
@@ -138,47 +139,23 @@ impl Decoder {
                 let stream_labels = stream_labels(self.stream_labels.as_deref());
                 loki::walk(body, stream_labels, &mut self.scratch, out)
             }
-            Format::OtlpMetricsJson => {
-                check_json(body, limit)?;
-                self.take(&otlp_json::metrics(body)?)
-            }
+            Format::OtlpMetricsJson => otlp_json::walk_metrics(body, part_bytes_max, out),
             Format::OtlpLogsJson => {
-                check_json(body, limit)?;
-                self.take(&otlp_json::logs(body)?)
+                let stream_labels = stream_labels(self.stream_labels.as_deref());
+                let scratch = &mut self.scratch;
+                otlp_json::walk_logs(body, stream_labels, part_bytes_max, scratch, out)
             }
             Format::LokiPushJson => {
-                check_json(body, limit)?;
-                self.take(&loki::decode_json(body)?)
+                let stream_labels = stream_labels(self.stream_labels.as_deref());
+                let scratch = &mut self.scratch;
+                loki::walk_json(body, stream_labels, part_bytes_max, scratch, out)
             }
         }
-    }
-
-    fn take(&mut self, batch: &Batch) -> Result<(), DecodeError> {
-        let stream_labels = stream_labels(self.stream_labels.as_deref());
-        self.batch
-            .take(batch, |name| stream_labels.contains(name.as_bytes()));
-        super::check(&self.batch)
     }
 }
 
 fn stream_labels(named: Option<&BTreeSet<String>>) -> StreamLabels<'_> {
     named.map_or(StreamLabels::All, StreamLabels::Named)
-}
-
-/// What a value in JSON is taken to need in memory: the value itself, its name, its share of the map that
-/// it is in, and what becomes of it.
-const JSON_VALUE_BYTES: usize = 128;
-
-/// Refuses JSON of so many values that they would take far more memory than the limit: they are read
-/// into a tree, and the shortest takes two bytes.
-fn check_json(body: &[u8], limit: usize) -> Result<(), DecodeError> {
-    let values = body.iter().filter(|byte| b",[{".contains(byte)).count();
-    if limit.max(1 << 20) < values.saturating_mul(JSON_VALUE_BYTES) {
-        return Err(DecodeError::TooMany {
-            limit: limit / JSON_VALUE_BYTES,
-        });
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -281,6 +258,37 @@ mod tests {
             let mut read = |limits| decoder.read(format, Encoding::Identity, bytes, limits);
             assert_eq!(read(limits), Err(DecodeError::TooMany { limit: 1 }));
             assert_eq!(read(LIMITS), Ok(()));
+        }
+    }
+
+    #[test]
+    fn bodies_in_json_inside_the_limits_are_taken_whatever_their_texts_hold() {
+        let pairs = ["a", "b", "c", "d"]
+            .map(|key| format!(r#"{{"key":"{key}","value":{{"stringValue":"v"}}}}"#))
+            .join(",");
+        let point = format!(r#"{{"timeUnixNano":"9","asDouble":1.5,"attributes":[{pairs}]}}"#);
+        let points = vec![point; 1000].join(",");
+        let metrics = format!(
+            r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"gauge":{{"dataPoints":[{points}]}},"name":"m"}}]}}]}}]}}"#
+        );
+        let text = r#"{\"a\":[1,2,3,{\"b\":4},5]},"#.repeat(30);
+        let record = format!(r#"{{"timeUnixNano":"9","body":{{"stringValue":"{text}"}}}}"#);
+        let records = vec![record; 1000].join(",");
+        let logs =
+            format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{records}]}}]}}]}}"#);
+        let entries = vec![format!(r#"["9","{text}"]"#); 1000].join(",");
+        let push = format!(r#"{{"streams":[{{"stream":{{}},"values":[{entries}]}}]}}"#);
+        let mut decoder = decoder();
+        for (format, body) in [
+            (Format::OtlpMetricsJson, metrics),
+            (Format::OtlpLogsJson, logs),
+            (Format::LokiPushJson, push),
+        ] {
+            let bytes = body.as_bytes();
+            let read = decoder.read(format, Encoding::Identity, bytes, LIMITS);
+            assert_eq!(read, Ok(()), "{format:?}, {} bytes", bytes.len());
+            let batch = decoder.raw(bytes).batch;
+            assert_eq!(batch.sample_count() + batch.log_count(), 1000, "{format:?}");
         }
     }
 }

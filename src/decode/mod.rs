@@ -25,6 +25,7 @@ pub mod format;
 pub mod json_logs;
 mod json_messages;
 pub mod json_samples;
+mod json_text;
 pub mod lines;
 pub mod log_lines;
 pub mod loki;

@@ -35,6 +35,7 @@ pub struct OpenMetricsReader<R> {
     time_unit: TimeUnit,
     families: BTreeMap<String, Family>,
     series: SeriesTable,
+    is_ended: bool,
 }
 
 /// What `TYPE` and `UNIT` tell about a family.
@@ -63,7 +64,14 @@ impl<R: Read> OpenMetricsReader<R> {
             time_unit,
             families: BTreeMap::new(),
             series: SeriesTable::default(),
+            is_ended: false,
         }
+    }
+
+    /// Whether `# EOF` stands behind everything that was read: without it an exposition in `OpenMetrics`
+    /// is incomplete.
+    pub fn is_ended(&self) -> bool {
+        self.is_ended
     }
 
     /// The samples and rejects of the next `lines_max` lines, grouped by series; `None` at the end.
@@ -80,7 +88,11 @@ impl<R: Read> OpenMetricsReader<R> {
                 }
                 break;
             };
-            let read = match bytes.map(<[u8]>::trim_ascii) {
+            let bytes = bytes.map(<[u8]>::trim_ascii);
+            if bytes != Some(b"") {
+                self.is_ended = bytes == Some(b"# EOF");
+            }
+            let read = match bytes {
                 Some([]) => Ok(()),
                 Some([b'#', comment @ ..]) => {
                     read_comment(comment, &mut self.families, &mut self.series);

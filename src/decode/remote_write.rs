@@ -16,6 +16,9 @@ use crate::event::{
 
 const FORMAT: &str = "remote write 1.0";
 
+const THIS_IS_2: &str =
+    "this is a message of 2.0: send it with proto=io.prometheus.write.v2.Request";
+
 /// Key of a series in a request.
 const SERIES: u8 = 0x0a;
 /// Key of a label in a series.
@@ -43,6 +46,14 @@ pub fn walk(bytes: &[u8], out: &mut RawBatch) -> Result<(), DecodeError> {
         match reader.next()? {
             Some(field) if field.number == 1 => {
                 series(bytes, field.message()?, out, &mut gap_budget)?;
+            }
+            // The symbols and the series of 2.0: read as 1.0 they would be an empty request.
+            Some(field) if matches!(field.number, 4 | 5) => {
+                return Err(DecodeError::Malformed {
+                    format: FORMAT,
+                    offset: field.range().map_or(0, |range| range.start),
+                    detail: THIS_IS_2.to_owned(),
+                });
             }
             Some(_) => {}
             None => return check(out),

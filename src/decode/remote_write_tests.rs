@@ -195,6 +195,17 @@ fn a_request_of_nothing_but_metadata_is_an_empty_batch() {
 }
 
 #[test]
+fn a_message_of_2_0_is_refused_and_not_taken_for_an_empty_one() {
+    // A table of one symbol, or a series.
+    for bytes in [&b"\x22\x00"[..], b"\x2a\x04\x0a\x02\x01\x02"] {
+        let Err(DecodeError::Malformed { detail, .. }) = decode(bytes) else {
+            panic!("{bytes:?}")
+        };
+        assert!(detail.contains("this is a message of 2.0"), "{detail}");
+    }
+}
+
+#[test]
 fn a_bad_series_is_rejected_with_all_its_samples_and_its_neighbours_stand() {
     let not_utf8 = WireLabel {
         name: b"x".into(),

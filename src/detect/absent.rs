@@ -30,6 +30,7 @@ pub struct Absent {
     after: Span,
     began_at: Timestamp,
     grace_until: Timestamp,
+    bake_until: Timestamp,
     /// End of the latest bucket with anything selected, by host, since the past that the panel
     /// remembers.
     last: BTreeMap<HostId, Option<Timestamp>>,
@@ -66,6 +67,7 @@ impl Absent {
             after: after(&setup.check.detector),
             began_at: setup.began_at,
             grace_until: setup.grace_until,
+            bake_until: setup.bake_until,
             last: BTreeMap::new(),
         }
     }
@@ -79,7 +81,8 @@ impl Absent {
         if view.one_box.is_empty() {
             let until = self
                 .grace_until
-                .max(self.began_at + self.after.max(base_patience(view)));
+                .max(self.began_at + self.after.max(base_patience(view)))
+                .min(self.bake_until);
             return if now < until {
                 Finding::warming(format!("the first data of its hosts, until {until}"))
             } else {
@@ -103,6 +106,7 @@ impl Absent {
             after: _,
             began_at: _,
             grace_until: _,
+            bake_until: _,
             last,
         } = self;
         State { last: last.clone() }
@@ -151,7 +155,7 @@ impl Absent {
             .filter(|track| track.has_data())
             .filter_map(|track| {
                 if !self.is_log {
-                    return Some(track.last_seen);
+                    return Some(track.heard_last());
                 }
                 let silent = track
                     .values(resolution, Timestamp::MIN, track.last_seen)
@@ -204,6 +208,10 @@ impl Absent {
         }
     }
 
+    fn silent_since_begin(&self, host: HostId) -> bool {
+        self.heard(host).is_none_or(|last| last <= self.began_at)
+    }
+
     fn heard(&self, host: HostId) -> Option<Timestamp> {
         self.last.get(&host).copied().flatten()
     }
@@ -233,6 +241,11 @@ impl Absent {
             return blind(view, &self.selection, Basis::Slo, cause, hosts);
         }
         if let Some((host, until)) = awaited {
+            if self.bake_until <= view.bucket.end && self.silent_since_begin(host) {
+                // Nobody waited long enough to call it absent; that it was there nobody saw.
+                let cause = NoDataCause::NeverArrived;
+                return blind(view, &self.selection, Basis::Slo, cause, [host]);
+            }
             return Finding::warming(format!(
                 "{} from {}, until {until}",
                 self.selection,

@@ -36,6 +36,7 @@ pub struct Coverage {
     is_log: bool,
     began_at: Timestamp,
     grace_until: Timestamp,
+    bake_until: Timestamp,
     heard: BTreeMap<HostId, Heard>,
     /// Buckets since the grace.
     buckets: u64,
@@ -97,6 +98,7 @@ impl Coverage {
             is_log: matches!(setup.check.selection, Selection::Logs(_)),
             began_at: setup.began_at,
             grace_until: setup.grace_until,
+            bake_until: setup.bake_until,
             heard: BTreeMap::new(),
             buckets: 0,
         }
@@ -163,6 +165,7 @@ impl Coverage {
             is_log: _,
             began_at: _,
             grace_until: _,
+            bake_until: _,
             heard,
             buckets,
         } = self;
@@ -212,9 +215,9 @@ impl Coverage {
             };
             loss = loss.max(track.loss().map(|(reason, at)| (at, reason)));
             if track.has_data() {
-                last = last.max(Some(track.last_seen));
-                usual = usual.max(cadence(track));
-                covered = covered.max(u64::from(track.covered));
+                last = last.max(Some(track.heard_last()));
+                usual = usual.max(track.cadence());
+                covered = covered.max(u64::from(track.heard_count()));
             }
         }
         let smallest = self.heard.get(&host).and_then(|heard| heard.cadence);
@@ -248,19 +251,21 @@ impl Coverage {
         }
     }
 
-    /// Until when the host's silence is forgiven because the deployment has only begun.
+    /// Until when the host's silence is forgiven because the deployment has only begun: when its bake is over,
+    /// silence is what was seen of it.
     fn patience_until(&self, view: &View<'_>, host: HostId) -> Timestamp {
         let patience = if self.is_log {
             view.hosts.log_patience(host)
         } else {
             Span::ZERO
         };
-        self.begin_patience_until(view)
-            .max(self.began_at + patience)
+        let until = self.begin_patience_until(view);
+        until.max(self.began_at + patience).min(self.bake_until)
     }
 
     fn begin_patience_until(&self, view: &View<'_>) -> Timestamp {
-        self.grace_until.max(self.began_at + base_patience(view))
+        let until = self.grace_until.max(self.began_at + base_patience(view));
+        until.min(self.bake_until)
     }
 
     fn share(&self, view: &View<'_>) -> Covered {
@@ -355,16 +360,15 @@ impl Heard {
 
 /// Two minutes or five buckets, whichever is longer.
 pub(super) fn base_patience(view: &View<'_>) -> Span {
-    Span::from_minutes(2).max(view.panel.resolution().times(5))
+    silence_min(view.panel.resolution())
+}
+
+/// How long a series may be silent at least: two minutes or five buckets, whichever is longer.
+pub(super) fn silence_min(resolution: Span) -> Span {
+    Span::from_minutes(2).max(resolution.times(5))
 }
 
 /// How long a series may be silent before it counts as gone.
 pub(super) fn patience(view: &View<'_>, track: &Track) -> Span {
-    base_patience(view).max(cadence(track).times(5))
-}
-
-/// Mean distance of a series' buckets with data.
-pub(super) fn cadence(track: &Track) -> Span {
-    let whole = track.last_seen - track.first_seen;
-    Span::from_nanos(whole.nanos() / i64::from(track.covered.max(1)))
+    base_patience(view).max(track.cadence().times(5))
 }

@@ -283,6 +283,21 @@ impl Panel {
             .record(resolution, depth, bucket, cell)
     }
 
+    /// Takes the bucket that has just closed for one in which the counter of deltas that feeds the place gained
+    /// nothing, as long as that may be: see [`Track::assume`].
+    pub(crate) fn assume_at(&mut self, place: Place, bucket: Interval) {
+        let room = (self.resolution, self.depth);
+        let silence_min = super::coverage::silence_min(self.resolution);
+        self.track_mut(place).assume(room, bucket, silence_min);
+    }
+
+    /// Whether a track that had data before has none in the bucket that has just closed, nor lost any.
+    pub fn lacks(&self, place: Place, bucket: Interval) -> bool {
+        let track = &self.groups[place.group as usize].tracks[place.slot as usize];
+        let is_lost = track.loss().is_some_and(|(_, told)| told == bucket.end);
+        track.has_data() && track.last_seen < bucket.end && !is_lost
+    }
+
     /// Notes that data of a track was lost in the bucket that has just closed. Of several reasons in
     /// one bucket the greatest stands, whatever order they come in.
     pub fn record_loss(
@@ -386,6 +401,25 @@ impl Panel {
 }
 
 impl Group {
+    /// Whether a value of any host that is remembered, or its latest one, is larger than this. What is divided
+    /// by an exposure is not looked at: a ratio of small counts may be anything.
+    pub(super) fn exceeds(&self, limit: f64) -> bool {
+        self.tracks.iter().any(|track| track.exceeds(limit))
+    }
+
+    /// The unit that configuration or protocol tell, else the one that the name does: of shares, whether they
+    /// are of 100.
+    pub fn told_unit(&self) -> Unit {
+        let name = self.key.labels.metric().to_ascii_lowercase();
+        let mut parts = name.split(['_', '.', '-', ':', '/']);
+        let mut is_percent = || parts.any(|part| matches!(part, "percent" | "pct"));
+        if self.unit == Unit::Unknown && is_percent() {
+            Unit::Percent
+        } else {
+            self.unit
+        }
+    }
+
     /// The track of a host, if it ever had data (or losses).
     pub fn track(&self, host: HostId) -> Option<&Track> {
         let slot = self.find(host).ok()?;

@@ -21,8 +21,7 @@ pub struct Track {
     pub covered: u32,
     /// Longest stretch between two buckets with data, from end to start.
     pub gap_longest: Span,
-    /// The latest loss and the end of the bucket that told it; rare.
-    loss: Option<Box<(LossReason, Timestamp)>>,
+    rare: Option<Box<Rare>>,
     /// The latest bucket with data, which ended at `last_seen`.
     latest: PackedCell,
     /// Of panels that remember the past.
@@ -31,6 +30,18 @@ pub struct Track {
     /// Not saved: the series are bound again.
     #[serde(skip)]
     pub(super) feeders: Feeders,
+}
+
+/// What few tracks have.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(rename = "RareOfTrack")]
+struct Rare {
+    /// The latest loss and the end of the bucket that told it.
+    loss: Option<(LossReason, Timestamp)>,
+    /// How many of the buckets that had data were taken for nothing gained.
+    assumed: u32,
+    /// End of the latest bucket that had data of its own, if later ones were taken for nothing gained.
+    heard: Option<Timestamp>,
 }
 
 /// How many series feed a track.
@@ -100,7 +111,7 @@ impl Track {
             last_seen: Timestamp::MIN,
             covered: 0,
             gap_longest: Span::ZERO,
-            loss: None,
+            rare: None,
             latest: Cell::default().into(),
             past: None,
             host,
@@ -121,10 +132,13 @@ impl Track {
         let mut missing = 0;
         if self.covered == 0 {
             self.first_seen = bucket.start;
-        } else if bucket.start != self.last_seen {
+        } else {
             let gap = bucket.start - self.last_seen;
-            self.gap_longest = self.gap_longest.max(gap);
             missing = usize::try_from(gap.nanos().div_euclid(resolution.nanos())).unwrap_or(0);
+            self.gap_longest = self.gap_longest.max(bucket.start - self.heard_last());
+        }
+        if let Some(rare) = &mut self.rare {
+            rare.heard = None;
         }
         if 0 < depth {
             let past = self
@@ -149,6 +163,48 @@ impl Track {
             || before.is_some_and(|before| before.is_finite() && before != cell.value as f32)
     }
 
+    /// Takes a bucket without data for one in which a counter of deltas gained nothing, if that is what the gap
+    /// means: a sender leaves such deltas out. It does while the next one is due and its host may be taken
+    /// for alive: for the longer of what it may be silent at least and five times the usual distance of
+    /// what it did send.
+    pub(super) fn assume(
+        &mut self,
+        (resolution, depth): (Span, usize),
+        bucket: Interval,
+        silence_min: Span,
+    ) {
+        let heard = self.heard_last();
+        let patience = silence_min.max(self.cadence().times(5));
+        let latest = Cell::from(self.latest);
+        // What it said last stands for the time in which it was gained.
+        let stands = Span::from_nanos((1e9 * latest.events / latest.value) as i64);
+        if patience < bucket.end - heard || bucket.end - self.last_seen < stands {
+            return;
+        }
+        self.record(resolution, depth, bucket, Cell::default());
+        let rare = self.rare.get_or_insert_default();
+        rare.assumed = rare.assumed.saturating_add(1);
+        rare.heard = Some(heard);
+    }
+
+    /// End of the latest bucket that had data of its own: later ones may have been taken for nothing gained.
+    pub fn heard_last(&self) -> Timestamp {
+        let rare = self.rare.as_deref();
+        rare.and_then(|rare| rare.heard).unwrap_or(self.last_seen)
+    }
+
+    /// How many buckets had data of their own.
+    pub fn heard_count(&self) -> u32 {
+        let rare = self.rare.as_deref();
+        self.covered - rare.map_or(0, |rare| rare.assumed).min(self.covered)
+    }
+
+    /// Mean distance of the buckets with data of their own.
+    pub fn cadence(&self) -> Span {
+        let whole = self.heard_last() - self.first_seen;
+        Span::from_nanos(whole.nanos() / i64::from(self.heard_count().max(1)))
+    }
+
     /// Whether it ever had a usable value.
     pub fn has_data(&self) -> bool {
         self.covered > 0
@@ -167,20 +223,17 @@ impl Track {
 
     /// The latest loss and the end of the bucket that told it.
     pub fn loss(&self) -> Option<(LossReason, Timestamp)> {
-        self.loss.as_deref().copied()
+        self.rare.as_deref()?.loss
     }
 
     /// Notes a loss that a bucket told.
     pub(super) fn lose(&mut self, reason: LossReason, told: Timestamp) {
-        match &mut self.loss {
-            Some(loss) => **loss = (reason, told),
-            None => self.loss = Some(Box::new((reason, told))),
-        }
+        self.rare.get_or_insert_default().loss = Some((reason, told));
     }
 
     /// Whether it ever had data or losses.
     pub(super) fn is_known(&self) -> bool {
-        self.has_data() || self.loss.is_some()
+        self.has_data() || self.loss().is_some()
     }
 
     /// The values of the buckets in `[from, to)`, oldest first, one for each bucket that is still
@@ -209,6 +262,17 @@ impl Track {
                 past.exposures.get(index).copied().unwrap_or(1.0),
             )
         })
+    }
+
+    /// Whether a value that is remembered, or the latest one, is larger than this; not of one that has an
+    /// exposure.
+    pub(super) fn exceeds(&self, limit: f64) -> bool {
+        let latest = self.latest().map(|(_, cell)| cell);
+        let Some(latest) = latest.filter(|cell| cell.exposure.is_none()) else {
+            return false;
+        };
+        let mut past = self.past().values.iter();
+        limit < latest.value || past.any(|value| limit < f64::from(*value))
     }
 
     /// Checks what was saved, and forgets what is beyond the depth.

@@ -22,6 +22,18 @@ pub(super) struct Bindings {
     pub(super) distributions: Vec<Distribution>,
     /// Hosts and versions that series about them tell.
     pub(super) versions: Vec<ToldVersion>,
+    /// Counters that tell nothing where they gained nothing.
+    pub(super) deltas: Vec<Delta>,
+}
+
+/// A value that a counter of delta temporality makes, which is not sent while it gains nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Delta {
+    /// Whose it is, an index of [`Bindings::sources`].
+    pub(super) source: u32,
+    /// Index of the panel in its service.
+    pub(super) panel: u32,
+    pub(super) place: Place,
 }
 
 /// What each series feeds.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    binding::{Bindings, Distribution, Feed, PanelFeed, Part, ToldVersion},
+    binding::{Bindings, Delta, Distribution, Feed, PanelFeed, Part, ToldVersion},
     roles::Roles,
     selection::{Selector, Way, role, way},
     service::Service,
@@ -12,9 +12,9 @@ use super::{
 };
 use crate::{
     detect::{GroupKey, HostId, Stat, View},
-    event::{Begin, Interval, Kind, Labels, METRIC_NAME, SeriesMeta, Timestamp, Unit},
+    event::{Begin, Interval, Kind, Labels, METRIC_NAME, SeriesMeta, Temporality, Timestamp, Unit},
     gate::{Change, Gate},
-    plan::{LogSelection, Plan, Selection, SeriesSelection},
+    plan::{DetectorPlan, LogSelection, Plan, Selection, SeriesSelection},
     reduce::{self, Registration, SeriesId, StreamId},
 };
 
@@ -219,7 +219,14 @@ impl Directory {
                 continue;
             };
             let cells = cells(selection, way, &identity);
-            let unit = selection.unit.unwrap_or(meta.unit);
+            let unit = selection.unit.unwrap_or_else(|| told_unit(meta, kind));
+            // What falls silent is absent: that is what such a check asks for.
+            let is_filled = meta.temporality == Temporality::Delta
+                && kind == Kind::Counter
+                && !matches!(
+                    entry.panels[panel].check.detector,
+                    DetectorPlan::Absent { .. }
+                );
             let (host, source) = *bound.get_or_insert_with(|| {
                 let host = entry.host(role(labels, &roles.host).unwrap_or(""), self.watermark);
                 entry.learn(host, labels, role(labels, &roles.region));
@@ -240,7 +247,18 @@ impl Directory {
                 })
             };
             match cells {
-                Cells::Value(key) => feeds.push(feed(Part::Value(place(&key, kind)))),
+                Cells::Value(key) => {
+                    let place = place(&key, kind);
+                    feeds.push(feed(Part::Value(place)));
+                    if is_filled {
+                        let panel = panel as u32;
+                        self.bindings.deltas.push(Delta {
+                            source,
+                            panel,
+                            place,
+                        });
+                    }
+                }
                 Cells::Ratio {
                     key,
                     is_numerator,
@@ -313,6 +331,15 @@ enum Cells {
         keys: Vec<(f64, GroupKey)>,
         le: Option<f64>,
     },
+}
+
+/// The unit that the protocol tells. The `1` of UCUM means a share of a gauge; a counter of it counts things.
+fn told_unit(meta: SeriesMeta, kind: Kind) -> Unit {
+    if kind == Kind::Counter && meta.unit == Unit::Ratio {
+        Unit::Count
+    } else {
+        meta.unit
+    }
 }
 
 /// Which groups a series feeds that a check takes in a certain way.

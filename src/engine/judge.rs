@@ -58,6 +58,7 @@ impl Directory {
         for loss in &bucket.losses {
             self.note_loss(loss, bucket.interval);
         }
+        self.fill_deltas(bucket.interval);
         for service in &mut self.services {
             service.look(bucket.interval);
         }

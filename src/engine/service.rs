@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     detect::{HostBook, HostId, Panel},
-    event::{Labels, METRIC_NAME, Span, Timestamp},
+    event::{Labels, METRIC_NAME, SCOPE_LABELS, Span, Timestamp},
     plan::{Check, DetectorPlan, LabelRoles, Plan, Selection, ServicePlan},
 };
 
@@ -285,5 +285,9 @@ pub(super) fn left_out(roles: &LabelRoles, service: &ServicePlan) -> HashSet<Str
         .map(|matcher| &matcher.label)
         .filter(|name| *name != METRIC_NAME);
     let places = PLACE_LABELS.into_iter().map(str::to_owned);
-    places.chain(roles.chain(staged).cloned()).collect()
+    // Nor by what its series were measured: two scopes count for one metric of a host, and another version
+    // of an instrumentation on the one-box is still compared.
+    let scopes = SCOPE_LABELS.into_iter().map(str::to_owned);
+    let known = places.chain(scopes);
+    known.chain(roles.chain(staged).cloned()).collect()
 }

@@ -134,6 +134,30 @@ impl Directory {
         }
         spreading.contributions.clear();
     }
+
+    /// Deltas that gained nothing are not sent: while their source speaks, that is a gain of zero, and where
+    /// nothing else of it is selected, for as long as it may be taken for alive. One that
+    /// never gained anything is not known; where data was lost, nobody knows. Called when both are noted.
+    pub(super) fn fill_deltas(&mut self, bucket: Interval) {
+        let Self {
+            services, bindings, ..
+        } = self;
+        for delta in &bindings.deltas {
+            let source = &mut bindings.sources[delta.source as usize];
+            let service = &mut services[source.origin.service];
+            let panel = &mut service.panels[delta.panel as usize].panel;
+            if !panel.lacks(delta.place, bucket) {
+                continue;
+            }
+            if source.heard != bucket.end {
+                panel.assume_at(delta.place, bucket);
+                continue;
+            }
+            if panel.record_at(delta.place, bucket, Cell::default()) {
+                source.moves(service, bucket);
+            }
+        }
+    }
 }
 
 impl Spreading {
@@ -220,3 +244,7 @@ fn tell_version(services: &mut [Service], told: &ToldVersion, end: Timestamp) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "senders_tests.rs"]
+mod senders_tests;

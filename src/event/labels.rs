@@ -7,6 +7,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// The label that holds the name of the metric, as Prometheus has it.
 pub const METRIC_NAME: &str = "__name__";
 
+/// The labels that tell which instrumentation measured a series: name and version of OpenTelemetry's
+/// scope, as Prometheus has them.
+pub const SCOPE_LABELS: [&str; 2] = ["otel_scope_name", "otel_scope_version"];
+
 /// A sorted set of label pairs without duplicates or empty values; cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Labels(Arc<Pairs>);

@@ -20,7 +20,7 @@ pub use batch::{Batch, Reject, RejectReason, Rejects, SeriesBlock};
 pub use deployment::{Begin, Bypass, DeploymentEvent, End, Hotfix, Step, StepOutcome};
 pub use histogram::{ExponentialBuckets, Histogram};
 pub use key_hash::KeyHash;
-pub use labels::{Labels, METRIC_NAME};
+pub use labels::{Labels, METRIC_NAME, SCOPE_LABELS};
 pub use log::{LogRecord, Severity};
 pub use raw::{
     BODY_BYTES_MAX, BadLabels, Piece, Raw, RawBatch, RawLog, RawPoint, RawSeries, ReadLabels,

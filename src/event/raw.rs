@@ -95,6 +95,10 @@ pub struct RawBatch {
     pub rejects: Rejects,
     /// Exemplars that were passed over.
     pub exemplars: u64,
+    /// Why nothing was found in a request that is not empty.
+    pub remark: Option<&'static str>,
+    /// Samples beyond the first of one data point: a summary becomes several series.
+    pub parts: u64,
     written: Written,
     keys: KeyHash,
     read_labels: ReadLabels,
@@ -147,6 +151,8 @@ impl RawBatch {
             logs: Vec::new(),
             rejects: Rejects::default(),
             exemplars: 0,
+            remark: None,
+            parts: 0,
             written: Written::default(),
             keys,
             read_labels,
@@ -184,6 +190,8 @@ impl RawBatch {
         logs.clear(&mut self.logs);
         self.rejects = Rejects::default();
         self.exemplars = 0;
+        self.remark = None;
+        self.parts = 0;
         self.written.clear();
         self.is_crowded = false;
         self.read_labels = read_labels;

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Check, DetectorPlan, LabelMatcher, OffPeak, Plan, Selection, SeriesSelector, ServicePlan,
-    Skippable, Slope, StagePlan, StartBlockers, units,
+    Check, DetectorPlan, LabelMatcher, Limit, OffPeak, Plan, Selection, SeriesSelector,
+    ServicePlan, Skippable, Slope, StagePlan, StartBlockers, units,
 };
-use crate::event::{Severity, Span};
+use crate::event::{Severity, Span, Unit};
 
 /// Bytes of the hash that the digest shows.
 const DIGEST_BYTES: usize = 8;
@@ -85,15 +85,20 @@ fn check(check: &Check) -> Value {
             for_at_least,
             within,
         } => {
+            let plain = |limit: &Option<Limit>| limit.map(|limit| limit.of(Unit::Unknown));
             let mut told = vec![
                 json!("bounds"),
-                json!(min),
-                json!(max),
+                json!(plain(min)),
+                json!(plain(max)),
                 json!(for_at_least.nanos()),
             ];
             // What follows from the limits is no meaning of its own.
-            let limits = min.iter().chain(max).copied();
+            let limits = plain(min).into_iter().chain(plain(max));
             let usual = limits.map(units::shortest_within).max();
+            let is_share = |limit: &Option<Limit>| limit.is_some_and(Limit::is_share);
+            if is_share(min) || is_share(max) {
+                told.push(json!([is_share(min), is_share(max)]));
+            }
             if *within != Span::ZERO && Some(*within) != usual {
                 told.push(json!(within.nanos()));
             }

@@ -3,7 +3,7 @@
 use super::{
     Check, DetectorPlan, Mode, Plan, ServicePlan, Skippable, StageCheck, StagePlan, fault::Warning,
 };
-use crate::event::Span;
+use crate::event::{Span, Unit};
 
 impl Plan {
     /// Finds what is odd, in the order of the names: checks that nothing uses or that can never
@@ -51,7 +51,10 @@ impl Plan {
         {
             warnings.push(warning(
                 format!("checks.{name}.bounds"),
-                format!("min and max are both {min}, so only this very value is in range"),
+                format!(
+                    "min and max are both {}, so only this very value is in range",
+                    min.of(Unit::Unknown)
+                ),
                 "widen the bounds if the value can differ",
             ));
         }

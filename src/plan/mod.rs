@@ -173,15 +173,53 @@ impl PartialEq for Pattern {
     }
 }
 
+/// An end of the range that a value stays in.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Limit {
+    /// In the unit of the metric (rates: per second); a share of which nobody said what is the whole, in
+    /// shares of 1.
+    value: f64,
+    /// Whether it is written as a share (`90%`), and what the whole is only the protocol can tell.
+    is_share: bool,
+}
+
+impl Limit {
+    /// A limit in the unit of the metric.
+    pub const fn new(value: f64) -> Self {
+        let is_share = false;
+        Self { value, is_share }
+    }
+
+    /// A share of the whole, whose size the configuration does not say: 90 % is 0.9.
+    pub const fn share(value: f64) -> Self {
+        let is_share = true;
+        Self { value, is_share }
+    }
+
+    /// Its value for a metric of this unit.
+    pub fn of(self, unit: Unit) -> f64 {
+        if self.is_share && unit == Unit::Percent {
+            100.0 * self.value
+        } else {
+            self.value
+        }
+    }
+
+    /// Whether its value depends on the unit.
+    pub(crate) fn is_share(self) -> bool {
+        self.is_share
+    }
+}
+
 /// The detector of a check and its parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DetectorPlan {
     /// The value (for logs: records per second and host) stays in [min, max].
     Bounds {
-        /// Lowest value in range, in the unit of the metric (rates: per second).
-        min: Option<f64>,
+        /// Lowest value in range.
+        min: Option<Limit>,
         /// Highest value in range.
-        max: Option<f64>,
+        max: Option<Limit>,
         /// How long it must be out of range; zero: a single bucket is enough.
         for_at_least: Span,
         /// For logs, the time whose records are counted: the one that the limits are written for

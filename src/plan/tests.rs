@@ -162,8 +162,8 @@ fn checks_get_their_defaults_and_units() {
     assert_eq!(
         detector("{metric: x, unit: percent, bounds: {min: 1, max: 90%, for: 5m}}"),
         DetectorPlan::Bounds {
-            min: Some(1.0),
-            max: Some(90.0),
+            min: Some(Limit::new(1.0)),
+            max: Some(Limit::new(90.0)),
             for_at_least: minutes(5),
             within: Span::ZERO
         }
@@ -238,7 +238,7 @@ fn a_limit_on_log_records_is_for_the_time_that_its_unit_says() {
             check(&format!("{{logs: {{}}, bounds: {{max: {limit}}}}}")).detector,
             DetectorPlan::Bounds {
                 min: None,
-                max: Some(max),
+                max: Some(Limit::new(max)),
                 for_at_least: Span::ZERO,
                 within
             },

@@ -1,6 +1,6 @@
 //! The grammar of quantities: durations, ratios, sizes, rates and slopes.
 
-use super::{Slope, tree::Tree};
+use super::{Limit, Slope, tree::Tree};
 use crate::event::{Span, Unit};
 
 /// Longest duration that the configuration can name.
@@ -168,12 +168,12 @@ pub(super) enum Measure {
 }
 
 /// Reads a bound: a number, `90%`, `4GiB`, or a rate such as `5/m`; rates become per second.
-pub(super) fn bound(value: &Tree, measure: Measure) -> Result<f64, Complaint> {
+pub(super) fn bound(value: &Tree, measure: Measure) -> Result<Limit, Complaint> {
     match measure {
-        Measure::Records => record_rate(value),
+        Measure::Records => record_rate(value).map(Limit::new),
         Measure::Metric { unit, rate } => match value {
             Tree::Text(text) => metric_bound(text, value, unit, rate),
-            Tree::Integer(_) | Tree::Number(_) => finite(value),
+            Tree::Integer(_) | Tree::Number(_) => finite(value).map(Limit::new),
             Tree::Nothing | Tree::Flag(_) | Tree::List(_) | Tree::Map(_) => {
                 Err(Complaint::unlike("bound", value, "write a number"))
             }
@@ -256,9 +256,9 @@ fn metric_bound(
     value: &Tree,
     unit: Option<Unit>,
     rate: bool,
-) -> Result<f64, Complaint> {
+) -> Result<Limit, Complaint> {
     if let Some(plain) = number(text) {
-        return Ok(plain);
+        return Ok(Limit::new(plain));
     }
     let mismatch = |is: &str| {
         Complaint::new(
@@ -268,8 +268,9 @@ fn metric_bound(
     };
     if let Some(percent) = text.strip_suffix('%').and_then(number) {
         return match unit.unwrap_or_default() {
-            Unit::Percent => Ok(percent),
-            Unit::Ratio | Unit::Unknown => Ok(percent / 100.0),
+            Unit::Percent => Ok(Limit::new(percent)),
+            Unit::Ratio => Ok(Limit::new(percent / 100.0)),
+            Unit::Unknown => Ok(Limit::share(percent / 100.0)),
             Unit::Seconds | Unit::Milliseconds | Unit::Bytes | Unit::Count => {
                 Err(mismatch("a share"))
             }
@@ -281,10 +282,10 @@ fn metric_bound(
         None => (text, 1.0),
     };
     if let Some(plain) = number(amount) {
-        return Ok(plain / seconds);
+        return Ok(Limit::new(plain / seconds));
     }
     match (size(amount), unit.unwrap_or_default()) {
-        (Some(bytes), Unit::Bytes | Unit::Unknown) => Ok(bytes / seconds),
+        (Some(bytes), Unit::Bytes | Unit::Unknown) => Ok(Limit::new(bytes / seconds)),
         (
             Some(_),
             Unit::Percent | Unit::Ratio | Unit::Seconds | Unit::Milliseconds | Unit::Count,
@@ -470,7 +471,7 @@ mod tests {
     fn bounds_take_the_unit_of_the_metric() {
         let metric = |unit, rate| Measure::Metric { unit, rate };
         for (value, measure, expected) in [
-            (text("90%"), metric(None, true), 0.9),
+            (text("90%"), metric(Some(Unit::Ratio), true), 0.9),
             (text("90%"), metric(Some(Unit::Percent), true), 90.0),
             (text("4GiB"), metric(None, true), 4_294_967_296.0),
             (text("500MB"), metric(Some(Unit::Bytes), true), 5e8),
@@ -483,7 +484,19 @@ mod tests {
             (text("300/h"), Measure::Records, 300.0 / 3600.0),
             (Tree::Integer(0), Measure::Records, 0.0),
         ] {
-            assert_eq!(bound(&value, measure), Ok(expected), "{value} {measure:?}");
+            let found = bound(&value, measure);
+            assert_eq!(found, Ok(Limit::new(expected)), "{value} {measure:?}");
+        }
+        // Of what, only the protocol can tell.
+        let share = bound(&text("90%"), metric(None, true));
+        assert_eq!(share, Ok(Limit::share(0.9)));
+        for (unit, expected) in [
+            (Unit::Percent, 90.0),
+            (Unit::Ratio, 0.9),
+            (Unit::Unknown, 0.9),
+        ] {
+            assert_eq!(Limit::share(0.9).of(unit), expected);
+            assert_eq!(Limit::new(0.9).of(unit), 0.9);
         }
         for (value, measure) in [
             (text("5 parsecs"), metric(None, true)),

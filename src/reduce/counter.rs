@@ -39,6 +39,9 @@ impl Counter {
     /// Reduces the points of one bucket, ascending by time, all later than those before, together with
     /// what was gained in too short a time before them and was `held` back. Gives what was gained, and how
     /// many points could not be used: gains below zero. [`is_held`] says whether that has to wait.
+    ///
+    /// Senders of deltas leave out what gained nothing. So a delta speaks for the whole bucket at least, or
+    /// one error in a bucket of a minute that was exported each ten seconds would be six a minute.
     pub(super) fn reduce(
         &mut self,
         held: Option<IncreasePartial>,
@@ -46,8 +49,9 @@ impl Counter {
         context: Context,
     ) -> (Option<IncreasePartial>, u64) {
         let mut sum = held;
-        let mut unusable = 0;
+        let (mut unusable, mut is_delta) = (0, false);
         for point in points {
+            is_delta |= point.temporality == Temporality::Delta;
             let gained = match point.temporality {
                 Temporality::Cumulative => self.cumulative(point, context),
                 Temporality::Delta if point.value < 0.0 => {
@@ -61,6 +65,12 @@ impl Counter {
                 Some(sum) => sum.add(&gained),
                 None => sum = Some(gained),
             }
+        }
+        if let Some(sum) = &mut sum
+            && is_delta
+            && !is_held(sum, context)
+        {
+            sum.seconds = sum.seconds.max(context.resolution.seconds_f64());
         }
         (sum, unusable)
     }

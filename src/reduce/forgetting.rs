@@ -199,7 +199,7 @@ impl Shard {
             Standing::New(_) | Standing::Naming => true,
             Standing::Bound => !is_dead(slot),
             // Its samples are left out when they are named.
-            Standing::Refused => has_samples[slot as usize],
+            Standing::Refused(_) => has_samples[slot as usize],
         });
         let renamed = |slot: u32| slots[slot as usize];
         for bucket in &mut self.open {

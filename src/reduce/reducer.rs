@@ -15,7 +15,7 @@ use super::{
     logs::{OpenLogs, Templates},
     registry::Registry,
     selected::{Selected, hour},
-    standing::{NewSeries, NewStream, Standing},
+    standing::{Limit, NewSeries, NewStream, Standing},
 };
 
 /// Turns samples and log records into partials of closed buckets.
@@ -304,21 +304,29 @@ impl Reducer {
         for same in new.chunk_by(|(_, a), (_, b)| a.labels == b.labels) {
             let (_, first) = &same[0];
             let id = match self.registry.find(&first.labels, &self.shards) {
-                Some(id) => Some(id),
+                Some(id) => Ok(id),
                 None => self.bind(same, directory),
             };
-            if id.is_none() {
+            if id.is_err() {
                 self.refused += same.len();
             }
-            for (shard, new) in same {
+            for (index, (shard, new)) in same.iter().enumerate() {
+                if let Ok(id) = id {
+                    self.ids[*shard].name_series(new.slot, id);
+                }
+                let mut shard = self.shards.lock(*shard);
+                let counters = &mut shard.counters;
                 let standing = match id {
-                    Some(id) => {
-                        self.ids[*shard].name_series(new.slot, id);
+                    Ok(_) => {
+                        counters.samples_accepted += new.samples;
                         Standing::Bound
                     }
-                    None => Standing::Refused,
+                    Err(limit) => {
+                        counters.samples_refused += new.samples;
+                        counters.refused_series += u64::from(index == 0);
+                        Standing::Refused(limit)
+                    }
                 };
-                let mut shard = self.shards.lock(*shard);
                 shard.series.value_mut(new.slot).standing = standing;
             }
         }
@@ -329,23 +337,27 @@ impl Reducer {
         &mut self,
         same: &[(usize, NewSeries)],
         directory: &mut D,
-    ) -> Option<u32> {
+    ) -> Result<u32, Limit> {
         let (_, first) = &same[0];
         let (labels, meta) = (&first.labels, first.meta);
         let id = SeriesId(self.registry.len() as u32);
         let registration = if self.registry.len() < self.shards.limits().series {
-            directory.bind_series(id, labels, meta, first.kind)
+            let bound = directory.bind_series(id, labels, meta, first.kind);
+            bound.ok_or(Limit::SeriesPerService)
         } else {
-            None
+            Err(Limit::Series)
         };
-        let Some(registration) = registration else {
-            directory.refuse_series(labels, meta, first.kind);
-            return None;
+        let registration = match registration {
+            Ok(registration) => registration,
+            Err(limit) => {
+                directory.refuse_series(labels, meta, first.kind);
+                return Err(limit);
+            }
         };
         let at = self.epoch.closed.unwrap_or(Timestamp::MIN);
         self.selected.push(Selected::new(meta, registration, at));
         let keys = same.iter().map(|(shard, new)| (*shard, new.slot));
-        Some(self.registry.insert(labels, keys, &self.shards))
+        Ok(self.registry.insert(labels, keys, &self.shards))
     }
 
     fn name_streams<D: Directory>(&mut self, new: Vec<(usize, NewStream)>, directory: &mut D) {

@@ -14,7 +14,7 @@ use super::{
     logs::{LiveTemplates, LogKey, OpenLogs},
     resolved::PlainPoint,
     shards::{Put, Room, ShardCounters},
-    standing::{Before, Losses, NewSeries, NewStream, SelectedKey, Standing, Stream},
+    standing::{Before, Limit, Losses, NewSeries, NewStream, SelectedKey, Standing, Stream},
     template::mask_into,
     unselected::Unselected,
 };
@@ -77,8 +77,10 @@ struct Scratch {
 /// Where the points of a series belong.
 enum Place {
     Slot(u32),
+    /// A series without an id, and its place among the new ones.
+    New(u32, usize),
     Unselected,
-    Refused,
+    Refused(Limit),
     BadLabels(BadLabels),
 }
 
@@ -134,14 +136,21 @@ impl Shard {
         };
         match place {
             Place::Slot(slot) => self.put_points(context, slot, series, put),
+            Place::New(slot, place) => {
+                let accepted = self.counters.samples_accepted;
+                self.put_points(context, slot, series, put);
+                let waiting = self.counters.samples_accepted - accepted;
+                self.counters.samples_accepted = accepted;
+                self.new_series[place].samples += waiting;
+            }
             Place::Unselected => self.pass_over(u64::from(series.count), put),
-            Place::Refused => {
+            Place::Refused(limit) => {
                 self.counters.samples_refused += u64::from(series.count);
                 for _ in 0..series.count {
                     put.rejects.sample(RejectReason::OverLimit, || {
                         let name = context.raw.labels(series);
                         let name = name.map_or_else(|bad| bad.detail, |labels| labels.to_string());
-                        format!("{name} is a series beyond limits.series, limits.series_per_service, limits.labels or limits.label_bytes")
+                        format!("{name} is a series beyond {}", limit.key())
                     });
                 }
             }

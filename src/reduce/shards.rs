@@ -14,7 +14,7 @@ use super::{
     Epoch, LossReason, Select,
     resolved::{Identity, Known, PutScratch, ResolvedPart},
     shard::{Context, NOTHING_BEFORE, Shard},
-    standing::{Before, SelectedKey, Standing},
+    standing::{Before, Limit, SelectedKey, Standing},
 };
 
 /// Keys that may be remembered for each series within the limit: a series that comes from two kinds of
@@ -419,13 +419,17 @@ impl Room {
         self.limits.templates
     }
 
-    /// Whether labels are few and short enough.
-    pub(super) fn fits(&self, labels: &Labels) -> bool {
+    /// What labels are beyond, if they are too many or too long.
+    pub(super) fn limit(&self, labels: &Labels) -> Option<Limit> {
         let bytes: usize = labels
             .iter()
             .map(|(name, value)| name.len() + value.len())
             .sum();
-        labels.len() <= self.limits.labels && bytes <= self.limits.label_bytes
+        if self.limits.labels < labels.len() {
+            Some(Limit::Labels)
+        } else {
+            (self.limits.label_bytes < bytes).then_some(Limit::LabelBytes)
+        }
     }
 
     /// Takes room for a series that nobody selects, if there is some.

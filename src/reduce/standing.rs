@@ -31,7 +31,28 @@ pub(super) enum Standing {
     /// It has an id, and keeps it.
     Bound,
     /// A limit refuses it.
-    Refused,
+    Refused(Limit),
+}
+
+/// What a series is beyond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limit {
+    Series,
+    SeriesPerService,
+    Labels,
+    LabelBytes,
+}
+
+impl Limit {
+    /// The key of the configuration.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Self::Series => "limits.series",
+            Self::SeriesPerService => "limits.series_per_service",
+            Self::Labels => "limits.labels",
+            Self::LabelBytes => "limits.label_bytes",
+        }
+    }
 }
 
 /// A series that has no id yet.
@@ -40,6 +61,8 @@ pub(super) struct NewSeries {
     pub(super) slot: u32,
     /// The earliest epoch that has a sample of it.
     pub(super) since: u32,
+    /// Samples that wait for it: accepted once it has an id, refused if a limit refuses it.
+    pub(super) samples: u64,
     pub(super) labels: Labels,
     /// The greatest that came.
     pub(super) meta: SeriesMeta,

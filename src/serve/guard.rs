@@ -31,19 +31,32 @@ pub(super) async fn http(
             "a page of another site sent this: send it without Origin, or from this address";
         return (StatusCode::FORBIDDEN, Json(json!({ "error": problem }))).into_response();
     }
-    let peer = request.extensions().get::<Peer>();
-    match guard.admit(operation, request.headers(), peer) {
-        Ok(roles) => {
-            if operation == Operation::Privileged {
-                let caller = guard.caller(operation, request.headers(), peer);
-                request.extensions_mut().insert(caller);
-            }
-            drop(guard);
-            request.extensions_mut().insert(roles);
-            next.run(request).await
-        }
+    drop(guard);
+    match admit(&shared, operation, &mut request) {
+        Ok(()) => next.run(request).await,
         Err(denied) => refuse(denied),
     }
+}
+
+/// Lets a request of HTTP through, with what is known of who sent it.
+///
+/// # Errors
+/// Who sent it may not.
+pub(super) fn admit(
+    shared: &Shared,
+    operation: Operation,
+    request: &mut Request,
+) -> Result<(), Denied> {
+    let guard = shared.guard.load();
+    let peer = request.extensions().get::<Peer>();
+    let roles = guard.admit(operation, request.headers(), peer)?;
+    if operation == Operation::Privileged {
+        let caller = guard.caller(operation, request.headers(), peer);
+        request.extensions_mut().insert(caller);
+    }
+    drop(guard);
+    request.extensions_mut().insert(roles);
+    Ok(())
 }
 
 /// Whether no page of another site sent a request: browsers add the password that a person gave to
@@ -113,13 +126,17 @@ pub(super) fn refuse(denied: Denied) -> Response {
     match denied {
         Denied::Stranger(_) => {
             let mut response = (StatusCode::UNAUTHORIZED, document).into_response();
-            // A browser asks for the password of a reader, which is a token.
-            response.headers_mut().insert(
-                header::WWW_AUTHENTICATE,
-                HeaderValue::from_static("Basic realm=\"sluice: the password is a token\""),
-            );
+            challenge(&mut response);
             response
         }
         Denied::Forbidden(_) => (StatusCode::FORBIDDEN, document).into_response(),
     }
+}
+
+/// Says in a 401 how to say who one is: a browser asks for the password of a reader, which is a token.
+pub(super) fn challenge(response: &mut Response) {
+    response.headers_mut().insert(
+        header::WWW_AUTHENTICATE,
+        HeaderValue::from_static("Basic realm=\"sluice: the password is a token\""),
+    );
 }

@@ -66,6 +66,12 @@ pub(super) struct Taken {
     pub rejects: Rejects,
     /// What was lost, by reason: too late, too far ahead.
     pub dropped: Vec<(&'static str, u64)>,
+    /// Data points and log records that came, those that were refused too.
+    pub sent: u64,
+    /// Samples beyond the first of one data point.
+    pub parts: u64,
+    /// Why nothing was found in it, if it is not empty.
+    pub remark: Option<&'static str>,
 }
 
 /// Why a request was turned away as a whole.
@@ -162,6 +168,8 @@ impl Intake {
             ..Taken::default()
         };
         let (samples, logs) = (batch.sample_count(), batch.log_count());
+        (taken.parts, taken.remark) = (batch.parts, batch.remark);
+        taken.sent = taken.rejected_count() + samples.saturating_sub(taken.parts) + logs;
         if samples == 0 && logs == 0 {
             // Metadata, or nothing but what was refused: there is nothing to remember.
             self.give_back(hands);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use prost::Message;
 use tonic::{Code, Request, Response, Status};
 
@@ -78,8 +79,12 @@ async fn export(shared: &Shared, format: Format, bytes: Bytes) -> Result<Respons
     match taken {
         Ok(taken) => Ok(Response::new(response(&taken).encode_to_vec().into())),
         Err(turned) => {
-            shared.metrics.reject(Source::OtlpGrpc, turned.reason());
-            Err(status(&turned))
+            let status = status(&turned);
+            // That one is counted where the transport's own refusals are: by `correct_status`.
+            if status.code() != Code::ResourceExhausted {
+                shared.metrics.reject(Source::OtlpGrpc, turned.reason());
+            }
+            Err(status)
         }
     }
 }
@@ -99,7 +104,24 @@ fn status(turned: &Turned) -> Status {
     }
 }
 
-/// Counts a call, and corrects the codes with which the transport refuses messages: senders retry
+/// Bytes in front of a message: whether it is compressed, and its length.
+const PREFIX_BYTES: usize = 5;
+
+/// The body of a call, which ends with an error when it is longer than the limit on requests as they come;
+/// gRPC itself knows only what a message is decompressed to.
+fn limited(body: axum::body::Body, limit: usize) -> axum::body::Body {
+    let body = Limited::new(body, limit.saturating_add(PREFIX_BYTES));
+    axum::body::Body::new(body.map_err(move |error| -> axum::BoxError {
+        if !error.is::<LengthLimitError>() {
+            return error;
+        }
+        // gRPC finds the status in it and answers with it.
+        let message = format!("the body has more than {limit} bytes: send smaller batches");
+        Status::resource_exhausted(message).into()
+    }))
+}
+
+/// Counts a call, bounds its body, and corrects the codes with which the transport refuses messages: senders retry
 /// `OUT_OF_RANGE` for ever, and take `INTERNAL` for our fault.
 pub(super) async fn correct_status(
     axum::extract::State(shared): axum::extract::State<Arc<Shared>>,
@@ -110,7 +132,8 @@ pub(super) async fn correct_status(
     shared
         .metrics
         .count(Source::OtlpGrpc, |metrics| metrics.requests += 1);
-    let mut response = next.run(request).await;
+    let limit = shared.plan().limits.request_bytes;
+    let mut response = next.run(request.map(|body| limited(body, limit))).await;
     shared.metrics.took(Source::OtlpGrpc, stopwatch.elapsed());
     let code = response
         .headers()

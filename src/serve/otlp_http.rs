@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::{
     Router,
     body::Body as HttpBody,
-    extract::State,
-    middleware,
+    extract::{Request, State},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -15,7 +15,7 @@ use prost::Message;
 use serde_json::json;
 
 use super::{
-    access::Operation,
+    access::{Denied, Operation},
     clock::Stopwatch,
     guard,
     http_request::{HttpRefusal, ask_to_retry, header_text, media_type, read_body},
@@ -45,12 +45,24 @@ pub(super) struct PartialSuccess {
 }
 
 impl PartialSuccess {
-    /// What was not taken; `None` if everything was.
+    /// What was not taken; `None` if everything was. Of summaries each series was counted by itself, and
+    /// which of them were lost together is not known: then at most as many as came are told, and that.
     pub(super) fn of(taken: &Taken) -> Option<Self> {
-        let rejected = i64::try_from(taken.rejected_count()).unwrap_or(i64::MAX);
-        (rejected > 0).then(|| Self {
-            rejected,
-            error_message: taken.to_string(),
+        let rejected = taken.rejected_count();
+        if rejected == 0 {
+            // A warning, as the protocol has it.
+            return taken.remark.map(|remark| Self {
+                rejected: 0,
+                error_message: remark.to_owned(),
+            });
+        }
+        let mut error_message = taken.to_string();
+        if 0 < taken.parts {
+            error_message.push_str("; a summary counts once for each of its series");
+        }
+        Some(Self {
+            rejected: i64::try_from(rejected.min(taken.sent)).unwrap_or(i64::MAX),
+            error_message,
         })
     }
 }
@@ -73,8 +85,7 @@ pub(super) const PATHS: [&str; 2] = ["/v1/metrics", "/v1/logs"];
 
 /// The routes.
 pub(super) fn routes(shared: Arc<Shared>) -> Router {
-    let guard =
-        || middleware::from_fn_with_state((Arc::clone(&shared), Operation::Push), guard::http);
+    let guard = || middleware::from_fn_with_state(Arc::clone(&shared), admit);
     let signal = |signal: Signal| {
         post(
             move |state: State<Arc<Shared>>, headers: HeaderMap, body: HttpBody| {
@@ -89,6 +100,24 @@ pub(super) fn routes(shared: Arc<Shared>) -> Router {
         .route("/v1/logs", signal(Signal::Logs))
         .fallback(wrong_path)
         .with_state(shared)
+}
+
+/// Guards a path; who may not is told so as OTLP tells errors.
+async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
+    let denied = match guard::admit(&shared, Operation::Push, &mut request) {
+        Ok(()) => return next.run(request).await,
+        Err(denied) => denied,
+    };
+    let (status, reason) = match denied {
+        Denied::Stranger(_) => (StatusCode::UNAUTHORIZED, "unauthenticated"),
+        Denied::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
+    };
+    let refusal = HttpRefusal::new(status, reason, denied.to_string());
+    let mut response = refuse(request.headers(), &refusal);
+    if status == StatusCode::UNAUTHORIZED {
+        guard::challenge(&mut response);
+    }
+    response
 }
 
 async fn export(
@@ -187,6 +216,8 @@ fn refuse(headers: &HeaderMap, refusal: &HttpRefusal) -> Response {
     let code = match refusal.status {
         StatusCode::SERVICE_UNAVAILABLE => tonic::Code::Unavailable,
         StatusCode::PAYLOAD_TOO_LARGE => tonic::Code::ResourceExhausted,
+        StatusCode::UNAUTHORIZED => tonic::Code::Unauthenticated,
+        StatusCode::FORBIDDEN => tonic::Code::PermissionDenied,
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => tonic::Code::Unimplemented,
         _ => tonic::Code::InvalidArgument,
     };

@@ -19,7 +19,7 @@ use crate::{
         otlp_json,
         plain_lines::{LinePattern, PlainLineReader},
     },
-    event::{Batch, Labels, LogRecord, Rejects},
+    event::{Batch, Labels, LogRecord, Rejects, Timestamp},
     plan::{Faults, Plan},
 };
 
@@ -111,6 +111,9 @@ pub fn plan(text: &str) -> Result<Plan, Faults> {
     Plan::parse_in(text, &|name| std::env::var(name).ok())
 }
 
+/// What is earlier, read as milliseconds, was told in seconds.
+const MILLISECONDS_FROM: Timestamp = Timestamp::from_seconds(100_000_000);
+
 /// Reads a data file into the timeline; what could not be used is told in `notes`.
 ///
 /// # Errors
@@ -125,8 +128,11 @@ pub fn read(
     let error = |problem: DecodeError| FileError::new(path, problem);
     let reader = open(path)?;
     let mut rejects = Rejects::default();
+    let mut latest = None;
     let mut add = |mut batch: Batch| {
         rejects.absorb(std::mem::take(&mut batch.rejects));
+        let points = batch.series.iter().flat_map(|block| &block.points);
+        latest = latest.max(points.map(|point| point.at).max());
         timeline.add(batch);
     };
     match format {
@@ -147,6 +153,19 @@ pub fn read(
             let mut samples = OpenMetricsReader::new(reader, unit);
             while let Some(batch) = samples.batch(LINES_PER_BATCH).map_err(error)? {
                 add(batch);
+            }
+            let is_open_metrics = format == Format::OpenMetrics;
+            if is_open_metrics && !samples.is_ended() {
+                notes.push(format!(
+                    "{}: it may be incomplete: no \"# EOF\" at its end",
+                    path.display()
+                ));
+            }
+            if !is_open_metrics && latest.is_some_and(|latest| latest < MILLISECONDS_FROM) {
+                let path = path.display();
+                notes.push(format!(
+                    "{path}: all times are before 1973: times in *.prom count milliseconds, those in *.om seconds"
+                ));
             }
         }
         Format::LogLines => {
@@ -274,5 +293,49 @@ fn name_host(record: &mut LogRecord, plan: &Plan, host: &str) {
     {
         let told = record.attributes.iter().chain([(role.as_str(), host)]);
         record.attributes = Labels::new(told);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIGURATION: &str = "
+checks: {up: {metric: up, absent: 1m}}
+services: {web: {stages: [{name: unit, checks: [up], bake: 1m}]}}
+";
+
+    /// What is told about a file of that name.
+    fn notes(name: &str, text: &str) -> Vec<String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(name);
+        #[expect(clippy::disallowed_methods, reason = "this is where files are read")]
+        fs::write(&path, text).unwrap();
+        let plan = Plan::parse(CONFIGURATION).unwrap();
+        let mut timeline = Timeline::new(plan.resolution);
+        let mut notes = Vec::new();
+        let format = format(&path).unwrap();
+        read(&path, format, &plan, &mut timeline, &mut notes).unwrap();
+        notes
+    }
+
+    #[test]
+    fn an_exposition_that_is_cut_off_or_in_the_wrong_unit_of_time_is_told() {
+        for (name, text, told) in [
+            ("a.prom", "up 1 1772359200000\n", None),
+            ("a.prom", "up 1 1772359200\n", Some("count milliseconds")),
+            ("a.prom", "# TYPE up gauge\n", None),
+            ("a.om", "up 1 1772359200\n# EOF\n\n", None),
+            ("a.om", "# EOF\nup 1 1772359200\n", Some("no \"# EOF\"")),
+            ("a.om", "", Some("no \"# EOF\"")),
+        ] {
+            let notes = notes(name, text);
+            assert_eq!(
+                notes.len(),
+                usize::from(told.is_some()),
+                "{text:?} {notes:?}"
+            );
+            assert!(notes.iter().all(|note| note.contains(told.unwrap_or(""))));
+        }
     }
 }

@@ -1,7 +1,12 @@
 //! What is wrong is refused with the right status, and the good data beside it counts.
 
+use opentelemetry_proto::tonic::{
+    collector::metrics::v1::ExportMetricsServiceRequest,
+    metrics::v1::{Summary, SummaryDataPoint, metric::Data, summary_data_point},
+};
 use prost::Message;
 use serde_json::{Value, json};
+use sluice::event::Timestamp;
 use tonic::{Code, codec::CompressionEncoding};
 use tonic_types::StatusExt;
 
@@ -169,6 +174,75 @@ async fn one_bad_sample_does_not_void_its_request() {
 }
 
 #[tokio::test]
+async fn a_request_in_which_nothing_is_found_is_told_so() {
+    let rig = Rig::new().await;
+    let metrics = otlp_cpu_json("h1", 0.5, rig.now());
+    let snake = metrics.replace("resourceMetrics", "resource_metrics");
+    for (path, body, field) in [
+        ("/v1/logs", &metrics, "resourceLogs"),
+        ("/v1/metrics", &snake, "resourceMetrics"),
+    ] {
+        let answer = rig.otlp(path, &[JSON], body.as_bytes()).await;
+        assert_eq!(answer.status, 200);
+        let partial = &answer.json()["partialSuccess"];
+        let message = partial["errorMessage"].as_str().unwrap();
+        assert!(message.contains(field), "{message}");
+        assert!(
+            partial
+                .as_object()
+                .unwrap()
+                .values()
+                .any(|value| value == "0"),
+            "{partial}"
+        );
+    }
+    for body in ["{}", r#"{"resourceMetrics":[]}"#] {
+        let answer = rig.otlp("/v1/metrics", &[JSON], body.as_bytes()).await;
+        assert_eq!(answer.text(), "{}");
+    }
+}
+
+#[tokio::test]
+async fn no_more_data_points_are_told_as_rejected_than_came() {
+    let rig = Rig::new().await;
+    rig.pass(60).await;
+    let late = rig.now() - sluice::event::Span::from_minutes(1);
+    let answer = export_grpc(
+        rig.at.otlp_grpc,
+        "metrics",
+        None,
+        summary("cpu_busy_ratio", 3, late),
+    );
+    let partial = answer.await.unwrap().partial_success.unwrap();
+    assert_eq!(
+        (partial.rejected, partial.error_message.as_str()),
+        (
+            1,
+            "3 dropped: late (3); a summary counts once for each of its series"
+        )
+    );
+}
+
+/// A request with one summary of so many quantiles.
+fn summary(name: &str, quantiles: usize, at: Timestamp) -> ExportMetricsServiceRequest {
+    let mut request = otlp_cpu("h1", 0.5, at);
+    let metric = &mut request.resource_metrics[0].scope_metrics[0].metrics[0];
+    name.clone_into(&mut metric.name);
+    let quantile_values = (0..quantiles).map(|quantile| summary_data_point::ValueAtQuantile {
+        quantile: quantile as f64 / 10.0,
+        value: 0.5,
+    });
+    let point = SummaryDataPoint {
+        time_unix_nano: at.nanos().cast_unsigned(),
+        quantile_values: quantile_values.collect(),
+        ..SummaryDataPoint::default()
+    };
+    let data_points = vec![point];
+    metric.data = Some(Data::Summary(Summary { data_points }));
+    request
+}
+
+#[tokio::test]
 async fn otlp_over_http_answers_errors_as_a_status_in_the_syntax_of_the_request() {
     let mut plan = plan();
     plan.limits.request_bytes = 10_000;
@@ -251,8 +325,32 @@ async fn otlp_over_grpc_never_asks_for_a_bad_message_again() {
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     let series = r#"sluice_rejected_requests_total{source="otlp_grpc",reason="too_large"}"#;
     assert_eq!(rig.metric(series).await, Some(3.0));
+    // What the transport lets through and the decoder refuses counts once too.
+    let amplified = summary(&"x".repeat(1_000), 10, rig.now());
+    let status = export_grpc(rig.at.otlp_grpc, "metrics", None, amplified).await;
+    assert_eq!(status.unwrap_err().code(), Code::ResourceExhausted);
+    assert_eq!(rig.metric(series).await, Some(4.0));
     let good = otlp_cpu("h1", 0.5, rig.now());
     export_grpc(rig.at.otlp_grpc, "metrics", None, good)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn the_limit_on_bytes_as_they_come_holds_over_grpc() {
+    let mut plan = plan();
+    plan.limits.request_bytes = 1_000;
+    let rig = Rig::with(plan, None).await;
+    let mut large = otlp_cpu("h1", 0.5, rig.now());
+    large.resource_metrics = vec![large.resource_metrics[0].clone(); 100];
+    let refused = export_grpc(rig.at.otlp_grpc, "metrics", None, large.clone()).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert!(refused.message().contains("1000 bytes"), "{refused}");
+    let series = r#"sluice_rejected_requests_total{source="otlp_grpc",reason="too_large"}"#;
+    assert_eq!(rig.metric(series).await, Some(1.0));
+    let gzip = Some(CompressionEncoding::Gzip);
+    export_grpc(rig.at.otlp_grpc, "metrics", gzip, large)
         .await
         .unwrap();
 }

@@ -1,7 +1,7 @@
 //! Every door leads to the same engine.
 
 use prost::Message;
-use sluice::event::Span;
+use sluice::{event::Span, plan::Plan};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -10,7 +10,7 @@ use tonic::codec::CompressionEncoding;
 
 use super::{
     payloads::{self, busy, cpu_series, export_grpc, gzip, otlp_cpu, otlp_cpu_json, write_request},
-    support::Rig,
+    support::{CONFIGURATION, Rig},
 };
 
 const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
@@ -377,4 +377,45 @@ async fn a_watch_sends_the_present_then_every_change_until_the_end() {
     let events = seen.matches("event: verdict").count();
     assert!(events >= 2 && seen.contains("\"FAIL\""), "{seen}");
     assert!(!seen.contains("event: error"), "{seen}");
+}
+
+#[tokio::test]
+async fn two_scopes_with_one_counter_count_together_for_its_host() {
+    let text = CONFIGURATION.replace("metric: cpu_busy_ratio", "metric: requests_total");
+    let rig = Rig::with(Plan::parse(&text).unwrap(), None).await;
+    begin(&rig, "beta").await;
+    for bucket in 0..5 {
+        // As one SDK sends them: at the same time, with the same attributes.
+        let at = rig.now() + Span::from_seconds(5);
+        let scope = |name: &str, value: f64| {
+            let point =
+                serde_json::json!({"timeUnixNano": at.nanos().to_string(), "asDouble": value});
+            let sum = serde_json::json!({
+                "aggregationTemporality": 2, "isMonotonic": true, "dataPoints": [point],
+            });
+            serde_json::json!({
+                "scope": {"name": name, "version": "1.0"},
+                "metrics": [{"name": "requests_total", "sum": sum}],
+            })
+        };
+        let seconds = f64::from(bucket * 10);
+        let host = serde_json::json!({"key": "host.name", "value": {"stringValue": "h1"}});
+        let service =
+            serde_json::json!({"key": "service.name", "value": {"stringValue": "checkout"}});
+        let body = serde_json::json!({"resourceMetrics": [{
+            "resource": {"attributes": [host, service]},
+            "scopeMetrics": [scope("a", 1000.0 + 10.0 * seconds), scope("b", 10.0 + seconds)],
+        }]});
+        let answer = rig
+            .otlp("/v1/metrics", &[JSON], body.to_string().as_bytes())
+            .await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "{}"));
+        rig.pass(10).await;
+    }
+    let verdict = rig.get("/api/v1/deployments/d1/verdict").await.json();
+    let check = &verdict["checks"][0];
+    assert_eq!(check["metric"], "requests_total", "{check}");
+    assert_eq!(check["observed"], 11.0, "{check}");
+    assert_eq!(rig.metric("sluice_selected_series").await, Some(2.0));
+    assert_eq!(rig.metric("sluice_series_resets_total").await, Some(0.0));
 }

@@ -17,7 +17,7 @@ use crate::event::{
 mod json;
 mod selector;
 
-pub use json::decode_json;
+pub use json::{decode_json, walk_json};
 
 const FORMAT: &str = "loki push";
 

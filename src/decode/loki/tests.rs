@@ -296,3 +296,13 @@ fn a_bad_entry_in_json_is_rejected_and_its_neighbours_stand() {
         );
     }
 }
+
+#[test]
+fn half_a_pair_of_surrogates_in_json_becomes_one_character() {
+    let json =
+        r#"{"streams":[{"stream":{"a":"\ud83d"},"values":[["1","ok"],["2","cut \ud83d"]]}]}"#;
+    let batch = decode_json(json.as_bytes()).unwrap();
+    let bodies: Vec<_> = batch.logs.iter().map(|record| &*record.body).collect();
+    assert_eq!(bodies, ["ok", "cut \u{fffd}"]);
+    assert_eq!(batch.logs[0].attributes.get("a"), Some("\u{fffd}"));
+}

@@ -2,7 +2,10 @@
 
 use opentelemetry_proto::tonic::{
     collector::{logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest},
-    common::v1::{AnyValue as PbValue, ArrayValue, KeyValue, KeyValueList, any_value::Value as Pb},
+    common::v1::{
+        AnyValue as PbValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList,
+        any_value::Value as Pb,
+    },
     logs::v1::{LogRecord as PbRecord, ResourceLogs, ScopeLogs},
     metrics::v1::{
         self as pb, Metric as PbMetric, NumberDataPoint, ResourceMetrics, ScopeMetrics,
@@ -210,17 +213,29 @@ pub(in crate::decode) fn metrics_request() -> impl Strategy<Value = ExportMetric
             data,
             ..PbMetric::default()
         });
-    vec((option::of(attributes()), vec(metric, 0..3)), 0..3).prop_map(|resources| {
-        let resource_metrics = resources
-            .into_iter()
-            .map(|(attributes, metrics)| ResourceMetrics {
-                resource: attributes.map(resource),
-                scope_metrics: vec![ScopeMetrics {
-                    metrics,
-                    ..ScopeMetrics::default()
-                }],
-                ..ResourceMetrics::default()
-            });
+    let scope = ("[ab]?", "[12]?").prop_map(|(name, version)| InstrumentationScope {
+        name,
+        version,
+        ..InstrumentationScope::default()
+    });
+    let of_resource = (
+        option::of(attributes()),
+        option::of(scope),
+        vec(metric, 0..3),
+    );
+    vec(of_resource, 0..3).prop_map(|resources| {
+        let resource_metrics =
+            resources
+                .into_iter()
+                .map(|(attributes, scope, metrics)| ResourceMetrics {
+                    resource: attributes.map(resource),
+                    scope_metrics: vec![ScopeMetrics {
+                        scope,
+                        metrics,
+                        ..ScopeMetrics::default()
+                    }],
+                    ..ResourceMetrics::default()
+                });
         ExportMetricsServiceRequest {
             resource_metrics: resource_metrics.collect(),
         }

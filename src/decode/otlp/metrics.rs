@@ -5,12 +5,13 @@ use super::{
         Fault, Refusal, check, excerpt,
         protobuf::{Field, Reader},
     },
-    DecodeError, ResourcePiece, Run,
+    DecodeError, ResourcePiece, Run, Scope,
+    data_run::DataRun,
     key::{self, Head},
     part,
     points::{
-        BUCKETS_MAX, Buckets, Data, ExplicitPoint, ExponentialPoint, Metric, NO_RECORDED_VALUE,
-        SummaryPoint, timestamp,
+        Attributes, BUCKETS_MAX, Buckets, Data, ExplicitPoint, ExponentialPoint, Metric,
+        NO_RECORDED_VALUE, PointData, SummaryPoint, timestamp,
     },
     write_fields,
 };
@@ -19,25 +20,15 @@ use crate::event::{
 };
 
 /// A metric whose points are walked.
-struct Walk<'a, 'b> {
+pub(in crate::decode) struct Walk<'a, 'b> {
     bytes: &'a [u8],
     name: &'a str,
+    scope: Scope<'a>,
     meta: SeriesMeta,
     resource: &'b ResourcePiece,
     /// What the metric says of its series, and what that and the resource give to their hashes.
     head: (Piece, u64),
     out: &'b mut RawBatch,
-}
-
-/// The data of a metric. It may stand in several fields, which are one in pieces; a kind of data that
-/// comes later takes the place of an earlier one.
-#[derive(Clone, Copy)]
-struct DataRun<'a> {
-    number: u32,
-    /// Where the first of its fields starts.
-    first: usize,
-    /// The metric.
-    message: Reader<'a>,
 }
 
 /// What a point has whatever it holds.
@@ -51,19 +42,17 @@ struct PointHead {
 
 /// Where a point stands in time.
 #[derive(Clone, Copy)]
-struct When {
+pub(in crate::decode) struct When {
     at: Timestamp,
     start: Timestamp,
     is_stale: bool,
 }
 
-/// The value of a histogram point, built only when it is not stale.
-type Build = dyn FnOnce() -> Result<Histogram, Refusal>;
-
 /// Walks one metric.
 pub(super) fn walk(
     bytes: &[u8],
     message: Reader<'_>,
+    scope: &Result<Scope<'_>, Refusal>,
     resource: &ResourcePiece,
     out: &mut RawBatch,
 ) -> Result<(), DecodeError> {
@@ -86,19 +75,13 @@ pub(super) fn walk(
         }
     }
     let Some(run) = data else { return Ok(()) };
-    let data = metric_data(run)?;
+    let data = run.read()?;
     // A unit that is not UTF-8 is a unit that is not known.
     let unit = unit.unwrap_or("");
     let told = name.clone().unwrap_or("\u{fffd}");
-    let meta = name.and_then(|name| {
-        if name.is_empty() {
-            let detail = "the metric has no name";
-            return Err(Refusal::new(RejectReason::NoMetricName, detail));
-        }
-        Metric { name, unit, data }.meta()
-    });
-    let meta = match meta {
-        Ok(meta) => meta,
+    let meta = name.and_then(|name| Metric { name, unit, data }.meta());
+    let (meta, scope) = match meta.and_then(|meta| Ok((meta, scope.clone()?))) {
+        Ok(told) => told,
         Err(refusal) => {
             return run.each_field(|field| {
                 if field.number == 1 {
@@ -108,72 +91,10 @@ pub(super) fn walk(
             });
         }
     };
-    let head = write_head(
-        Head {
-            name: told,
-            suffix: "",
-            quantile: None,
-            meta,
-        },
-        resource,
-        out,
-    );
-    let mut walk = Walk {
-        bytes,
-        name: told,
-        meta,
-        resource,
-        head,
-        out,
-    };
+    let mut walk = Walk::new(bytes, (told, scope), meta, resource, out);
     run.each_field(|field| match field.number {
         1 => walk.point(data, &field),
         _ => Ok(()),
-    })
-}
-
-impl<'a> DataRun<'a> {
-    fn each_field(
-        self,
-        mut each: impl FnMut(Field<'a>) -> Result<(), DecodeError>,
-    ) -> Result<(), DecodeError> {
-        let mut message = self.message;
-        loop {
-            let from = message.offset();
-            match message.next()? {
-                Some(field) if field.number == self.number && self.first <= from => {
-                    field.message()?.for_each(&mut each)?;
-                }
-                Some(_) => {}
-                None => return Ok(()),
-            }
-        }
-    }
-}
-
-/// Reads temporality and monotony, which may stand behind the points.
-fn metric_data(run: DataRun<'_>) -> Result<Data, DecodeError> {
-    let number = run.number;
-    let (mut temporality, mut monotonic) = (0, false);
-    if let 7 | 9 | 10 = number {
-        run.each_field(|field| {
-            match field.number {
-                2 => temporality = field.int64()?,
-                3 if number == 7 => monotonic = field.boolean()?,
-                _ => {}
-            }
-            Ok(())
-        })?;
-    }
-    Ok(match number {
-        7 => Data::Sum {
-            monotonic,
-            temporality,
-        },
-        9 => Data::Histogram { temporality },
-        10 => Data::Exponential { temporality },
-        11 => Data::Summary,
-        _ => Data::Gauge,
     })
 }
 
@@ -183,23 +104,49 @@ fn write_head(head: Head<'_>, resource: &ResourcePiece, out: &mut RawBatch) -> (
     (piece, hash)
 }
 
-fn refuse(out: &mut RawBatch, name: &str, refusal: &Refusal) {
+/// Counts a point of a metric as a reject.
+pub(in crate::decode) fn refuse(out: &mut RawBatch, name: &str, refusal: &Refusal) {
     out.rejects.sample(refusal.reason, || {
         format!("metric {:?}: {}", excerpt(name), excerpt(&refusal.detail))
     });
 }
 
-impl Walk<'_, '_> {
-    fn point(&mut self, data: Data, field: &Field<'_>) -> Result<(), DecodeError> {
-        check(self.out)?;
-        let message = field.message()?;
-        let walked = match data {
-            Data::Gauge | Data::Sum { .. } => self.number(message),
-            Data::Histogram { .. } => self.explicit(message),
-            Data::Exponential { .. } => self.exponential(message),
-            Data::Summary => self.summary(message),
+impl<'a, 'b> Walk<'a, 'b> {
+    /// Starts with what a metric says of its points. `bytes` are those that attributes stand in.
+    pub(in crate::decode) fn new(
+        bytes: &'a [u8],
+        (name, scope): (&'a str, Scope<'a>),
+        meta: SeriesMeta,
+        resource: &'b ResourcePiece,
+        out: &'b mut RawBatch,
+    ) -> Self {
+        let head = Head {
+            name,
+            suffix: "",
+            scope,
+            quantile: None,
+            meta,
         };
-        match walked {
+        let head = write_head(head, resource, out);
+        Self {
+            bytes,
+            name,
+            scope,
+            meta,
+            resource,
+            head,
+            out,
+        }
+    }
+
+    /// Takes a point by `take`; if it is refused that is counted.
+    #[inline]
+    pub(in crate::decode) fn take(
+        &mut self,
+        take: impl FnOnce(&mut Self) -> Result<(), Fault>,
+    ) -> Result<(), DecodeError> {
+        check(self.out)?;
+        match take(self) {
             Ok(()) => Ok(()),
             Err(Fault::Whole(error)) => Err(error),
             Err(Fault::Part(refusal)) => {
@@ -207,6 +154,52 @@ impl Walk<'_, '_> {
                 Ok(())
             }
         }
+    }
+
+    /// Takes a point that was not read from protobuf.
+    pub(in crate::decode) fn add(
+        &mut self,
+        attributes: &Attributes<'_>,
+        when: When,
+        data: PointData,
+    ) -> Result<(), Fault> {
+        let mut write = || {
+            self.out
+                .write(|out| key::write_attributes(attributes, out))
+                .0
+        };
+        match data {
+            PointData::Number(value) => {
+                let value = when.value(value)?;
+                let attributes = write();
+                self.emit(self.head, attributes, self.meta, when, value);
+                Ok(())
+            }
+            PointData::Explicit(point) => {
+                let attributes = write();
+                self.histogram(when, attributes, || point.check())
+            }
+            PointData::Exponential(point) => {
+                let attributes = write();
+                self.histogram(when, attributes, || point.check())
+            }
+            PointData::Summary(point) => {
+                let attributes = write();
+                self.quantiles(when, attributes, point)
+            }
+        }
+    }
+
+    fn point(&mut self, data: Data, field: &Field<'_>) -> Result<(), DecodeError> {
+        self.take(|walk| {
+            let message = field.message()?;
+            match data {
+                Data::Gauge | Data::Sum { .. } => walk.number(message),
+                Data::Histogram { .. } => walk.explicit(message),
+                Data::Exponential { .. } => walk.exponential(message),
+                Data::Summary => walk.summary(message),
+            }
+        })
     }
 
     fn number(&mut self, mut message: Reader<'_>) -> Result<(), Fault> {
@@ -227,10 +220,7 @@ impl Walk<'_, '_> {
             }
         }
         let when = head.when()?;
-        let Some(value) = value.or(when.is_stale.then_some(0.0)) else {
-            let detail = format!("the point at {} has no value", when.at);
-            return Err(Refusal::new(RejectReason::NoValue, detail).into());
-        };
+        let value = when.value(value)?;
         let attributes = self.attributes(head, whole, 7)?;
         self.emit(self.head, attributes, self.meta, when, value);
         Ok(())
@@ -255,7 +245,9 @@ impl Walk<'_, '_> {
                 _ => {}
             }
         }
-        self.histogram(head, whole, 9, Box::new(|| point.check()))
+        let when = head.when()?;
+        let attributes = self.attributes(head, whole, 9)?;
+        self.histogram(when, attributes, || point.check())
     }
 
     fn exponential(&mut self, mut message: Reader<'_>) -> Result<(), Fault> {
@@ -280,18 +272,18 @@ impl Walk<'_, '_> {
                 _ => {}
             }
         }
-        self.histogram(head, whole, 1, Box::new(|| point.check()))
+        let when = head.when()?;
+        let attributes = self.attributes(head, whole, 1)?;
+        self.histogram(when, attributes, || point.check())
     }
 
+    /// Takes a histogram, which is built only when it is not stale.
     fn histogram(
         &mut self,
-        head: PointHead,
-        whole: Reader<'_>,
-        number: u32,
-        build: Box<Build>,
+        when: When,
+        attributes: Piece,
+        build: impl FnOnce() -> Result<Histogram, Refusal>,
     ) -> Result<(), Fault> {
-        let when = head.when()?;
-        let attributes = self.attributes(head, whole, number)?;
         if when.is_stale {
             self.emit(self.head, attributes, self.meta, when, 0.0);
             return Ok(());
@@ -323,11 +315,20 @@ impl Walk<'_, '_> {
             }
         }
         let when = head.when()?;
+        let attributes = self.attributes(head, whole, 7)?;
+        self.quantiles(when, attributes, point)
+    }
+
+    fn quantiles(
+        &mut self,
+        when: When,
+        attributes: Piece,
+        point: SummaryPoint,
+    ) -> Result<(), Fault> {
         if BUCKETS_MAX < point.quantiles.len() {
             let detail = format!("over {BUCKETS_MAX} quantiles: send fewer");
             return Err(Refusal::new(RejectReason::OverLimit, detail).into());
         }
-        let attributes = self.attributes(head, whole, 7)?;
         // One point becomes several series; if its labels cannot be used it is refused once.
         let read = |pieces: [Piece; 3]| {
             key::read_unnamed(pieces.map(|piece| self.out.bytes(self.bytes, piece)))
@@ -345,6 +346,7 @@ impl Walk<'_, '_> {
             unit: Unit::Count,
             ..counter
         };
+        self.out.parts += 1 + point.quantiles.len() as u64;
         self.part_of_summary("_count", None, count, attributes, when, point.count as f64);
         self.part_of_summary("_sum", None, counter, attributes, when, point.sum);
         for (quantile, value) in point.quantiles {
@@ -365,6 +367,7 @@ impl Walk<'_, '_> {
         let head = Head {
             name: self.name,
             suffix,
+            scope: self.scope,
             quantile,
             meta,
         };
@@ -413,14 +416,32 @@ impl Walk<'_, '_> {
 
 impl PointHead {
     fn when(&self) -> Result<When, Refusal> {
-        let start = match self.start_nanos {
+        When::new(self.at_nanos, self.start_nanos, self.flags)
+    }
+}
+
+impl When {
+    pub(in crate::decode) fn new(
+        at_nanos: u64,
+        start_nanos: u64,
+        flags: u64,
+    ) -> Result<Self, Refusal> {
+        let start = match start_nanos {
             0 => None,
             nanos => timestamp(nanos).ok(),
         };
-        Ok(When {
-            at: timestamp(self.at_nanos)?,
+        Ok(Self {
+            at: timestamp(at_nanos)?,
             start: start.unwrap_or(Timestamp::MIN),
-            is_stale: self.flags & NO_RECORDED_VALUE != 0,
+            is_stale: flags & NO_RECORDED_VALUE != 0,
+        })
+    }
+
+    /// The value of a point, which only a stale one may lack.
+    fn value(self, value: Option<f64>) -> Result<f64, Refusal> {
+        value.or(self.is_stale.then_some(0.0)).ok_or_else(|| {
+            let detail = format!("the point at {} has no value", self.at);
+            Refusal::new(RejectReason::NoValue, detail)
         })
     }
 }

@@ -3,30 +3,36 @@
 //! What is stored or passed on as `MetricsData` and `LogsData` has the same fields and is read too.
 //!
 //! - The labels of a series are the attributes of its point and of its resource; where both have a
-//!   key, the point wins. Names keep their dots. The scope is passed over.
+//!   key, the point wins. Names keep their dots. Name and version of the scope are labels too, as
+//!   Prometheus has them: two scopes with a metric of one name are two series.
 //! - A sum is a counter if it is monotonic, else a gauge. A summary becomes `NAME_count` and
 //!   `NAME_sum`, which count, and `NAME{quantile="…"}`, which are gauges.
 //! - "No recorded value" is a stale marker. Exemplars are passed over.
 //!
-//! The key of a series is what its metric says of it, the attributes of its resource and those of its
+//! The key of a series is what its metric and its scope say of it, the attributes of its resource and those of its
 //! point, the latter two as they stand in the request.
 
 use std::cell::OnceCell;
 
+use self::points::Attributes;
 use super::{
-    DecodeError, Fault, Refusal, Scratch, StreamLabels, batches, check,
-    protobuf::{Field, Reader},
+    DecodeError, Fault, Refusal, Scratch, StreamLabels, batches, check, check_label_sizes,
+    protobuf::Reader,
 };
-use crate::event::{Batch, KeyHash, Piece, Raw, RawBatch, Written};
+use crate::event::{Batch, KeyHash, Piece, Raw, RawBatch, ReadLabels, Written};
 
+mod data_run;
 mod key;
 mod logs;
-mod metrics;
+pub(super) mod metrics;
 pub(super) mod points;
 pub(super) mod value;
 
 const METRICS: &str = "otlp metrics";
 const LOGS: &str = "otlp logs";
+
+/// Reads the labels that the key of a series stands for.
+pub(super) const READ_LABELS: ReadLabels = key::read_labels;
 
 /// Walks an `ExportMetricsServiceRequest`.
 ///
@@ -36,8 +42,13 @@ pub fn walk_metrics(bytes: &[u8], out: &mut RawBatch) -> Result<(), DecodeError>
     out.reuse(key::read_labels);
     each_resource(METRICS, bytes, |message| {
         let resource = resource_piece(bytes, message, out)?;
-        each_in_scopes(message, |field| {
-            metrics::walk(bytes, field.message()?, &resource, out)
+        each_scope(message, |message| {
+            // It may stand behind its metrics.
+            let scope = part(Scope::read(message))?;
+            message.for_each(|field| match field.number {
+                2 => metrics::walk(bytes, field.message()?, &scope, &resource, out),
+                _ => Ok(()),
+            })
         })
     })?;
     check(out)
@@ -56,7 +67,12 @@ pub fn walk_logs(
     out.reuse(key::read_labels);
     each_resource(LOGS, bytes, |message| {
         let mut walk = logs::Walk::new(bytes, stream_labels, message, scratch, out)?;
-        each_in_scopes(message, |field| walk.record(field.message()?))
+        each_scope(message, |message| {
+            message.for_each(|field| match field.number {
+                2 => walk.record(field.message()?),
+                _ => Ok(()),
+            })
+        })
     })?;
     check(out)
 }
@@ -94,19 +110,48 @@ fn each_resource<'a>(
     })
 }
 
-fn each_in_scopes<'a>(
+fn each_scope<'a>(
     message: Reader<'a>,
-    mut each: impl FnMut(Field<'a>) -> Result<(), DecodeError>,
+    mut each: impl FnMut(Reader<'a>) -> Result<(), DecodeError>,
 ) -> Result<(), DecodeError> {
-    message.for_each(|field| {
-        if field.number != 2 {
-            return Ok(());
-        }
-        field.message()?.for_each(|field| match field.number {
-            2 => each(field),
-            _ => Ok(()),
-        })
+    message.for_each(|field| match field.number {
+        2 => each(field.message()?),
+        _ => Ok(()),
     })
+}
+
+/// What measured the metrics: the part of its scope that tells series apart.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Scope<'a> {
+    pub(super) name: &'a str,
+    pub(super) version: &'a str,
+}
+
+impl<'a> Scope<'a> {
+    /// Finds the scope (1) among what it measured.
+    fn read(message: Reader<'a>) -> Result<Self, Fault> {
+        let mut scope = Self::default();
+        message.for_each(|field| {
+            if field.number != 1 {
+                return Ok(());
+            }
+            field.message()?.for_each(|field| {
+                match field.number {
+                    1 => scope.name = field.text()?,
+                    2 => scope.version = field.text()?,
+                    _ => {}
+                }
+                Ok::<_, Fault>(())
+            })
+        })?;
+        Ok(scope.check()?)
+    }
+
+    /// Refuses what no limit of the configuration would let through: it stands in each key.
+    pub(super) fn check(self) -> Result<Self, Refusal> {
+        check_label_sizes(0, self.name.len() + self.version.len())?;
+        Ok(self)
+    }
 }
 
 /// Where the attributes of a resource stand. It may stand behind what it is the resource of.
@@ -126,23 +171,35 @@ fn resource_piece(
             _ => Ok(()),
         })
     })?;
-    let attributes = out.bytes(bytes, piece);
-    Ok(ResourcePiece {
-        piece,
-        len: attributes.len(),
-        hash: out.keys().second(attributes),
-        check: OnceCell::new(),
-    })
+    Ok(ResourcePiece::new(bytes, piece, out))
 }
 
 /// The attributes of a resource as one piece.
-struct ResourcePiece {
+pub(super) struct ResourcePiece {
     piece: Piece,
     len: usize,
     /// What it gives to the hashes of keys.
     hash: u64,
     /// Whether the attributes can be used, once somebody wants to know.
     check: OnceCell<Result<(), Refusal>>,
+}
+
+impl ResourcePiece {
+    fn new(bytes: &[u8], piece: Piece, out: &RawBatch) -> Self {
+        let attributes = out.bytes(bytes, piece);
+        Self {
+            piece,
+            len: attributes.len(),
+            hash: out.keys().second(attributes),
+            check: OnceCell::new(),
+        }
+    }
+
+    /// Attributes that do not stand in the request as protobuf has them.
+    pub(super) fn of(attributes: &Attributes<'_>, out: &mut RawBatch) -> Self {
+        let (piece, ()) = out.write(|out| key::write_attributes(attributes, out));
+        Self::new(&[], piece, out)
+    }
 }
 
 /// Where the fields of one number stand in a message, if nothing stands between them.
@@ -212,7 +269,7 @@ fn write_fields(
 }
 
 /// Tells damage of the whole from the refusal of a part.
-fn part<T>(result: Result<T, Fault>) -> Result<Result<T, Refusal>, DecodeError> {
+pub(super) fn part<T>(result: Result<T, Fault>) -> Result<Result<T, Refusal>, DecodeError> {
     match result {
         Ok(value) => Ok(Ok(value)),
         Err(Fault::Part(refusal)) => Ok(Err(refusal)),

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 
 use super::{
-    super::{Refusal, batches, excerpt},
+    super::{Refusal, excerpt},
+    Scope,
     value::AnyValue,
 };
 use crate::event::{
-    Batch, ExponentialBuckets, Histogram, Kind, Labels, LogRecord, METRIC_NAME, Point,
-    RejectReason, SeriesMeta, Severity, Temporality, Timestamp, Unit, Value,
+    ExponentialBuckets, Histogram, Kind, Labels, METRIC_NAME, RejectReason, SCOPE_LABELS,
+    SeriesMeta, Temporality, Timestamp, Unit,
 };
 
 /// Bit of `flags` that says that a point has no value, on purpose.
@@ -101,94 +102,16 @@ pub(in crate::decode) struct Record<'a> {
     pub(in crate::decode) event_name: Cow<'a, str>,
 }
 
-/// The attributes of a resource, or why they cannot be used: then nothing under it can.
-pub(in crate::decode) type Resource<'a> = Result<Attributes<'a>, Refusal>;
-
 impl Metric<'_> {
-    /// Takes a point into the batch, or counts it as a reject.
-    pub(in crate::decode) fn add(
-        &self,
-        batch: &mut Batch,
-        resource: &Resource<'_>,
-        point: Result<(PointHead<'_>, PointData), Refusal>,
-    ) {
-        if let Err(refusal) = self.try_add(batch, resource, point) {
-            batch.rejects.sample(refusal.reason, || {
-                format!("metric {:?}: {}", self.name, refusal.detail)
-            });
-        }
-    }
-
-    fn try_add(
-        &self,
-        batch: &mut Batch,
-        resource: &Resource<'_>,
-        point: Result<(PointHead<'_>, PointData), Refusal>,
-    ) -> Result<(), Refusal> {
-        if self.name.is_empty() {
-            return Err(Refusal::new(
-                RejectReason::NoMetricName,
-                "the metric has no name",
-            ));
-        }
-        let meta = self.meta()?;
-        let resource = resource.as_ref().map_err(Refusal::clone)?;
-        let (head, data) = point?;
-        let at = timestamp(head.at_nanos)?;
-        let start = if head.start_nanos == 0 {
-            None
-        } else {
-            timestamp(head.start_nanos).ok()
-        };
-        let stale = head.flags & NO_RECORDED_VALUE != 0;
-        // The value is checked before the labels, as where labels are read only when they are new.
-        let value = match data {
-            PointData::Summary(point) => Err(point),
-            PointData::Number(Some(value)) => Ok(Value::Number(value)),
-            PointData::Number(None) | PointData::Explicit(_) | PointData::Exponential(_)
-                if stale =>
-            {
-                Ok(Value::Stale)
-            }
-            PointData::Number(None) => {
-                let detail = format!("the point at {at} has no value");
-                return Err(Refusal::new(RejectReason::NoValue, detail));
-            }
-            PointData::Explicit(point) => Ok(Value::Histogram(Box::new(point.check()?))),
-            PointData::Exponential(point) => Ok(Value::Histogram(Box::new(point.check()?))),
-        };
-        check_attributes(&head.attributes)?;
-        check_attributes(resource)?;
-        let mut emit = |suffix: &str, quantile: Option<&str>, meta, value| {
-            let name = format!("{}{suffix}", self.name);
-            let labels = labels(&name, quantile, &head.attributes, resource);
-            let value = if stale { Value::Stale } else { value };
-            batches::append(batch, labels, meta, Point { at, start, value });
-        };
-        match value {
-            Ok(value) => emit("", None, meta, value),
-            Err(point) => {
-                let counter = SeriesMeta {
-                    kind: Kind::Counter,
-                    ..meta
-                };
-                let count = SeriesMeta {
-                    unit: Unit::Count,
-                    ..counter
-                };
-                emit("_count", None, count, Value::Number(point.count as f64));
-                emit("_sum", None, counter, Value::Number(point.sum));
-                for (quantile, value) in point.quantiles {
-                    let quantile = quantile.to_string();
-                    emit("", Some(&quantile), meta, Value::Number(value));
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Kind, temporality and unit. The kind of a summary is that of its quantiles.
-    pub(super) fn meta(&self) -> Result<SeriesMeta, Refusal> {
+    ///
+    /// # Errors
+    /// It has no name, or does not tell its temporality.
+    pub(in crate::decode) fn meta(&self) -> Result<SeriesMeta, Refusal> {
+        if self.name.is_empty() {
+            let detail = "the metric has no name";
+            return Err(Refusal::new(RejectReason::NoMetricName, detail));
+        }
         let (kind, temporality) = match self.data {
             Data::Gauge | Data::Summary => (Kind::Gauge, Temporality::Cumulative),
             Data::Sum {
@@ -298,64 +221,23 @@ impl Buckets {
     }
 }
 
-impl Record<'_> {
-    /// Takes the record into the batch, or counts it as a reject.
-    pub(in crate::decode) fn add(self, batch: &mut Batch, resource: &Resource<'_>) {
-        match self.check(resource) {
-            Ok(record) => batch.logs.push(record),
-            Err(refusal) => refuse_record(batch, &refusal),
-        }
-    }
-
-    fn check(self, resource: &Resource<'_>) -> Result<LogRecord, Refusal> {
-        let resource = resource.as_ref().map_err(Refusal::clone)?;
-        let nanos = if self.at_nanos == 0 {
-            self.observed_nanos
-        } else {
-            self.at_nanos
-        };
-        let at = timestamp(nanos)?;
-        let severity = match Severity::from_number(self.severity_number) {
-            Severity::UNKNOWN => Severity::from_name(&self.severity_text),
-            known => known,
-        };
-        let event_name = [("event.name", &*self.event_name)];
-        let own = self.attributes.iter().chain(resource);
-        let own = own
-            .map(|(key, value)| (&**key, &**value))
-            .filter(|(key, _)| !key.is_empty());
-        let attributes = Labels::new(event_name.into_iter().chain(own));
-        let body = self.body.into_text().into_owned();
-        Ok(LogRecord {
-            at,
-            severity,
-            body,
-            attributes,
-            count: 1,
-        })
-    }
-}
-
-/// The labels of a series: what the metric says first, then the attributes of the point, then those of
-/// its resource.
-pub(in crate::decode) fn labels(
-    name: &str,
-    quantile: Option<&str>,
+/// The labels of a series: what metric, scope and quantile say first, then the attributes of the point,
+/// then those of its resource.
+pub(super) fn labels(
+    (name, scope, quantile): (&str, Scope<'_>, Option<&str>),
     point: &Attributes<'_>,
     resource: &Attributes<'_>,
 ) -> Labels {
-    let own = [(METRIC_NAME, name)]
-        .into_iter()
-        .chain(quantile.map(|quantile| ("quantile", quantile)));
+    let [scope_name, scope_version] = SCOPE_LABELS;
+    let own = [
+        (METRIC_NAME, name),
+        (scope_name, scope.name),
+        (scope_version, scope.version),
+        ("quantile", quantile.unwrap_or("")),
+    ]
+    .into_iter();
     let attributes = point.iter().chain(resource);
     Labels::new(own.chain(attributes.map(|(key, value)| (&**key, &**value))))
-}
-
-/// Counts a log record as a reject.
-pub(in crate::decode) fn refuse_record(batch: &mut Batch, refusal: &Refusal) {
-    batch
-        .rejects
-        .log(refusal.reason, || format!("log record: {}", refusal.detail));
 }
 
 /// Demands that no key is empty, and that a key which stands twice has one value: else two series
@@ -380,7 +262,7 @@ pub(super) fn check_attributes(attributes: &Attributes<'_>) -> Result<(), Refusa
     }
 }
 
-pub(super) fn timestamp(nanos: u64) -> Result<Timestamp, Refusal> {
+pub(in crate::decode) fn timestamp(nanos: u64) -> Result<Timestamp, Refusal> {
     match i64::try_from(nanos) {
         Ok(0) => Err(Refusal::new(
             RejectReason::NoTimestamp,

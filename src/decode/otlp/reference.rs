@@ -2,7 +2,7 @@
 
 use opentelemetry_proto::tonic::{
     collector::{logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest},
-    common::v1::{AnyValue, KeyValue, any_value::Value as Pb},
+    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value as Pb},
     metrics::v1::{
         ExponentialHistogramDataPoint, HistogramDataPoint, Metric, NumberDataPoint,
         SummaryDataPoint, exponential_histogram_data_point::Buckets, metric::Data,
@@ -48,14 +48,17 @@ pub(crate) fn samples(request: &ExportMetricsServiceRequest) -> Samples {
     for of_resource in &request.resource_metrics {
         let resource = of_resource.resource.as_ref();
         let resource = pairs(resource.map_or(&[], |resource| &resource.attributes));
-        let scopes = of_resource.scope_metrics.iter();
-        for metric in scopes.flat_map(|scope| &scope.metrics) {
-            Told {
-                metric,
-                resource: &resource,
-                samples: &mut samples,
+        for of_scope in &of_resource.scope_metrics {
+            let scope = of_scope.scope.clone().unwrap_or_default();
+            for metric in &of_scope.metrics {
+                Told {
+                    metric,
+                    scope: &scope,
+                    resource: &resource,
+                    samples: &mut samples,
+                }
+                .metric();
             }
-            .metric();
         }
     }
     samples
@@ -116,6 +119,7 @@ fn time(nanos: u64) -> Option<Timestamp> {
 /// The points of one metric.
 struct Told<'a> {
     metric: &'a Metric,
+    scope: &'a InstrumentationScope,
     resource: &'a [(String, String)],
     samples: &'a mut Samples,
 }
@@ -242,6 +246,8 @@ impl Told<'_> {
             let name = format!("{}{suffix}", self.metric.name);
             let mut all = vec![(METRIC_NAME.to_owned(), name)];
             all.extend(quantile.map(|quantile| ("quantile".to_owned(), quantile)));
+            all.push(("otel_scope_name".to_owned(), self.scope.name.clone()));
+            all.push(("otel_scope_version".to_owned(), self.scope.version.clone()));
             // Only a label without a value lets the resource's through.
             all.extend(own.iter().chain(self.resource).cloned());
             let unit = if suffix == "_count" {

@@ -2,7 +2,7 @@
 
 use opentelemetry_proto::tonic::{
     collector::{logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest},
-    common::v1::KeyValue,
+    common::v1::{InstrumentationScope, KeyValue},
     metrics::v1::{
         self as pb, Metric as PbMetric, NumberDataPoint, ResourceMetrics, ScopeMetrics,
         metric::Data as PbData, number_data_point::Value as PbNumber,
@@ -15,7 +15,7 @@ use super::{
     generated::{logs_request, metrics_request, pair, resource},
     *,
 };
-use crate::event::{Kind, RejectReason, SeriesMeta, Temporality, Unit, Value};
+use crate::event::{Kind, RejectReason, SCOPE_LABELS, SeriesMeta, Temporality, Unit, Value};
 
 proptest! {
     #[test]
@@ -245,4 +245,48 @@ fn a_request_cut_off_within_its_resource_is_refused() {
             "{end}: {error}"
         );
     }
+}
+
+#[test]
+fn two_scopes_with_one_metric_are_two_series() {
+    let gauge = PbData::Gauge(pb::Gauge {
+        data_points: vec![one_point()],
+    });
+    let mut request = one_metric(gauge);
+    let scopes = &mut request.resource_metrics[0].scope_metrics;
+    scopes.push(scopes[0].clone());
+    scopes.push(scopes[0].clone());
+    for (scope, version) in scopes.iter_mut().zip(["", "1", "2"]) {
+        scope.scope = Some(InstrumentationScope {
+            name: "http".to_owned(),
+            version: version.to_owned(),
+            ..InstrumentationScope::default()
+        });
+    }
+    scopes.push(ScopeMetrics {
+        scope: None,
+        ..scopes[0].clone()
+    });
+    let batch = metrics(&request.encode_to_vec()).unwrap();
+    let told: Vec<_> = batch
+        .series
+        .iter()
+        .map(|block| SCOPE_LABELS.map(|name| block.labels.get(name)))
+        .collect();
+    let http = Some("http");
+    assert_eq!(
+        told,
+        [
+            [http, None],
+            [http, Some("1")],
+            [http, Some("2")],
+            [None, None]
+        ]
+    );
+    // What no limit lets through would stand in every key: its points are refused, and no others.
+    let long = "x".repeat(1 << 17);
+    let scopes = &mut request.resource_metrics[0].scope_metrics;
+    scopes[1].scope.as_mut().unwrap().name = long;
+    let batch = metrics(&request.encode_to_vec()).unwrap();
+    assert_eq!((batch.sample_count(), batch.rejects.sample_count()), (3, 1));
 }

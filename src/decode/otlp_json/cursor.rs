@@ -1,33 +1,22 @@
-//! A walk through a JSON document that knows its path, so that errors can tell it.
+//! A walk through a JSON value that knows its path in the document, so that errors can tell it.
 
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::super::Refusal;
+use super::super::{Refusal, json_text::Path};
 use crate::event::RejectReason;
 
-/// A place in a document.
+/// A place in a value.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cursor<'v, 'p> {
     pub(super) value: &'v Value,
-    parent: Option<&'p Cursor<'v, 'p>>,
-    step: Step,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Key(&'static str),
-    Index(usize),
+    path: Path<'p>,
 }
 
 impl<'v, 'p> Cursor<'v, 'p> {
-    pub(super) fn root(value: &'v Value) -> Self {
-        Self {
-            value,
-            parent: None,
-            step: Step::Key(""),
-        }
+    pub(super) fn new(value: &'v Value, path: Path<'p>) -> Self {
+        Self { value, path }
     }
 
     /// The field of an object; absent if it is null, as in proto3 JSON.
@@ -39,8 +28,7 @@ impl<'v, 'p> Cursor<'v, 'p> {
         let value = object.get(key).filter(|value| !value.is_null());
         Ok(value.map(|value| Cursor {
             value,
-            parent: Some(self),
-            step: Step::Key(key),
+            path: self.path.key(key),
         }))
     }
 
@@ -52,8 +40,7 @@ impl<'v, 'p> Cursor<'v, 'p> {
             .ok_or_else(|| self.wrong("an array"))?;
         Ok(items.iter().enumerate().map(|(index, value)| Cursor {
             value,
-            parent: Some(self),
-            step: Step::Index(index),
+            path: self.path.index(index),
         }))
     }
 
@@ -88,23 +75,20 @@ impl<'v, 'p> Cursor<'v, 'p> {
         i32::try_from(field.i64()?).map_err(|_| field.wrong("a 32-bit integer"))
     }
 
-    /// The number of an enum's field, given as number or as one of the names; 0 if it is absent.
-    pub(super) fn enum_field(
-        &self,
-        key: &'static str,
-        names: &[(&str, i64)],
-    ) -> Result<i64, Refusal> {
-        let Some(field) = self.field(key)? else {
-            return Ok(0);
-        };
-        if let Value::String(name) = field.value
+    /// The number of an enum's field; 0 if it is absent.
+    pub(super) fn enum_field(&self, key: &'static str) -> Result<i64, Refusal> {
+        self.field(key)?
+            .map_or(Ok(0), |field| field.enumeration(&[]))
+    }
+
+    /// The number of an enum, given as number or as one of the names.
+    pub(super) fn enumeration(&self, names: &[(&str, i64)]) -> Result<i64, Refusal> {
+        if let Value::String(name) = self.value
             && let Some((_, number)) = names.iter().find(|(candidate, _)| candidate == name)
         {
             return Ok(*number);
         }
-        field
-            .i64()
-            .map_err(|_| field.wrong("the number of an enum"))
+        self.i64().map_err(|_| self.wrong("the number of an enum"))
     }
 
     /// Reads a list field with `read` for each element; empty if it is absent.
@@ -135,8 +119,8 @@ impl<'v, 'p> Cursor<'v, 'p> {
     /// A 64-bit integer, which proto3 JSON writes as a string and most senders as a number.
     pub(super) fn u64(&self) -> Result<u64, Refusal> {
         let read = match self.value {
-            Value::String(text) => text.parse().ok(),
-            Value::Number(number) => number.as_u64(),
+            Value::String(text) => text.parse().ok().or_else(|| whole(text.parse().ok()?)),
+            Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?)),
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
         };
         read.ok_or_else(|| self.wrong("an unsigned integer"))
@@ -144,8 +128,8 @@ impl<'v, 'p> Cursor<'v, 'p> {
 
     pub(super) fn i64(&self) -> Result<i64, Refusal> {
         let read = match self.value {
-            Value::String(text) => text.parse().ok(),
-            Value::Number(number) => number.as_i64(),
+            Value::String(text) => text.parse().ok().or_else(|| whole(text.parse().ok()?)),
+            Value::Number(number) => number.as_i64().or_else(|| whole(number.as_f64()?)),
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
         };
         read.ok_or_else(|| self.wrong("an integer"))
@@ -177,22 +161,13 @@ impl<'v, 'p> Cursor<'v, 'p> {
         };
         Refusal::new(
             RejectReason::Malformed,
-            format!("{self} must be {expected}, found {found}"),
+            format!("{} must be {expected}, found {found}", self.path),
         )
     }
 }
 
-/// The path: `resourceMetrics[0].resource`.
-impl fmt::Display for Cursor<'_, '_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(parent) = self.parent else {
-            return Ok(());
-        };
-        parent.fmt(f)?;
-        match self.step {
-            Step::Key(key) if parent.parent.is_none() => f.write_str(key),
-            Step::Key(key) => write!(f, ".{key}"),
-            Step::Index(index) => write!(f, "[{index}]"),
-        }
-    }
+/// An integer that is written with a fraction or an exponent, as proto3 JSON allows: `1.0`, `1e2`.
+fn whole<T: TryFrom<i128>>(value: f64) -> Option<T> {
+    let is_whole = value.fract() == 0.0;
+    is_whole.then(|| T::try_from(value as i128).ok()).flatten()
 }

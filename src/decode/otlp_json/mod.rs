@@ -3,57 +3,91 @@
 //! Read as proto3 JSON with OTLP's own rules: 64-bit integers as strings or numbers, enums as
 //! numbers (their names are accepted), unknown fields passed over. A value of a wrong type rejects
 //! the point or record that it belongs to, and the reject tells its path; nothing becomes a silent
-//! default. What the fields mean is the same as in [`otlp`](super::otlp).
-
-use std::borrow::Cow;
-
-use serde_json::Value;
+//! default. What the fields mean, and the keys of series, are the same as in [`otlp`](super::otlp).
+//!
+//! A request is walked as text, and one point or record after the other is read into values.
 
 use super::{
-    DecodeError, Refusal,
+    DecodeError, Fault, Refusal, Scratch, StreamLabels, batches, check, excerpt,
+    json_text::{PART_BYTES_MAX, Part, document},
     otlp::{
-        points::{
-            Attributes, Buckets, Data, ExplicitPoint, ExponentialPoint, Metric, PointData,
-            PointHead, Record, Resource, SummaryPoint, refuse_record,
-        },
-        value::AnyValue,
+        self, ResourcePiece, Scope,
+        metrics::{Walk, When, refuse},
+        part,
+        points::{Attributes, Data, Metric, Record, timestamp},
     },
 };
-use crate::event::Batch;
+use crate::event::{Batch, KeyHash, Raw, RawBatch, RawLog, SeriesMeta, Severity};
 
 mod cursor;
+mod parts;
 
 use cursor::Cursor;
 
 const METRICS: &str = "otlp/json metrics";
 const LOGS: &str = "otlp/json logs";
 
-const TEMPORALITIES: [(&str, i64); 3] = [
-    ("AGGREGATION_TEMPORALITY_UNSPECIFIED", 0),
-    ("AGGREGATION_TEMPORALITY_DELTA", 1),
-    ("AGGREGATION_TEMPORALITY_CUMULATIVE", 2),
-];
+const NO_METRICS: &str = "nothing was found: metrics are in a field \"resourceMetrics\"";
+const NO_LOGS: &str = "nothing was found: log records are in a field \"resourceLogs\"";
+
+/// Walks an `ExportMetricsServiceRequest` in JSON. What of it is read into values takes at most about
+/// `part_bytes_max` bytes of memory at a time; what would take more is refused.
+///
+/// # Errors
+/// The bytes are no JSON object; over a limit of `out`.
+pub fn walk_metrics(
+    bytes: &[u8],
+    part_bytes_max: usize,
+    out: &mut RawBatch,
+) -> Result<(), DecodeError> {
+    out.reuse(otlp::READ_LABELS);
+    let [resources] = document(METRICS, bytes, ["resourceMetrics"])?;
+    out.remark = remark(resources.as_ref(), bytes, NO_METRICS);
+    let resource = Ok(ResourcePiece::of(&Vec::new(), out));
+    let mut metrics = Metrics {
+        resource,
+        scope: Ok(Default::default()),
+        part_bytes_max,
+        out,
+    };
+    walk(resources, ["scopeMetrics", "metrics"], &mut metrics)?;
+    check(out)
+}
+
+/// Walks an `ExportLogsServiceRequest` in JSON. `scratch` is memory that is used again; for
+/// `part_bytes_max` see [`walk_metrics`].
+///
+/// # Errors
+/// As [`walk_metrics`].
+pub fn walk_logs(
+    bytes: &[u8],
+    stream_labels: StreamLabels<'_>,
+    part_bytes_max: usize,
+    scratch: &mut Scratch,
+    out: &mut RawBatch,
+) -> Result<(), DecodeError> {
+    out.reuse(otlp::READ_LABELS);
+    let [resources] = document(LOGS, bytes, ["resourceLogs"])?;
+    out.remark = remark(resources.as_ref(), bytes, NO_LOGS);
+    let mut logs = Logs {
+        stream_labels,
+        resource: Ok(()),
+        part_bytes_max,
+        scratch,
+        out,
+    };
+    walk(resources, ["scopeLogs", "logRecords"], &mut logs)?;
+    check(out)
+}
 
 /// Decodes an `ExportMetricsServiceRequest` in JSON; also one line of a `*.metrics.jsonl`.
 ///
 /// # Errors
 /// The bytes are no JSON object.
 pub fn metrics(bytes: &[u8]) -> Result<Batch, DecodeError> {
-    let document = document(METRICS, bytes)?;
-    let mut batch = Batch::default();
-    let walked = each_in_resource(
-        &Cursor::root(&document),
-        ["resourceMetrics", "scopeMetrics", "metrics"],
-        &mut |item, resource| {
-            if let Err(refusal) = item.and_then(|item| metric(item, &mut batch, resource)) {
-                refuse_sample(&mut batch, &refusal);
-            }
-        },
-    );
-    if let Err(refusal) = walked {
-        refuse_sample(&mut batch, &refusal);
-    }
-    Ok(batch)
+    let mut out = RawBatch::new(KeyHash::new(0), otlp::READ_LABELS);
+    walk_metrics(bytes, PART_BYTES_MAX, &mut out)?;
+    Ok(batches::owned(Raw::new(bytes, &out)))
 }
 
 /// Decodes an `ExportLogsServiceRequest` in JSON; also one line of a `*.logs.jsonl`.
@@ -61,305 +95,307 @@ pub fn metrics(bytes: &[u8]) -> Result<Batch, DecodeError> {
 /// # Errors
 /// The bytes are no JSON object.
 pub fn logs(bytes: &[u8]) -> Result<Batch, DecodeError> {
-    let document = document(LOGS, bytes)?;
-    let mut batch = Batch::default();
-    let walked = each_in_resource(
-        &Cursor::root(&document),
-        ["resourceLogs", "scopeLogs", "logRecords"],
-        &mut |item, resource| match item.and_then(record) {
-            Ok(record) => record.add(&mut batch, resource),
-            Err(refusal) => refuse_record(&mut batch, &refusal),
-        },
-    );
-    if let Err(refusal) = walked {
-        refuse_record(&mut batch, &refusal);
-    }
-    Ok(batch)
+    let mut out = RawBatch::new(KeyHash::new(0), otlp::READ_LABELS);
+    let (all, scratch) = (StreamLabels::All, &mut Scratch::default());
+    walk_logs(bytes, all, PART_BYTES_MAX, scratch, &mut out)?;
+    Ok(batches::owned(Raw::new(bytes, &out)))
 }
 
-pub(super) fn document(format: &'static str, bytes: &[u8]) -> Result<Value, DecodeError> {
-    let malformed = |offset, detail| DecodeError::Malformed {
-        format,
-        offset,
-        detail,
-    };
-    match serde_json::from_slice(bytes) {
-        Ok(document @ Value::Object(_)) => Ok(document),
-        Ok(_) => Err(malformed(0, "the request is not a json object".to_owned())),
-        Err(error) => {
-            let lines_before = error.line().saturating_sub(1);
-            let line_start: usize = bytes
-                .split_inclusive(|byte| *byte == b'\n')
-                .take(lines_before)
-                .map(<[u8]>::len)
-                .sum();
-            Err(malformed(
-                (line_start + error.column()).min(bytes.len()),
-                error.to_string(),
-            ))
-        }
-    }
+/// What to say where a document has fields, but not the one that is read: unknown fields are passed over.
+fn remark(
+    resources: Option<&Part<'_, '_>>,
+    bytes: &[u8],
+    remark: &'static str,
+) -> Option<&'static str> {
+    (resources.is_none() && bytes.contains(&b'"')).then_some(remark)
 }
 
-/// Calls `each` with every metric or log record and its resource; a container of a wrong type comes
-/// as one refusal, in place of what it would hold.
-fn each_in_resource(
-    root: &Cursor<'_, '_>,
-    [resources, scopes, items]: [&'static str; 3],
-    each: &mut dyn FnMut(Result<&Cursor<'_, '_>, Refusal>, &Resource<'_>),
-) -> Result<(), Refusal> {
-    let Some(list) = root.field(resources)? else {
+/// Takes what a request holds: metrics or log records.
+trait Take {
+    /// Takes the resource of the items that follow. It is no part of any if it cannot be used: then
+    /// neither can they.
+    fn resource(&mut self, resource: Option<&Part<'_, '_>>);
+
+    /// Takes the scope of the items that follow.
+    fn scope(&mut self, scope: Option<&Part<'_, '_>>);
+
+    /// Takes a metric or a log record.
+    fn item(&mut self, item: &Part<'_, '_>) -> Result<(), Fault>;
+
+    /// Counts a refusal.
+    fn refuse(&mut self, refusal: &Refusal);
+}
+
+/// Walks the items of all resources. A container of a wrong type is one refusal, in place of what it
+/// would hold.
+fn walk(
+    resources: Option<Part<'_, '_>>,
+    names: [&'static str; 2],
+    take: &mut dyn Take,
+) -> Result<(), DecodeError> {
+    let Some(resources) = resources else {
         return Ok(());
     };
-    for in_resource in list.items()? {
-        let resource = resource(&in_resource);
-        let walk = |each: &mut dyn FnMut(Result<&Cursor<'_, '_>, Refusal>, &Resource<'_>)| {
-            let Some(list) = in_resource.field(scopes)? else {
-                return Ok(());
-            };
-            for in_scope in list.items()? {
-                let walked = each_in_scope(&in_scope, items, &mut |item| each(Ok(item), &resource));
-                if let Err(refusal) = walked {
-                    each(Err(refusal), &resource);
-                }
-            }
-            Ok(())
-        };
-        if let Err(refusal) = walk(each) {
-            each(Err(refusal), &resource);
-        }
-    }
-    Ok(())
+    let walked = resources.each(|of_resource| {
+        let walked = walk_resource(of_resource, names, take);
+        settle(walked, take)
+    });
+    settle(walked, take)
 }
 
-fn each_in_scope(
-    in_scope: &Cursor<'_, '_>,
-    items: &'static str,
-    each: &mut dyn FnMut(&Cursor<'_, '_>),
-) -> Result<(), Refusal> {
-    let Some(list) = in_scope.field(items)? else {
-        return Ok(());
-    };
-    for item in list.items()? {
-        each(&item);
-    }
-    Ok(())
-}
-
-fn refuse_sample(batch: &mut Batch, refusal: &Refusal) {
-    batch
-        .rejects
-        .sample(refusal.reason, || refusal.detail.clone());
-}
-
-fn resource<'v>(in_resource: &Cursor<'v, '_>) -> Resource<'v> {
-    match in_resource.field("resource")? {
-        Some(resource) => attributes(&resource),
-        None => Ok(Vec::new()),
-    }
-}
-
-fn attributes<'v>(holder: &Cursor<'v, '_>) -> Result<Attributes<'v>, Refusal> {
-    holder.list_field("attributes", |item| {
-        let (key, value) = key_value(item)?;
-        Ok((key, value.into_text()))
+fn walk_resource(
+    of_resource: &Part<'_, '_>,
+    [scopes, items]: [&'static str; 2],
+    take: &mut dyn Take,
+) -> Result<(), Fault> {
+    let [resource, scopes] = of_resource.fields(["resource", scopes])?;
+    let Some(scopes) = scopes else { return Ok(()) };
+    take.resource(resource.as_ref());
+    scopes.each(|of_scope| {
+        let walked = walk_scope(of_scope, items, take);
+        settle(walked, take)
     })
 }
 
-fn key_value<'v>(item: &Cursor<'v, '_>) -> Result<(Cow<'v, str>, AnyValue<'v>), Refusal> {
-    let value = item
-        .field("value")?
-        .map_or(Ok(AnyValue::Absent), |value| any_value(&value))?;
-    Ok((item.text_field("key")?, value))
+fn walk_scope(
+    of_scope: &Part<'_, '_>,
+    items: &'static str,
+    take: &mut dyn Take,
+) -> Result<(), Fault> {
+    let [scope, items] = of_scope.fields(["scope", items])?;
+    let Some(items) = items else { return Ok(()) };
+    take.scope(scope.as_ref());
+    items.each(|item| {
+        let taken = take.item(item);
+        settle(taken, take)
+    })
 }
 
-fn any_value<'v>(holder: &Cursor<'v, '_>) -> Result<AnyValue<'v>, Refusal> {
-    if let Some(value) = holder.field("stringValue")? {
-        return value.text().map(AnyValue::Text);
+/// Lets damage of the whole through; the refusal of a part is counted.
+fn settle(result: Result<(), Fault>, take: &mut dyn Take) -> Result<(), DecodeError> {
+    if let Err(refusal) = part(result)? {
+        take.refuse(&refusal);
     }
-    if let Some(value) = holder.field("boolValue")? {
-        return value.boolean().map(AnyValue::Boolean);
-    }
-    if let Some(value) = holder.field("intValue")? {
-        return value.i64().map(AnyValue::Integer);
-    }
-    if let Some(value) = holder.field("doubleValue")? {
-        return value.double().map(AnyValue::Double);
-    }
-    if let Some(value) = holder.field("arrayValue")? {
-        return value
-            .list_field("values", |item| any_value(item))
-            .map(AnyValue::List);
-    }
-    if let Some(value) = holder.field("kvlistValue")? {
-        return value
-            .list_field("values", |item| key_value(item))
-            .map(AnyValue::Map);
-    }
-    if let Some(value) = holder.field("bytesValue")? {
-        // It is base64 here, and base64 is what becomes of bytes.
-        return value.text().map(AnyValue::Text);
-    }
-    Ok(AnyValue::Absent)
+    Ok(())
 }
 
-fn metric(
-    item: &Cursor<'_, '_>,
-    batch: &mut Batch,
-    resource: &Resource<'_>,
-) -> Result<(), Refusal> {
-    let (name, unit) = (item.text_field("name"), item.text_field("unit"));
-    for key in [
-        "gauge",
-        "sum",
-        "histogram",
-        "exponentialHistogram",
-        "summary",
-    ] {
-        let Some(holder) = item.field(key)? else {
-            continue;
+struct Metrics<'o> {
+    resource: Result<ResourcePiece, Refusal>,
+    /// Name and version of the scope.
+    scope: Result<[String; 2], Refusal>,
+    part_bytes_max: usize,
+    out: &'o mut RawBatch,
+}
+
+/// What a metric says of its points.
+struct Head {
+    name: String,
+    data: Data,
+    meta: SeriesMeta,
+}
+
+fn scope_of([name, version]: &[String; 2]) -> Scope<'_> {
+    Scope { name, version }
+}
+
+const DATA: [&str; 5] = [
+    "gauge",
+    "sum",
+    "histogram",
+    "exponentialHistogram",
+    "summary",
+];
+
+impl Take for Metrics<'_> {
+    fn resource(&mut self, resource: Option<&Part<'_, '_>>) {
+        self.resource = match resource {
+            Some(resource) => self.piece(resource),
+            None => Ok(ResourcePiece::of(&Vec::new(), self.out)),
         };
-        let Some(list) = holder.field("dataPoints")? else {
+    }
+
+    fn scope(&mut self, scope: Option<&Part<'_, '_>>) {
+        let read = |scope: &Part<'_, '_>| {
+            let [name, version] = scope.fields(["name", "version"])?;
+            let texts = [self.text(name.as_ref())?, self.text(version.as_ref())?];
+            scope_of(&texts).check()?;
+            Ok(texts)
+        };
+        self.scope = scope.map_or(Ok(Default::default()), read);
+    }
+
+    fn item(&mut self, item: &Part<'_, '_>) -> Result<(), Fault> {
+        let [name, unit] = item.fields(["name", "unit"])?;
+        let data = item.fields(DATA)?;
+        let data = DATA.into_iter().zip(data);
+        let Some((key, data)) = data.filter_map(|(key, data)| Some((key, data?))).next() else {
             return Ok(());
         };
-        let head = metric_data(key, &holder);
-        for item in list.items()? {
-            let mut add = || -> Result<(), Refusal> {
-                let (name, unit, data) = (name.clone()?, unit.clone()?, head.clone()?);
-                let metric = Metric {
-                    name: &name,
-                    unit: &unit,
-                    data,
-                };
-                metric.add(batch, resource, point(data, &item));
-                Ok(())
-            };
-            if let Err(refusal) = add() {
-                refuse_sample(batch, &refusal);
+        let [points, temporality, monotonic] =
+            data.fields(["dataPoints", "aggregationTemporality", "isMonotonic"])?;
+        let Some(points) = points else { return Ok(()) };
+        let name = self.text(name.as_ref());
+        let told = name.clone().unwrap_or_else(|_| "\u{fffd}".to_owned());
+        let head = name.and_then(|name| self.head(name, unit, key, temporality, monotonic));
+        let Self {
+            resource,
+            scope,
+            part_bytes_max,
+            out,
+        } = self;
+        let told_all = head.and_then(|head| {
+            let scope = scope.as_ref().map_err(Refusal::clone)?;
+            Ok((
+                head,
+                scope_of(scope),
+                resource.as_ref().map_err(Refusal::clone)?,
+            ))
+        });
+        let (head, scope, resource) = match told_all {
+            Ok(told) => told,
+            Err(refusal) => {
+                return points.each(|_| {
+                    refuse(out, &told, &refusal);
+                    Ok(())
+                });
+            }
+        };
+        let mut walk = Walk::new(&[], (&head.name, scope), head.meta, resource, out);
+        points.each(|item| {
+            walk.take(|walk| {
+                let value = item.value(*part_bytes_max)?;
+                let (point, data) = parts::point(head.data, &Cursor::new(&value, item.path))?;
+                let when = When::new(point.at_nanos, point.start_nanos, point.flags)?;
+                walk.add(&point.attributes, when, data)
+            })
+        })
+    }
+
+    fn refuse(&mut self, refusal: &Refusal) {
+        let detail = || excerpt(&refusal.detail).to_owned();
+        self.out.rejects.sample(refusal.reason, detail);
+    }
+}
+
+impl Metrics<'_> {
+    fn piece(&mut self, resource: &Part<'_, '_>) -> Result<ResourcePiece, Refusal> {
+        let value = resource.value(self.part_bytes_max)?;
+        let attributes = parts::attributes(&Cursor::new(&value, resource.path))?;
+        Ok(ResourcePiece::of(&attributes, self.out))
+    }
+
+    fn text(&self, part: Option<&Part<'_, '_>>) -> Result<String, Refusal> {
+        let Some(part) = part else {
+            return Ok(String::new());
+        };
+        let value = part.value(self.part_bytes_max)?;
+        let text = Cursor::new(&value, part.path).text()?;
+        Ok(text.into_owned())
+    }
+
+    fn head(
+        &self,
+        name: String,
+        unit: Option<Part<'_, '_>>,
+        key: &str,
+        temporality: Option<Part<'_, '_>>,
+        monotonic: Option<Part<'_, '_>>,
+    ) -> Result<Head, Refusal> {
+        let value = |part: &Option<Part<'_, '_>>| {
+            let value = part.as_ref().map(|part| part.value(self.part_bytes_max));
+            value.transpose()
+        };
+        let unit = self.text(unit.as_ref())?;
+        let values = [value(&temporality)?, value(&monotonic)?];
+        let [temporality, monotonic] = [(&temporality, &values[0]), (&monotonic, &values[1])]
+            .map(|(part, value)| Some(Cursor::new(value.as_ref()?, part.as_ref()?.path)));
+        let data = parts::metric_data(key, temporality.as_ref(), monotonic.as_ref())?;
+        let metric = Metric {
+            name: &name,
+            unit: &unit,
+            data,
+        };
+        let meta = metric.meta()?;
+        Ok(Head { name, data, meta })
+    }
+}
+
+struct Logs<'l, 'o> {
+    stream_labels: StreamLabels<'l>,
+    /// Why the resource cannot be used, if so: then no record of it can.
+    resource: Result<(), Refusal>,
+    part_bytes_max: usize,
+    scratch: &'o mut Scratch,
+    out: &'o mut RawBatch,
+}
+
+impl Take for Logs<'_, '_> {
+    fn resource(&mut self, resource: Option<&Part<'_, '_>>) {
+        self.scratch.start_shared();
+        self.resource = resource.map_or(Ok(()), |resource| {
+            let value = resource.value(self.part_bytes_max)?;
+            self.attributes(&parts::attributes(&Cursor::new(&value, resource.path))?)
+        });
+        self.scratch.share(&[], self.out);
+    }
+
+    /// A stream is told by the attributes that the configuration names, and the scope is none.
+    fn scope(&mut self, _: Option<&Part<'_, '_>>) {}
+
+    fn item(&mut self, item: &Part<'_, '_>) -> Result<(), Fault> {
+        check(self.out)?;
+        self.scratch.start_record();
+        self.resource.clone()?;
+        let value = item.value(self.part_bytes_max)?;
+        Ok(self.add(parts::record(&Cursor::new(&value, item.path))?)?)
+    }
+
+    fn refuse(&mut self, refusal: &Refusal) {
+        self.out.rejects.log(refusal.reason, || {
+            format!("log record: {}", excerpt(&refusal.detail))
+        });
+    }
+}
+
+impl Logs<'_, '_> {
+    fn add(&mut self, record: Record<'_>) -> Result<(), Refusal> {
+        let at = timestamp(match record.at_nanos {
+            0 => record.observed_nanos,
+            nanos => nanos,
+        })?;
+        let severity = match Severity::from_number(record.severity_number) {
+            Severity::UNKNOWN => Severity::from_name(&record.severity_text),
+            known => known,
+        };
+        self.attributes(&vec![("event.name".into(), record.event_name)])?;
+        self.attributes(&record.attributes)?;
+        let body = record.body.into_text();
+        let (body, ()) = self.out.write(|out| out.extend(body.as_bytes()));
+        let (stream, hash) = self.scratch.stream(&[], self.out)?;
+        self.out.log(RawLog {
+            at,
+            severity,
+            body,
+            hash,
+            stream,
+            count: 1,
+        });
+        Ok(())
+    }
+
+    /// Keeps those that tell the stream.
+    fn attributes(&mut self, attributes: &Attributes<'_>) -> Result<(), Refusal> {
+        for (name, value) in attributes {
+            if self.stream_labels.contains(name.as_bytes()) {
+                let [name, value] = [name, value].map(|text| {
+                    let (piece, ()) = self.out.write(|out| out.extend(text.as_bytes()));
+                    piece
+                });
+                self.scratch.push(name, value)?;
             }
         }
-        return Ok(());
+        Ok(())
     }
-    Ok(())
-}
-
-fn metric_data(key: &str, holder: &Cursor<'_, '_>) -> Result<Data, Refusal> {
-    let temporality = || holder.enum_field("aggregationTemporality", &TEMPORALITIES);
-    Ok(match key {
-        "sum" => Data::Sum {
-            monotonic: holder
-                .field("isMonotonic")?
-                .map_or(Ok(false), |field| field.boolean())?,
-            temporality: temporality()?,
-        },
-        "histogram" => Data::Histogram {
-            temporality: temporality()?,
-        },
-        "exponentialHistogram" => Data::Exponential {
-            temporality: temporality()?,
-        },
-        "summary" => Data::Summary,
-        _ => Data::Gauge,
-    })
-}
-
-fn point<'v>(data: Data, item: &Cursor<'v, '_>) -> Result<(PointHead<'v>, PointData), Refusal> {
-    let head = PointHead {
-        attributes: attributes(item)?,
-        start_nanos: item.u64_field("startTimeUnixNano")?,
-        at_nanos: item.u64_field("timeUnixNano")?,
-        flags: item.u64_field("flags")?,
-    };
-    let point = match data {
-        Data::Gauge | Data::Sum { .. } => PointData::Number(number(item)?),
-        Data::Histogram { .. } => PointData::Explicit(ExplicitPoint {
-            count: item.u64_field("count")?,
-            sum: item.double_field("sum")?,
-            counts: item.list_field("bucketCounts", count)?,
-            bounds: item.list_field("explicitBounds", bound)?,
-        }),
-        Data::Exponential { .. } => PointData::Exponential(ExponentialPoint {
-            count: item.u64_field("count")?,
-            sum: item.double_field("sum")?,
-            scale: item.i32_field("scale")?,
-            zero_count: item.u64_field("zeroCount")?,
-            zero_threshold: item.double_field("zeroThreshold")?.unwrap_or(0.0),
-            positive: buckets(item, "positive")?,
-            negative: buckets(item, "negative")?,
-        }),
-        Data::Summary => PointData::Summary(SummaryPoint {
-            count: item.u64_field("count")?,
-            sum: item.double_field("sum")?.unwrap_or(0.0),
-            quantiles: item.list_field("quantileValues", |pair| {
-                let number = |key| Ok(pair.double_field(key)?.unwrap_or(0.0));
-                Ok((number("quantile")?, number("value")?))
-            })?,
-        }),
-    };
-    Ok((head, point))
-}
-
-fn number(item: &Cursor<'_, '_>) -> Result<Option<f64>, Refusal> {
-    if item.has("asInt") {
-        let value = item.field("asInt")?.map(|value| value.i64()).transpose()?;
-        return Ok(value.map(|value| value as f64));
-    }
-    item.double_field("asDouble")
-}
-
-fn count(item: &Cursor<'_, '_>) -> Result<u64, Refusal> {
-    item.u64()
-}
-
-fn bound(item: &Cursor<'_, '_>) -> Result<f64, Refusal> {
-    item.double()
-}
-
-fn buckets(item: &Cursor<'_, '_>, key: &'static str) -> Result<Buckets, Refusal> {
-    let Some(side) = item.field(key)? else {
-        return Ok(Buckets::default());
-    };
-    Ok(Buckets {
-        offset: side.i32_field("offset")?,
-        counts: side.list_field("bucketCounts", count)?,
-    })
-}
-
-fn record<'v>(item: &Cursor<'v, '_>) -> Result<Record<'v>, Refusal> {
-    Ok(Record {
-        at_nanos: item.u64_field("timeUnixNano")?,
-        observed_nanos: item.u64_field("observedTimeUnixNano")?,
-        severity_number: severity_number(item)?,
-        severity_text: item.text_field("severityText")?,
-        body: item
-            .field("body")?
-            .map_or(Ok(AnyValue::Absent), |body| any_value(&body))?,
-        attributes: attributes(item)?,
-        event_name: item.text_field("eventName")?,
-    })
-}
-
-/// The number, also by its name: `SEVERITY_NUMBER_ERROR`, `SEVERITY_NUMBER_ERROR2`.
-fn severity_number(item: &Cursor<'_, '_>) -> Result<i64, Refusal> {
-    const LEVELS: [&str; 6] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
-    if let Some(field) = item.field("severityNumber")?
-        && let Some(name) = field
-            .value
-            .as_str()
-            .and_then(|text| text.strip_prefix("SEVERITY_NUMBER_"))
-    {
-        let level = name.trim_end_matches(['2', '3', '4']);
-        let step: i64 = name[level.len()..].parse().unwrap_or(1);
-        if let Some(index) = LEVELS.iter().position(|candidate| *candidate == level)
-            && step <= 4
-        {
-            return Ok(index as i64 * 4 + step);
-        }
-        if name == "UNSPECIFIED" {
-            return Ok(0);
-        }
-    }
-    item.enum_field("severityNumber", &[])
 }
 
 #[cfg(test)]

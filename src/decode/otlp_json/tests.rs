@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::{
 };
 use proptest::prelude::*;
 use prost::Message;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::{
@@ -180,7 +180,9 @@ fn encode_metrics(request: &ExportMetricsServiceRequest) -> Vec<u8> {
                 }
                 Value::Object(fields)
             });
-            json!({ "metrics": metrics.collect::<Vec<_>>() })
+            let told = scope.scope.as_ref();
+            let told = told.map(|told| json!({"name": told.name, "version": told.version}));
+            json!({ "scope": told, "metrics": metrics.collect::<Vec<_>>() })
         });
         let resource = encode_resource(in_resource.resource.as_ref());
         json!({ "resource": resource, "scopeMetrics": scopes.collect::<Vec<_>>() })
@@ -280,6 +282,9 @@ fn numbers_are_read_in_every_legal_form() {
         (r#""asInt":"7""#, 7.0),
         (r#""asInt":7"#, 7.0),
         (r#""asInt":-7"#, -7.0),
+        (r#""asInt":1.0"#, 1.0),
+        (r#""asInt":-1e2"#, -100.0),
+        (r#""asInt":"1e2""#, 100.0),
         (r#""asDouble":"NaN""#, f64::NAN),
         (r#""asDouble":"Infinity""#, f64::INFINITY),
         (r#""asDouble":"-Infinity""#, f64::NEG_INFINITY),
@@ -395,8 +400,29 @@ fn empty_requests_are_empty_and_broken_ones_are_refused_at_their_place() {
         };
         assert_eq!(offset, place, "{text}");
     }
-    let deep = format!("{{\"a\":{}1{}}}", "[".repeat(1000), "]".repeat(1000));
-    assert!(metrics(deep.as_bytes()).is_err());
+}
+
+#[test]
+fn half_a_pair_of_surrogates_or_a_deep_value_costs_only_itself() {
+    let text = br#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[
+        {"timeUnixNano":"9","body":{"stringValue":"ok"}},
+        {"timeUnixNano":"9","body":{"stringValue":"cut \ud83d"}}]}]}]}"#;
+    let batch = logs(text).unwrap();
+    let bodies: Vec<_> = batch.logs.iter().map(|record| &*record.body).collect();
+    assert_eq!(bodies, ["ok", "cut \u{fffd}"]);
+
+    let open = r#"{"arrayValue":{"values":["#.repeat(60);
+    let close = "]}}".repeat(60);
+    let attribute = format!(r#"{{"key":"a","value":{open}{{"stringValue":"x"}}{close}}}"#);
+    let deep = format!(r#"{{"timeUnixNano":9,"asInt":1,"attributes":[{attribute}]}}"#);
+    let batch = gauge(&format!(r#"{deep},{{"timeUnixNano":9,"asInt":1}}"#));
+    assert_eq!(batch.sample_count(), 1);
+    let reject = &batch.rejects.samples[&RejectReason::Malformed];
+    assert_eq!(reject.count, 1);
+    assert!(
+        reject.example.contains("dataPoints[0] cannot be read"),
+        "{reject:?}"
+    );
 }
 
 #[test]

@@ -45,6 +45,9 @@ pub(super) struct Class {
     pub(super) speaks_of: Option<Bystander>,
 }
 
+/// A share of 1 may exceed it by what is rounded.
+const SHARE_MAX: f64 = 1.1;
+
 impl Bystander {
     /// A phrase for a person.
     pub(super) fn phrase(self) -> &'static str {
@@ -59,8 +62,14 @@ impl Class {
     /// Classes a group.
     pub(super) fn of(group: &Group) -> Self {
         let name = group.key.labels.metric().to_ascii_lowercase();
+        // `1` is the unit of shares, and of whatever else has none (UCUM): what exceeds 1 is no share of it.
+        let unit = if group.unit == Unit::Ratio && group.exceeds(SHARE_MAX) {
+            Unit::Unknown
+        } else {
+            group.unit
+        };
         Self {
-            measure: measure(&name, group.kind, group.unit),
+            measure: measure(&name, group.kind, unit),
             speaks_of: speaks_of(&name),
         }
     }

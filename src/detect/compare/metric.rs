@@ -188,7 +188,7 @@ impl Metric {
         let has_come = |host: &HostId| {
             group
                 .track(*host)
-                .is_some_and(|track| track.has_data() && terms.began_at < track.last_seen)
+                .is_some_and(|track| track.has_data() && terms.began_at < track.heard_last())
         };
         let come = reader
             .view

@@ -98,7 +98,8 @@ impl Presence {
         let end = reader.view.bucket.end;
         reader.view.fleet.iter().any(|host| {
             group.track(*host).is_some_and(|track| {
-                track.has_data() && end - track.last_seen <= patience(reader, [track].into_iter())
+                track.has_data()
+                    && end - track.heard_last() <= patience(reader, [track].into_iter())
             })
         })
     }
@@ -135,7 +136,7 @@ impl Presence {
         let speaking: Vec<(HostId, &Track)> = fleet
             .iter()
             .copied()
-            .filter(|(_, track)| end - track.last_seen <= patience)
+            .filter(|(_, track)| end - track.heard_last() <= patience)
             .collect();
         if speaking.is_empty() || speaking.len() * 2 < fleet.len() {
             return None;
@@ -205,8 +206,8 @@ impl Presence {
             match group.track(*host).filter(|track| track.has_data()) {
                 Some(track) => {
                     let patience = patience.max(own_patience(track, reader));
-                    if end - track.last_seen > patience {
-                        latest = latest.max(Some(track.last_seen));
+                    if end - track.heard_last() > patience {
+                        latest = latest.max(Some(track.heard_last()));
                         hosts.push(*host);
                     }
                 }
@@ -289,7 +290,7 @@ fn patience<'a>(reader: &Reader<'_>, tracks: impl Iterator<Item = &'a Track>) ->
 fn own_patience(track: &Track, reader: &Reader<'_>) -> Span {
     let cadence = reader.terms.resolution.times(PATIENCE_BUCKETS);
     let began_at = reader.terms.began_at;
-    if track.last_seen <= began_at || track.first_seen >= began_at {
+    if track.heard_last() <= began_at || track.first_seen >= began_at {
         return cadence.max(track.gap_longest.times(PATIENCE_GAPS));
     }
     cadence

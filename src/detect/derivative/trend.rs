@@ -3,7 +3,6 @@
 use crate::{
     detect::{
         Track,
-        coverage::cadence,
         robust::{lag_one, median, quantile, spread, theil_sen},
     },
     event::{Interval, Span},
@@ -127,7 +126,7 @@ fn blocks(track: &Track, resolution: Span, window: Interval) -> (Vec<(f64, f64)>
         return (Vec::new(), 1);
     }
     let buckets = window.span().div_ceil(resolution).max(1);
-    let step = cadence(track).div_ceil(resolution).clamp(1, buckets);
+    let step = track.cadence().div_ceil(resolution).clamp(1, buckets);
     let width = buckets.div_ceil(BLOCKS_MAX).max(step);
     let mut points = Vec::with_capacity(buckets / width + 1);
     let mut block = Vec::with_capacity(width);

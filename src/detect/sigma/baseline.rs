@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 use crate::{
     detect::{
         Track, Unsound,
-        coverage::cadence,
         robust::{lag_one, median, spread},
         state::{counted, possible},
     },
@@ -162,7 +161,7 @@ pub(super) fn ratio((value, exposure): (f32, f32)) -> f64 {
 }
 
 fn block_buckets(track: &Track, resolution: Span) -> usize {
-    let step = cadence(track).div_ceil(resolution).max(1);
+    let step = track.cadence().div_ceil(resolution).max(1);
     (step * BLOCK_VALUES).max(BLOCK_MIN.div_ceil(resolution))
 }
 

@@ -415,6 +415,9 @@ fn limits_refuse_new_series_and_leave_the_others_alone() {
     for name in ["gauge_a", "gauge_b", "gauge_c"] {
         let put = world.ingest(&numbers(name, &[(11.0, 1.0)]));
         assert_eq!(put.rejects.is_empty(), name != "gauge_c", "{name}");
+        for reject in put.rejects.samples.values() {
+            assert_eq!(reject.example, "gauge_c is a series beyond limits.series");
+        }
     }
     let counters = world.reducer.counters();
     assert_eq!(
@@ -426,7 +429,7 @@ fn limits_refuse_new_series_and_leave_the_others_alone() {
             counters.samples_unselected,
             counters.samples_refused,
         ),
-        (3, 2, 2, 5, 1, 3)
+        (3, 2, 3, 4, 1, 4)
     );
     assert_eq!(world.reducer.labels(SeriesId(0)), named("gauge_a"));
 }

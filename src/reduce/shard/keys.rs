@@ -5,7 +5,7 @@ use crate::{
     event::{Raw, RawLog, RawSeries, canonical},
     reduce::{
         resolved::Known,
-        standing::{Before, NewSeries, NewStream, SelectedKey, Standing, Stream},
+        standing::{Before, Limit, NewSeries, NewStream, SelectedKey, Standing, Stream},
     },
 };
 
@@ -80,7 +80,7 @@ impl Shard {
         }
         match self.series.value(slot).standing {
             Standing::Bound | Standing::Naming => Place::Slot(slot),
-            Standing::Refused => Place::Refused,
+            Standing::Refused(limit) => Place::Refused(limit),
             Standing::New(place) => {
                 let new = &mut self.new_series[place as usize];
                 new.since = new.since.min(context.epoch.number);
@@ -89,7 +89,7 @@ impl Shard {
                 {
                     (new.meta, new.kind) = (series.meta, kind);
                 }
-                Place::Slot(slot)
+                Place::New(slot, place as usize)
             }
         }
     }
@@ -120,9 +120,9 @@ impl Shard {
             Ok(labels) => labels,
             Err(bad) => return Place::BadLabels(bad),
         };
-        if !context.room.fits(&labels) {
+        if let Some(limit) = context.room.limit(&labels) {
             self.counters.refused_series += 1;
-            return Place::Refused;
+            return Place::Refused(limit);
         }
         let Some(kind) = context.select.series(&labels, series.meta) else {
             self.remember_unselected(context, series, key, before);
@@ -139,16 +139,18 @@ impl Shard {
         };
         let Some(slot) = slot else {
             self.counters.refused_series += 1;
-            return Place::Refused;
+            return Place::Refused(Limit::Series);
         };
+        let place = self.new_series.len();
         self.new_series.push(NewSeries {
             slot,
             since: context.epoch.number,
+            samples: 0,
             labels,
             meta: series.meta,
             kind,
         });
-        Place::Slot(slot)
+        Place::New(slot, place)
     }
 
     /// Remembers a key that nobody selects; where there is no room, it is asked about again.
@@ -173,7 +175,7 @@ impl Shard {
         key: [&[u8]; 3],
     ) -> Option<u32> {
         let attributes = canonical::read(key).ok()?;
-        if !(context.room.fits(&attributes) && context.room.take_stream()) {
+        if context.room.limit(&attributes).is_some() || !context.room.take_stream() {
             return None;
         }
         let classes = context.select.stream(&attributes);

@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use prost::Message;
+use tokio::net::TcpStream;
 use tonic::{Code, transport::Endpoint};
 
-use super::{ADMIN, DEPLOY, INGEST, call, guarded, http, status};
+use super::{ADMIN, DEPLOY, INGEST, call, exchange, guarded, http, status};
 use crate::{
     plan::Role,
     serve::{access::Operation, otlp_http, routes, server::DESCRIPTORS},
@@ -193,4 +194,36 @@ async fn every_role_at_every_rpc() {
     )
     .await;
     assert_eq!(undecided, Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn otlp_tells_who_may_not_in_the_syntax_of_the_request() {
+    let (server, _directory) = guarded().await;
+    let at = server.addresses().otlp_http;
+    for (token, expected, code, header) in [
+        (None, 401, Code::Unauthenticated, "www-authenticate: "),
+        (Some(DEPLOY), 403, Code::PermissionDenied, ""),
+    ] {
+        let token = token.map_or_else(String::new, |token| {
+            format!("Authorization: Bearer {token}\r\n")
+        });
+        for syntax in ["application/json", "application/x-protobuf"] {
+            let headers = format!("Content-Type: {syntax}\r\n{token}");
+            let stream = TcpStream::connect(at).await.unwrap();
+            let answer = exchange(stream, "POST /v1/metrics", &headers, "").await;
+            assert_eq!(status(&answer), expected, "{answer}");
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains(&format!("content-type: {syntax}")), "{head}");
+            assert!(head.contains(header), "{head}");
+            let (told, message) = if syntax == "application/json" {
+                let body: serde_json::Value = serde_json::from_str(body).unwrap();
+                (body["code"].as_i64(), body["message"].to_string())
+            } else {
+                let body = tonic_types::Status::decode(body.as_bytes()).unwrap();
+                (Some(body.code.into()), body.message)
+            };
+            assert_eq!(told, Some(i64::from(code as i32)), "{answer}");
+            assert!(message.contains("role ingest"), "{message}");
+        }
+    }
 }

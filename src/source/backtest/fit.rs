@@ -9,7 +9,7 @@ use crate::{
     engine::{Engine, Watched},
     event::{Interval, Span, Timestamp, Unit},
     gate::plain_number,
-    plan::{Check, DetectorPlan, Plan, Selection},
+    plan::{Check, DetectorPlan, Limit, Plan, Selection},
 };
 
 /// What is learned of each check while a recording is played.
@@ -70,6 +70,8 @@ struct Seen {
     events: f64,
     /// Whether a name or a unit says that it is how long something takes.
     is_time: bool,
+    /// The same, a share of 100.
+    is_percent: bool,
     has_exposure: bool,
     exposure: f64,
     /// By host: when anything of it came last, and the longest time without.
@@ -157,6 +159,7 @@ impl Seen {
                 self.metrics.insert(index);
                 let metric = group.key.labels.metric();
                 let words = ["seconds", "latency", "duration"];
+                self.is_percent |= group.told_unit() == Unit::Percent;
                 self.is_time |= matches!(group.unit, Unit::Seconds | Unit::Milliseconds)
                     || words.iter().any(|word| metric.contains(word));
                 let Some(cell) = track.cell(bucket) else {
@@ -247,7 +250,13 @@ impl Seen {
         self.events == 0.0 && self.lowest.is_some() && self.lowest == self.highest
     }
 
-    fn bounds(&self, min: Option<f64>, max: Option<f64>) -> Option<(Grade, String)> {
+    fn bounds(&self, min: Option<Limit>, max: Option<Limit>) -> Option<(Grade, String)> {
+        let unit = if self.is_percent {
+            Unit::Percent
+        } else {
+            Unit::Unknown
+        };
+        let [min, max] = [min, max].map(|limit| limit.map(|limit| limit.of(unit)));
         let (lowest, highest) = self.lowest.zip(self.highest)?;
         let told = plain_number;
         if let Some(max) = max.filter(|max| *max < lowest) {

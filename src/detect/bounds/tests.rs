@@ -1,0 +1,248 @@
+//! Limits, and what is held against them.
+
+use super::*;
+use crate::detect::test_support::{
+    Bench, Feed, first, log_check, series_check, silence_is_never_ok, states,
+};
+use CheckState::{Breach, NoData, Ok, Undecided, Warming};
+
+fn plan(min: Option<f64>, max: Option<f64>, for_minutes: i64) -> DetectorPlan {
+    DetectorPlan::Bounds {
+        min: min.map(Limit::new),
+        max: max.map(Limit::new),
+        for_at_least: Span::from_minutes(for_minutes),
+        within: Span::ZERO,
+    }
+}
+
+fn per_minute(min: Option<f64>, max: Option<f64>) -> Check {
+    log_check(DetectorPlan::Bounds {
+        min: min.map(|count| Limit::new(count / 60.0)),
+        max: max.map(|count| Limit::new(count / 60.0)),
+        for_at_least: Span::ZERO,
+        within: Span::from_minutes(1),
+    })
+}
+
+#[test]
+fn silence_is_never_in_range() {
+    silence_is_never_ok(&series_check(plan(None, Some(90.0), 0)), |_, _| {
+        Feed::Value(50.0)
+    });
+    silence_is_never_ok(&log_check(plan(None, Some(1.0), 0)), |_, _| {
+        Feed::Records(0.0)
+    });
+}
+
+#[test]
+fn values_are_held_against_both_limits() {
+    // Ten healthy buckets, then the value.
+    for (min, max, minutes, value, expected) in [
+        (None, Some(90.0), 0, 91.0, vec![Ok, Breach]),
+        (None, Some(90.0), 0, 90.0, vec![Ok]),
+        (Some(10.0), None, 0, 9.0, vec![Ok, Breach]),
+        (Some(10.0), Some(90.0), 0, 50.0, vec![Ok]),
+        (None, Some(90.0), 5, 91.0, vec![Ok, Undecided, Breach]),
+        (None, Some(90.0), 60, 91.0, vec![Ok, Undecided]),
+        (None, Some(90.0), 0, f64::NAN, vec![Ok, NoData]),
+        (None, Some(90.0), 0, f64::INFINITY, vec![Ok, NoData]),
+    ] {
+        let mut bench = Bench::new(series_check(plan(min, max, minutes)), &["c1"], &[]);
+        let findings = bench.run(90, |_, bucket| {
+            Feed::Value(if 10 <= bucket { value } else { 50.0 })
+        });
+        assert_eq!(states(&findings), expected, "{value} in {min:?}..{max:?}");
+    }
+}
+
+#[test]
+fn a_breach_needs_its_whole_duration_without_a_value_in_range() {
+    let mut bench = Bench::new(series_check(plan(None, Some(90.0), 5)), &["c1"], &[]);
+    let findings = bench.run(200, |_, bucket| match bucket {
+        // A gap of a minute neither ends nor interrupts the stretch; a value in range does.
+        60..66 => Feed::Silent,
+        50 => Feed::Value(50.0),
+        40..90 => Feed::Value(95.0),
+        _ => Feed::Value(50.0),
+    });
+    let breach = first(&findings, Breach).unwrap();
+    assert_eq!(breach, 51 + 30 - 1);
+    let evidence = &findings[breach].evidence[0];
+    assert_eq!(evidence.first_breach, Some(bench.at(51)));
+    assert_eq!(
+        (evidence.observed, evidence.expected),
+        (Some(95.0), Some(90.0))
+    );
+    assert_eq!(evidence.hosts, ["c1"]);
+    assert_eq!(evidence.basis, Basis::Slo);
+    assert_eq!(evidence.note, "95 above the limit of 90, on c1");
+    assert_eq!(findings[95].state, Ok, "it heals");
+}
+
+#[test]
+fn a_gap_beyond_the_patience_ends_the_stretch() {
+    let mut bench = Bench::new(series_check(plan(None, Some(90.0), 5)), &["c1"], &[]);
+    let findings = bench.run(60, |_, bucket| match bucket {
+        10..25 | 45..60 => Feed::Value(95.0),
+        25..45 => Feed::Silent,
+        _ => Feed::Value(50.0),
+    });
+    assert_eq!(first(&findings, Breach), None);
+    assert_eq!(findings[44].state, NoData);
+}
+
+#[test]
+fn restarts_are_forgiven_within_the_grace_only() {
+    for (until, expected) in [(30, vec![Warming, Ok]), (40, vec![Warming, Breach, Ok])] {
+        let mut bench = Bench::new(series_check(plan(None, Some(90.0), 0)), &["c1"], &[]).grace(30);
+        let findings = bench.run(100, |_, bucket| {
+            Feed::Value(if bucket < until { 99.0 } else { 50.0 })
+        });
+        assert_eq!(states(&findings), expected);
+    }
+}
+
+#[test]
+fn a_ratio_needs_its_denominator() {
+    let check = || {
+        let mut check = series_check(plan(None, Some(0.01), 0));
+        if let Selection::Series(series) = &mut check.selection {
+            series.per = Some(series.selector.clone());
+        }
+        check
+    };
+    for (errors, requests, expected) in [
+        (1.0, 1_000.0, vec![Ok]),
+        (20.0, 1_000.0, vec![Breach]),
+        (0.0, 0.0, vec![Warming, NoData]),
+        (5.0, 0.0, vec![Warming, NoData]),
+    ] {
+        let mut bench = Bench::new(check(), &["c1"], &[]);
+        let findings = bench.run(100, |_, _| Feed::Weighted(errors, requests));
+        assert_eq!(states(&findings), expected, "{errors} of {requests}");
+    }
+    let mut bench = Bench::new(check(), &["c1"], &[]);
+    let findings = bench.run(200, |_, bucket| {
+        Feed::Weighted(0.0, if bucket < 50 { 10.0 } else { 0.0 })
+    });
+    assert_eq!(
+        states(&findings),
+        [Ok, NoData],
+        "traffic that stops proves nothing"
+    );
+}
+
+#[test]
+fn what_comes_once_a_minute_is_covered_from_the_begin_on() {
+    for offset in 0..6 {
+        let check = series_check(plan(None, Some(90.0), 0));
+        let mut bench = Bench::new(check, &["c1", "c2"], &[]);
+        let findings = bench.run(60, |host, bucket| {
+            let second = if host == "c1" { 0 } else { offset };
+            match (bucket - second).rem_euclid(6) {
+                3 => Feed::Value(50.0),
+                _ => Feed::Silent,
+            }
+        });
+        assert_eq!(states(&findings), [Warming, Ok], "{offset}");
+    }
+    // A gap at the begin that is long for what it sends is one, however long it was before.
+    for (silent_until, expected) in [(4, vec![Warming, Ok]), (9, vec![Warming, NoData, Ok])] {
+        let check = series_check(plan(None, Some(90.0), 0));
+        let mut bench = Bench::new(check, &["c1"], &[]);
+        let findings = bench.run(60, |_, bucket| match bucket {
+            0.. if bucket < silent_until => Feed::Silent,
+            _ => Feed::Value(50.0),
+        });
+        assert_eq!(states(&findings), expected, "{silent_until}");
+    }
+}
+
+#[test]
+fn the_worst_host_is_named_and_a_breach_outranks_a_silent_host() {
+    let check = series_check(plan(None, Some(90.0), 0));
+    let mut bench = Bench::new(check, &["c1", "c2", "c3"], &[]);
+    let findings = bench.run(60, |host, bucket| match (host, bucket) {
+        ("c1", 10..) => Feed::Value(92.0),
+        ("c2", 20..) => Feed::Value(99.0),
+        ("c3", 5..) => Feed::Silent,
+        _ => Feed::Value(50.0),
+    });
+    let last = findings.last().unwrap();
+    assert_eq!(last.state, Breach);
+    assert_eq!(last.evidence[0].hosts, ["c1", "c2"]);
+    assert_eq!(last.evidence[0].observed, Some(99.0));
+    assert_eq!(last.evidence[0].first_breach, Some(bench.at(10)));
+}
+
+#[test]
+fn no_error_records_are_in_range_while_the_stream_lives() {
+    let mut bench = Bench::new(per_minute(None, Some(5.0)), &["c1"], &[]);
+    let findings = bench.run(60, |_, bucket| {
+        Feed::Records(if bucket == 40 { 6.0 } else { 0.0 })
+    });
+    assert_eq!(states(&findings), [Ok, Breach, Ok]);
+    assert_eq!(first(&findings, Breach), Some(40));
+    assert_eq!(findings[40].evidence[0].metric, "ERROR records");
+}
+
+#[test]
+fn five_a_minute_are_five_in_any_minute_however_they_come() {
+    // Buckets of ten seconds; each case has records in some of them.
+    for (name, records, breach) in [
+        ("one", &[(20, 1.0)][..], None),
+        ("five at once", &[(20, 5.0)], None),
+        (
+            "five over a minute",
+            &[(20, 2.0), (22, 1.0), (25, 2.0)],
+            None,
+        ),
+        ("six at once", &[(20, 6.0)], Some(20)),
+        (
+            "six over a minute",
+            &[(20, 2.0), (22, 2.0), (25, 2.0)],
+            Some(25),
+        ),
+        ("six over more", &[(20, 3.0), (26, 3.0)], None),
+        ("many", &[(20, 1e6)], Some(20)),
+    ] {
+        let mut bench = Bench::new(per_minute(None, Some(5.0)), &["c1"], &[]);
+        let findings = bench.run(60, |_, bucket| {
+            let of_bucket = records.iter().filter(|(at, _)| *at == bucket);
+            Feed::Records(of_bucket.map(|(_, count)| count).sum())
+        });
+        assert_eq!(first(&findings, Breach), breach, "{name}");
+        assert_eq!(findings[59].state, Ok, "{name}: it heals");
+    }
+}
+
+#[test]
+fn too_few_records_are_told_of_a_whole_minute_only() {
+    for (records, expected) in [(1.0, vec![Ok]), (0.0, vec![Ok, Breach])] {
+        let mut bench = Bench::new(per_minute(Some(1.0), Some(50.0)), &["c1"], &[]).grace(2);
+        let findings = bench.run(60, |_, bucket| {
+            Feed::Records(if bucket.rem_euclid(6) == 3 {
+                records
+            } else {
+                0.0
+            })
+        });
+        let states: Vec<CheckState> = states(&findings)
+            .into_iter()
+            .filter(|state| *state != Warming)
+            .collect();
+        assert_eq!(states, expected, "{records}");
+        if records == 0.0 {
+            assert_eq!(first(&findings, Breach), Some(7), "two of grace, then six");
+        }
+    }
+}
+
+#[test]
+fn records_of_the_grace_are_not_counted_after_it() {
+    let mut bench = Bench::new(per_minute(None, Some(5.0)), &["c1"], &[]).grace(10);
+    let findings = bench.run(60, |_, bucket| {
+        Feed::Records(if bucket == 9 { 100.0 } else { 0.0 })
+    });
+    assert_eq!(states(&findings), [Warming, Ok]);
+}
