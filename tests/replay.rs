@@ -579,7 +579,7 @@ fn what_has_no_effect_is_a_warning() {
         (
             "cpu.csv",
             "timestamp, metric, host, service, value\n2026-03-01T10:00:05Z, cpu, h1, shop, 0.5\n\
-             2026-03-01T10:01:05Z, cpu, h1, shop, 0.5\n",
+             2026-03-01T10:01:05Z, cpu, h1, shop, 0.6\n",
         ),
     ] {
         fs::write(folder.path().join(name), text).expect("a file can be written");
