@@ -212,6 +212,41 @@ services:
     );
 }
 
+/// As with `up`, which is 1 as long as a host lives: such a value is no sign of life.
+#[test]
+fn a_bound_that_is_never_judged_can_never_pass() {
+    let plan = "\
+resolution: 10s
+labels: {host: [host]}
+checks: {alive: {metric: up, bounds: {min: 1}}}
+services: {shop: {match: {}, stages: [{name: onebox, bake: 10m, checks: [alive]}]}}
+";
+    let begin = r#"{"at": "2026-03-01T10:20:00Z", "event": "begin", "deployment": "d1", "service": "shop", "stage": "onebox", "version": "v2", "one_box": ["h1"]}"#;
+    let rows: Vec<String> = (0..60)
+        .flat_map(|minute| {
+            ["h1", "h2", "h3"].map(|host| format!("2026-03-01T10:{minute:02}:00Z,up,{host},1"))
+        })
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("sluice.yaml", plan.to_owned()),
+        ("deployments.jsonl", begin.to_owned()),
+        (
+            "up.csv",
+            format!("timestamp,metric,host,value\n{}\n", rows.join("\n")),
+        ),
+    ] {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    let place = folder.path().to_str().unwrap();
+    let config = format!("{place}/sluice.yaml");
+    let run = sluice(&["check", &config, "--against", place]);
+    let told = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(2), "{told}");
+    let wanted = "services.shop: checks.alive: can never pass: without data at the end of all ";
+    assert!(told.contains(wanted), "{told}");
+}
+
 #[test]
 fn hosts_without_a_label_cannot_be_compared() {
     let folder = tempfile::tempdir().unwrap();

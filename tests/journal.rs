@@ -15,8 +15,9 @@ use std::{
     process::{Command, Output},
 };
 
-use sluice::journal::{
-    DataDir, Entry, Limits, OffsetRange, Position, Reader, SnapshotHead, segment_name,
+use sluice::{
+    event::{DeploymentEvent, Step, StepOutcome},
+    journal::{DataDir, Entry, Limits, OffsetRange, Position, Reader, SnapshotHead, segment_name},
 };
 use tempfile::TempDir;
 
@@ -186,7 +187,10 @@ fn damage_is_found_and_cut_off_where_it_is() {
     let engine = DataDir::open(&root).unwrap();
     let (code, _, error) = sluice(&truncate);
     assert_eq!(code, 2);
-    assert!(error.contains("locked by another process"), "{error}");
+    assert!(
+        error.contains("another engine runs with this directory; stop it"),
+        "{error}"
+    );
     drop(engine);
     let (code, out, error) = sluice(&truncate);
     assert_eq!((code, error.as_str()), (0, ""));
@@ -296,6 +300,21 @@ fn a_recording_of_everything_says_what_the_run_said() {
     let expected = replay(&fixture());
     assert!(expected.1.lines().count() > 2, "{}", expected.1);
     assert_eq!(replay(&out), expected);
+
+    // Any damage to what was recorded is one, also where a live run would have been cut off.
+    let damaged = scratch.path().join("damaged");
+    fs::create_dir(&damaged).unwrap();
+    for entry in fs::read_dir(&out).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, damaged.join(path.file_name().unwrap())).unwrap();
+    }
+    spoil(&damaged.join(segment_name(1)), 2_000);
+    let (code, told, error) = sluice(&["journal", "verify", text(&damaged)]);
+    assert_eq!((code, &*field(&told, "state")), (1, "damaged"), "{error}");
+    let (code, _, error) = replay(&damaged);
+    assert_eq!(code, 2);
+    assert!(error.contains("is damaged at byte"), "{error}");
+
     // The segments themselves are a recording too.
     let journal = root.join(DataDir::JOURNAL);
     let replay = ["replay", "--output", "json", "--config", text(&config)];
@@ -346,6 +365,62 @@ fn an_export_holds_the_data_in_open_formats() {
 }
 
 #[test]
+fn what_a_live_engine_refused_is_no_part_of_an_export() {
+    let at = "2026-03-03T10:06:00Z".parse().unwrap();
+    let step = |deployment: &str, step: &str| {
+        Entry::Deployment(DeploymentEvent::Step(Step {
+            at,
+            deployment: deployment.to_owned(),
+            step: step.to_owned(),
+            outcome: StepOutcome::Passed,
+        }))
+    };
+    let (scratch, root, _) = data_of(|entry| match entry {
+        Entry::Deployment(_) => vec![entry, step("d1", "smoke-tset"), step("d2", "smoke-tests")],
+        other => vec![other],
+    });
+    let config = fixture().join("sluice.yaml");
+    let out = scratch.path().join("exported");
+    let export = [&["export"], &from_to(&root, &config, &out)[..]].concat();
+    let (code, _, error) = sluice(&export);
+    assert_eq!(code, 0, "{error}");
+    assert!(
+        error.contains("2 deployment events are left out, which the engine refused"),
+        "{error}"
+    );
+    let (code, said, error) = sluice(&["replay", "--output", "json", text(&out)]);
+    assert_eq!((code, error.as_str()), (0, ""), "{said}");
+}
+
+/// `/dev/full` refuses every byte, as a full disk does.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_answer_that_nobody_gets_is_an_error() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let good = fixtures.join("recordings/a_good_deploy");
+    let config = good.join("sluice.yaml");
+    let (_scratch, root, _) = data();
+    for arguments in [
+        &["replay", text(&good)][..],
+        &["check", text(&config)],
+        &["check", text(&config), "--against", text(&good)],
+        &["journal", "verify", text(&root)],
+        &["schema"],
+        &["man"],
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let run = Command::new(env!("CARGO_BIN_EXE_sluice"))
+            .args(arguments)
+            .stdout(full)
+            .output()
+            .unwrap();
+        assert_eq!(run.status.code(), Some(2), "{arguments:?}");
+        let told = String::from_utf8(run.stderr).unwrap();
+        assert!(told.contains("stdout cannot be written"), "{told}");
+    }
+}
+
+#[test]
 fn a_replay_without_what_stayed_in_kafka_says_so_and_passes_nothing() {
     let stayed = OffsetRange {
         topic: "metrics".to_owned(),
@@ -388,7 +463,7 @@ fn a_stretch_begins_with_the_deployments_that_were_open() {
     let (code, _, error) = record("2027-01-01T00:00:00Z", "2027-01-02T00:00:00Z");
     assert_eq!(code, 2);
     assert!(error.contains("nothing was recorded"), "{error}");
-    fs::remove_dir_all(&out).unwrap();
+    assert!(!out.exists(), "it is in the way of the next try");
 
     let (code, told, error) = record("2026-03-03T10:05:00Z", "2026-03-03T10:10:00Z");
     assert_eq!((code, error.as_str()), (0, ""));

@@ -322,6 +322,92 @@ fn a_person_reads_the_changes_and_then_the_verdict_with_its_evidence() {
     assert_eq!(found, text(&path));
 }
 
+#[test]
+fn the_report_is_one_page_with_all_that_was_said() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    for name in ["a_hotfix", "two_regions"] {
+        let plain = sluice(&recordings(), &["replay", name]);
+        let path = folder.path().join(format!("{name}.html"));
+        let report = path.to_str().expect("the path is a text");
+        let run = sluice(&recordings(), &["replay", name, "--report", report]);
+        assert_eq!(run, plain, "{name}: only a file is added");
+        let found = text(&path);
+        let expected = recordings().join(name).join("expected.html");
+        if env::var_os("UPDATE_EXPECT").is_some() {
+            fs::write(&expected, &found).expect("the expected file can be written");
+        }
+        assert_eq!(first_difference(&text(&expected), &found), None, "{name}");
+        for line in replay(name) {
+            let verdict = line.verdict;
+            for said in [&verdict.deployment, &verdict.config_digest] {
+                assert!(found.contains(said.as_str()), "{name}: {said}");
+            }
+            if line.kind == LineKind::Final {
+                let since = format!("<dd>{} (", verdict.since);
+                let word = format!("<span class=\"verdict\">{}</span>", verdict.verdict);
+                assert!(found.contains(&since) && found.contains(&word), "{name}");
+                let notes = verdict.checks.iter().map(|check| &check.note);
+                for note in notes.chain(&verdict.reasons) {
+                    assert!(found.contains(note.as_str()), "{name}: {note}");
+                }
+            }
+        }
+        for foreign in ["<script", "http://", "https://", "src=", "@import", "url("] {
+            assert!(!found.contains(foreign), "{name}: {foreign}");
+        }
+    }
+}
+
+#[test]
+fn the_report_tells_what_was_refused_and_no_name_becomes_markup() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let begin = BEGIN.replace("\"v2\"", "\"<script>alert(1)</script>\"");
+    let step = r#"{"at": "2026-03-01T10:01:00Z", "event": "step", "deployment": "d1", "step": "<b>", "outcome": "passed"}"#;
+    let rows = format!("{DATA}2026-03-01T10:00:01Z,cpu,<img>,shop,high\n");
+    for (name, text) in [
+        ("sluice.yaml", PLAN),
+        ("deployments.jsonl", &format!("{begin}\n{step}\n")),
+        ("cpu.csv", &rows),
+    ] {
+        fs::write(folder.path().join(name), text).expect("a file can be written");
+    }
+    let run = sluice(folder.path(), &["replay", ".", "--report", "out.html"]);
+    assert_eq!(run.status.code(), Some(2));
+    let found = text(&folder.path().join("out.html"));
+    assert!(found.contains("shop/beta &lt;script&gt;alert(1)&lt;/script&gt;"));
+    assert!(
+        found.contains(
+            "error: at 2026-03-01T10:01:00Z: deployment &quot;d1&quot;: step &quot;&lt;b&gt;&quot; is not asked for"
+        )
+    );
+    assert!(found.contains("<li class=\"warning\">warning: ./cpu.csv: 1 sample"));
+    for markup in ["<script", "<img", "<b>"] {
+        assert!(!found.contains(markup), "{markup}");
+    }
+    // A recording that cannot be replayed leaves no report of an earlier one behind.
+    fs::write(folder.path().join("sluice.yaml"), "checks: {}\n").expect("a file can be written");
+    let run = sluice(folder.path(), &["replay", ".", "--report", "out.html"]);
+    assert_eq!(run.status.code(), Some(2));
+    let found = text(&folder.path().join("out.html"));
+    assert!(found.contains("No deployment was judged"), "{found}");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_told_before_the_replay() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let path = folder.path().join("nowhere/out.html");
+    let report = path.to_str().expect("the path is a text");
+    let run = sluice(
+        &recordings(),
+        &["replay", "a_good_deploy", "--report", report],
+    );
+    assert_eq!(run.status.code(), Some(2));
+    assert_eq!(String::from_utf8_lossy(&run.stdout), "");
+    let told = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert!(told.starts_with("error: --report "), "{told}");
+    assert!(told.contains("nothing can be written into "), "{told}");
+}
+
 const BEGIN: &str = r#"{"at": "2026-03-01T10:00:00Z", "event": "begin", "deployment": "d1", "service": "shop", "stage": "beta", "version": "v2"}"#;
 const PLAN: &str = "checks: {cpu: {metric: cpu, bounds: {max: 1}}}\n\
                     services: {shop: {stages: [{name: beta, steps: [smoke-tests], checks: [cpu]}]}}\n";
@@ -370,8 +456,8 @@ const BROKEN: &[Broken] = &[
             ("cpu.csv", DATA),
         ],
         arguments: &["."],
-        stderr: "error: service \"shp\" is not configured: services has shop\n\
-                 error: the recording has no deployment: add a begin event to deployments.jsonl\n",
+        stderr: "error: at 2026-03-01T10:00:00Z: deployment \"d1\": service \"shp\" is not configured: services has shop\n\
+                 error: 1 deployment event was refused, see above\n",
     },
     Broken {
         files: &[
@@ -384,9 +470,9 @@ const BROKEN: &[Broken] = &[
             ("cpu.csv", DATA),
         ],
         arguments: &["."],
-        stderr: "error: deployment \"d1\": step \"smoke-test\" is not asked for: the stage has \
+        stderr: "error: at 2026-03-01T10:01:00Z: deployment \"d1\": step \"smoke-test\" is not asked for: the stage has \
                  smoke-tests\n\
-                 error: 1 deployment events were refused, see above\n",
+                 error: 1 deployment event was refused, see above\n",
     },
     Broken {
         files: &[("sluice.yaml", PLAN), ("cpu.csv", DATA)],
@@ -400,7 +486,7 @@ const BROKEN: &[Broken] = &[
             ("cpu.csv.gz", "no gzip"),
         ],
         arguments: &["."],
-        stderr: "error: ./cpu.csv.gz: reading failed: unexpected end of file\n",
+        stderr: "error: ./cpu.csv.gz: it is not compressed with gzip: rename it if it is not compressed at all\n",
     },
     Broken {
         files: &[("cpu.csv", DATA)],
@@ -470,9 +556,116 @@ fn one_bad_row_is_a_warning_and_costs_only_itself() {
     let run = sluice(folder.path(), &["replay", "."]);
     assert_eq!(
         String::from_utf8_lossy(&run.stderr),
-        "warning: ./cpu.csv: 1 samples rejected: no_value (1, e.g. line 3: value \"high\" is no number)\n"
+        "warning: ./cpu.csv: 1 sample rejected: no_value (1, e.g. line 3: value \"high\" is no number)\n"
     );
     assert_eq!(run.status.code(), Some(3));
+}
+
+#[test]
+fn what_has_no_effect_is_a_warning() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    for name in ["one", "two"] {
+        fs::create_dir(folder.path().join(name)).expect("a folder can be made");
+    }
+    for (name, text) in [
+        ("one/sluice.yaml", PLAN),
+        ("one/deployments.jsonl", BEGIN),
+        ("one/sluice.yml", PLAN),
+        ("one/cpu.metrics.json", "{}"),
+        ("one/README.md", "what it is"),
+        ("two/sluice.yaml", PLAN),
+        ("two/expected.jsonl", ""),
+        // A space behind a comma is no part of a name.
+        (
+            "cpu.csv",
+            "timestamp, metric, host, service, value\n2026-03-01T10:00:05Z, cpu, h1, shop, 0.5\n\
+             2026-03-01T10:01:05Z, cpu, h1, shop, 0.6\n",
+        ),
+    ] {
+        fs::write(folder.path().join(name), text).expect("a file can be written");
+    }
+    let run = sluice(folder.path(), &["replay", "one", "two", "cpu.csv"]);
+    let told = String::from_utf8_lossy(&run.stderr);
+    let begins = [
+        "warning: one/cpu.metrics.json: left out",
+        "warning: one/sluice.yml: left out",
+        "warning: two/sluice.yaml is the configuration of all that is named, one/sluice.yaml is not",
+    ];
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines.len(), begins.len(), "{told}");
+    for (line, begin) in lines.iter().zip(begins) {
+        assert!(line.starts_with(begin), "{told}");
+    }
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(said.contains("cpu    ok "), "{said}");
+}
+
+#[test]
+fn what_a_limit_refuses_is_a_warning() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    for (name, text) in [
+        (
+            "sluice.yaml",
+            &*format!("{PLAN}limits: {{label_bytes: 40}}\n"),
+        ),
+        ("deployments.jsonl", BEGIN),
+        ("cpu.csv", &DATA.replace("h1", &"h".repeat(100))),
+    ] {
+        fs::write(folder.path().join(name), text).expect("a file can be written");
+    }
+    let run = sluice(folder.path(), &["replay", "."]);
+    let told = String::from_utf8_lossy(&run.stderr);
+    assert!(
+        told.starts_with("warning: 1 sample left out, beyond limits.series"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_gate_that_was_left_undecided_waits_for_nothing() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let end = r#"{"at": "2026-03-01T10:05:00Z", "event": "end", "deployment": "d1"}"#;
+    for (name, text) in [
+        ("sluice.yaml", PLAN),
+        ("deployments.jsonl", &*format!("{BEGIN}\n{end}\n")),
+        ("cpu.csv", DATA),
+    ] {
+        fs::write(folder.path().join(name), text).expect("a file can be written");
+    }
+    let run = sluice(folder.path(), &["replay", "."]);
+    let said = String::from_utf8_lossy(&run.stdout);
+    let told = "  - the deployment ended at 2026-03-01T10:05:00Z before its gate could decide; until then:";
+    assert!(said.contains(told), "{said}");
+}
+
+#[test]
+fn a_comparison_without_a_one_box_says_how_to_name_one() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let rows: Vec<String> = (0..60)
+        .flat_map(|minute| {
+            ["h1", "h2"]
+                .map(|host| format!("2026-03-01T10:{minute:02}:00Z,cpu,{host},shop,0.{minute:02}"))
+        })
+        .collect();
+    let plan = "checks: {cpu: {metric: cpu, compare: {}}}\n\
+                services: {shop: {stages: [{name: beta, bake: 10m, checks: [cpu]}]}}\n";
+    for (name, text) in [
+        ("sluice.yaml", plan),
+        ("deployments.jsonl", BEGIN),
+        (
+            "cpu.csv",
+            &*format!("timestamp,metric,host,service,value\n{}\n", rows.join("\n")),
+        ),
+    ] {
+        fs::write(folder.path().join(name), text).expect("a file can be written");
+    }
+    let run = sluice(folder.path(), &["replay", "."]);
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert_eq!(run.status.code(), Some(4), "{said}");
+    assert!(
+        said.contains("cpu: no fleet to compare with") && said.contains("in one_box"),
+        "{said}"
+    );
 }
 
 /// A journal cannot be written by a script: this is where it comes from.

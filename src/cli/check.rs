@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeSet,
     fmt::Write as _,
-    io::{Write, stdout},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -54,15 +53,13 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         print::warning(&warning);
     }
     let (checks, services) = (plan.checks.len(), plan.services.len());
-    // Who closed the pipe has seen enough.
-    drop(writeln!(
-        stdout(),
-        "{}: ok, services: {services}, checks: {checks}, digest {}",
+    let written = print::answer(&format!(
+        "{}: ok, services: {services}, checks: {checks}, digest {}\n",
         arguments.file.display(),
         plan.digest
     ));
     let Some(recording) = &arguments.against else {
-        return exit::PASS;
+        return print::answered(written, exit::PASS);
     };
     match against(&arguments.file, recording) {
         Ok(fits) => tell(recording, &fits),
@@ -122,11 +119,20 @@ fn tell(recording: &Path, fits: &[Fit]) -> u8 {
             trials,
             faults,
         } = fit;
-        let is_fine = if faults.is_empty() { ", fits" } else { "" };
+        let judged = match (trials, faults.is_empty()) {
+            (0, _) => "no deployment or placebo judged it".to_owned(),
+            (1, true) => "1 deployment or placebo, fits".to_owned(),
+            (1, false) => "1 deployment or placebo".to_owned(),
+            (trials, true) => format!("{trials} deployments and placebos, fits"),
+            (trials, false) => format!("{trials} deployments and placebos"),
+        };
+        let (metrics, hosts) = (
+            print::count(*metrics, "metric"),
+            print::count(*hosts, "host"),
+        );
         writeln!(
             lines,
-            "  {service}: {check}: {metrics} metrics on {hosts} hosts, {trials} deployments and \
-             placebos{is_fine}"
+            "  {service}: {check}: {metrics} on {hosts}, {judged}"
         )
         .expect("a text in memory takes what is written");
         for fault in faults {
@@ -144,6 +150,6 @@ fn tell(recording: &Path, fits: &[Fit]) -> u8 {
             }
         }
     }
-    drop(write!(stdout(), "{lines}"));
-    if is_wrong { exit::ERROR } else { exit::PASS }
+    let code = if is_wrong { exit::ERROR } else { exit::PASS };
+    print::answered(print::answer(&lines), code)
 }

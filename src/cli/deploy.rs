@@ -148,10 +148,7 @@ pub(super) fn run(arguments: Arguments) -> u8 {
         Event::MayPromote(arguments) => return promote::run(*arguments),
     };
     match told {
-        Ok(verdict) => {
-            print_verdict(&verdict, output);
-            exit::PASS
-        }
+        Ok(verdict) => print_verdict(&verdict, output, exit::PASS),
         Err(error) => {
             print::error(&error);
             exit::ERROR

@@ -2,10 +2,15 @@
 
 mod open_files;
 
+use std::sync::Arc;
+
 use crate::{
     decode::Decoder,
-    event::KeyHash,
+    engine::{Engine, Input, Output, Refusal, Refused, is_sighted_id},
+    event::{DeploymentEvent, KeyHash},
     journal::{Entry, decode_limits},
+    plan::Plan,
+    source::files,
 };
 
 use super::record::{self, Arguments, Failure, Recorded};
@@ -34,6 +39,7 @@ fn export(arguments: &Arguments) -> Result<Recorded, Failure> {
     let mut decoder = Decoder::of_all_attributes(KeyHash::new(0));
     let mut files = None;
     let mut unread = 0_u64;
+    let mut events = Vec::new();
     let mut recorded = record::copy(arguments, "exporting", |plan, entries| {
         let files = files.get_or_insert_with(|| OpenFiles::new(&arguments.out));
         let limits = decode_limits(&plan.limits);
@@ -45,13 +51,21 @@ fn export(arguments: &Arguments) -> Result<Recorded, Failure> {
                         Err(_) => unread += 1,
                     }
                 }
-                Entry::Deployment(event) => files.deployment(event)?,
+                Entry::Deployment(event) => events.push(event.clone()),
                 Entry::Tick(_) | Entry::Consumed(_) | Entry::Lost(_) | Entry::Plan(_) => {}
             }
         }
         Ok(files.bytes())
     })?;
-    if let Some(files) = files {
+    if let Some(mut files) = files {
+        let plan =
+            files::plan(&recorded.wording).map_err(|faults| Failure::Told(faults.to_string()))?;
+        let (taken, refused) = taken(plan, events);
+        for event in &taken {
+            files.deployment(event)?;
+        }
+        recorded.bytes = files.bytes();
+        recorded.left_out.extend(told(&refused));
         recorded.left_out.extend(files.finish()?);
     }
     if 0 < recorded.changes {
@@ -67,4 +81,43 @@ fn export(arguments: &Arguments) -> Result<Recorded, Failure> {
         ));
     }
     Ok(recorded)
+}
+
+/// Parts deployment events into those that a replay takes, and why the others were refused. A refusal was
+/// answered when it was made; in a recording of data files it would be a fault. Which events are refused
+/// follows from the configuration and from each other.
+fn taken(plan: Plan, mut events: Vec<DeploymentEvent>) -> (Vec<DeploymentEvent>, Vec<Refused>) {
+    let resolution = plan.resolution;
+    let mut engine = Engine::new(Arc::new(plan));
+    let mut outputs = Vec::new();
+    let (mut taken, mut refusals) = (Vec::new(), Vec::new());
+    events.sort_by_key(DeploymentEvent::at);
+    for event in events {
+        let tick = Input::Tick(event.at().floor(resolution));
+        engine.step(tick, &mut outputs);
+        outputs.clear();
+        engine.step(Input::Deployment(event.clone()), &mut outputs);
+        let refused = outputs.drain(..).find_map(|output| match output {
+            Output::Refused(refused) => Some(*refused),
+            Output::Verdict(_) | Output::Shadow(_) | Output::Ended(_) => None,
+        });
+        match refused {
+            // What labels tell of is not known here: its data is in the export.
+            Some(Refused {
+                refusal: Refusal::UnknownDeployment { deployment },
+                ..
+            }) if is_sighted_id(engine.plan(), &deployment) => taken.push(event),
+            Some(refused) => refusals.push(refused),
+            None => taken.push(event),
+        }
+    }
+    (taken, refusals)
+}
+
+fn told(refused: &[Refused]) -> Option<String> {
+    let first = refused.first()?;
+    Some(format!(
+        "{} deployment events are left out, which the engine refused; the first: {first}",
+        refused.len()
+    ))
 }

@@ -37,6 +37,7 @@ pub(super) const REPLAY: &str = concat!(
 
 Examples:
   sluice replay recording/
+  sluice replay recording/ --report report.html
   sluice replay metrics.csv --config sluice.yaml --deployments deployments.jsonl --output json"
 );
 

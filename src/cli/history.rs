@@ -1,12 +1,13 @@
 //! `sluice history`: looks through the history of deployments, and verifies it.
 
 use std::{
+    env,
     fmt::Write as _,
-    io::{Write, stdout},
-    path::PathBuf,
+    io::{self, Write, stdout},
+    path::{Path, PathBuf},
 };
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 use serde::Deserialize;
 
 use super::{
@@ -61,14 +62,10 @@ struct ListArguments {
     /// Data directory of an engine that runs or does not; without it a running engine is asked
     #[arg(long, value_name = "DIR", conflicts_with = "url")]
     data_dir: Option<PathBuf>,
-    /// Where a running engine serves HTTP
-    #[arg(
-        long,
-        env = "SLUICE_URL",
-        default_value = "http://127.0.0.1:7071",
-        value_name = "URL"
-    )]
-    url: String,
+    /// Where a running engine serves HTTP [env: SLUICE_URL] [default: http://127.0.0.1:7071]
+    // A variable that is set for other commands is no contradiction to --data-dir, but a flag is.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
     #[command(flatten)]
     credentials: Credentials,
     /// Only records about this: begin, verdict, shadow, step, bypass, end or reload
@@ -107,7 +104,7 @@ struct VerifyArguments {
     data_dir: PathBuf,
     /// A hash that was told before, by the log or by a record: it must stand in the chain, or the end was
     /// cut off
-    #[arg(long, value_name = "HASH")]
+    #[arg(long, value_name = "HASH", value_parser = NonEmptyStringValueParser::new())]
     head: Option<String>,
 }
 
@@ -136,7 +133,22 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     }
 }
 
+/// That there is a history at all, told before it is taken for a damaged one.
+fn is_there(directory: &Path) -> Result<(), String> {
+    let told = |problem: &str| Err(format!("{}: {problem}", directory.display()));
+    if !directory.is_dir() {
+        return told("there is no such directory");
+    }
+    if !directory.join(FILE).is_file() {
+        return told(&format!("no data directory of an engine: it has no {FILE}"));
+    }
+    Ok(())
+}
+
 fn list(arguments: &ListArguments) -> Result<(), String> {
+    if let Some(directory) = &arguments.data_dir {
+        is_there(directory)?;
+    }
     let mut next = Some(0);
     while let Some(from) = next {
         let (records, after) = match &arguments.data_dir {
@@ -154,9 +166,11 @@ fn list(arguments: &ListArguments) -> Result<(), String> {
                 OutputFormat::Text => in_words(record),
                 OutputFormat::Json => print::json(record),
             };
-            // Whoever reads has seen enough.
-            if writeln!(stdout(), "{line}").is_err() {
-                return Ok(());
+            match writeln!(stdout(), "{line}") {
+                Ok(()) => {}
+                // Whoever reads has seen enough: there may be years to come.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+                Err(error) => return Err(format!("stdout cannot be written: {error}")),
             }
         }
     }
@@ -181,7 +195,12 @@ impl ListArguments {
 
 /// Asks a running engine for a page.
 fn ask(arguments: &ListArguments, from: u64) -> Result<(Vec<Entry>, Option<u64>), String> {
-    let url = arguments.url.trim_end_matches('/');
+    let url = arguments
+        .url
+        .clone()
+        .or_else(|| env::var("SLUICE_URL").ok());
+    let url = url.as_deref().unwrap_or("http://127.0.0.1:7071");
+    let url = url.trim_end_matches('/');
     let mut address = format!("{url}/api/v1/history?page_size={PAGE}&page_token={from}");
     let time = |time: Option<Timestamp>| time.map(|time| time.to_string()).unwrap_or_default();
     for (key, value) in [
@@ -219,12 +238,12 @@ fn ask(arguments: &ListArguments, from: u64) -> Result<(Vec<Entry>, Option<u64>)
 }
 
 fn verify(arguments: &VerifyArguments) -> u8 {
+    if let Err(problem) = is_there(&arguments.data_dir) {
+        print::error(&problem);
+        return exit::ERROR;
+    }
     let path = arguments.data_dir.join(FILE);
     match History::at(path.clone()).verify(arguments.head.as_deref()) {
-        Ok(Verified { head, .. }) if head.hash.is_empty() => {
-            say("nothing is recorded yet");
-            exit::PASS
-        }
         Ok(verified) if verified.holds == Some(false) => {
             print::error(&format!(
                 "the chain of {} records is whole, but the hash that was told before is not in it: its end \
@@ -233,20 +252,18 @@ fn verify(arguments: &VerifyArguments) -> u8 {
             ));
             exit::FAIL
         }
+        Ok(Verified { head, .. }) if head.hash.is_empty() => say("nothing is recorded yet"),
         Ok(Verified {
             records,
             pruned,
             head,
             holds: _,
-        }) => {
-            say(&format!(
-                "{records} records are whole, from {} to {}; head {}",
-                pruned + 1,
-                head.seq,
-                head.hash
-            ));
-            exit::PASS
-        }
+        }) => say(&format!(
+            "{records} records are whole, from {} to {}; head {}",
+            pruned + 1,
+            head.seq,
+            head.hash
+        )),
         Err(broken @ Broken::At { .. }) => {
             print::error(&format!("{}: {broken}", path.display()));
             exit::FAIL
@@ -262,9 +279,8 @@ fn verify(arguments: &VerifyArguments) -> u8 {
     }
 }
 
-fn say(line: &str) {
-    // Nobody listens on a closed stdout.
-    drop(writeln!(stdout(), "{line}"));
+fn say(line: &str) -> u8 {
+    print::answered(print::answer(&format!("{line}\n")), exit::PASS)
 }
 
 /// One line for a person.

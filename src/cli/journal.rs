@@ -3,7 +3,7 @@
 use std::{
     error::Error,
     fmt::Write as _,
-    io::{IsTerminal, Write, stderr, stdout},
+    io::{IsTerminal, stderr},
     path::{Path, PathBuf},
 };
 
@@ -105,8 +105,7 @@ fn verify(path: &Path) -> Result<u8, JournalError> {
         progress.set_position(done);
     })?;
     progress.finish_and_clear();
-    // A reader that closed the pipe has seen enough; the exit code still tells.
-    drop(stdout().lock().write_all(summary(&found).as_bytes()));
+    let written = print::answer(&summary(&found));
     for damage in &found.damages {
         print::error(&format!(
             "damaged at {}: {}, in {}; {} whole entries stand behind it in this file",
@@ -116,11 +115,12 @@ fn verify(path: &Path) -> Result<u8, JournalError> {
             damage.entries_behind,
         ));
     }
-    Ok(if found.damages.is_empty() {
+    let code = if found.damages.is_empty() {
         exit::PASS
     } else {
         DAMAGED
-    })
+    };
+    Ok(print::answered(written, code))
 }
 
 fn summary(found: &Inspection) -> String {
@@ -198,7 +198,5 @@ fn cut(path: &Path, at: Position) -> Result<u8, JournalError> {
     for file in cut.kept.iter().chain(&cut.snapshots) {
         writeln!(text, "kept {}", file.display()).expect(IN_MEMORY);
     }
-    // It is done, whether or not anybody reads this.
-    drop(stdout().lock().write_all(text.as_bytes()));
-    Ok(exit::PASS)
+    Ok(print::answered(print::answer(&text), exit::PASS))
 }

@@ -1,7 +1,5 @@
 //! `sluice completions` and `sluice man`: what shells and `man` read.
 
-use std::io::{Write, stdout};
-
 use clap::{Args, Command};
 use clap_complete::Shell;
 
@@ -51,11 +49,6 @@ pub(super) fn man(arguments: &ManArguments, mut command: Command) -> u8 {
 }
 
 fn put(text: &[u8]) -> u8 {
-    match stdout().write_all(text) {
-        Ok(()) => exit::PASS,
-        Err(error) => {
-            print::error(&format!("it cannot be printed: {error}"));
-            exit::ERROR
-        }
-    }
+    let text = String::from_utf8_lossy(text);
+    print::answered(print::answer(&text), exit::PASS)
 }

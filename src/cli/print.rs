@@ -2,15 +2,16 @@
 
 use std::{
     fmt::{Display, Write as _},
-    io::{Write, stderr},
+    io::{self, Write, stderr, stdout},
 };
 
 use serde::Serialize;
 
+use super::exit;
 use crate::{
     detect::CheckState,
     event::is_invisible,
-    gate::{CheckReport, Shadow, Verdict},
+    gate::{CheckReport, Shadow, Verdict, plain_number, unnamed_hosts},
 };
 
 /// Why writing to a text cannot fail.
@@ -24,6 +25,29 @@ pub(super) fn error(error: &impl Display) {
 /// Prints a warning to stderr.
 pub(super) fn warning(warning: &impl Display) {
     say("warning", &warning.to_string());
+}
+
+/// Prints what was asked for. A reader that closed the pipe has seen enough.
+///
+/// # Errors
+/// It cannot be written, as on a full disk: then nobody has the answer.
+pub(super) fn answer(text: &str) -> io::Result<()> {
+    let mut out = stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// The exit code of a command, which must not promise an answer that nobody has.
+pub(super) fn answered(written: io::Result<()>, code: u8) -> u8 {
+    match written {
+        Ok(()) => code,
+        Err(failure) => {
+            error(&format!("stdout cannot be written: {failure}"));
+            exit::ERROR
+        }
+    }
 }
 
 /// An error and its cause, in one line.
@@ -141,18 +165,11 @@ fn subject(verdict: &Verdict) -> String {
 }
 
 fn table(checks: &[CheckReport]) -> String {
-    let number =
-        |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
     let mut rows =
         vec![["check", "state", "metric", "observed", "expected", "note"].map(str::to_owned)];
     for check in checks {
-        let mode = if check.mode == "advisory" {
-            " (advisory)"
-        } else {
-            ""
-        };
         rows.push([
-            clean(&format!("{}{mode}", check.check)),
+            clean(&format!("{}{}", check.check, mode(check))),
             check.state.name().to_owned(),
             clean(&check.metric),
             number(check.observed),
@@ -181,10 +198,32 @@ fn table(checks: &[CheckReport]) -> String {
     text
 }
 
+/// How many there are, as `1 host` or `2 hosts`.
+pub(super) fn count(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
+/// What stands behind the name of a check.
+pub(super) fn mode(check: &CheckReport) -> &'static str {
+    if check.mode == "advisory" {
+        " (advisory)"
+    } else {
+        ""
+    }
+}
+
+/// A number of a table.
+pub(super) fn number(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), plain_number)
+}
+
 fn note(check: &CheckReport) -> String {
     let mut note = check.note.clone();
-    if check.state != CheckState::Ok && !check.hosts.is_empty() {
-        write!(note, " on {}", check.hosts.join(", ")).expect(IN_MEMORY);
+    if check.state != CheckState::Ok
+        && let Some(hosts) = unnamed_hosts(&note, &check.hosts)
+    {
+        write!(note, ", on {hosts}").expect(IN_MEMORY);
     }
     note
 }

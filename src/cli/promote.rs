@@ -1,7 +1,5 @@
 //! `sluice deploy may-promote`: asks whether a version may go on, before it starts.
 
-use std::io::{Write, stdout};
-
 use clap::Args;
 use serde_json::json;
 
@@ -53,9 +51,7 @@ pub(super) fn run(arguments: Arguments) -> u8 {
         OutputFormat::Text => in_words(&answer),
         OutputFormat::Json => document(&answer),
     };
-    // The exit code is the answer, whether or not anybody reads this.
-    drop(writeln!(stdout(), "{text}"));
-    code(&answer)
+    print::answered(print::answer(&(text + "\n")), code(&answer))
 }
 
 /// Only a plain yes is 0: what is in the way, and a contradiction, are not.

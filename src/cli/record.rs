@@ -2,8 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
-    io::{self, Write, stdout},
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -63,12 +62,12 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
 pub(super) fn finish(recorded: Result<Recorded, Failure>, did: &str, out: &Path) -> u8 {
     match recorded {
         Ok(recorded) => {
-            // It is done, whether or not anybody reads this.
-            drop(writeln!(stdout(), "{did} {}", recorded.told(out)));
+            let told = format!("{did} {}\n", recorded.told(out));
+            let written = print::answer(&told);
             for warning in recorded.warnings() {
                 print::warning(&warning);
             }
-            exit::PASS
+            print::answered(written, exit::PASS)
         }
         Err(Failure::Journal(error)) => {
             failed(&error);
@@ -96,11 +95,13 @@ impl From<JournalError> for Failure {
 #[derive(Debug, Default)]
 pub(super) struct Recorded {
     entries: u64,
-    bytes: u64,
+    pub(super) bytes: u64,
     ticks: Option<(Timestamp, Timestamp)>,
     begun: BTreeSet<String>,
     /// Deployments that something was told of, but not how they began.
     unknown: BTreeSet<String>,
+    /// The configuration that goes with it.
+    pub(super) wording: String,
     /// Messages whose bodies stayed in Kafka.
     messages: u64,
     /// The first change of the configuration.
@@ -115,14 +116,18 @@ pub(super) struct Recorded {
 fn record(arguments: &Arguments) -> Result<Recorded, Failure> {
     let storage: Arc<dyn Storage> = Arc::new(Disk);
     let mut writer = None;
-    copy(arguments, "recording", |_, entries| {
+    let mut recorded = copy(arguments, "recording", |_, entries| {
         if writer.is_none() {
             writer = Some(Writer::open(&storage, &arguments.out, unlimited())?.0);
         }
         let writer = writer.as_mut().expect("it was made just now");
         writer.commit(entries)?;
         Ok(writer.bytes())
-    })
+    })?;
+    if let Some(writer) = writer {
+        recorded.bytes = writer.finish()?;
+    }
+    Ok(recorded)
 }
 
 /// Makes the recording's directory and reads the stretch: `write` gets its entries, group by group, and
@@ -142,9 +147,8 @@ pub(super) fn copy(
     }
     let mut reader = Reader::open(&segments(&arguments.data_dir))?;
     let out = &arguments.out;
-    // What refers to the environment would be something else elsewhere.
-    let refers = text.contains("${");
-    make(out, if refers { &plan.wording } else { &text })?;
+    let is_new = !out.exists();
+    make(out)?;
     let mut stretch = Stretch::new(arguments.from, arguments.until);
     let mut recorded = Recorded::default();
     let mut group = Vec::new();
@@ -176,23 +180,32 @@ pub(super) fn copy(
     recorded.bytes = write(&plan, &group)?;
     progress.finish_and_clear();
     if recorded.entries == 0 {
+        if is_new {
+            // Only an empty one goes.
+            drop(fs::remove_dir(out));
+        }
         let problem = "nothing was recorded: the journal holds nothing of this time, see \
                        `sluice journal verify`";
         return Err(Failure::Told(problem.to_owned()));
     }
+    // What refers to the environment would be something else elsewhere.
+    let refers = text.contains("${");
+    let mut wording = if refers { &plan.wording } else { &text };
     // The stretch begins under the configuration before the first change in it.
     if let Some(change) = &recorded.change
         && change.from_digest != plan.digest
     {
         recorded.is_earlier = true;
-        fs::write(out.join("sluice.yaml"), &change.from)
-            .map_err(|error| Failure::Told(format!("{}: {error}", out.display())))?;
+        wording = &change.from;
     }
+    fs::write(out.join("sluice.yaml"), wording)
+        .map_err(|error| Failure::Told(format!("{}: {error}", out.display())))?;
+    recorded.wording.clone_from(wording);
     Ok(recorded)
 }
 
-/// Makes the directory, which must be new or empty, with its configuration.
-fn make(out: &Path, plan: &str) -> Result<(), Failure> {
+/// Makes the directory, which must be new or empty.
+fn make(out: &Path) -> Result<(), Failure> {
     let error = |error: io::Error| Failure::Told(format!("{}: {error}", out.display()));
     fs::create_dir_all(out).map_err(error)?;
     if fs::read_dir(out).map_err(error)?.next().is_some() {
@@ -202,7 +215,7 @@ fn make(out: &Path, plan: &str) -> Result<(), Failure> {
         );
         return Err(Failure::Told(problem));
     }
-    fs::write(out.join("sluice.yaml"), plan).map_err(error)
+    Ok(())
 }
 
 fn unlimited() -> Limits {

@@ -1,10 +1,6 @@
 //! `sluice verdict`: asks a running engine for a verdict, or waits for a final one.
 
-use std::{
-    error::Error,
-    io::{Write, stdout},
-    time::Duration,
-};
+use std::{error::Error, time::Duration};
 
 use clap::Args;
 use tokio::time::{sleep, timeout};
@@ -64,10 +60,11 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         }
     });
     match asked {
-        Ok(verdict) => {
-            print_verdict(&verdict, arguments.server.output);
-            exit_code(verdict.verdict, arguments.accept_bypass)
-        }
+        Ok(verdict) => print_verdict(
+            &verdict,
+            arguments.server.output,
+            exit_code(verdict.verdict, arguments.accept_bypass),
+        ),
         Err(error) => {
             print::error(&error);
             exit::ERROR
@@ -88,14 +85,13 @@ pub(super) fn on_runtime<T>(
     }
 }
 
-/// Prints the verdict on stdout.
-pub(super) fn print_verdict(verdict: &Verdict, output: OutputFormat) {
+/// Prints the verdict on stdout. Gives the exit code: the given one, if it could be printed.
+pub(super) fn print_verdict(verdict: &Verdict, output: OutputFormat, code: u8) -> u8 {
     let text = match output {
         OutputFormat::Text => print::verdict_block(verdict).trim_start().to_owned(),
         OutputFormat::Json => print::json(verdict),
     };
-    // Who closed the pipe still gets the exit code.
-    drop(writeln!(stdout(), "{text}"));
+    print::answered(print::answer(&(text + "\n")), code)
 }
 
 fn exit_code(state: VerdictState, accept_bypass: bool) -> u8 {
@@ -198,12 +194,24 @@ fn away(server: &str, error: &dyn Error) -> AskError {
         }
         source = cause.source();
     }
+    // The first bytes of an answer that is not encrypted make no sense as TLS.
+    if message.contains("InvalidContentType") {
+        message.push_str("; what answers there is not encrypted: leave https:// and --ca-file out");
+    }
     AskError::Away(message)
 }
 
 impl From<Status> for AskError {
     fn from(status: Status) -> Self {
         let message = status.message().to_owned();
+        // Asking again would not make a web server of it speak gRPC.
+        if message.starts_with("grpc-status header missing") {
+            return Self::Refused(
+                "what answers there speaks HTTP, but not gRPC: name the gRPC port with --server (7070 unless \
+                 listen.grpc says otherwise); --url names the HTTP port"
+                    .to_owned(),
+            );
+        }
         match status.code() {
             Code::Unavailable
             | Code::Unknown

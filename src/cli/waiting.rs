@@ -117,7 +117,9 @@ fn humane(span: Duration) -> String {
         .filter(|(count, _)| *count > 0)
         .map(|(count, unit)| format!("{count}{unit}"))
         .collect();
-    if parts.is_empty() {
+    if span.is_zero() {
+        "0s".to_owned()
+    } else if parts.is_empty() {
         format!("{}ms", span.as_millis())
     } else {
         parts.concat()

@@ -272,7 +272,8 @@ impl Columns {
             if index == self.value || index == self.timestamp {
                 continue;
             }
-            let text = std::str::from_utf8(fields.get(index)).map_err(|_| {
+            // As in the header, and around times and values: what stands behind a comma and a space is meant.
+            let text = std::str::from_utf8(fields.get(index).trim_ascii()).map_err(|_| {
                 let detail = format!("column {name:?} is not utf-8");
                 Refusal::new(RejectReason::NotUtf8, detail)
             })?;

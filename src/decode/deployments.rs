@@ -4,7 +4,7 @@
 //! reject.
 
 use super::DecodeError;
-use crate::event::DeploymentEvent;
+use crate::event::{DeploymentEvent, check_name};
 
 const FORMAT: &str = "deployments";
 
@@ -31,14 +31,13 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<DeploymentEvent>, DecodeError> {
 }
 
 fn event(line: &[u8]) -> Result<DeploymentEvent, String> {
-    let event: DeploymentEvent = serde_json::from_slice(line).map_err(|error| {
-        // Every line is a document of its own: the line that serde_json counts is always 1.
-        let text = error.to_string();
-        let text = text.split(" at line ").next().unwrap_or(&text);
-        format!("{text}, at column {}", error.column())
-    })?;
+    let event: DeploymentEvent =
+        serde_json::from_slice(line).map_err(|error| told(line, &error))?;
     if event.deployment().is_empty() {
         return Err("deployment is empty: give each deployment an id".to_owned());
+    }
+    for (key, name) in names(&event) {
+        check_name(name).map_err(|problem| format!("{key} {problem}"))?;
     }
     if let DeploymentEvent::Begin(begin) = &event {
         if !(begin.weight > 0.0 && begin.weight.is_finite()) {
@@ -58,6 +57,81 @@ fn event(line: &[u8]) -> Result<DeploymentEvent, String> {
         }
     }
     Ok(event)
+}
+
+/// Why a line is no event, in the words of who wrote it.
+fn told(line: &[u8], error: &serde_json::Error) -> String {
+    let Ok(value) = serde_json::from_slice::<serde_json::Value>(line) else {
+        // Every line is a document of its own: the line that serde_json counts is always 1.
+        let text = error.to_string();
+        let text = text.split(" at line ").next().unwrap_or(&text);
+        return format!("is no JSON: {text}, at column {}", error.column());
+    };
+    let Some(fields) = value.as_object() else {
+        return "is no JSON object: write {\"at\": …, \"event\": \"begin\", …}".to_owned();
+    };
+    let one_of = |key: &str, known: &[&str]| {
+        let given = fields.get(key)?;
+        let is_known = given.as_str().is_some_and(|given| known.contains(&given));
+        let (last, others) = known.split_last()?;
+        (!is_known).then(|| format!("{key} is {given}: write {} or {last}", others.join(", ")))
+    };
+    if !fields.contains_key("event") {
+        return "event is missing: write begin, step, bypass or end".to_owned();
+    }
+    if let Some(problem) = one_of("event", &["begin", "step", "bypass", "end"])
+        .or_else(|| one_of("outcome", &["passed", "failed"]))
+    {
+        return problem;
+    }
+    // Neither the words of a parser nor its place in a line that it has read to the end help anybody.
+    let mut text = error.to_string();
+    if let Some(end) = text.find(" at line ") {
+        text.truncate(end);
+    }
+    for (parsers, ours) in [
+        ("a sequence", "a list"),
+        ("sequence", "a list"),
+        ("invalid type: map", "invalid type: an object"),
+        ("expected f64", "expected a number"),
+        ("expected a string", "expected text"),
+        ("floating point", "number"),
+    ] {
+        text = text.replace(parsers, ours);
+    }
+    text
+}
+
+/// What the event calls things, as the doors of a running engine check them.
+fn names(event: &DeploymentEvent) -> Vec<(&'static str, &str)> {
+    let mut names = vec![("deployment", event.deployment())];
+    match event {
+        DeploymentEvent::Begin(begin) => {
+            names.extend([
+                ("service", &*begin.service),
+                ("stage", &begin.stage),
+                ("region", begin.region.as_deref().unwrap_or_default()),
+                ("version", &begin.version),
+            ]);
+            names.extend(begin.one_box.iter().map(|host| ("one_box", &**host)));
+            names.extend(begin.fleet.iter().map(|host| ("fleet", &**host)));
+            if let Some(hotfix) = &begin.hotfix {
+                names.extend([
+                    ("hotfix.by", &*hotfix.by),
+                    ("hotfix.reason", &hotfix.reason),
+                    ("hotfix.ticket", &hotfix.ticket),
+                ]);
+            }
+        }
+        DeploymentEvent::Step(step) => names.push(("step", &step.step)),
+        DeploymentEvent::Bypass(bypass) => names.extend([
+            ("by", &*bypass.by),
+            ("reason", &bypass.reason),
+            ("ticket", &bypass.ticket),
+        ]),
+        DeploymentEvent::End(_) => {}
+    }
+    names
 }
 
 #[cfg(test)]
@@ -94,11 +168,25 @@ mod tests {
     fn a_broken_line_is_an_error_that_tells_its_number_and_what_to_change() {
         let replaced = |from: &str, to: &str| BEGIN.replace(from, to);
         for (line, word) in [
-            ("{".to_owned(), "EOF"),
-            ("7".to_owned(), "invalid type"),
+            ("{".to_owned(), "is no JSON: EOF"),
+            ("7".to_owned(), "is no JSON object"),
+            (
+                "{}".to_owned(),
+                "event is missing: write begin, step, bypass or end",
+            ),
+            (
+                BEGIN
+                    .replace("\"weight\": 1", "")
+                    .replace("\"fleet\"", "\"weight\": \"much\", \"fleet\""),
+                "expected a number",
+            ),
+            (
+                BEGIN.replace("[\"h3\", \"h7\"]", "\"h3\""),
+                "expected a list",
+            ),
             (
                 replaced("\"begin\"", "\"start\""),
-                "unknown variant `start`, expected one of `begin`",
+                "event is \"start\": write begin, step, bypass or end",
             ),
             (replaced("\"stage\"", "\"stag\""), "unknown field `stag`"),
             (
@@ -114,6 +202,18 @@ mod tests {
                 "is no timestamp: use RFC 3339",
             ),
             (replaced("\"d1\"", "\"\""), "deployment is empty"),
+            (
+                replaced("\"d1\"", "\"d\u{202e}1\""),
+                "deployment is \"d\\u{202e}1\": it must be printable",
+            ),
+            (
+                replaced("\"h7\"", "\"h\\u001b[2J\""),
+                "one_box is \"h\\u{1b}[2J\": it must be printable",
+            ),
+            (
+                replaced("\"d1\"", &format!("\"{}\"", "d".repeat(513))),
+                "deployment has 513 bytes, at most 512 are taken",
+            ),
             (replaced("\"checkout\"", "\"\""), "service is empty"),
             (
                 replaced("\"region\"", "\"weight\": 0, \"region\""),

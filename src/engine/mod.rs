@@ -36,9 +36,10 @@ pub use change::ChangeRefusal;
 pub use directory::Directory;
 use pipelines::Pipelines;
 pub use promotion::{Promotion, PromotionRequest, may_promote};
-pub use refusal::Refusal;
+pub use refusal::{Refusal, Refused};
 pub use saved::GatesError;
 pub use selection::Selector;
+pub use sightings::is_sighted_id;
 pub use snapshot::DirectoryState;
 pub use state::StateError;
 pub use survey::{KnownHost, Watched};
@@ -90,7 +91,7 @@ pub enum Output {
     /// A deployment that nobody told of is over.
     Ended(Box<End>),
     /// A deployment event was refused.
-    Refused(Box<Refusal>),
+    Refused(Box<Refused>),
 }
 
 /// The core.
@@ -323,7 +324,7 @@ impl Engine {
     }
 
     fn deployment(&mut self, event: DeploymentEvent, outputs: &mut Vec<Output>) {
-        let id = event.deployment().to_owned();
+        let (id, at) = (event.deployment().to_owned(), event.at());
         let changed = match event {
             DeploymentEvent::Begin(begin) => self.begin(begin),
             DeploymentEvent::Step(step) => self.on_gate(&id, |gate| gate.report(&step)),
@@ -342,7 +343,11 @@ impl Engine {
             }
             Err(refusal) => {
                 self.counters.refused += 1;
-                outputs.push(Output::Refused(Box::new(refusal)));
+                outputs.push(Output::Refused(Box::new(Refused {
+                    at,
+                    deployment: id,
+                    refusal,
+                })));
             }
         }
     }

@@ -566,7 +566,7 @@ services:
             let mut outputs = Vec::new();
             engine.step(Input::Deployment(event), &mut outputs);
             match outputs.pop() {
-                Some(Output::Refused(refusal)) => refusal.to_string(),
+                Some(Output::Refused(refused)) => refused.refusal.to_string(),
                 other => panic!("{other:?}"),
             }
         };

@@ -67,6 +67,17 @@ pub enum Refusal {
     },
 }
 
+/// A refusal with the event that it is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// When it was told.
+    pub at: Timestamp,
+    /// The deployment that it is about.
+    pub deployment: String,
+    /// Why.
+    pub refusal: Refusal,
+}
+
 /// Finds the service and stage that a deployment names, and checks its other fields.
 pub(super) fn resolve<'a>(
     plan: &'a Plan,
@@ -237,6 +248,23 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+/// Some refusals name the deployment themselves.
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            at,
+            deployment,
+            refusal,
+        } = self;
+        let refusal = refusal.to_string();
+        if refusal.contains(&format!("deployment {deployment:?}")) {
+            write!(f, "at {at}: {refusal}")
+        } else {
+            write!(f, "at {at}: deployment {deployment:?}: {refusal}")
+        }
+    }
+}
 
 fn list(names: &[String]) -> String {
     if names.is_empty() {

@@ -17,7 +17,7 @@ use super::{Engine, Output, service::Service};
 use crate::{
     event::{Begin, DeploymentEvent, End, Interval, Span, Timestamp, is_invisible},
     gate::{Gate, Place, VerdictState},
-    plan::StagePlan,
+    plan::{Plan, ServicePlan, StagePlan},
 };
 
 /// How long after the first version label what is seen is what was there before: hosts are scraped at
@@ -229,6 +229,20 @@ impl Engine {
 pub(super) fn sighted(gates: &BTreeMap<String, Gate>) -> BTreeSet<String> {
     let sighted = gates.iter().filter(|(_, gate)| is_sighted(&gate.begin));
     sighted.map(|(id, _)| id.clone()).collect()
+}
+
+/// Whether an id is one that the engine gives to a deployment of which nobody told, of any version.
+pub fn is_sighted_id(plan: &Plan, id: &str) -> bool {
+    let mut parts = id.splitn(4, ':');
+    let parts = [parts.next(), parts.next(), parts.next(), parts.next()];
+    let [Some(service), Some(stage), Some(_), Some(_)] = parts else {
+        return false;
+    };
+    let of_service = |known: &&ServicePlan| plain(&known.name) == service;
+    let stages = plan.services.values().filter(of_service);
+    stages
+        .flat_map(|service| &service.stages)
+        .any(|known| plain(&known.name) == stage)
 }
 
 /// `<service>:<stage>:<region>:<version>`, the region empty where there is none, and from the second time

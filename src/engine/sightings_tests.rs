@@ -84,7 +84,7 @@ impl World {
                 Output::Verdict(verdict) => format!("{} {}", verdict.deployment, verdict.verdict),
                 Output::Shadow(verdict) => format!("{} shadow", verdict.deployment),
                 Output::Ended(end) => format!("{} ended", end.deployment),
-                Output::Refused(refusal) => format!("refused: {refusal}"),
+                Output::Refused(refused) => format!("refused: {}", refused.refusal),
             };
             self.said.push(format!("{minute}: {said}"));
         }

@@ -173,12 +173,13 @@ impl RejectReason {
 impl fmt::Display for Rejects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
-        for (what, rejects) in [("samples", &self.samples), ("log records", &self.logs)] {
+        for (what, rejects) in [("sample", &self.samples), ("log record", &self.logs)] {
             if rejects.is_empty() {
                 continue;
             }
             let total: u64 = rejects.values().map(|reject| reject.count).sum();
-            write!(f, "{separator}{total} {what} rejected: ")?;
+            let plural = if total == 1 { "" } else { "s" };
+            write!(f, "{separator}{total} {what}{plural} rejected: ")?;
             separator = "; ";
             let mut comma = "";
             for (reason, reject) in rejects {

@@ -26,6 +26,6 @@ pub use raw::{
     BODY_BYTES_MAX, BadLabels, Piece, Raw, RawBatch, RawLog, RawPoint, RawSeries, ReadLabels,
 };
 pub use sample::{Kind, Point, SeriesMeta, Temporality, Unit, Value};
-pub use text::is_invisible;
+pub use text::{NAME_BYTES_MAX, check_name, is_invisible};
 pub use time::{Interval, MaybeTimestamp, Span, Timestamp, TimestampError};
 pub use written::{Overflow, Spare, Written};

@@ -18,6 +18,27 @@ pub fn is_invisible(letter: char) -> bool {
         )
 }
 
+/// The longest name of a deployment, service, stage, region, version, step or host, in bytes.
+pub const NAME_BYTES_MAX: usize = 512;
+
+/// Checks what deployers call things.
+///
+/// # Errors
+/// It is longer than [`NAME_BYTES_MAX`], or holds letters that would garble a log or a page. The problem reads
+/// on behind the name of its field.
+pub fn check_name(name: &str) -> Result<(), String> {
+    if name.len() > NAME_BYTES_MAX {
+        return Err(format!(
+            "has {} bytes, at most {NAME_BYTES_MAX} are taken",
+            name.len()
+        ));
+    }
+    if name.chars().any(is_invisible) {
+        return Err(format!("is {name:?}: it must be printable"));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -268,11 +268,32 @@ impl FromStr for Timestamp {
 
 impl fmt::Display for TimestampError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_out_of_range() {
+            return write!(
+                f,
+                "{:?} is out of range: times go from 1677-09-21 to 2262-04-11; a number is Unix seconds, not \
+                 milliseconds",
+                self.given
+            );
+        }
         write!(
             f,
             "{:?} is no timestamp: use RFC 3339 (2026-03-01T10:00:00Z) or Unix seconds (1772359200.5)",
             self.given
         )
+    }
+}
+
+impl TimestampError {
+    /// Whether it is written as a time, but of another age.
+    fn is_out_of_range(&self) -> bool {
+        let given = self.given.trim();
+        let year = given.split_once('-').map(|(year, _)| year);
+        let year = year
+            .filter(|year| year.len() == 4)
+            .and_then(|year| year.parse::<u32>().ok());
+        let is_far = year.is_some_and(|year| !(1678..2262).contains(&year));
+        is_far || given.parse().is_ok_and(f64::is_finite)
     }
 }
 
@@ -367,8 +388,20 @@ mod tests {
             "1772359200.25".parse::<Timestamp>(),
             Ok(second + Span::from_nanos(250_000_000))
         );
-        for text in ["", "yesterday", "NaN", "inf", "1e300", "99999999999999999"] {
-            assert!(text.parse::<Timestamp>().is_err(), "{text}");
+        for (text, problem) in [
+            ("", "is no timestamp"),
+            ("yesterday", "is no timestamp"),
+            ("2026-13-01T10:00:00Z", "is no timestamp"),
+            ("NaN", "is no timestamp"),
+            ("inf", "is no timestamp"),
+            ("1e300", "is out of range"),
+            ("99999999999999999", "is out of range"),
+            ("1772359200000", "not milliseconds"),
+            ("9999-12-31T23:59:59Z", "is out of range"),
+            ("0001-01-01T00:00:00Z", "is out of range"),
+        ] {
+            let told = text.parse::<Timestamp>().unwrap_err().to_string();
+            assert!(told.contains(problem), "{told}");
         }
     }
 

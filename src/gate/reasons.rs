@@ -67,6 +67,11 @@ pub(super) fn hotfix(gate: &Gate, now: Timestamp, skips_bake: bool) -> Option<St
     Some(format!("hotfix by {by}: {reason} ({ticket}); {what}"))
 }
 
+/// That nothing is awaited any more.
+pub(super) fn ended(at: Timestamp) -> String {
+    format!("the deployment ended at {at} before its gate could decide; until then:")
+}
+
 /// Why a stage without requirements cannot be passed.
 pub(super) fn nothing_required(gate: &Gate) -> String {
     format!(
@@ -83,7 +88,17 @@ fn of_evidence(check: &GateCheck, finding: &Finding, state: CheckState) -> Optio
     let mut reasons: Vec<String> = metrics
         .by_ref()
         .take(METRICS_MAX)
-        .map(|evidence| format!("{}: {}", check.name, phrase(evidence)))
+        .map(|evidence| {
+            let phrase = phrase(evidence);
+            // A check that is called as its metric need not be named twice.
+            let is_told =
+                evidence.metric == check.name && phrase.starts_with(&format!("{}: ", check.name));
+            if is_told {
+                phrase
+            } else {
+                format!("{}: {phrase}", check.name)
+            }
+        })
         .collect();
     let more = metrics.count();
     if more > 0 {
@@ -95,23 +110,31 @@ fn of_evidence(check: &GateCheck, finding: &Finding, state: CheckState) -> Optio
 fn phrase(evidence: &Evidence) -> String {
     let mut phrase = evidence.metric.clone();
     if !phrase.is_empty() && !evidence.note.is_empty() {
-        phrase.push(' ');
+        // What is missing is a sentence of its own; a number goes on from the name of its metric.
+        phrase.push_str(match evidence.state {
+            CheckState::NoData => ": ",
+            CheckState::Ok | CheckState::Undecided | CheckState::Warming | CheckState::Breach => {
+                " "
+            }
+        });
     }
     phrase.push_str(&evidence.note);
-    let names_them = evidence
-        .hosts
-        .iter()
-        .take(HOSTS_MAX)
-        .all(|host| evidence.note.contains(host.as_str()));
-    if !names_them {
+    if let Some(hosts) = unnamed_hosts(&evidence.note, &evidence.hosts) {
         phrase.push_str(", on ");
-        phrase.push_str(&hosts(&evidence.hosts));
+        phrase.push_str(&hosts);
     }
     if let Some(since) = evidence.first_breach {
         phrase.push_str(", since ");
         phrase.push_str(&since.to_string());
     }
     phrase
+}
+
+/// The hosts that a phrase is about, a few by name, unless it names them itself.
+pub fn unnamed_hosts(phrase: &str, hosts: &[String]) -> Option<String> {
+    let mut first = hosts.iter().take(HOSTS_MAX);
+    let is_named = first.all(|host| phrase.contains(host.as_str()));
+    (!is_named).then(|| self::hosts(hosts))
 }
 
 fn hosts(hosts: &[String]) -> String {

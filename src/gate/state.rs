@@ -7,6 +7,7 @@ use super::{
     checks::{GateSetup, alpha_per_weight},
     decision::Terms,
     pipeline::Attempt,
+    reasons,
     saved::GateCheckState,
 };
 use crate::{
@@ -310,6 +311,9 @@ impl Gate {
     /// Closes the gate with the verdict it has. Whoever says it again changes nothing.
     pub fn end(&mut self, at: Timestamp) {
         if !self.ended {
+            if !self.is_final() {
+                self.decision.reasons.insert(0, reasons::ended(at));
+            }
             self.ended = true;
             self.at = self.at.max(at);
         }

@@ -227,6 +227,17 @@ fn mode_name(mode: Mode) -> &'static str {
     }
 }
 
+/// A number as a person reads it: six digits, without an exponent where that is short, else with one.
+pub fn plain_number(value: f64) -> String {
+    let value = six_digits(value);
+    let size = value.abs();
+    if size > 0.0 && !(1e-5..1e15).contains(&size) {
+        format!("{value:e}")
+    } else {
+        value.to_string()
+    }
+}
+
 /// Rounds to six significant digits: what a person reads, and stable in expected files.
 fn six_digits(value: f64) -> f64 {
     format!("{value:.5e}")
@@ -247,6 +258,21 @@ mod tests {
             (0.0, 0.0),
         ] {
             assert_eq!(six_digits(value), rounded);
+        }
+    }
+
+    #[test]
+    fn numbers_stay_short_enough_to_be_read() {
+        for (value, text) in [
+            (1.7e308, "1.7e308"),
+            (f64::MIN_POSITIVE, "2.22507e-308"),
+            (0.1 / 3.0, "0.0333333"),
+            (-2.5e-6, "-2.5e-6"),
+            (0.000_02, "0.00002"),
+            (123_456_000_000.0, "123456000000"),
+            (0.0, "0"),
+        ] {
+            assert_eq!(plain_number(value), text);
         }
     }
 

@@ -24,6 +24,11 @@ pub enum JournalError {
         /// The lock file.
         path: PathBuf,
     },
+    /// There are no segments.
+    NoSegments {
+        /// Where they were looked for.
+        path: PathBuf,
+    },
     /// The file does not begin as a journal of this version.
     NotAJournal {
         /// The file.
@@ -108,7 +113,14 @@ impl fmt::Display for JournalError {
             Self::Io { path, action, .. } => write!(f, "cannot {action} {}", path.display()),
             Self::Locked { path } => write!(
                 f,
-                "{} is locked by another process: give each engine its own --data-dir",
+                "{} is locked: another engine runs with this directory; stop it, or give each its own \
+                 --data-dir",
+                path.display()
+            ),
+            Self::NoSegments { path } => write!(
+                f,
+                "{} holds no journal: name a data directory, a directory of numbered *.journal files that \
+                 are not compressed, or one journal file",
                 path.display()
             ),
             Self::NotAJournal { path } => {
@@ -178,6 +190,7 @@ impl std::error::Error for JournalError {
         match self {
             Self::Io { error, .. } => Some(error),
             Self::Locked { .. }
+            | Self::NoSegments { .. }
             | Self::NotAJournal { .. }
             | Self::Damaged { .. }
             | Self::Missing { .. }

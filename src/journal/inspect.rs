@@ -93,10 +93,8 @@ pub fn inspect(path: &Path, seen: impl FnMut(u64, u64)) -> Result<Inspection, Jo
     if path.is_dir() {
         let files = chain::numbered(&*storage, path)?;
         if files.is_empty() {
-            return Err(JournalError::Io {
+            return Err(JournalError::NoSegments {
                 path: path.to_owned(),
-                action: "find a segment in",
-                error: std::io::ErrorKind::NotFound.into(),
             });
         }
         return inspect_segments(&storage, &files, seen);

@@ -23,6 +23,9 @@
 //! before a mark or in any segment but the last was whole once: that is damage, an error. A broken
 //! frame in the last group is a write that was cut off: the journal ends there.
 //!
+//! A recording is a journal that was finished: its last segment holds nothing but its link, so that the
+//! last group before it is known to have been whole.
+//!
 //! A journal of one file without link and marks, as earlier versions wrote it, is read as well.
 //! A batch holds the body of the request as it came, with the name of its format and its content
 //! encoding; [`Body::decode`] is the one way in which a live run and a replay read it.

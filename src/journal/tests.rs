@@ -331,6 +331,40 @@ fn damage_anywhere_before_the_last_segment_is_an_error() {
 }
 
 #[test]
+fn whatever_is_broken_or_missing_in_a_finished_journal_is_an_error_or_costs_nothing() {
+    let finished = || {
+        let model = Model::new(1);
+        let mut writer = open(&model);
+        // As a recording is made: all of it is the last group, whose damage would look like a torn write.
+        writer.commit(&entries()).unwrap();
+        let len = writer.end().offset as usize;
+        writer.finish().unwrap();
+        (model, len)
+    };
+    let (model, len) = finished();
+    assert_eq!(read(&model), (entries(), None, None));
+    for position in 0..len {
+        model.spoil(&segment(1), position);
+        assert!(read(&model).2.is_some(), "{position} is not noticed");
+        model.spoil(&segment(1), position);
+        let (model, _) = finished();
+        model.change(&segment(1), |bytes| bytes.truncate(position));
+        assert!(read(&model).2.is_some(), "{position} is not noticed");
+    }
+    let end = bytes(&model, &segment(2)).len();
+    for position in 0..end {
+        model.spoil(&segment(2), position);
+        let (found, _, failure) = read(&model);
+        model.spoil(&segment(2), position);
+        assert!(found == entries() || failure.is_some(), "{position}");
+        let (model, _) = finished();
+        model.change(&segment(2), |bytes| bytes.truncate(position));
+        let (found, _, failure) = read(&model);
+        assert!(found == entries() || failure.is_some(), "{position}");
+    }
+}
+
+#[test]
 fn a_missing_segment_is_named() {
     let model = Model::new(1);
     for second in 1..=4 {

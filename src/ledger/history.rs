@@ -272,7 +272,8 @@ impl History {
                     hash: row.get(1)?,
                 })
             })?;
-            let mut holds = known.map(|known| known == pruned.hash);
+            // Where nothing was pruned there is no hash: it proves nothing that nothing is known.
+            let mut holds = known.map(|known| !known.is_empty() && known == pruned.hash);
             let mut hash = pruned.hash.clone();
             let mut records = 0;
             let select = format!("SELECT {COLUMNS} FROM records ORDER BY seq");

@@ -256,11 +256,18 @@ fn log_records(place: &Place<'_>) -> Option<(LogSelection, bool)> {
 }
 
 fn severity(place: &Place<'_>) -> Option<Severity> {
-    let text = place.text()?;
-    let severity = Severity::from_name(text);
+    let severity = match &place.node.value {
+        Tree::Text(text) => Severity::from_name(text),
+        Tree::Nothing
+        | Tree::Flag(_)
+        | Tree::Integer(_)
+        | Tree::Number(_)
+        | Tree::List(_)
+        | Tree::Map(_) => Severity::UNKNOWN,
+    };
     if severity == Severity::UNKNOWN {
         place.fault(
-            format!("{} is no severity", quoted(text)),
+            format!("{} is no severity", place.node.value),
             "write TRACE, DEBUG, INFO, WARN, ERROR or FATAL",
         );
         return None;

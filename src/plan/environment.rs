@@ -15,7 +15,7 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 const REMEDY: &str = "write ${NAME}, ${NAME:-default}, or $$ for a dollar";
 
 /// Puts what the environment holds in the place of every reference. Gives a fault for each that has
-/// nothing.
+/// nothing; such a value is told of once, whatever else it does not fit.
 pub(super) fn expand(root: &mut Node, environment: Environment<'_>) -> Vec<Fault> {
     let mut faults = Vec::new();
     walk(root, "", environment, &mut faults);
@@ -37,17 +37,20 @@ fn walk(node: &mut Node, path: &str, environment: Environment<'_>, faults: &mut 
                     Tree::Text(resolved)
                 };
             }
-            Err(problem) => faults.push(Fault {
-                path: if path.is_empty() {
-                    "configuration"
-                } else {
-                    path
-                }
-                .to_owned(),
-                line: node.line,
-                problem: problem.problem,
-                remedy: problem.remedy,
-            }),
+            Err(problem) => {
+                node.is_unresolved = true;
+                faults.push(Fault {
+                    path: if path.is_empty() {
+                        "configuration"
+                    } else {
+                        path
+                    }
+                    .to_owned(),
+                    line: node.line,
+                    problem: problem.problem,
+                    remedy: problem.remedy,
+                });
+            }
         },
         Tree::List(items) => {
             for (index, item) in items.iter_mut().enumerate() {
@@ -223,6 +226,37 @@ limits: {series: 7}
                 .unwrap_err()
                 .to_string()
                 .contains("METRIC is not set")
+        );
+    }
+
+    #[test]
+    fn what_is_not_set_hides_no_other_fault() {
+        let text = "checks:
+  cpu: {metric: '${NOWHERE}', bounds: {max: '${NOWHERE}', fro: 5m}}
+  other: {metric: x, compare: {direction: '${NOWHERE}'}}
+services: {web: {stages: [{name: '${NOWHERE}', checks: [cpu, '${NOWHERE}', disk]}]}}
+lateness: soon
+";
+        let faults = parse(text).unwrap_err().0;
+        let told: Vec<(&str, bool)> = faults
+            .iter()
+            .map(|fault| {
+                let is_unset = fault.problem.starts_with("NOWHERE is not set");
+                (fault.path.as_str(), is_unset)
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("checks.cpu.metric", true),
+                ("checks.cpu.bounds.max", true),
+                ("checks.cpu.bounds.fro", false),
+                ("checks.other.compare.direction", true),
+                ("services.web.stages[0].name", true),
+                ("services.web.stages[0].checks[1]", true),
+                ("services.web.stages[0].checks[2]", false),
+                ("lateness", false),
+            ]
         );
     }
 

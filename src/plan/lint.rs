@@ -162,7 +162,8 @@ fn lint_use(
         warnings.push(warning(
             path,
             format!(
-                "{} needs {needed} to breach, but only {watched} are watched",
+                "{} needs {needed} to breach, but only {watched} are watched: it can fail only a gate that \
+                 stays open after its bake",
                 used.check
             ),
             "lengthen the bake, or shorten the time of the check",

@@ -59,10 +59,7 @@ impl Plan {
     pub fn parse_in(text: &str, environment: Environment<'_>) -> Result<Self, Faults> {
         let mut root = Node::read(text).map_err(|fault| Faults(vec![fault]))?;
         let unresolved = environment::expand(&mut root, environment);
-        if !unresolved.is_empty() {
-            return Err(Faults(unresolved));
-        }
-        let faults = FaultList::default();
+        let faults = FaultList::new(unresolved);
         let plan = Place::root(&root, &faults)
             .map(&KEYS)
             .map(|keys| plan(&keys));

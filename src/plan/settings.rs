@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use super::{
     JournalPlan, LabelRoles, LedgerPlan, Limits, Listen,
-    tree::{Tree, quoted},
+    tree::Tree,
     units::{self, Complaint},
     walk::Place,
 };
@@ -99,11 +99,18 @@ pub(super) fn listen(place: &Place<'_>) -> Listen {
 }
 
 fn address(place: &Place<'_>) -> Option<SocketAddr> {
-    let text = place.text()?;
-    let parsed = text.parse().ok();
+    let parsed = match &place.node.value {
+        Tree::Text(text) => text.parse().ok(),
+        Tree::Nothing
+        | Tree::Flag(_)
+        | Tree::Integer(_)
+        | Tree::Number(_)
+        | Tree::List(_)
+        | Tree::Map(_) => None,
+    };
     if parsed.is_none() {
         place.fault(
-            format!("{} is no address to listen on", quoted(text)),
+            format!("{} is no address to listen on", place.node.value),
             "write an IP address and a port, such as \"127.0.0.1:7070\"",
         );
     }

@@ -26,6 +26,8 @@ pub(super) struct Node {
     pub value: Tree,
     /// Names of the environment that the value was made of: such a value is never shown.
     pub names: Vec<String>,
+    /// Whether it refers to what the environment does not have: that was told.
+    pub is_unresolved: bool,
 }
 
 /// What a value is.
@@ -119,6 +121,7 @@ impl From<Spanned<Tree>> for Node {
             line: line_of(&spanned),
             value: spanned.value,
             names: Vec::new(),
+            is_unresolved: false,
         }
     }
 }

@@ -202,8 +202,17 @@ fn record_rate(value: &Tree) -> Result<f64, Complaint> {
         | Tree::List(_)
         | Tree::Map(_) => None,
     };
-    rate.and_then(|(amount, seconds)| Some(number(amount)? / seconds))
-        .ok_or_else(|| Complaint::unlike("rate of log records", value, REMEDY))
+    let rate = rate
+        .and_then(|(amount, seconds)| Some(number(amount)? / seconds))
+        .ok_or_else(|| Complaint::unlike("rate of log records", value, REMEDY))?;
+    if rate < 0.0 {
+        // Nothing is ever below it, and everything above.
+        return Err(Complaint::new(
+            format!("{value} is below zero, which no rate of log records ever is"),
+            "write 0 or more, such as 5/m",
+        ));
+    }
+    Ok(rate)
 }
 
 /// The time whose records are held against a rate: the one it is written for, or a longer one in which it

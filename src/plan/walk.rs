@@ -48,6 +48,9 @@ impl<'t> Place<'t> {
 
     /// Reports a fault here.
     pub(super) fn fault(&self, problem: impl Into<String>, remedy: impl Into<String>) {
+        if self.node.is_unresolved {
+            return;
+        }
         let path = if self.path.is_empty() {
             "configuration"
         } else {
@@ -252,6 +255,12 @@ impl<'t> Place<'t> {
 
     /// One of a few words.
     pub(super) fn word<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
+        // In quotes it would be no better.
+        if let Tree::Integer(_) | Tree::Number(_) | Tree::Flag(_) = &self.node.value {
+            let known = suggestion("", words.iter().map(|(word, _)| *word), "words");
+            self.fault(format!("{} is not known here", self.node.value), known);
+            return None;
+        }
         let text = self.text()?;
         let found = words.iter().find(|(word, _)| *word == text);
         if found.is_none() {

@@ -53,6 +53,7 @@ mod kafka;
 mod listener;
 mod loki;
 mod lookup;
+pub(crate) mod markup;
 mod metrics;
 mod offsets;
 mod otlp_grpc;

@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 
 use super::{
+    markup::{STYLE, escape},
     published::{Board, Deployment},
     url::percent_encode,
 };
 use crate::{
-    event::{Span, Timestamp, is_invisible},
-    gate::CheckReport,
+    event::{Span, Timestamp},
+    gate::{CheckReport, plain_number},
 };
 
 /// Most deployments that the page shows.
@@ -21,32 +22,10 @@ const HEAD: &str = r#"<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="refresh" content="5">
 <title>Sluice</title>
-<style>
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.3rem; }
-article { border: 1px solid #8886; border-left-width: .5rem; border-radius: .4rem;
-  padding: .6rem 1rem; margin: 1rem 0; }
-h2 { font-size: 1.1rem; margin: 0; display: flex; gap: 1rem; align-items: baseline; flex-wrap: wrap; }
-.verdict { font-weight: 700; }
-.PASS { border-color: #2a8f3c; } .PASS .verdict { color: #2a8f3c; }
-.FAIL { border-color: #d0312d; } .FAIL .verdict { color: #d0312d; }
-.PENDING { border-color: #3573c8; } .PENDING .verdict { color: #3573c8; }
-.NO_DATA { border-color: #b87400; } .NO_DATA .verdict { color: #b87400; }
-.BYPASSED { border-color: #8a4fbf; } .BYPASSED .verdict { color: #8a4fbf; }
-.ended { opacity: .65; }
-.small { font-size: .85rem; opacity: .8; }
-ul { margin: .4rem 0; padding-left: 1.2rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; width: 100%; }
-th, td { text-align: left; padding: .15rem .8rem .15rem 0; vertical-align: top; }
-th { font-weight: 600; border-bottom: 1px solid #8886; }
-td.number, th.number { text-align: right; }
-.breach td:nth-child(3) { color: #d0312d; font-weight: 700; }
-.no_data td:nth-child(3) { color: #b87400; font-weight: 700; }
-</style></head><body>
+<style>"#;
+const BODY: &str = "</style></head><body>
 <h1>Sluice: may this change go on?</h1>
-"#;
+";
 
 /// What the page says when the engine has stopped.
 pub(super) const fn stopped() -> &'static str {
@@ -58,7 +37,7 @@ pub(super) const fn stopped() -> &'static str {
 
 /// Renders the page.
 pub(super) fn render(board: &Board, now: Timestamp) -> String {
-    let mut page = HEAD.to_owned();
+    let mut page = [HEAD, STYLE, BODY].concat();
     let now = seconds(now);
     put(
         &mut page,
@@ -138,7 +117,7 @@ fn checks(page: &mut String, checks: &[CheckReport]) {
         put(
             page,
             format_args!(
-                "<tr class=\"{state}\"><td>{}{advisory}</td><td>{}</td><td>{state}</td>\
+                "<tr class=\"{state}\"><td>{}{advisory}</td><td>{}</td><td class=\"state\">{state}</td>\
                  <td class=\"number\">{}</td><td class=\"number\">{}</td>\
                  <td class=\"number\">{}</td><td>{}</td><td>{since}</td><td>{}</td></tr>\n",
                 escape(&report.check),
@@ -174,36 +153,9 @@ fn seconds(at: Timestamp) -> String {
 }
 
 fn number(value: Option<f64>) -> String {
-    value.map(|value| value.to_string()).unwrap_or_default()
-}
-
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            letter if is_invisible(letter) => escaped.push('\u{fffd}'),
-            letter => escaped.push(letter),
-        }
-    }
-    escaped
+    value.map(plain_number).unwrap_or_default()
 }
 
 fn put(page: &mut String, text: std::fmt::Arguments<'_>) {
     page.write_fmt(text).expect("a string takes any text");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_cannot_become_markup() {
-        assert_eq!(escape("<b a='\"&'>"), "&lt;b a=&#39;&quot;&amp;&#39;&gt;");
-        assert_eq!(escape("a\u{202e}b\n\u{1b}"), "a\u{fffd}b\u{fffd}\u{fffd}");
-    }
 }

@@ -311,7 +311,14 @@ impl Recovery {
             self.chronicle.make_room();
         }
         self.refetch = replay.refetch;
-        info!(entries, watermark = %self.engine.watermark(), "journal read");
+        let watermark = self.engine.watermark();
+        // Before the first tick there is none.
+        let watermark = (watermark != Timestamp::MIN).then_some(watermark);
+        info!(
+            entries,
+            watermark = watermark.map(tracing::field::display),
+            "journal read"
+        );
         Ok(())
     }
 }

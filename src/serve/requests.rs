@@ -4,12 +4,10 @@ use std::fmt;
 
 use crate::{
     engine::Refusal,
-    event::{Begin, Bypass, Hotfix, is_invisible},
+    event::{self, Begin, Bypass, Hotfix},
     gate::GateError,
 };
 
-/// The longest name of a deployment, service, stage, region, version, step or host, in bytes.
-const NAME_BYTES_MAX: usize = 512;
 /// Most hosts that a request may name.
 const HOSTS_MAX: usize = 100_000;
 
@@ -151,20 +149,7 @@ fn check_hotfix(hotfix: &Hotfix) -> Result<(), FieldError> {
 }
 
 fn check_letters(field: &str, name: &str) -> Result<(), FieldError> {
-    if name.len() > NAME_BYTES_MAX {
-        let problem = format!(
-            "has {} bytes, at most {NAME_BYTES_MAX} are taken",
-            name.len()
-        );
-        return Err(FieldError::new(field, problem));
-    }
-    if name.chars().any(is_invisible) {
-        return Err(FieldError::new(
-            field,
-            format!("is {name:?}: it must be printable"),
-        ));
-    }
-    Ok(())
+    event::check_name(name).map_err(|problem| FieldError::new(field, problem))
 }
 
 impl fmt::Display for FieldError {

@@ -277,9 +277,10 @@ impl Worker {
                         "a deployment that nobody told of is over"
                     );
                 }
-                Output::Refused(refusal) => {
-                    warn!(%refusal, "deployment event refused");
-                    refused = Some(refusal);
+                Output::Refused(output) => {
+                    let refusal = output.refusal;
+                    warn!(deployment = %output.deployment, %refusal, "deployment event refused");
+                    refused = Some(Box::new(refusal));
                 }
             }
         }

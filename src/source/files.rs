@@ -2,7 +2,7 @@
 
 use std::{
     fmt, fs, io,
-    io::Read,
+    io::{BufRead, Read},
     path::{Path, PathBuf},
 };
 
@@ -27,6 +27,9 @@ use crate::{
 const LINES_PER_BATCH: usize = 8_192;
 /// Longest line of an OTLP/JSON file: one export request of a collector.
 const REQUEST_BYTES_MAX: usize = 64 << 20;
+
+/// The first bytes of what gzip compressed.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// A file that cannot be read.
 #[derive(Debug)]
@@ -204,7 +207,19 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, FileError> {
     let compression = Format::from_file_name(name).map_or(Compression::None, |(_, told)| told);
     Ok(match compression {
         Compression::None => Box::new(file),
-        Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(io::BufReader::new(file))),
+        Compression::Gzip => {
+            let mut file = io::BufReader::new(file);
+            let start = file
+                .fill_buf()
+                .map_err(|error| FileError::new(path, error))?;
+            if !start.is_empty() && !start.starts_with(&GZIP_MAGIC) {
+                return Err(FileError::new(
+                    path,
+                    "it is not compressed with gzip: rename it if it is not compressed at all",
+                ));
+            }
+            Box::new(flate2::read::MultiGzDecoder::new(file))
+        }
         Compression::Zstd => {
             Box::new(zstd::Decoder::new(file).map_err(|error| FileError::new(path, error))?)
         }

@@ -78,9 +78,10 @@ impl Recording {
         for path in paths {
             found.look(path)?;
         }
+        let mut notes = found.notes(config.is_some());
         let config = config
             .map(Path::to_path_buf)
-            .or(found.config)
+            .or(found.configs.pop())
             .ok_or(RecordingError::NoPlan)?;
         let text = files::text(&config).map_err(RecordingError::File)?;
         let plan = files::plan(&text).map_err(|faults| RecordingError::Plan {
@@ -110,11 +111,10 @@ impl Recording {
             return Ok(Self {
                 plan: Arc::new(plan),
                 inputs,
-                notes: Vec::new(),
+                notes,
             });
         }
         let mut timeline = Timeline::new(plan.resolution);
-        let mut notes = Vec::new();
         for (path, format) in &found.data {
             files::read(path, *format, &plan, &mut timeline, &mut notes)
                 .map_err(RecordingError::File)?;
@@ -208,8 +208,11 @@ impl Inputs {
 /// What was found in the given places.
 #[derive(Debug, Default)]
 struct Found {
-    config: Option<PathBuf>,
+    /// The last one counts.
+    configs: Vec<PathBuf>,
     data: Vec<(PathBuf, Format)>,
+    /// What looks like data, but has the name of no format.
+    unknown: Vec<PathBuf>,
 }
 
 impl Found {
@@ -225,13 +228,61 @@ impl Found {
         }
         for file in files::list(path).map_err(RecordingError::File)? {
             if file.file_name().is_some_and(|name| name == "sluice.yaml") {
-                self.config = Some(file);
+                self.configs.push(file);
             } else if let Ok(format) = files::format(&file) {
                 self.data.push((file, format));
+            } else if is_like_data(&file) {
+                self.unknown.push(file);
             }
         }
         Ok(())
     }
+
+    /// What is there and has no effect, for the person who replays it.
+    fn notes(&self, is_config_given: bool) -> Vec<String> {
+        let mut notes: Vec<String> = self
+            .unknown
+            .iter()
+            .map(|path| {
+                format!(
+                    "{}: left out, its name is that of no file of a recording (sluice.yaml, \
+                     deployments.jsonl, *.csv, *.metrics.jsonl, *.logs.jsonl, *.om, *.prom, *.log.jsonl, \
+                     *.log, *.journal)",
+                    path.display()
+                )
+            })
+            .collect();
+        if !is_config_given
+            && let Some((used, others)) = self.configs.split_last()
+            && !others.is_empty()
+        {
+            let others: Vec<String> = others
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
+            notes.push(format!(
+                "{} is the configuration of all that is named, {} is not used: directories are recordings of \
+                 their own only where nothing else is named",
+                used.display(),
+                others.join(", ")
+            ));
+        }
+        notes
+    }
+}
+
+/// Whether whoever put a file here may think that it is replayed. `expected.*` is what a replay is held
+/// against.
+fn is_like_data(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.to_ascii_lowercase();
+    let ends = [
+        ".json", ".jsonl", ".ndjson", ".yaml", ".yml", ".tsv", ".parquet", ".gz", ".zst", ".bz2",
+        ".xz", ".zip",
+    ];
+    !name.starts_with(['.', '_'])
+        && !name.starts_with("expected.")
+        && ends.iter().any(|end| name.ends_with(end))
 }
 
 impl fmt::Display for RecordingError {

@@ -65,6 +65,8 @@ fn kinds(page: &Value) -> Vec<String> {
 
 async fn sluice(arguments: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+    // Set for other commands: a data directory that is named goes before it.
+    command.env("SLUICE_URL", "http://127.0.0.1:9");
     command.arg("history").args(arguments);
     let Output {
         status,
@@ -265,6 +267,8 @@ async fn the_history_outlasts_a_restart_and_tells_of_changes() {
     assert!(out.starts_with("5 records are whole"), "{out}");
     let (code, out, _) = sluice(&["--data-dir", place]).await;
     assert_eq!((code, out.lines().count()), (0, 5));
+    let (code, _, error) = sluice(&["verify", "--data-dir", place, "--head", ""]).await;
+    assert_eq!(code, 2, "no hash is none that was told before: {error}");
     rig.stop().await;
 
     // A history that lost its end, or all of it, gets it again from the journal.

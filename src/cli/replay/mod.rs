@@ -1,9 +1,10 @@
 //! `sluice replay`: a recording through the same core, as fast as it goes.
 
 mod backtest;
+mod report;
 
 use std::{
-    io::{IsTerminal, Write, stderr, stdout},
+    io::{self, IsTerminal, stderr},
     path::PathBuf,
     time::Duration,
 };
@@ -15,8 +16,9 @@ use serde::Serialize;
 
 use super::{exit, print};
 use crate::{
-    engine::{Engine, Output, Refusal},
+    engine::{Engine, Output, Refused},
     gate::{Line, LineKind, Verdict, VerdictState},
+    reduce::ReducerCounters,
     source::{
         backtest::{Placebos, Sightings},
         files::FileError,
@@ -24,6 +26,7 @@ use crate::{
     },
 };
 use backtest::Backtest;
+use report::{Account, Report};
 
 /// Arguments of `sluice replay`.
 #[derive(Debug, Args)]
@@ -41,6 +44,9 @@ pub(super) struct Arguments {
     /// How the verdicts are printed: for a person, or one JSON object a line
     #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
     output: OutputFormat,
+    /// Also write all of it as a web page, in one file that needs nothing else
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
     /// Exit with 0 when a deployment was bypassed
     #[arg(long)]
     accept_bypass: bool,
@@ -68,19 +74,32 @@ pub(super) enum OutputFormat {
 }
 
 pub(super) fn run(arguments: &Arguments) -> u8 {
+    let mut report = match arguments.report.as_deref().map(Report::new).transpose() {
+        Ok(report) => report,
+        Err(problem) => {
+            print::error(&problem);
+            return exit::ERROR;
+        }
+    };
     let mut replay = Replay {
         arguments,
         worst: None,
         failed: false,
         backtest: Backtest::default(),
+        account: Account::default(),
+        written: Ok(()),
     };
     let groups = recordings(&arguments.recordings);
     let are_many = groups.len() > 1;
     for (index, paths) in groups.iter().enumerate() {
         let named = are_many.then(|| paths[0].display().to_string());
+        replay.account = Account::new(paths);
         if let Err(problem) = replay.recording(paths, index, named.as_deref()) {
-            print::error(&problem);
+            replay.error(problem);
             replay.failed = true;
+        }
+        if let Some(report) = &mut report {
+            report.add(std::mem::take(&mut replay.account));
         }
     }
     let is_asked = arguments.backtest || arguments.placebo.is_some();
@@ -90,13 +109,21 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
             OutputFormat::Text => replay.backtest.table(),
             OutputFormat::Json => replay.backtest.json(),
         };
-        say(text.trim_end());
+        replay.say(text.trim_end());
     }
-    match (replay.failed, replay.worst) {
+    if let Some(report) = report {
+        let summary = (is_asked || are_many).then(|| replay.backtest.table());
+        if let Err(problem) = report.finish(summary.as_deref()) {
+            print::error(&problem);
+            replay.failed = true;
+        }
+    }
+    let code = match (replay.failed, replay.worst) {
         (true, _) => exit::ERROR,
         (false, _) if is_asked => exit::PASS,
         (false, worst) => worst.map_or(exit::ERROR, |worst| worst.exit_code(arguments)),
-    }
+    };
+    print::answered(replay.written, code)
 }
 
 /// A replay of one recording or many.
@@ -105,6 +132,10 @@ struct Replay<'a> {
     worst: Option<Severity>,
     failed: bool,
     backtest: Backtest,
+    /// What is said of the recording that is replayed.
+    account: Account,
+    /// Whether all that was said could be printed.
+    written: io::Result<()>,
 }
 
 /// A line of JSON; of many recordings, with the one that it is of.
@@ -128,25 +159,26 @@ impl Replay<'_> {
         let (config, deployments) = (&arguments.config, &arguments.deployments);
         let recording = Recording::open(paths, config.as_deref(), deployments.as_deref())
             .map_err(|error| error.to_string())?;
+        self.account.config_digest = Some(recording.plan.digest.clone());
         for note in &recording.notes {
-            print::warning(note);
+            self.warning(note.clone());
         }
         if let Some(name) = named
             && arguments.output == OutputFormat::Text
         {
-            say(&format!("{name}:"));
+            self.say(&format!("{name}:"));
         }
         let live_refused = recording.inputs.is_live();
         let mut placebos = self.placebos(&recording, index)?;
         self.backtest.know(&recording.plan);
         let mut sightings = Sightings::default();
         let mut refused = 0;
-        let on_refusal = |refusal: &Refusal| {
+        let on_refusal = |replay: &mut Self, refusal: &Refused| {
             if live_refused {
-                print::warning(&format!("refused as it was live: {refusal}"));
+                replay.warning(format!("refused as it was live: {refusal}"));
             } else {
                 refused += 1;
-                print::error(refusal);
+                replay.error(refusal.to_string());
             }
         };
         let engine = self
@@ -162,19 +194,28 @@ impl Replay<'_> {
             let verdict = gate.verdict();
             self.worst = self.worst.max(Some(severity(verdict.verdict)));
             self.backtest.add(sightings.trial(index, false, gate));
+            self.account.finally(gate, verdict.clone());
             self.line(LineKind::Final, verdict, named);
         }
+        for loss in losses(&engine.reducer_counters()) {
+            self.warning(loss);
+        }
+        let is_judged = placebos.is_some() || engine.gates().next().is_some();
         if let Some(placebos) = placebos {
             self.finish(placebos);
-        } else if engine.gates().next().is_none() {
+        }
+        // A begin that was refused is there.
+        if !is_judged && refused == 0 {
             return Err(
                 "the recording has no deployment: add a begin event to deployments.jsonl"
                     .to_owned(),
             );
         }
         if refused > 0 {
+            let were = if refused == 1 { "was" } else { "were" };
             return Err(format!(
-                "{refused} deployment events were refused, see above"
+                "{} {were} refused, see above",
+                print::count(refused, "deployment event")
             ));
         }
         Ok(())
@@ -200,13 +241,23 @@ impl Replay<'_> {
         )))
     }
 
+    fn error(&mut self, problem: String) {
+        print::error(&problem);
+        self.account.errors.push(problem);
+    }
+
+    fn warning(&mut self, warning: String) {
+        print::warning(&warning);
+        self.account.warnings.push(warning);
+    }
+
     fn finish(&mut self, placebos: Placebos) {
         let (trials, skipped) = placebos.finish();
         for trial in trials {
             self.backtest.add(trial);
         }
         for (why, count) in skipped {
-            print::warning(&format!("{count} placebos could not be made: {why}"));
+            self.warning(format!("{count} placebos could not be made: {why}"));
         }
     }
 
@@ -216,7 +267,7 @@ impl Replay<'_> {
         placebos: Option<&mut Placebos>,
         sightings: &mut Sightings,
         named: Option<&str>,
-        mut refused: impl FnMut(&Refusal),
+        mut refused: impl FnMut(&mut Self, &Refused),
     ) -> Result<Engine, FileError> {
         let mut engine = Engine::new(recording.plan);
         let progress = progress_bar(recording.inputs.steps());
@@ -225,13 +276,15 @@ impl Replay<'_> {
             for output in outputs.drain(..) {
                 match output {
                     Output::Verdict(verdict) => {
+                        self.account.change(LineKind::Verdict, &verdict);
                         progress.suspend(|| self.line(LineKind::Verdict, *verdict, named));
                     }
                     Output::Shadow(verdict) => {
+                        self.account.change(LineKind::Shadow, &verdict);
                         progress.suspend(|| self.line(LineKind::Shadow, *verdict, named));
                     }
                     Output::Ended(_) => {}
-                    Output::Refused(refusal) => progress.suspend(|| refused(&refusal)),
+                    Output::Refused(refusal) => progress.suspend(|| refused(self, &refusal)),
                 }
             }
             progress.set_position(done as u64);
@@ -239,12 +292,12 @@ impl Replay<'_> {
         let note = recording.inputs.play_beside(&mut engine, placebos, said)?;
         progress.finish_and_clear();
         if let Some(note) = note {
-            print::warning(&note);
+            self.warning(note);
         }
         Ok(engine)
     }
 
-    fn line(&self, kind: LineKind, verdict: Verdict, recording: Option<&str>) {
+    fn line(&mut self, kind: LineKind, verdict: Verdict, recording: Option<&str>) {
         let text = match self.arguments.output {
             OutputFormat::Json => print::json(&NamedLine {
                 line: Line { kind, verdict },
@@ -256,13 +309,31 @@ impl Replay<'_> {
                 LineKind::Final => print::verdict_block(&verdict),
             },
         };
-        say(&text);
+        self.say(&text);
+    }
+
+    /// Prints a line, until one cannot be.
+    fn say(&mut self, text: &str) {
+        if self.written.is_ok() {
+            self.written = print::answer(&format!("{text}\n"));
+        }
     }
 }
 
-fn say(text: &str) {
-    // A reader that closed the pipe has seen enough; the exit code still tells the verdict.
-    drop(writeln!(stdout().lock(), "{text}"));
+/// What limits kept out of the replay. What is late or no number is told by the checks that it was for.
+fn losses(counters: &ReducerCounters) -> Vec<String> {
+    let limits = "limits.series, limits.series_per_service, limits.labels or limits.label_bytes";
+    [
+        (counters.samples_refused, "sample"),
+        (counters.logs_refused, "log record"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| 0 < *count)
+    .map(|(count, what)| {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        format!("{} left out, beyond {limits}", print::count(count, what))
+    })
+    .collect()
 }
 
 /// Long work shows how far it is on a terminal, and stays silent in a pipe.

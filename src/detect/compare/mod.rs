@@ -138,6 +138,14 @@ impl Compare {
         Finding::no_data(cause, vec![evidence])
     }
 
+    /// There is nobody to compare with, which a deployer can mend.
+    fn without_fleet() -> Finding {
+        let note = "no fleet to compare with: every host that is known counts as the one-box; name its hosts \
+                    in one_box when the deployment begins, or let a version label tell them (labels.version)";
+        let evidence = Evidence::bare("", CheckState::NoData, Basis::Model, note);
+        Finding::no_data(NoDataCause::NoFleet, vec![evidence])
+    }
+
     /// Takes in the groups that are new. Those that exist when judging begins split alpha evenly,
     /// whatever comes later gets ever smaller shares of the rest.
     fn adopt(&mut self, reader: &Reader<'_>) {
@@ -212,7 +220,10 @@ impl Compare {
             Covered::No(cause, hosts) => return Self::no_data(view, cause, hosts),
         }
         let is_early = view.bucket.end <= self.judged_by();
-        if view.fleet.is_empty() || (!is_fleet_alive && !is_early) {
+        if view.fleet.is_empty() {
+            return Self::without_fleet();
+        }
+        if !is_fleet_alive && !is_early {
             return Self::no_data(view, NoDataCause::NoFleet, Vec::new());
         }
         if let Some((_, first)) = absences.first() {

@@ -8,6 +8,7 @@ use crate::{
     detect::{CheckState, Track},
     engine::{Engine, Watched},
     event::{Interval, Span, Timestamp, Unit},
+    gate::plain_number,
     plan::{Check, DetectorPlan, Limit, Plan, Selection},
 };
 
@@ -125,7 +126,11 @@ impl Fits {
                 });
                 let trials: Vec<&CheckTrial> = judged.collect();
                 let mut faults = seen.faults(check, plan, &self.metrics);
-                if faults.is_empty() {
+                // That it never breached does not tell whether it can pass.
+                if faults
+                    .iter()
+                    .all(|fault| fault.grade == Grade::NeverBreaches)
+                {
                     faults.extend(of_trials(&trials));
                 }
                 faults.sort_by_key(|fault| fault.grade);
@@ -229,7 +234,7 @@ impl Seen {
                 Grade::NeverPasses,
                 format!(
                     "every value of every host is {}: dead exporters look like this",
-                    self.lowest.unwrap_or_default()
+                    plain_number(self.lowest.unwrap_or_default())
                 ),
             ),
             DetectorPlan::Compare { .. }
@@ -253,14 +258,21 @@ impl Seen {
         };
         let [min, max] = [min, max].map(|limit| limit.map(|limit| limit.of(unit)));
         let (lowest, highest) = self.lowest.zip(self.highest)?;
+        let told = plain_number;
         if let Some(max) = max.filter(|max| *max < lowest) {
-            let why =
-                format!("never in range: the lowest value is {lowest}, above the max of {max}");
+            let why = format!(
+                "never in range: the lowest value is {}, above the max of {}",
+                told(lowest),
+                told(max)
+            );
             return Some((Grade::NeverPasses, why));
         }
         if let Some(min) = min.filter(|min| highest < *min) {
-            let why =
-                format!("never in range: the highest value is {highest}, below the min of {min}");
+            let why = format!(
+                "never in range: the highest value is {}, below the min of {}",
+                told(highest),
+                told(min)
+            );
             return Some((Grade::NeverPasses, why));
         }
         let is_below = max.is_none_or(|max| highest <= max);
@@ -268,13 +280,16 @@ impl Seen {
         if !(is_below && is_above) {
             return None;
         }
-        let told = |bound: Option<f64>, name: &str| bound.map(|bound| format!("{name} {bound}"));
-        let bounds: Vec<String> = told(min, "min")
+        let bound =
+            |bound: Option<f64>, name: &str| bound.map(|bound| format!("{name} {}", told(bound)));
+        let bounds: Vec<String> = bound(min, "min")
             .into_iter()
-            .chain(told(max, "max"))
+            .chain(bound(max, "max"))
             .collect();
         let mut why = format!(
-            "never out of range here: values are {lowest} to {highest}, the bounds {}",
+            "never out of range here: values are {} to {}, the bounds {}",
+            told(lowest),
+            told(highest),
             bounds.join(", ")
         );
         let is_percent = |max: f64| 1.0 < max && max <= 100.0 && 0.0 <= lowest && highest <= 1.0;
