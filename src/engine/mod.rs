@@ -30,6 +30,7 @@ mod state;
 mod succession;
 mod survey;
 mod told;
+mod whereabouts;
 mod world;
 
 pub use change::ChangeRefusal;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use super::{
     Blocker, Decision, GateCheck, GateState, RestoreError, Shadow, Verdict, VerdictState,
-    checks::{GateSetup, alpha_per_weight},
+    checks::{GateSetup, alpha_per_weight, in_brief, without_hosts},
     decision::Terms,
     pipeline::Attempt,
     saved::GateCheckState,
@@ -225,19 +225,25 @@ impl Gate {
         Ok(gate)
     }
 
-    /// Judges the bucket that has just closed. `views` gives what the check at an index is shown.
-    /// Says what changed.
+    /// Judges the bucket that has just closed. `views` gives what the check at an index is shown and, if
+    /// hosts of the deployment are not where it is, which: without them the check proves nothing. Says what
+    /// changed.
     pub fn observe<'a>(
         &mut self,
         bucket_end: Timestamp,
-        mut views: impl FnMut(usize) -> View<'a>,
+        mut views: impl FnMut(usize) -> (View<'a>, Option<String>),
     ) -> Option<Change> {
         self.watermark = self.watermark.max(bucket_end);
         if self.is_settled() || bucket_end <= self.begin.at {
             return None;
         }
         for (index, check) in self.checks.iter_mut().enumerate() {
-            check.finding = Some(check.detector.observe(&views(index)));
+            let (view, unfit) = views(index);
+            let finding = in_brief(check.detector.observe(&view));
+            check.finding = Some(match unfit {
+                Some(unfit) => without_hosts(finding, unfit, bucket_end < self.grace_until),
+                None => finding,
+            });
         }
         if self.is_final() {
             self.watch_on(bucket_end).then_some(Change::Shadow)
