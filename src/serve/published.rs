@@ -171,17 +171,21 @@ impl Published {
         }
     }
 
-    /// Shows what is known of gates while the core reads its journal: they wait for it.
-    pub(super) fn recover<'a>(&self, gates: impl Iterator<Item = &'a Gate>) {
+    /// Shows what is known of gates while the core reads its journal: they wait for it. Says how many they
+    /// are.
+    pub(super) fn recover<'a>(&self, gates: impl Iterator<Item = &'a Gate>) -> usize {
         let deployments = gates.map(|gate| {
             let deployment = Arc::new(Deployment::of(gate).recovering());
             (gate.begin.deployment.clone(), deployment)
         });
+        let deployments: BTreeMap<String, Arc<Deployment>> = deployments.collect();
+        let count = deployments.len();
         self.board.store(Arc::new(Board {
-            deployments: deployments.collect(),
+            deployments,
             standing: Standing::Recovering,
         }));
         self.wake();
+        count
     }
 
     /// Shows all gates as they stand: the core has read its journal.

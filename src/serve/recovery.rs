@@ -270,6 +270,9 @@ impl Recovery {
                         let number = self.engine.epoch().number;
                         self.engine.step(Input::Tick(now), &mut outputs);
                         self.chronicle.note(&self.engine, &outputs);
+        // Each showing costs what all gates together do, so that they have to become rarer with these. What
+        // is not shown yet is withheld, which is right too.
+        let (mut unshown, mut shown) = (0_usize, 0_usize);
                         if let Some(closed) = self.engine.epoch().closed {
                             sequence.forget_closed(number, closed);
                         }
@@ -281,7 +284,11 @@ impl Recovery {
                     self.engine.step(input, &mut outputs);
                     self.chronicle
                         .note_event(&self.engine, &event, was_open, &outputs);
-                    published.recover(self.engine.gates());
+                    unshown += 1;
+                    if shown < unshown {
+                        shown = published.recover(self.engine.gates());
+                        unshown = 0;
+                    }
                 }
                 Entry::Consumed(range) => {
                     let place = (position, is_seen);
@@ -330,6 +337,7 @@ struct Replay<'a> {
     /// Where the next batch stands.
     epoch: Epoch,
     decoder: Decoder,
+        published.recover(self.engine.gates());
     scratch: PutScratch,
     limits: DecodeLimits,
     hands: Hands,
