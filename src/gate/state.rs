@@ -1,9 +1,10 @@
 //! The gate of one deployment: what it was told, and what it answers.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use super::{
-    Blocker, Decision, GateCheck, GateState, RestoreError, Shadow, Verdict, VerdictState,
+    Blocker, Decision, GateCheck, GateError, GateState, RestoreError, Shadow, Verdict,
+    VerdictState,
     checks::{GateSetup, alpha_per_weight, in_brief, without_hosts},
     decision::Terms,
     pipeline::Attempt,
@@ -53,20 +54,6 @@ pub enum Change {
     Verdict,
     /// What is said of what a hotfix did not wait for; the verdict stands.
     Shadow,
-}
-
-/// What a gate refuses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GateError {
-    /// The stage does not ask for this step.
-    UnknownStep {
-        /// What was reported.
-        given: String,
-        /// What the stage asks for.
-        known: Vec<String>,
-    },
-    /// The deployment has ended.
-    Ended,
 }
 
 impl Gate {
@@ -290,12 +277,23 @@ impl Gate {
     /// Takes a person's decision to let the deployment go on. Says whether the verdict changed.
     ///
     /// # Errors
-    /// The deployment has ended.
+    /// The deployment has ended, or another decision stands already.
     pub fn bypass(&mut self, bypass: Bypass) -> Result<bool, GateError> {
         if self.ended {
             return Err(GateError::Ended);
         }
-        if self.decision.state == VerdictState::Pass || self.bypass.is_some() {
+        if let Some(stands) = &self.bypass {
+            let Bypass {
+                by, reason, ticket, ..
+            } = stands;
+            // A caller that did not hear our answer asks again.
+            if (by, reason, ticket) == (&bypass.by, &bypass.reason, &bypass.ticket) {
+                return Ok(false);
+            }
+            let (by, ticket) = (by.clone(), ticket.clone());
+            return Err(GateError::Bypassed { by, ticket });
+        }
+        if self.decision.state == VerdictState::Pass {
             return Ok(false);
         }
         let mut reasons = vec![format!(
@@ -373,6 +371,11 @@ impl Gate {
     /// The answer.
     pub fn state(&self) -> VerdictState {
         self.decision.state
+    }
+
+    /// When it said something new for the last time, or ended if that was later.
+    pub fn at(&self) -> Timestamp {
+        self.at
     }
 
     /// Until when restarts and cold caches are forgiven.
@@ -457,23 +460,3 @@ impl Gate {
             && now < self.bake_until
     }
 }
-
-impl fmt::Display for GateError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnknownStep { given, known } if known.is_empty() => {
-                write!(f, "step {given:?} is not asked for: the stage has no steps")
-            }
-            Self::UnknownStep { given, known } => {
-                write!(
-                    f,
-                    "step {given:?} is not asked for: the stage has {}",
-                    known.join(", ")
-                )
-            }
-            Self::Ended => f.write_str("the deployment has ended"),
-        }
-    }
-}
-
-impl std::error::Error for GateError {}

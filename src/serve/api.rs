@@ -117,7 +117,7 @@ pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     }
 }
 
-/// Deployments, newest first.
+/// Deployments, newest first, as many as one answer holds.
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
     wanted: Result<Query<Wanted>, QueryRejection>,
@@ -127,13 +127,13 @@ pub(super) async fn list(
         .published()
         .caught_up()
         .map_err(|Withheld(reason)| ApiError::Event(EventError::Unavailable(reason)))?;
-    let deployments: Vec<Document<'_>> = board
-        .newest_first()
-        .into_iter()
-        .filter(|deployment| wanted.takes(deployment))
-        .map(|deployment| Document::of(deployment))
-        .collect();
-    Ok(Json(json!({ "deployments": deployments })).into_response())
+    let page = wanted.page(&board, |deployment| {
+        let document = Document::of(deployment);
+        let bytes = serde_json::to_vec(&document).map_or(0, |text| text.len());
+        (document, bytes)
+    })?;
+    let document = json!({ "deployments": page.items, "next_page_token": page.next });
+    Ok(Json(document).into_response())
 }
 
 /// The verdict as it stands, or, with `wait`, as soon as it is final or the wait is over.

@@ -3,6 +3,7 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{Stream, stream};
+use prost::Message;
 use tokio::task::spawn_blocking;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -29,6 +30,9 @@ use crate::{
 /// The service.
 #[derive(Clone, Debug)]
 pub(super) struct GatesService(pub Arc<Shared>);
+
+/// What a message in a list takes beside its own bytes, at most.
+const LENGTH_BYTES: usize = 6;
 
 /// A stream of verdicts.
 pub(super) type VerdictStream = Pin<Box<dyn Stream<Item = Result<pb::Verdict, Status>> + Send>>;
@@ -151,13 +155,18 @@ impl Gates for GatesService {
             open_only: wanted.open_only,
         };
         let board = self.0.published().caught_up().map_err(withheld)?;
-        let deployments = board
-            .newest_first()
-            .into_iter()
-            .filter(|deployment| wanted.takes(deployment))
-            .map(|deployment| verdict_to_pb(&deployment.verdict))
-            .collect();
-        Ok(Response::new(pb::ListDeploymentsResponse { deployments }))
+            page_size: wanted.page_size,
+            page_token: wanted.page_token,
+        let show = |deployment: &Arc<Deployment>| {
+            let verdict = verdict_to_pb(&deployment.verdict);
+            let bytes = verdict.encoded_len() + LENGTH_BYTES;
+            (verdict, bytes)
+        };
+        let page = wanted.page(&board, show).map_err(bad_field)?;
+        Ok(Response::new(pb::ListDeploymentsResponse {
+            deployments: page.items,
+            next_page_token: page.next,
+        }))
     }
 
     async fn list_verdicts(

@@ -298,6 +298,16 @@ impl Published {
         self.wake();
     }
 
+    /// Takes deployments away that the core has forgotten.
+    pub(super) fn forget(&self, ids: &[String]) {
+        let mut board = Board::clone(&self.board.load());
+        for id in ids {
+            board.deployments.remove(id);
+        }
+        self.board.store(Arc::new(board));
+        self.wake();
+    }
+
     pub(super) fn announce(&self, verdict: Verdict) {
         // Nobody may be listening.
         drop(self.changes.send(Arc::new(verdict)));

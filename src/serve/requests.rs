@@ -60,10 +60,10 @@ impl RefusalKind {
                 error: GateError::UnknownStep { .. },
                 ..
             } => Self::BadField,
-            Refusal::DuplicateDeployment { .. } => Self::Exists,
+            Refusal::DuplicateDeployment { .. } | Refusal::EndedDeployment { .. } => Self::Exists,
             Refusal::TooManyGates { .. } => Self::Exhausted,
             Refusal::Gate {
-                error: GateError::Ended,
+                error: GateError::Ended | GateError::Bypassed { .. },
                 ..
             } => Self::Conflict,
         }
@@ -78,9 +78,10 @@ pub(super) fn refused_field(refusal: &Refusal) -> &'static str {
         Refusal::UnknownRegion { .. } => "region",
         Refusal::BadField { field, .. } => field,
         Refusal::DuplicateDeployment { .. }
+        | Refusal::EndedDeployment { .. }
         | Refusal::UnknownDeployment { .. }
         | Refusal::Gate {
-            error: GateError::Ended,
+            error: GateError::Ended | GateError::Bypassed { .. },
             ..
         }
         | Refusal::TooManyGates { .. } => "deployment",
@@ -111,8 +112,12 @@ pub(super) fn check_begin(begin: &Begin) -> Result<(), FieldError> {
             let problem = format!("names {} hosts, at most {HOSTS_MAX} are taken", hosts.len());
             return Err(FieldError::new(field, problem));
         }
-        for host in hosts {
-            check_name(field, host)?;
+        for (index, host) in hosts.iter().enumerate() {
+            if host.trim().is_empty() {
+                let problem = "is empty: it must be the name of a host";
+                return Err(FieldError::new(format!("{field}[{index}]"), problem));
+            }
+            check_letters(field, host)?;
         }
     }
     if !(begin.weight.is_finite() && begin.weight > 0.0) {
@@ -157,6 +162,12 @@ fn check_letters(field: &str, name: &str) -> Result<(), FieldError> {
             name.len()
         );
         return Err(FieldError::new(field, problem));
+    }
+    if !name.is_empty() && name.trim().is_empty() {
+        return Err(FieldError::new(
+            field,
+            format!("is {name:?}: it must have letters"),
+        ));
     }
     if name.chars().any(is_invisible) {
         return Err(FieldError::new(

@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::{exit, print};
 use crate::{
     engine::{Engine, Output, Refusal},
-    gate::{Line, LineKind, Verdict, VerdictState},
+    gate::{Gate, Line, LineKind, Verdict, VerdictState},
     source::{
         backtest::{Placebos, Sightings},
         files::FileError,
@@ -95,7 +95,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     match (replay.failed, replay.worst) {
         (true, _) => exit::ERROR,
         (false, _) if is_asked => exit::PASS,
-        (false, worst) => worst.map_or(exit::ERROR, |worst| worst.exit_code(arguments)),
+        (false, worst) => worst.map_or(exit::ERROR, Severity::exit_code),
     }
 }
 
@@ -149,7 +149,7 @@ impl Replay<'_> {
                 print::error(refusal);
             }
         };
-        let engine = self
+        let (engine, forgotten) = self
             .play(
                 recording,
                 placebos.as_mut(),
@@ -158,15 +158,18 @@ impl Replay<'_> {
                 on_refusal,
             )
             .map_err(|error| error.to_string())?;
-        for gate in engine.gates() {
+        let mut gates: Vec<&Gate> = engine.gates().chain(&forgotten).collect();
+        gates.sort_by_key(|gate| (&gate.begin.deployment, gate.begin.at));
+        for gate in &gates {
             let verdict = gate.verdict();
-            self.worst = self.worst.max(Some(severity(verdict.verdict)));
+            let severity = severity(verdict.verdict, arguments.accept_bypass);
+            self.worst = self.worst.max(Some(severity));
             self.backtest.add(sightings.trial(index, false, gate));
             self.line(LineKind::Final, verdict, named);
         }
         if let Some(placebos) = placebos {
             self.finish(placebos);
-        } else if engine.gates().next().is_none() {
+        } else if gates.is_empty() {
             return Err(
                 "the recording has no deployment: add a begin event to deployments.jsonl"
                     .to_owned(),
@@ -217,7 +220,8 @@ impl Replay<'_> {
         sightings: &mut Sightings,
         named: Option<&str>,
         mut refused: impl FnMut(&Refusal),
-    ) -> Result<Engine, FileError> {
+    ) -> Result<(Engine, Vec<Gate>), FileError> {
+        let mut forgotten = Vec::new();
         let mut engine = Engine::new(recording.plan);
         let progress = progress_bar(recording.inputs.steps());
         let said = |engine: &Engine, outputs: &mut Vec<Output>, done: usize| {
@@ -231,6 +235,7 @@ impl Replay<'_> {
                         progress.suspend(|| self.line(LineKind::Shadow, *verdict, named));
                     }
                     Output::Ended(_) => {}
+                    Output::Forgotten(gate) => forgotten.push(*gate),
                     Output::Refused(refusal) => progress.suspend(|| refused(&refusal)),
                 }
             }
@@ -241,7 +246,7 @@ impl Replay<'_> {
         if let Some(note) = note {
             print::warning(&note);
         }
-        Ok(engine)
+        Ok((engine, forgotten))
     }
 
     fn line(&self, kind: LineKind, verdict: Verdict, recording: Option<&str>) {
@@ -288,11 +293,10 @@ enum Severity {
 }
 
 impl Severity {
-    fn exit_code(self, arguments: &Arguments) -> u8 {
+    fn exit_code(self) -> u8 {
         match self {
             Self::Pass => exit::PASS,
             Self::Pending => exit::PENDING,
-            Self::Bypassed if arguments.accept_bypass => exit::PASS,
             Self::Bypassed => exit::BYPASSED,
             Self::NoData => exit::NO_DATA,
             Self::Fail => exit::FAIL,
@@ -300,12 +304,36 @@ impl Severity {
     }
 }
 
-fn severity(state: VerdictState) -> Severity {
+/// How bad a verdict is. A bypass that is accepted counts as a PASS, before any other is set beside it.
+fn severity(state: VerdictState, accepts_bypass: bool) -> Severity {
     match state {
         VerdictState::Pass => Severity::Pass,
+        VerdictState::Bypassed if accepts_bypass => Severity::Pass,
         VerdictState::Pending => Severity::Pending,
         VerdictState::Bypassed => Severity::Bypassed,
         VerdictState::NoData => Severity::NoData,
         VerdictState::Fail => Severity::Fail,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_accepted_bypass_hides_nothing_worse_than_a_pass() {
+        use VerdictState::{Bypassed, Fail, NoData, Pass, Pending};
+        for (states, accepts_bypass, expected) in [
+            (&[Bypassed, Pending][..], true, exit::PENDING),
+            (&[Bypassed, Pending], false, exit::BYPASSED),
+            (&[Bypassed, Pass], true, exit::PASS),
+            (&[Bypassed], false, exit::BYPASSED),
+            (&[Pending, NoData, Bypassed], true, exit::NO_DATA),
+            (&[Fail, NoData, Bypassed], true, exit::FAIL),
+        ] {
+            let severities = states.iter().map(|state| severity(*state, accepts_bypass));
+            let worst = severities.max().map(Severity::exit_code);
+            assert_eq!(worst, Some(expected), "{states:?}, {accepts_bypass}");
+        }
     }
 }
