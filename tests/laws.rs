@@ -544,6 +544,7 @@ fn lines(driver: &Driver) -> Vec<String> {
         Output::Shadow(verdict) => line(LineKind::Shadow, (**verdict).clone()),
         Output::Ended(end) => format!("ended: {end:?}"),
         Output::Refused(refusal) => format!("refused: {refusal}"),
+        Output::Forgotten(gate) => format!("forgotten: {}", gate.begin.deployment),
     });
     let gates = driver.engine.gates();
     let last = gates.map(|gate| line(LineKind::Final, gate.verdict()));

@@ -20,7 +20,7 @@ use VerdictState::{Bypassed, Fail, NoData, Pass, Pending};
 use sluice::{
     detect::CheckState,
     engine::{self, Engine},
-    gate::{CheckReport, Line, LineKind, VerdictState},
+    gate::{CheckReport, Gate, Line, LineKind, VerdictState},
     plan::Plan,
     source::recording::Recording,
 };
@@ -687,7 +687,7 @@ fn replay(name: &str) -> Vec<Line> {
     let recording = Recording::open(&[recordings().join(name)], None, None)
         .unwrap_or_else(|error| panic!("{name}: {error}"));
     let mut engine = Engine::new(Arc::clone(&recording.plan));
-    let mut lines = Vec::new();
+    let (mut lines, mut forgotten) = (Vec::new(), Vec::new());
     let played = recording.inputs.play(&mut engine, |outputs, _| {
         for output in outputs.drain(..) {
             match output {
@@ -700,12 +700,15 @@ fn replay(name: &str) -> Vec<Line> {
                     verdict: *verdict,
                 }),
                 engine::Output::Ended(_) => {}
+                engine::Output::Forgotten(gate) => forgotten.push(*gate),
                 engine::Output::Refused(refusal) => panic!("{name}: {refusal}"),
             }
         }
     });
     played.unwrap_or_else(|error| panic!("{name}: {error}"));
-    lines.extend(engine.gates().map(|gate| Line {
+    let mut gates: Vec<&Gate> = engine.gates().chain(&forgotten).collect();
+    gates.sort_by_key(|gate| (&gate.begin.deployment, gate.begin.at));
+    lines.extend(gates.into_iter().map(|gate| Line {
         kind: LineKind::Final,
         verdict: gate.verdict(),
     }));

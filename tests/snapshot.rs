@@ -447,6 +447,7 @@ impl Happening {
             Output::Shadow(verdict) => line(LineKind::Shadow, *verdict),
             Output::Ended(end) => panic!("{end:?}"),
             Output::Refused(refusal) => panic!("{refusal}"),
+            Output::Forgotten(gate) => panic!("{gate:?}"),
         });
         said.collect()
     }

@@ -88,14 +88,16 @@ fn against(config: &Path, recording: &Path) -> Result<Vec<Fit>, String> {
         Inputs::Journal(_) => BTreeSet::new(),
     });
     let mut sightings = Sightings::default();
-    let mut engine = Engine::new(Arc::clone(&plan));
+    let (mut engine, mut forgotten) = (Engine::new(Arc::clone(&plan)), Vec::new());
     let played =
         recording
             .inputs
             .play_beside(&mut engine, Some(&mut placebos), |engine, outputs, _| {
                 for output in outputs.drain(..) {
-                    if let Output::Refused(refusal) = output {
-                        print::warning(&refusal);
+                    match output {
+                        Output::Refused(refusal) => print::warning(&refusal),
+                        Output::Forgotten(gate) => forgotten.push(*gate),
+                        Output::Verdict(_) | Output::Shadow(_) | Output::Ended(_) => {}
                     }
                 }
                 fits.look(engine);
@@ -103,7 +105,8 @@ fn against(config: &Path, recording: &Path) -> Result<Vec<Fit>, String> {
             });
     played.map_err(|error| error.to_string())?;
     let (mut trials, _) = placebos.finish();
-    trials.extend(engine.gates().map(|gate| sightings.trial(0, false, gate)));
+    let gates = engine.gates().chain(&forgotten);
+    trials.extend(gates.map(|gate| sightings.trial(0, false, gate)));
     Ok(fits.conclude(&plan, &trials))
 }
 

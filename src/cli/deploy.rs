@@ -79,8 +79,8 @@ struct BeginArguments {
     /// Hosts still on the old version; without it every other host of the service
     #[arg(long, value_delimiter = ',', value_name = "HOST,…")]
     fleet: Vec<String>,
-    /// Share of an ordinary host's traffic that a one-box host is given
-    #[arg(long, default_value_t = 1.0)]
+    /// Share of an ordinary host's traffic that a one-box host is given: 10% or 0.1
+    #[arg(long, default_value_t = 1.0, value_parser = share, value_name = "RATIO")]
     weight: f64,
     /// Id of the deployment, unique; without it the engine chooses one
     #[arg(long)]
@@ -125,6 +125,19 @@ struct EndArguments {
     deployment: String,
     #[command(flatten)]
     server: ServerArguments,
+}
+
+/// Reads `10%` or `0.1`. More than an ordinary host's share is a share too.
+fn share(text: &str) -> Result<f64, String> {
+    let (number, per) = match text.strip_suffix('%') {
+        Some(percent) => (percent, 100.0),
+        None => (text, 1.0),
+    };
+    let number: Result<f64, _> = number.trim().parse();
+    match number {
+        Ok(number) if number.is_finite() && 0.0 < number => Ok(number / per),
+        Ok(_) | Err(_) => Err("it must be a ratio above 0, such as 10% or 0.1".to_owned()),
+    }
 }
 
 pub(super) fn run(arguments: Arguments) -> u8 {
@@ -233,4 +246,29 @@ async fn end(arguments: EndArguments) -> Result<Verdict, AskError> {
 
 fn answer(response: tonic::Response<pb::Verdict>) -> Result<Verdict, AskError> {
     verdict_from_pb(response.into_inner()).map_err(AskError::Refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weight_is_a_ratio() {
+        for (text, expected) in [
+            ("10%", Some(0.1)),
+            ("0.1", Some(0.1)),
+            ("1", Some(1.0)),
+            ("2.5", Some(2.5)),
+            ("150 %", Some(1.5)),
+            ("0%", None),
+            ("-10%", None),
+            ("%", None),
+            ("NaN", None),
+            ("inf%", None),
+            ("10%%", None),
+            ("ten", None),
+        ] {
+            assert_eq!(share(text).ok(), expected, "{text}");
+        }
+    }
 }

@@ -99,7 +99,9 @@ fn taken(plan: Plan, mut events: Vec<DeploymentEvent>) -> (Vec<DeploymentEvent>,
         engine.step(Input::Deployment(event.clone()), &mut outputs);
         let refused = outputs.drain(..).find_map(|output| match output {
             Output::Refused(refused) => Some(*refused),
-            Output::Verdict(_) | Output::Shadow(_) | Output::Ended(_) => None,
+            Output::Verdict(_) | Output::Shadow(_) | Output::Ended(_) | Output::Forgotten(_) => {
+                None
+            }
         });
         match refused {
             // What labels tell of is not known here: its data is in the export.

@@ -88,20 +88,21 @@ impl Engine {
 
     /// Forgets earlier configurations that no gate needs.
     fn forget_unused(&mut self) {
-        let Self {
-            gates,
-            retired,
-            plans,
-            ..
-        } = self;
+        let Self { gates, retired, .. } = self;
         retired.retain(|world| {
             let mut gates = gates.values();
             gates.any(|gate| world.is_by(gate.config_digest()) && !gate.is_settled())
         });
-        if !plans.is_empty() {
-            let used: BTreeSet<&str> = gates.values().map(Gate::config_digest).collect();
-            plans.retain(|digest, _| used.contains(digest.as_str()));
+        self.forget_unused_plans();
+    }
+
+    pub(super) fn forget_unused_plans(&mut self) {
+        if self.plans.is_empty() {
+            return;
         }
+        let used: BTreeSet<&str> = self.gates.values().map(Gate::config_digest).collect();
+        self.plans
+            .retain(|digest, _| used.contains(digest.as_str()));
     }
 
     /// Takes a tick in the earlier configurations.

@@ -9,6 +9,7 @@ use super::{
     service::Service,
     spreading::Spreading,
     told::Told,
+    whereabouts::Whereabouts,
 };
 use crate::{
     detect::{GroupKey, HostId, Stat, View},
@@ -47,6 +48,8 @@ pub(super) struct StreamBinding {
     pub(super) service: usize,
     pub(super) host: HostId,
     pub(super) version: Option<Arc<str>>,
+    /// Where its labels say that its host is.
+    pub(super) told: Whereabouts,
 }
 
 /// The quantiles of a distribution when the check does not name one, in tenths of a percent.
@@ -135,10 +138,11 @@ impl Directory {
         for index in self.selector.owners(attributes) {
             let service = &mut self.services[index];
             let host = service.host_id(host_name, self.watermark);
-            service.learn(host, attributes, region);
+            let told = service.learn(host, attributes, region);
             bindings.push(StreamBinding {
                 service: index,
                 host,
+                told,
                 version: version.clone(),
             });
         }
@@ -189,12 +193,16 @@ impl Directory {
             .iter()
             .map(|panel| roles.reference(service, &service.panels[*panel].check))
             .collect();
-        gate.observe(bucket.end, |index| View {
-            bucket,
-            panel: &service.panels[panels[index]].panel,
-            hosts: &service.hosts,
-            one_box: &roles.one_box,
-            fleet: references[index].as_deref().unwrap_or(&roles.fleet),
+        gate.observe(bucket.end, |index| {
+            let entry = &service.panels[panels[index]];
+            let view = View {
+                bucket,
+                panel: &entry.panel,
+                hosts: &service.hosts,
+                one_box: &roles.one_box,
+                fleet: references[index].as_deref().unwrap_or(&roles.fleet),
+            };
+            (view, roles.unfit(&entry.check))
         })
     }
 

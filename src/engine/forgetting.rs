@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Directory, Engine, binding::Bindings, service::depth, world::World};
+use super::{
+    Directory, Engine, binding::Bindings, service::depth, whereabouts::Whereabouts, world::World,
+};
 use crate::{
     event::{Span, Timestamp},
     gate::Gate,
@@ -73,6 +75,9 @@ impl Directory {
         self.bindings = Bindings::default();
         for service in &mut self.services {
             service.series = 0;
+            for facts in &mut service.facts {
+                facts.told = Whereabouts::default();
+            }
             for entry in &mut service.panels {
                 entry.panel.unbind();
                 entry.panel.forget_refused(self.watermark);
@@ -86,6 +91,10 @@ impl Directory {
         let before = std::mem::take(&mut self.streams);
         for (bindings, id) in before.into_iter().zip(ids) {
             if id.is_some() {
+                for binding in &bindings {
+                    let facts = &mut self.services[binding.service].facts;
+                    facts[binding.host.0 as usize].told.add(&binding.told);
+                }
                 self.streams.push(bindings);
             }
         }

@@ -126,7 +126,7 @@ fn run(generations: i64, again: impl Fn(Engine) -> Engine) -> (Engine, Vec<Verdi
     let verdicts = outputs.into_iter().filter_map(|output| match output {
         Output::Verdict(verdict) => Some(*verdict),
         Output::Refused(refusal) => panic!("{refusal:?}"),
-        Output::Shadow(_) | Output::Ended(_) => None,
+        Output::Shadow(_) | Output::Ended(_) | Output::Forgotten(_) => None,
     });
     (engine, verdicts.collect(), most)
 }

@@ -12,6 +12,7 @@ mod binding;
 mod change;
 mod combine;
 mod directory;
+mod ended;
 mod forgetting;
 mod health;
 mod holds;
@@ -30,6 +31,7 @@ mod state;
 mod succession;
 mod survey;
 mod told;
+mod whereabouts;
 mod world;
 
 pub use change::ChangeRefusal;
@@ -82,7 +84,7 @@ pub enum Input<'a> {
 }
 
 /// Everything that the core can say.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Output {
     /// A verdict changed, or a gate was opened.
     Verdict(Box<Verdict>),
@@ -92,6 +94,8 @@ pub enum Output {
     Ended(Box<End>),
     /// A deployment event was refused.
     Refused(Box<Refused>),
+    /// A deployment that ended is no longer known here: with what its gate said last.
+    Forgotten(Box<Gate>),
 }
 
 /// The core.
@@ -277,7 +281,11 @@ impl Engine {
     }
 
     fn tick(&mut self, now: Timestamp, outputs: &mut Vec<Output>) {
-        let closed = self.epoch().closed;
+        let Epoch {
+            now: before,
+            closed,
+            ..
+        } = self.epoch();
         let epoch = self.epoch_after(now);
         self.tick_retired(epoch, outputs);
         self.world.advance(epoch);
@@ -294,6 +302,10 @@ impl Engine {
             self.end_sighted(bucket, outputs);
         }
         self.forget_gone(closed);
+        let round = |at: Option<Timestamp>| at.map(|at| at.floor(ended::ROUND));
+        if round(before) != round(Some(now)) {
+            self.forget_ended(outputs);
+        }
     }
 
     /// Shows the bucket that has just closed to the gates that began under the plan, or under an earlier
@@ -340,6 +352,9 @@ impl Engine {
                 if changed && let Some(gate) = self.gates.get(&id) {
                     Self::announce(&mut self.counters, gate, outputs);
                 }
+                if self.counters.events % ended::ROUND_EVENTS == 0 {
+                    self.forget_ended(outputs);
+                }
             }
             Err(refusal) => {
                 self.counters.refused += 1;
@@ -376,16 +391,16 @@ impl Engine {
 
     fn begin(&mut self, begin: Begin) -> Result<bool, Refusal> {
         if let Some(gate) = self.gates.get(&begin.deployment) {
-            let mut repeated = gate.begin.clone();
-            repeated.at = begin.at;
             // A caller that did not hear our answer asks again: the same question is no mistake. Once the
             // deployment has ended it is another one, and the old verdict does not speak for it.
-            return if repeated == begin && !gate.is_ended() {
-                Ok(false)
-            } else {
-                Err(Refusal::DuplicateDeployment {
+            return match (refusal::is_same(&gate.begin, &begin), gate.is_ended()) {
+                (true, false) => Ok(false),
+                (_, true) => Err(Refusal::EndedDeployment {
                     deployment: begin.deployment,
-                })
+                }),
+                (false, false) => Err(Refusal::DuplicateDeployment {
+                    deployment: begin.deployment,
+                }),
             };
         }
         let open_max = self.plan.limits.open_gates;

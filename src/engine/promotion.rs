@@ -87,6 +87,12 @@ pub fn may_promote<'a>(
     request: &PromotionRequest,
     now: Timestamp,
 ) -> Result<Promotion, Refusal> {
+    if request.service.is_empty() {
+        return Err(Refusal::BadField {
+            field: "service",
+            problem: "is missing: name the service whose version would go on".to_owned(),
+        });
+    }
     let service = plan
         .services
         .get(&request.service)
@@ -287,7 +293,7 @@ services:
         let refused = outputs
             .iter()
             .find(|output| matches!(output, Output::Refused(_)));
-        assert_eq!(refused, None);
+        assert!(refused.is_none(), "{refused:?}");
         engine
     }
 

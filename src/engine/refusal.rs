@@ -1,6 +1,6 @@
 //! What the core refuses, and what the caller should change.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use crate::{
     event::{Begin, Bypass, Hotfix, Timestamp},
@@ -45,6 +45,11 @@ pub enum Refusal {
     },
     /// The id belongs to another deployment.
     DuplicateDeployment {
+        /// The id.
+        deployment: String,
+    },
+    /// The id belongs to a deployment that has ended.
+    EndedDeployment {
         /// The id.
         deployment: String,
     },
@@ -115,13 +120,13 @@ pub(super) fn resolve<'a>(
         });
     }
     let bad = |field, problem: String| Err(Refusal::BadField { field, problem });
-    if begin.deployment.is_empty() {
+    if begin.deployment.trim().is_empty() {
         return bad(
             "deployment",
             "is empty: give the deployment an id".to_owned(),
         );
     }
-    if begin.version.is_empty() {
+    if begin.version.trim().is_empty() {
         return bad(
             "version",
             "is empty: name the version that is deployed".to_owned(),
@@ -131,7 +136,8 @@ pub(super) fn resolve<'a>(
         let problem = format!("is {}: the share of traffic must be above 0", begin.weight);
         return bad("weight", problem);
     }
-    if let Some(host) = begin.one_box.iter().find(|host| begin.fleet.contains(host)) {
+    let fleet: BTreeSet<&String> = begin.fleet.iter().collect();
+    if let Some(host) = begin.one_box.iter().find(|host| fleet.contains(host)) {
         return bad("fleet", format!("holds {host:?}, which is in one_box too"));
     }
     begin
@@ -139,6 +145,20 @@ pub(super) fn resolve<'a>(
         .as_ref()
         .map_or(Ok(()), |hotfix| check_hotfix(begin, hotfix))?;
     Ok((service, stage))
+}
+
+/// Whether a deployer asks for the same again, at whatever time. Hosts are named in any order.
+pub(super) fn is_same(one: &Begin, other: &Begin) -> bool {
+    let normal = |begin: &Begin| {
+        let mut begin = begin.clone();
+        begin.at = one.at;
+        for hosts in [&mut begin.one_box, &mut begin.fleet] {
+            hosts.sort_unstable();
+            hosts.dedup();
+        }
+        begin
+    };
+    normal(one) == normal(other)
 }
 
 /// Checks what a person signs an override with.
@@ -235,8 +255,18 @@ impl fmt::Display for Refusal {
                     "deployment {deployment:?} exists with other properties: choose another id"
                 )
             }
+            Self::EndedDeployment { deployment } => {
+                write!(
+                    f,
+                    "deployment {deployment:?} has ended: choose another id to deploy again"
+                )
+            }
             Self::UnknownDeployment { deployment } => {
-                write!(f, "deployment {deployment:?} is not known: begin it first")
+                write!(
+                    f,
+                    "deployment {deployment:?} is not known: begin it first; one that ended long ago is in \
+                     `sluice history`"
+                )
             }
             Self::Gate { deployment, error } => write!(f, "deployment {deployment:?}: {error}"),
             Self::TooManyGates { open_max } => write!(

@@ -1,10 +1,14 @@
 //! Which hosts a deployment judges, and which it compares them with.
 
+#[cfg(test)]
+#[path = "roles_tests.rs"]
+mod tests;
+
 use super::{HOST_MEMORY, service::Service};
 use crate::{
     detect::HostId,
     event::{Begin, Timestamp},
-    plan::{Check, DetectorPlan},
+    plan::{Check, DetectorPlan, StagePlan},
 };
 
 /// The hosts of one deployment in their roles, each ascending by name.
@@ -14,7 +18,15 @@ pub(super) struct Roles {
     pub(super) one_box: Vec<HostId>,
     /// The hosts that they are compared with.
     pub(super) fleet: Vec<HostId>,
+    /// Which hosts were named for the one-box and are known to be elsewhere: they are not judged, and
+    /// without them nothing is proven.
+    pub(super) one_box_elsewhere: Option<String>,
+    /// The same of the fleet, if none of it is left.
+    pub(super) fleet_elsewhere: Option<String>,
 }
+
+/// Most hosts that a phrase names.
+const HOSTS_NAMED_MAX: usize = 3;
 
 impl Roles {
     /// Finds the roles as of now.
@@ -23,7 +35,8 @@ impl Roles {
     /// version and that were heard since shortly before the start; else, where no version label tells, every host of the stage that was heard since
     /// the grace ended (hosts that a rolling update replaces are silent by then). The fleet is what
     /// the deployer named; else every other host of the service in the region that was heard since
-    /// shortly before the start.
+    /// shortly before the start. What the deployer named is left out where its labels tell that it is in
+    /// another region or, for the one-box, of another stage.
     pub(super) fn find(service: &Service, begin: &Begin, grace_until: Timestamp) -> Self {
         let stage = service
             .plan
@@ -52,45 +65,58 @@ impl Roles {
             .collect();
         let version = |host: HostId| service.facts[host.0 as usize].version();
 
-        let named = |names: &[String]| {
-            let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
-            names.sort_unstable();
-            names.dedup();
-            names
-                .into_iter()
-                .filter_map(|name| service.by_name.get(name).copied())
-                .collect()
-        };
         let since = begin.at - HOST_MEMORY;
         let mut everyone = false;
-        let one_box: Vec<HostId> = if !begin.one_box.is_empty() {
-            named(&begin.one_box)
+        let mut roles = Self::default();
+        // By host: whether it is one that is judged, or was to be.
+        let mut is_one_box = vec![false; service.facts.len()];
+        if !begin.one_box.is_empty() {
+            let stage = stage.map(|stage| (stage, &service.plan.stages[stage]));
+            let mut named = Named::of(service, &begin.one_box);
+            for host in &named.hosts {
+                is_one_box[host.0 as usize] = true;
+            }
+            roles.one_box_elsewhere = named.leave_out(service, begin.region.as_deref(), stage);
+            roles.one_box = named.hosts;
         } else if scope.iter().any(|host| version(*host).is_some()) {
             // Hosts that ran the version in an earlier deployment, and are gone since, are not meant.
             let is_new = |host: &HostId| {
                 version(*host) == Some(begin.version.as_str()) && heard_since(*host, since)
             };
-            scope
-                .iter()
-                .copied()
-                .filter(|host| in_stage(*host) && is_new(host))
-                .collect()
+            let scope = scope.iter().copied();
+            let is_meant = |host: &HostId| in_stage(*host) && is_new(host);
+            roles.one_box = scope.filter(is_meant).collect();
         } else {
             everyone = true;
             let heard = |host: &HostId| in_stage(*host) && heard_since(*host, grace_until);
-            scope.iter().copied().filter(heard).collect()
-        };
-        let fleet = if !begin.fleet.is_empty() {
-            named(&begin.fleet)
-        } else if everyone {
-            Vec::new()
-        } else {
-            scope
-                .into_iter()
-                .filter(|host| !one_box.contains(host) && heard_since(*host, since))
-                .collect()
-        };
-        Self { one_box, fleet }
+            roles.one_box = scope.iter().copied().filter(heard).collect();
+        }
+        for host in &roles.one_box {
+            is_one_box[host.0 as usize] = true;
+        }
+        if !begin.fleet.is_empty() {
+            // A one-box that is marked as such is compared with hosts of other stages.
+            let mut named = Named::of(service, &begin.fleet);
+            let left_out = named.leave_out(service, begin.region.as_deref(), None);
+            roles.fleet_elsewhere = left_out.filter(|_| named.hosts.is_empty());
+            roles.fleet = named.hosts;
+        } else if !everyone {
+            let is_other =
+                |host: &HostId| !is_one_box[host.0 as usize] && heard_since(*host, since);
+            roles.fleet = scope.into_iter().filter(is_other).collect();
+        }
+        roles
+    }
+
+    /// Why a check of the deployment cannot prove anything: whom it would judge, or compare with, is known
+    /// to be elsewhere.
+    pub(super) fn unfit(&self, check: &Check) -> Option<String> {
+        if let Some(elsewhere) = &self.one_box_elsewhere {
+            return Some(elsewhere.clone());
+        }
+        let elsewhere = self.fleet_elsewhere.as_ref()?;
+        let compares = matches!(check.detector, DetectorPlan::Compare { .. });
+        compares.then(|| format!("no fleet is left to compare with: {elsewhere}"))
     }
 
     /// The hosts that the check compares with, where it is not the fleet: `load` means the hosts of
@@ -116,10 +142,68 @@ impl Roles {
                 .is_some_and(|region| !is_there(region));
             facts.stages[stage] && (regions.is_empty() || !is_elsewhere)
         };
-        Some(
-            hosts
-                .filter(|host| is_of(host) && !self.one_box.contains(host))
-                .collect(),
-        )
+        let mut is_one_box = vec![false; service.facts.len()];
+        for host in &self.one_box {
+            is_one_box[host.0 as usize] = true;
+        }
+        let is_other = |host: &HostId| !is_one_box[host.0 as usize];
+        Some(hosts.filter(|host| is_of(host) && is_other(host)).collect())
+    }
+}
+
+/// Hosts that a deployer named, ascending by name; those that are not known are left out.
+struct Named {
+    hosts: Vec<HostId>,
+}
+
+impl Named {
+    fn of(service: &Service, names: &[String]) -> Self {
+        let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        let hosts = names
+            .into_iter()
+            .filter_map(|name| service.by_name.get(name).copied());
+        Self {
+            hosts: hosts.collect(),
+        }
+    }
+
+    /// Leaves out those whose labels tell that they are in another region, or of another stage. Says which,
+    /// and where they are.
+    fn leave_out(
+        &mut self,
+        service: &Service,
+        region: Option<&str>,
+        stage: Option<(usize, &StagePlan)>,
+    ) -> Option<String> {
+        let mut phrases = Vec::new();
+        let mut left_out = 0_usize;
+        self.hosts.retain(|host| {
+            let facts = &service.facts[host.0 as usize];
+            let name = service.hosts.name(*host);
+            let in_another = || {
+                let region = region?;
+                let told = facts.told.elsewhere(region)?;
+                Some(format!("{name} is in {told}, not in {region}"))
+            };
+            let of_another = || {
+                let (_, stage) = stage.filter(|(index, _)| !facts.stages[*index])?;
+                let told = facts.told.of_another_stage(stage)?;
+                Some(format!("{name} is not of the stage: {told}"))
+            };
+            let Some(phrase) = in_another().or_else(of_another) else {
+                return true;
+            };
+            left_out += 1;
+            if phrases.len() < HOSTS_NAMED_MAX {
+                phrases.push(phrase);
+            }
+            false
+        });
+        if left_out > phrases.len() {
+            phrases.push(format!("and {} more hosts", left_out - phrases.len()));
+        }
+        (!phrases.is_empty()).then(|| phrases.join("; "))
     }
 }

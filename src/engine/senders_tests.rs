@@ -103,7 +103,7 @@ fn verdicts(checks: &str, mut send: impl FnMut(i64, &mut Batch)) -> Vec<Verdict>
     engine.step(Input::Tick(at(BAKE + 1)), &mut outputs);
     let verdicts = outputs.into_iter().filter_map(|output| match output {
         Output::Verdict(verdict) => Some(*verdict),
-        Output::Shadow(_) | Output::Ended(_) | Output::Refused(_) => None,
+        Output::Shadow(_) | Output::Ended(_) | Output::Forgotten(_) | Output::Refused(_) => None,
     });
     verdicts.collect()
 }

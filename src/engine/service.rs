@@ -13,6 +13,7 @@ use super::{
     health::Health,
     selection::{checks, matches_all},
     sightings::SeenVersions,
+    whereabouts::Whereabouts,
 };
 use crate::{
     detect::{HostBook, HostId, Panel},
@@ -61,6 +62,9 @@ pub(super) struct HostFacts {
     pub(super) versions: BTreeMap<Arc<str>, Timestamp>,
     /// By stage of the service: whether a series of the host fulfils the stage's `match`.
     pub(super) stages: Vec<bool>,
+    /// Where its labels say that it is, one beside the other where its series disagree.
+    #[serde(skip)]
+    pub(super) told: Whereabouts,
     /// Start of the first bucket with data of it.
     pub(super) first_data: Option<Timestamp>,
     /// End of the latest bucket with data of it.
@@ -189,9 +193,16 @@ impl Service {
         self.identity.clone()
     }
 
-    /// Learns what the labels of a series tell about its host.
-    pub(super) fn learn(&mut self, host: HostId, labels: &Labels, region: Option<&str>) {
+    /// Learns what the labels of a series tell about its host. Gives where they say that it is.
+    pub(super) fn learn(
+        &mut self,
+        host: HostId,
+        labels: &Labels,
+        region: Option<&str>,
+    ) -> Whereabouts {
         let facts = &mut self.facts[host.0 as usize];
+        let told = Whereabouts::of(labels, region, &self.plan.stages);
+        facts.told.add(&told);
         if let Some(region) = region
             && facts.region.as_deref().is_none_or(|known| region < known)
         {
@@ -200,6 +211,7 @@ impl Service {
         for (known, stage) in facts.stages.iter_mut().zip(&self.plan.stages) {
             *known |= matches_all(&stage.matchers, labels);
         }
+        told
     }
 
     /// Notes that data of the host, with the version that its labels tell, was in the bucket.

@@ -85,6 +85,7 @@ impl World {
                 Output::Shadow(verdict) => format!("{} shadow", verdict.deployment),
                 Output::Ended(end) => format!("{} ended", end.deployment),
                 Output::Refused(refused) => format!("refused: {}", refused.refusal),
+                Output::Forgotten(gate) => format!("{} forgotten", gate.begin.deployment),
             };
             self.said.push(format!("{minute}: {said}"));
         }

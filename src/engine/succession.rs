@@ -8,6 +8,7 @@ use super::{
     selection::checks,
     service::{Service, depth, left_out, wants_templates},
     snapshot::ServiceState,
+    whereabouts::Whereabouts,
 };
 use crate::{
     event::Span,
@@ -60,6 +61,7 @@ fn carry(
     for facts in saved.facts.to_mut() {
         // Told again by the labels of each series.
         facts.stages = vec![false; after.stages.len()];
+        facts.told = Whereabouts::default();
     }
     let check = |name: &str| {
         let mut panels = known.panels.iter();

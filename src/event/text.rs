@@ -33,6 +33,9 @@ pub fn check_name(name: &str) -> Result<(), String> {
             name.len()
         ));
     }
+    if !name.is_empty() && name.trim().is_empty() {
+        return Err(format!("is {name:?}: it must have letters"));
+    }
     if name.chars().any(is_invisible) {
         return Err(format!("is {name:?}: it must be printable"));
     }

@@ -5,7 +5,7 @@ use super::{
     saved::{GateCheckState, Kept},
 };
 use crate::{
-    detect::{CheckState, Detector, Finding, Setup},
+    detect::{Basis, CheckState, Detector, Evidence, Finding, NoDataCause, Setup},
     event::{Span, Timestamp},
     plan::{Check, DetectorPlan, Mode, ServicePlan, StagePlan},
 };
@@ -68,6 +68,38 @@ impl GateCheck {
             .map(|evidence| CheckReport::new(&self.name, self.kind, self.mode, evidence))
             .collect()
     }
+}
+
+/// What a check says where hosts of the deployment are known to be elsewhere: what the others breach stands,
+/// but they prove nothing. Within the grace a host may still show up where it should be.
+pub(super) fn without_hosts(finding: Finding, elsewhere: String, is_grace: bool) -> Finding {
+    if finding.state == CheckState::Breach {
+        return finding;
+    }
+    if is_grace {
+        return Finding::unheard(format!("hosts of the deployment: {elsewhere}"));
+    }
+    let reason = "elsewhere".to_owned();
+    let evidence = Evidence::bare("", CheckState::NoData, Basis::Slo, elsewhere);
+    Finding::no_data(NoDataCause::Unusable { reason }, vec![evidence])
+}
+
+/// Most bytes of a phrase: one that names thousands of hosts helps nobody, and rides in every verdict.
+const PHRASE_BYTES_MAX: usize = 1_000;
+
+/// A finding whose phrases are cut where they are long.
+pub(super) fn in_brief(mut finding: Finding) -> Finding {
+    let notes = finding
+        .evidence
+        .iter_mut()
+        .map(|evidence| &mut evidence.note);
+    for phrase in notes.chain(&mut finding.awaiting) {
+        if PHRASE_BYTES_MAX < phrase.len() {
+            phrase.truncate(phrase.floor_char_boundary(PHRASE_BYTES_MAX));
+            phrase.push('…');
+        }
+    }
+    finding
 }
 
 /// What all detectors of a gate have in common.

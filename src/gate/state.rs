@@ -1,10 +1,11 @@
 //! The gate of one deployment: what it was told, and what it answers.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use super::{
-    Blocker, Decision, GateCheck, GateState, RestoreError, Shadow, Verdict, VerdictState,
-    checks::{GateSetup, alpha_per_weight},
+    Blocker, Decision, GateCheck, GateError, GateState, RestoreError, Shadow, Verdict,
+    VerdictState,
+    checks::{GateSetup, alpha_per_weight, in_brief, without_hosts},
     decision::Terms,
     pipeline::Attempt,
     reasons,
@@ -54,20 +55,6 @@ pub enum Change {
     Verdict,
     /// What is said of what a hotfix did not wait for; the verdict stands.
     Shadow,
-}
-
-/// What a gate refuses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GateError {
-    /// The stage does not ask for this step.
-    UnknownStep {
-        /// What was reported.
-        given: String,
-        /// What the stage asks for.
-        known: Vec<String>,
-    },
-    /// The deployment has ended.
-    Ended,
 }
 
 impl Gate {
@@ -226,19 +213,25 @@ impl Gate {
         Ok(gate)
     }
 
-    /// Judges the bucket that has just closed. `views` gives what the check at an index is shown.
-    /// Says what changed.
+    /// Judges the bucket that has just closed. `views` gives what the check at an index is shown and, if
+    /// hosts of the deployment are not where it is, which: without them the check proves nothing. Says what
+    /// changed.
     pub fn observe<'a>(
         &mut self,
         bucket_end: Timestamp,
-        mut views: impl FnMut(usize) -> View<'a>,
+        mut views: impl FnMut(usize) -> (View<'a>, Option<String>),
     ) -> Option<Change> {
         self.watermark = self.watermark.max(bucket_end);
         if self.is_settled() || bucket_end <= self.begin.at {
             return None;
         }
         for (index, check) in self.checks.iter_mut().enumerate() {
-            check.finding = Some(check.detector.observe(&views(index)));
+            let (view, unfit) = views(index);
+            let finding = in_brief(check.detector.observe(&view));
+            check.finding = Some(match unfit {
+                Some(unfit) => without_hosts(finding, unfit, bucket_end < self.grace_until),
+                None => finding,
+            });
         }
         if self.is_final() {
             self.watch_on(bucket_end).then_some(Change::Shadow)
@@ -285,12 +278,23 @@ impl Gate {
     /// Takes a person's decision to let the deployment go on. Says whether the verdict changed.
     ///
     /// # Errors
-    /// The deployment has ended.
+    /// The deployment has ended, or another decision stands already.
     pub fn bypass(&mut self, bypass: Bypass) -> Result<bool, GateError> {
         if self.ended {
             return Err(GateError::Ended);
         }
-        if self.decision.state == VerdictState::Pass || self.bypass.is_some() {
+        if let Some(stands) = &self.bypass {
+            let Bypass {
+                by, reason, ticket, ..
+            } = stands;
+            // A caller that did not hear our answer asks again.
+            if (by, reason, ticket) == (&bypass.by, &bypass.reason, &bypass.ticket) {
+                return Ok(false);
+            }
+            let (by, ticket) = (by.clone(), ticket.clone());
+            return Err(GateError::Bypassed { by, ticket });
+        }
+        if self.decision.state == VerdictState::Pass {
             return Ok(false);
         }
         let mut reasons = vec![format!(
@@ -371,6 +375,11 @@ impl Gate {
     /// The answer.
     pub fn state(&self) -> VerdictState {
         self.decision.state
+    }
+
+    /// When it said something new for the last time, or ended if that was later.
+    pub fn at(&self) -> Timestamp {
+        self.at
     }
 
     /// Until when restarts and cold caches are forgiven.
@@ -455,23 +464,3 @@ impl Gate {
             && now < self.bake_until
     }
 }
-
-impl fmt::Display for GateError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnknownStep { given, known } if known.is_empty() => {
-                write!(f, "step {given:?} is not asked for: the stage has no steps")
-            }
-            Self::UnknownStep { given, known } => {
-                write!(
-                    f,
-                    "step {given:?} is not asked for: the stage has {}",
-                    known.join(", ")
-                )
-            }
-            Self::Ended => f.write_str("the deployment has ended"),
-        }
-    }
-}
-
-impl std::error::Error for GateError {}

@@ -177,7 +177,9 @@ impl Chronicle {
     ) {
         let is_refused = outputs.iter().any(|output| match output {
             Output::Refused(_) => true,
-            Output::Verdict(_) | Output::Shadow(_) | Output::Ended(_) => false,
+            Output::Verdict(_) | Output::Shadow(_) | Output::Ended(_) | Output::Forgotten(_) => {
+                false
+            }
         });
         if let Some(gate) = engine.gate(event.deployment()).filter(|_| !is_refused) {
             let begin = &gate.begin;
@@ -220,6 +222,9 @@ impl Chronicle {
                     if let Some(gate) = engine.gate(&end.deployment) {
                         self.hand_over(Record::end(&gate.begin, end));
                     }
+                }
+                Output::Forgotten(gate) => {
+                    self.begun.remove(&gate.begin.deployment);
                 }
                 Output::Refused(_) => {}
             }

@@ -161,7 +161,7 @@ impl Webhook {
             service: text(service),
             stage: text(stage),
             region: text(region),
-            open_only: false,
+            ..lookup::Wanted::default()
         };
         lookup::find(shared.published(), id, |deployment| {
             let is_version = version.is_none_or(|version| version == deployment.begin.version);

@@ -15,7 +15,9 @@ use crate::{
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Query {
+    #[serde(default)]
     service: String,
+    #[serde(default)]
     version: String,
     stage: Option<String>,
     region: Option<String>,
@@ -106,12 +108,16 @@ pub(super) fn answer_to_json(request: &PromotionRequest, promotion: &Promotion) 
             "clears_at": blocker.clears_at(promotion.at),
         })
     });
+    let to = promotion.to.as_ref();
     json!({
         "allowed": promotion.is_allowed(),
         "service": request.service,
         "version": request.version,
         "from": place(&promotion.from),
         "to": place(&promotion.to),
+        // As gRPC names them.
+        "to_stage": to.map_or("", |place| place.stage.as_str()),
+        "to_region": to.and_then(|place| place.region.as_deref()).unwrap_or(""),
         "blockers": blockers.collect::<Vec<_>>(),
         "at": promotion.at,
     })

@@ -171,17 +171,21 @@ impl Published {
         }
     }
 
-    /// Shows what is known of gates while the core reads its journal: they wait for it.
-    pub(super) fn recover<'a>(&self, gates: impl Iterator<Item = &'a Gate>) {
+    /// Shows what is known of gates while the core reads its journal: they wait for it. Says how many they
+    /// are.
+    pub(super) fn recover<'a>(&self, gates: impl Iterator<Item = &'a Gate>) -> usize {
         let deployments = gates.map(|gate| {
             let deployment = Arc::new(Deployment::of(gate).recovering());
             (gate.begin.deployment.clone(), deployment)
         });
+        let deployments: BTreeMap<String, Arc<Deployment>> = deployments.collect();
+        let count = deployments.len();
         self.board.store(Arc::new(Board {
-            deployments: deployments.collect(),
+            deployments,
             standing: Standing::Recovering,
         }));
         self.wake();
+        count
     }
 
     /// Shows all gates as they stand: the core has read its journal.
@@ -289,6 +293,16 @@ impl Published {
                     .deployments
                     .insert(id.clone(), Arc::new(Deployment::of(gate)));
             }
+        }
+        self.board.store(Arc::new(board));
+        self.wake();
+    }
+
+    /// Takes deployments away that the core has forgotten.
+    pub(super) fn forget(&self, ids: &[String]) {
+        let mut board = Board::clone(&self.board.load());
+        for id in ids {
+            board.deployments.remove(id);
         }
         self.board.store(Arc::new(board));
         self.wake();

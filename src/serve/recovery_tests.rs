@@ -19,7 +19,7 @@ use super::{
     fetched::{self, Away, Hands, Refetch, Refetched},
     intake::Intake,
     metrics::{Metrics, Source},
-    published::{Published, Stats},
+    published::{Published, Standing, Stats},
     recorder::Recording,
     recovery::{JournalSettings, Recovery},
     recovery_error::RecoveryError,
@@ -29,7 +29,7 @@ use crate::{
     decode::json_samples,
     engine::{Engine, Input, Selector},
     event::{
-        Batch, Begin, DeploymentEvent, KeyHash, Labels, METRIC_NAME, Span, Step, StepOutcome,
+        Batch, Begin, DeploymentEvent, End, KeyHash, Labels, METRIC_NAME, Span, Step, StepOutcome,
         Timestamp, canonical,
     },
     journal::{Body, DataDir, Encoding, Entry, Format, Limits, OffsetRange, Position, Reload},
@@ -579,4 +579,56 @@ async fn what_is_fetched_together_stands_together() {
     core.stop().await;
     Core::ended(core.ending()).await;
     fetched::record(&core, entries()).await.unwrap_err();
+}
+
+/// What a showing costs grows with the gates: shown at each event, they would make a start cost the square of
+/// the deployments in its journal.
+#[tokio::test]
+async fn a_start_shows_its_gates_the_rarer_the_more_there_are() {
+    const COUNT: usize = 100;
+    let root = tempfile::tempdir().unwrap();
+    let (plan, keys) = (plan(), KeyHash::new(0));
+    let recovery = Recovery::open(root.path(), &plan, keys, settings()).unwrap();
+    let core = Core::start(&plan, keys, Some(recovery)).unwrap();
+    core.ready().await.unwrap();
+    for number in 0..COUNT {
+        let at = Timestamp::from_seconds(START);
+        let deployment = format!("d{number}");
+        let begin = DeploymentEvent::Begin(Begin {
+            at,
+            deployment: deployment.clone(),
+            service: "web".to_owned(),
+            stage: "onebox".to_owned(),
+            region: None,
+            version: format!("v{number}"),
+            one_box: vec!["h0".to_owned()],
+            fleet: Vec::new(),
+            weight: 1.0,
+            hotfix: None,
+        });
+        core.event(begin).await.unwrap();
+        core.event(DeploymentEvent::End(End { at, deployment }))
+            .await
+            .unwrap();
+    }
+    core.stop().await;
+    Core::ended(core.ending()).await;
+
+    let recovery = Recovery::open(root.path(), &plan, keys, settings()).unwrap();
+    let (orders, _inbox) = mpsc::channel(1);
+    let sequence = Sequence::new(orders, true, plan.lateness, plan.resolution);
+    let published = Published::new(Stats::none());
+    let recording = Arc::new(Recording::default());
+    drop(recovery.replay(&sequence, &published, &recording).unwrap());
+    let board = published.board().unwrap();
+    assert_eq!(board.standing, Standing::Recovering);
+    assert_eq!(board.deployments.len(), COUNT);
+    assert!(
+        board
+            .deployments
+            .values()
+            .all(|deployment| deployment.is_ended)
+    );
+    let showings = *published.watch().borrow();
+    assert!(showings < 30, "{showings} showings of {} events", 2 * COUNT);
 }

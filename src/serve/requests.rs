@@ -58,10 +58,10 @@ impl RefusalKind {
                 error: GateError::UnknownStep { .. },
                 ..
             } => Self::BadField,
-            Refusal::DuplicateDeployment { .. } => Self::Exists,
+            Refusal::DuplicateDeployment { .. } | Refusal::EndedDeployment { .. } => Self::Exists,
             Refusal::TooManyGates { .. } => Self::Exhausted,
             Refusal::Gate {
-                error: GateError::Ended,
+                error: GateError::Ended | GateError::Bypassed { .. },
                 ..
             } => Self::Conflict,
         }
@@ -76,9 +76,10 @@ pub(super) fn refused_field(refusal: &Refusal) -> &'static str {
         Refusal::UnknownRegion { .. } => "region",
         Refusal::BadField { field, .. } => field,
         Refusal::DuplicateDeployment { .. }
+        | Refusal::EndedDeployment { .. }
         | Refusal::UnknownDeployment { .. }
         | Refusal::Gate {
-            error: GateError::Ended,
+            error: GateError::Ended | GateError::Bypassed { .. },
             ..
         }
         | Refusal::TooManyGates { .. } => "deployment",
@@ -109,8 +110,12 @@ pub(super) fn check_begin(begin: &Begin) -> Result<(), FieldError> {
             let problem = format!("names {} hosts, at most {HOSTS_MAX} are taken", hosts.len());
             return Err(FieldError::new(field, problem));
         }
-        for host in hosts {
-            check_name(field, host)?;
+        for (index, host) in hosts.iter().enumerate() {
+            if host.trim().is_empty() {
+                let problem = "is empty: it must be the name of a host";
+                return Err(FieldError::new(format!("{field}[{index}]"), problem));
+            }
+            check_letters(field, host)?;
         }
     }
     if !(begin.weight.is_finite() && begin.weight > 0.0) {

@@ -12,7 +12,7 @@ use super::{
     chronicle::Chronicle,
     core::Order,
     offsets::Offsets,
-    published::{Deployment, Published, Stats},
+    published::{Deployment, Published, Stats, Withheld},
     recorder::Recording,
     saver::Saver,
     sequence::Sequence,
@@ -155,8 +155,9 @@ impl Worker {
             let gate = self.engine.gate(&id);
             self.published.update(gate.into_iter());
         }
+        let stands = self.published.deployment(&id);
         let refusal = self.say();
-        reply.answer(self.answer(id, refusal));
+        reply.answer(answer(id, stands, refusal));
     }
 
     fn change(
@@ -185,22 +186,6 @@ impl Worker {
     fn update_shards(&self) {
         let shards = self.engine.shards().cloned().collect();
         self.shards.store(Arc::new(shards));
-    }
-
-    fn answer(
-        &self,
-        id: String,
-        refusal: Option<Box<Refusal>>,
-    ) -> Result<Arc<Deployment>, EventError> {
-        if let Some(refusal) = refusal {
-            return Err(EventError::Refused(refusal));
-        }
-        match self.published.deployment(&id) {
-            Ok(Some(deployment)) => Ok(deployment),
-            Ok(None) | Err(_) => Err(EventError::Refused(Box::new(Refusal::UnknownDeployment {
-                deployment: id,
-            }))),
-        }
     }
 
     fn tick(&mut self, now: Timestamp, after: Epoch, end: Position, offsets: &Offsets) {
@@ -249,6 +234,7 @@ impl Worker {
     /// Announces what the engine said, and gives a refusal if there was one.
     fn say(&mut self) -> Option<Box<Refusal>> {
         let mut refused = None;
+        let mut forgotten = Vec::new();
         for output in self.outputs.drain(..) {
             match output {
                 Output::Verdict(verdict) => {
@@ -282,8 +268,32 @@ impl Worker {
                     warn!(deployment = %output.deployment, %refusal, "deployment event refused");
                     refused = Some(Box::new(refusal));
                 }
+                Output::Forgotten(gate) => {
+                    debug!(deployment = %gate.begin.deployment, "an ended deployment is forgotten");
+                    forgotten.push(gate.begin.deployment);
+                }
             }
         }
+        if !forgotten.is_empty() {
+            self.published.forget(&forgotten);
+        }
         refused
+    }
+}
+
+/// What whoever told of a deployment hears.
+fn answer(
+    id: String,
+    stands: Result<Option<Arc<Deployment>>, Withheld>,
+    refusal: Option<Box<Refusal>>,
+) -> Result<Arc<Deployment>, EventError> {
+    if let Some(refusal) = refusal {
+        return Err(EventError::Refused(refusal));
+    }
+    match stands {
+        Ok(Some(deployment)) => Ok(deployment),
+        Ok(None) | Err(_) => Err(EventError::Refused(Box::new(Refusal::UnknownDeployment {
+            deployment: id,
+        }))),
     }
 }

@@ -37,7 +37,9 @@ impl Driver {
     pub(crate) fn verdicts(&self) -> impl Iterator<Item = &Verdict> {
         self.outputs.iter().filter_map(|output| match output {
             Output::Verdict(verdict) => Some(&**verdict),
-            Output::Refused(_) | Output::Shadow(_) | Output::Ended(_) => None,
+            Output::Refused(_) | Output::Shadow(_) | Output::Ended(_) | Output::Forgotten(_) => {
+                None
+            }
         })
     }
 }

@@ -47,7 +47,9 @@ fn replay(journal: &Path) -> (Vec<String>, Vec<String>) {
         .into_iter()
         .filter_map(|output| match output {
             Output::Verdict(verdict) => Some(line(LineKind::Verdict, *verdict)),
-            Output::Refused(_) | Output::Shadow(_) | Output::Ended(_) => None,
+            Output::Refused(_) | Output::Shadow(_) | Output::Ended(_) | Output::Forgotten(_) => {
+                None
+            }
         })
         .collect();
     let finals = engine

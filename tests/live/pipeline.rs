@@ -66,6 +66,7 @@ fn replay(name: &str) -> Replayed {
                 Output::Shadow(_) => {}
                 Output::Ended(end) => panic!("{end:?}"),
                 Output::Refused(refusal) => panic!("{refusal}"),
+                Output::Forgotten(gate) => panic!("{gate:?}"),
             }
         }
     });

@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::{exit, print};
 use crate::{
     engine::{Engine, Output, Refused},
-    gate::{Line, LineKind, Verdict, VerdictState},
+    gate::{Gate, Line, LineKind, Verdict, VerdictState},
     reduce::ReducerCounters,
     source::{
         backtest::{Placebos, Sightings},
@@ -121,7 +121,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     let code = match (replay.failed, replay.worst) {
         (true, _) => exit::ERROR,
         (false, _) if is_asked => exit::PASS,
-        (false, worst) => worst.map_or(exit::ERROR, |worst| worst.exit_code(arguments)),
+        (false, worst) => worst.map_or(exit::ERROR, Severity::exit_code),
     };
     print::answered(replay.written, code)
 }
@@ -181,7 +181,7 @@ impl Replay<'_> {
                 replay.error(refusal.to_string());
             }
         };
-        let engine = self
+        let (engine, forgotten) = self
             .play(
                 recording,
                 placebos.as_mut(),
@@ -190,9 +190,12 @@ impl Replay<'_> {
                 on_refusal,
             )
             .map_err(|error| error.to_string())?;
-        for gate in engine.gates() {
+        let mut gates: Vec<&Gate> = engine.gates().chain(&forgotten).collect();
+        gates.sort_by_key(|gate| (&gate.begin.deployment, gate.begin.at));
+        for gate in &gates {
             let verdict = gate.verdict();
-            self.worst = self.worst.max(Some(severity(verdict.verdict)));
+            let severity = severity(verdict.verdict, arguments.accept_bypass);
+            self.worst = self.worst.max(Some(severity));
             self.backtest.add(sightings.trial(index, false, gate));
             self.account.finally(gate, verdict.clone());
             self.line(LineKind::Final, verdict, named);
@@ -200,7 +203,7 @@ impl Replay<'_> {
         for loss in losses(&engine.reducer_counters()) {
             self.warning(loss);
         }
-        let is_judged = placebos.is_some() || engine.gates().next().is_some();
+        let is_judged = placebos.is_some() || !gates.is_empty();
         if let Some(placebos) = placebos {
             self.finish(placebos);
         }
@@ -268,7 +271,8 @@ impl Replay<'_> {
         sightings: &mut Sightings,
         named: Option<&str>,
         mut refused: impl FnMut(&mut Self, &Refused),
-    ) -> Result<Engine, FileError> {
+    ) -> Result<(Engine, Vec<Gate>), FileError> {
+        let mut forgotten = Vec::new();
         let mut engine = Engine::new(recording.plan);
         let progress = progress_bar(recording.inputs.steps());
         let said = |engine: &Engine, outputs: &mut Vec<Output>, done: usize| {
@@ -284,6 +288,7 @@ impl Replay<'_> {
                         progress.suspend(|| self.line(LineKind::Shadow, *verdict, named));
                     }
                     Output::Ended(_) => {}
+                    Output::Forgotten(gate) => forgotten.push(*gate),
                     Output::Refused(refusal) => progress.suspend(|| refused(self, &refusal)),
                 }
             }
@@ -294,7 +299,7 @@ impl Replay<'_> {
         if let Some(note) = note {
             self.warning(note);
         }
-        Ok(engine)
+        Ok((engine, forgotten))
     }
 
     fn line(&mut self, kind: LineKind, verdict: Verdict, recording: Option<&str>) {
@@ -359,11 +364,10 @@ enum Severity {
 }
 
 impl Severity {
-    fn exit_code(self, arguments: &Arguments) -> u8 {
+    fn exit_code(self) -> u8 {
         match self {
             Self::Pass => exit::PASS,
             Self::Pending => exit::PENDING,
-            Self::Bypassed if arguments.accept_bypass => exit::PASS,
             Self::Bypassed => exit::BYPASSED,
             Self::NoData => exit::NO_DATA,
             Self::Fail => exit::FAIL,
@@ -371,12 +375,36 @@ impl Severity {
     }
 }
 
-fn severity(state: VerdictState) -> Severity {
+/// How bad a verdict is. A bypass that is accepted counts as a PASS, before any other is set beside it.
+fn severity(state: VerdictState, accepts_bypass: bool) -> Severity {
     match state {
         VerdictState::Pass => Severity::Pass,
+        VerdictState::Bypassed if accepts_bypass => Severity::Pass,
         VerdictState::Pending => Severity::Pending,
         VerdictState::Bypassed => Severity::Bypassed,
         VerdictState::NoData => Severity::NoData,
         VerdictState::Fail => Severity::Fail,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_accepted_bypass_hides_nothing_worse_than_a_pass() {
+        use VerdictState::{Bypassed, Fail, NoData, Pass, Pending};
+        for (states, accepts_bypass, expected) in [
+            (&[Bypassed, Pending][..], true, exit::PENDING),
+            (&[Bypassed, Pending], false, exit::BYPASSED),
+            (&[Bypassed, Pass], true, exit::PASS),
+            (&[Bypassed], false, exit::BYPASSED),
+            (&[Pending, NoData, Bypassed], true, exit::NO_DATA),
+            (&[Fail, NoData, Bypassed], true, exit::FAIL),
+        ] {
+            let severities = states.iter().map(|state| severity(*state, accepts_bypass));
+            let worst = severities.max().map(Severity::exit_code);
+            assert_eq!(worst, Some(expected), "{states:?}, {accepts_bypass}");
+        }
     }
 }
