@@ -466,7 +466,7 @@ fn the_examples_of_the_specification_are_read() {
         .collect();
     assert_eq!(
         names[0],
-        r#"my.counter{my.counter.attr="some value",service.name="my.service"}"#
+        r#"my.counter{my.counter.attr="some value",otel_scope_name="my.library",otel_scope_version="1.0.0",service.name="my.service"}"#
     );
     let value = |block: &SeriesBlock| block.points[0].value.clone();
     assert_eq!(value(&batch.series[0]), Sample::Number(5.0));
