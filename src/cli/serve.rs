@@ -170,7 +170,7 @@ async fn serve(settings: Settings, timeline: Option<Timeline>, hands: &AtomicI64
     if let Some(hangup) = hangup {
         tokio::spawn(reload_at(hangup, server.reloader()));
     }
-    announce(server.addresses());
+    announce(server.addresses(), server.is_ready());
     let mut asked: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -287,7 +287,7 @@ async fn start(settings: Settings, takes_free_ports: bool) -> Result<Server, Sta
 }
 
 /// One line for programs on stdout, one for people on stderr.
-fn announce(addresses: &Addresses) {
+fn announce(addresses: &Addresses, is_ready: bool) {
     // The engine serves, whether or not anybody reads this.
     drop(writeln!(stdout(), "listening {addresses}"));
     let Addresses {
@@ -298,8 +298,13 @@ fn announce(addresses: &Addresses) {
     } = addresses;
     drop(writeln!(
         stderr(),
-        "sluice {} is ready: web page, remote write and metrics at http://{http}, gates at {grpc}, \
+        "sluice {} {}: web page, remote write and metrics at http://{http}, gates at {grpc}, \
          OTLP at {otlp_grpc} (gRPC) and {otlp_http} (HTTP)",
-        env!("CARGO_PKG_VERSION")
+        env!("CARGO_PKG_VERSION"),
+        if is_ready {
+            "is ready"
+        } else {
+            "listens, and is ready once it has read its journal (see /-/ready)"
+        }
     ));
 }

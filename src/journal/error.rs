@@ -136,7 +136,8 @@ impl fmt::Display for JournalError {
                 problem,
             } => write!(
                 f,
-                "{} cannot be read from {position} on: {problem}",
+                "{} cannot be read from {position} on, where the newest snapshot ends: {problem}; put back \
+                 what is missing, or move the folder snapshots away to begin with what is left",
                 path.display()
             ),
             Self::BadEntry { path, problem } => write!(

@@ -70,7 +70,19 @@ impl Reader {
     ) -> Result<Self, JournalError> {
         let files = chain::numbered(&**storage, directory)?;
         let opener = Opener::of(storage);
-        let chain = chain::chain(&files, &opener, position)?;
+        let chain = chain::chain(&files, &opener, position).map_err(|error| match error {
+            // Of no file nobody knows where it would stand.
+            JournalError::OutOfReach {
+                path,
+                position,
+                problem,
+            } if path.as_os_str().is_empty() => JournalError::OutOfReach {
+                path: directory.to_owned(),
+                position,
+                problem,
+            },
+            error => error,
+        })?;
         let position = position.unwrap_or(Position::START);
         Ok(Self::of_segments(chain.segments, opener, position))
     }

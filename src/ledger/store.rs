@@ -272,6 +272,11 @@ impl From<rusqlite::Error> for LedgerError {
 impl fmt::Display for LedgerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Database(_) if self.may_pass() => write!(
+                f,
+                "the history in {FILE} cannot be read or written for now: see that the disk has room, and \
+                 that the file may be written"
+            ),
             Self::Database(_) => write!(
                 f,
                 "the history in {FILE} cannot be used: if it is damaged, move it and the folder snapshots away, \

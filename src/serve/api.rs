@@ -22,7 +22,7 @@ use super::{
     core::{EventError, Unavailable},
     exposition, fields,
     guard::refuse,
-    http_request::{HttpRefusal, ask_to_retry, read_body},
+    http_request::{HttpRefusal, ask_to_retry, query_problem, read_body},
     lookup::Wanted,
     page,
     promotion::{self, NoAnswer},
@@ -256,7 +256,7 @@ pub(super) async fn may_promote(
     State(shared): State<Arc<Shared>>,
     query: Result<Query<promotion::Query>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let Query(query) = query.map_err(|fault| FieldError::new("query", fault.body_text()))?;
+    let Query(query) = query.map_err(|fault| query_fault(&fault))?;
     let request = query.into();
     match promotion::ask(&shared, &request) {
         Ok(answer) => Ok(Json(promotion::answer_to_json(&request, &answer)).into_response()),
@@ -318,9 +318,27 @@ impl<'a> Document<'a> {
     }
 }
 
+fn query_fault(rejection: &QueryRejection) -> FieldError {
+    FieldError::new("query", query_problem(&rejection.body_text()))
+}
+
+/// Answers for a path that there is not.
+pub(super) async fn no_path(uri: http::Uri) -> Response {
+    let message = format!("nothing is at {}: see /api/v1/openapi.json", uri.path());
+    (StatusCode::NOT_FOUND, Json(json!({ "error": message }))).into_response()
+}
+
+/// Answers for a method that a path does not have.
+pub(super) async fn no_method(method: http::Method, uri: http::Uri) -> Response {
+    let path = uri.path();
+    let message = format!("{path} does not take {method}: see /api/v1/openapi.json");
+    let document = Json(json!({ "error": message }));
+    (StatusCode::METHOD_NOT_ALLOWED, document).into_response()
+}
+
 impl From<QueryRejection> for ApiError {
     fn from(rejection: QueryRejection) -> Self {
-        Self::Field(FieldError::new("query", rejection.body_text()))
+        Self::Field(query_fault(&rejection))
     }
 }
 

@@ -64,10 +64,12 @@ impl Gates for GatesService {
         check_name("deployment", &request.deployment).map_err(bad_field)?;
         check_name("step", &request.step).map_err(bad_field)?;
         let outcome = outcome_from_pb(request.outcome()).ok_or_else(|| {
-            bad_field(FieldError::new(
-                "outcome",
-                "is missing: it must be passed or failed",
-            ))
+            let is = match request.outcome {
+                0 => "missing".to_owned(),
+                unknown => unknown.to_string(),
+            };
+            let problem = format!("is {is}: it must be passed or failed");
+            bad_field(FieldError::new("outcome", problem))
         })?;
         let step = Step {
             at: Timestamp::MIN,
@@ -153,10 +155,10 @@ impl Gates for GatesService {
             stage: wanted.stage,
             region: wanted.region,
             open_only: wanted.open_only,
-        };
-        let board = self.0.published().caught_up().map_err(withheld)?;
             page_size: wanted.page_size,
             page_token: wanted.page_token,
+        };
+        let board = self.0.published().caught_up().map_err(withheld)?;
         let show = |deployment: &Arc<Deployment>| {
             let verdict = verdict_to_pb(&deployment.verdict);
             let bytes = verdict.encoded_len() + LENGTH_BYTES;
@@ -236,6 +238,24 @@ impl GatesService {
                 event_status(EventError::Refused(Box::new(refusal)))
             })
     }
+}
+
+/// Answers a request that cannot be read, or is too large, with the codes that the documents promise: the
+/// library says INTERNAL and `OUT_OF_RANGE`, which the gates themselves never say.
+pub(super) async fn correct_status(
+    request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> axum::response::Response {
+    let mut response = next.run(request).await;
+    let code = response.headers().get(Status::GRPC_STATUS);
+    let code = match code.map(|code| Code::from_bytes(code.as_bytes())) {
+        Some(Code::OutOfRange) => Code::ResourceExhausted,
+        Some(Code::Internal) => Code::InvalidArgument,
+        _ => return response,
+    };
+    let headers = response.headers_mut();
+    headers.insert(Status::GRPC_STATUS, (code as i32).into());
+    response
 }
 
 /// Tells a client to come again.

@@ -13,7 +13,11 @@ use serde_json::json;
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
-use super::{http_request::ask_to_retry, published::Withheld, shared::Shared};
+use super::{
+    http_request::{ask_to_retry, query_problem},
+    published::Withheld,
+    shared::Shared,
+};
 use crate::{
     event::Timestamp,
     ledger::{Filter, Kind},
@@ -76,7 +80,7 @@ pub(super) async fn list(
     };
     let wanted = match wanted {
         Ok(Query(wanted)) => wanted.read(),
-        Err(rejection) => Err(rejection.body_text()),
+        Err(rejection) => Err(format!("query {}", query_problem(&rejection.body_text()))),
     };
     let (filter, from, size) = match wanted {
         Ok(wanted) => wanted,

@@ -31,6 +31,15 @@ pub(super) struct MediaType {
     pub proto: Option<String>,
 }
 
+/// What is wrong with a query, from the words of the library that reads it.
+pub(super) fn query_problem(text: &str) -> String {
+    let problem = text
+        .strip_prefix("Failed to deserialize")
+        .and_then(|rest| rest.split_once(": "))
+        .map_or(text, |(_, problem)| problem);
+    format!("cannot be read: {problem}")
+}
+
 impl HttpRefusal {
     /// A refusal.
     pub(super) fn new(

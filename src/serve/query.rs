@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    http_request::ask_to_retry,
+    http_request::{ask_to_retry, query_problem},
     lookup::{self, NotFound},
     published::Deployment,
     shared::Shared,
@@ -57,7 +57,9 @@ pub(super) async fn query(
     parameters: Result<Form<Parameters>, FormRejection>,
 ) -> Response {
     let samples = parameters
-        .map_err(|rejection| Refusal::bad(rejection.body_text()))
+        .map_err(|rejection| {
+            Refusal::bad(format!("query {}", query_problem(&rejection.body_text())))
+        })
         .and_then(|Form(parameters)| asked(&parameters.query))
         .and_then(|asked| samples(&shared, &asked));
     match samples {

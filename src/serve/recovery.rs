@@ -101,11 +101,18 @@ impl Recovery {
         }
         let (snapshots, newest, passed_over) = directory.load().map_err(RecoveryError::Journal)?;
         for passed in passed_over {
-            warn!(
-                snapshot = %passed.path.display(),
-                problem = passed.problem,
-                "a snapshot cannot be used: an earlier one is, with more of the journal"
-            );
+            let (snapshot, problem) = (passed.path.display(), passed.problem);
+            if newest.is_some() {
+                warn!(
+                    %snapshot,
+                    problem, "a snapshot cannot be used: an earlier one is, with more of the journal"
+                );
+            } else {
+                warn!(
+                    %snapshot,
+                    problem, "a snapshot cannot be used, and there is no earlier one: all of the journal is read"
+                );
+            }
         }
         // Under whichever plan it was said or fetched: it is recorded.
         let missing = newest.iter().flat_map(|snapshot| &snapshot.head.history);
@@ -132,6 +139,7 @@ impl Recovery {
         };
         let Some(snapshot) = newest else {
             recovery.begin_as_the_journal()?;
+            recovery.tell_of_loss()?;
             return Ok(recovery);
         };
         let (epoch, state) = saver::decode(&snapshot.state)
@@ -170,6 +178,18 @@ impl Recovery {
                 }
                 return Ok(());
             }
+        }
+        Ok(())
+    }
+
+    /// Tells of a history whose deployments nothing is left of to go on with.
+    fn tell_of_loss(&self) -> Result<(), RecoveryError> {
+        let mut entries = self.directory.read_all().map_err(RecoveryError::Journal)?;
+        if self.chronicle.told().counted().head.seq != 0 && entries.next().is_none() {
+            warn!(
+                "the history has deployments, but there is neither a journal nor a snapshot: those that were \
+                 under way are forgotten, begin them again"
+            );
         }
         Ok(())
     }
@@ -250,6 +270,9 @@ impl Recovery {
         let stream_labels = Arc::new(self.engine.stream_labels());
         let mut replay = Replay::new(self, &stream_labels, published);
         let (mut outputs, mut entries) = (Vec::new(), 0u64);
+        // Each showing costs what all gates together do, so that they have to become rarer with these. What
+        // is not shown yet is withheld, which is right too.
+        let (mut unshown, mut shown) = (0_usize, 0_usize);
         for entry in reader {
             let (position, entry) = entry.map_err(RecoveryError::Journal)?;
             entries += 1;
@@ -270,9 +293,6 @@ impl Recovery {
                         let number = self.engine.epoch().number;
                         self.engine.step(Input::Tick(now), &mut outputs);
                         self.chronicle.note(&self.engine, &outputs);
-        // Each showing costs what all gates together do, so that they have to become rarer with these. What
-        // is not shown yet is withheld, which is right too.
-        let (mut unshown, mut shown) = (0_usize, 0_usize);
                         if let Some(closed) = self.engine.epoch().closed {
                             sequence.forget_closed(number, closed);
                         }
@@ -317,8 +337,11 @@ impl Recovery {
             outputs.clear();
             self.chronicle.make_room();
         }
+        published.recover(self.engine.gates());
         self.refetch = replay.refetch;
-        info!(entries, watermark = %self.engine.watermark(), "journal read");
+        let watermark = Some(self.engine.watermark()).filter(|at| *at != Timestamp::MIN);
+        let watermark = watermark.map(tracing::field::display);
+        info!(entries, watermark, "journal read");
         Ok(())
     }
 }
@@ -337,7 +360,6 @@ struct Replay<'a> {
     /// Where the next batch stands.
     epoch: Epoch,
     decoder: Decoder,
-        published.recover(self.engine.gates());
     scratch: PutScratch,
     limits: DecodeLimits,
     hands: Hands,
@@ -431,6 +453,9 @@ impl<'a> Replay<'a> {
                             attempts,
                             "the start waits for messages to be fetched again"
                         );
+                    }
+                    if attempts == 1 {
+                        self.published.recover(engine.gates());
                     }
                     self.published.wait_for_source(true);
                     if sequence.wait_closed(REFETCH_PAUSE) {

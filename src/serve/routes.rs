@@ -63,7 +63,10 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         let guard = from_fn_with_state((Arc::clone(&shared), route.operation), guard::http);
         router = router.route(route.path, route.answer.route_layer(guard));
     }
-    router.with_state(shared)
+    router
+        .fallback(api::no_path)
+        .method_not_allowed_fallback(api::no_method)
+        .with_state(shared)
 }
 
 impl Route {

@@ -3,7 +3,6 @@
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
-    io,
     net::SocketAddr,
     path::PathBuf,
     sync::Arc,
@@ -28,7 +27,7 @@ use super::{
     connections,
     core::{Core, Ending, RECOVERY_PATIENCE, Unavailable},
     feed::Feed,
-    gates::GatesService,
+    gates::{self, GatesService},
     guard,
     health::HealthService,
     intake::Intake,
@@ -107,7 +106,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts an engine. It is ready when this returns.
+    /// Starts an engine. It is ready when this returns, unless it has much of a journal to read: see
+    /// [`Server::is_ready`].
     ///
     /// # Errors
     /// An address is in use, or the data directory cannot be used.
@@ -143,9 +143,7 @@ impl Server {
         match timeout(RECOVERY_PATIENCE, core.ready()).await {
             Ok(Ok(())) if sources.reach() == Reach::Clock => first_tick(&core, started_at).await?,
             Ok(Ok(())) => {}
-            Ok(Err(reason)) => {
-                return Err(StartError::Core(io::Error::other(reason.to_string())));
-            }
+            Ok(Err(_)) => return Err(StartError::Stopped),
             Err(_) => warn!("the journal is being read: verdicts are PENDING until that is done"),
         }
         let metrics = Arc::new(Metrics::new(started_at));
@@ -183,6 +181,11 @@ impl Server {
     /// Where it listens.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// Whether it takes inputs; not while it reads its journal.
+    pub fn is_ready(&self) -> bool {
+        self.shared.core.is_ready()
     }
 
     /// Every change of a verdict from now on, in order.
@@ -253,9 +256,7 @@ async fn first_tick(core: &Core, now: Timestamp) -> Result<(), StartError> {
         Ok(()) | Err(Unavailable::NotRecorded | Unavailable::Busy | Unavailable::Recovering) => {
             Ok(())
         }
-        Err(reason @ Unavailable::Stopped) => {
-            Err(StartError::Core(io::Error::other(reason.to_string())))
-        }
+        Err(Unavailable::Stopped) => Err(StartError::Stopped),
     }
 }
 
@@ -350,11 +351,15 @@ fn gates_router(shared: &Arc<Shared>) -> Result<Router, StartError> {
     };
     let v1 = reflection().build_v1().map_err(StartError::Reflection)?;
     let v1alpha = reflection().build_v1alpha();
-    let routes = Routes::new(GatesServer::new(GatesService(Arc::clone(shared))))
+    let gates = GatesServer::new(GatesService(Arc::clone(shared)))
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Zstd);
+    let routes = Routes::new(gates)
         .add_service(HealthServer::new(HealthService(Arc::clone(shared))))
         .add_service(v1)
         .add_service(v1alpha.map_err(StartError::Reflection)?)
         .into_axum_router()
+        .layer(middleware::from_fn(gates::correct_status))
         .layer(middleware::from_fn_with_state(
             Arc::clone(shared),
             guard::grpc,

@@ -29,8 +29,10 @@ pub enum StartError {
     Sources(String),
     /// The data directory cannot be gone on with.
     Recovery(RecoveryError),
-    /// The system gives no thread, or the core ended at once.
+    /// The system gives no thread.
     Core(io::Error),
+    /// The core ended before it took anything, and told why in the log.
+    Stopped,
     /// The descriptors of the protocol cannot be read.
     Reflection(tonic_reflection::server::Error),
 }
@@ -54,6 +56,9 @@ impl fmt::Display for StartError {
             Self::Sources(problem) => f.write_str(problem),
             Self::Recovery(error) => error.fmt(f),
             Self::Core(_) => f.write_str("the engine's thread cannot be started"),
+            Self::Stopped => f.write_str(
+                "the engine does not start: what is wrong is told in the log before this",
+            ),
             Self::Reflection(_) => f.write_str("the protocol's descriptors cannot be read"),
         }
     }
@@ -63,7 +68,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Listen { error, .. } | Self::Core(error) => Some(error),
-            Self::Exposed { .. } | Self::Access(_) | Self::Sources(_) => None,
+            Self::Exposed { .. } | Self::Access(_) | Self::Sources(_) | Self::Stopped => None,
             Self::Recovery(error) => error.source(),
             Self::Reflection(error) => Some(error),
         }
