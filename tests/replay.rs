@@ -385,7 +385,7 @@ const BROKEN: &[Broken] = &[
         ],
         arguments: &["."],
         stderr: "error: deployment \"d1\": step \"smoke-test\" is not asked for: the stage has \
-                 smoke-tests\n\
+                 \"smoke-tests\"\n\
                  error: 1 deployment events were refused, see above\n",
     },
     Broken {
