@@ -471,7 +471,7 @@ const BROKEN: &[Broken] = &[
         ],
         arguments: &["."],
         stderr: "error: at 2026-03-01T10:01:00Z: deployment \"d1\": step \"smoke-test\" is not asked for: the stage has \
-                 smoke-tests\n\
+                 \"smoke-tests\"\n\
                  error: 1 deployment event was refused, see above\n",
     },
     Broken {

@@ -352,7 +352,7 @@ impl Engine {
                 if changed && let Some(gate) = self.gates.get(&id) {
                     Self::announce(&mut self.counters, gate, outputs);
                 }
-                if self.counters.events % ended::ROUND_EVENTS == 0 {
+                if self.counters.events.is_multiple_of(ended::ROUND_EVENTS) {
                     self.forget_ended(outputs);
                 }
             }

@@ -438,3 +438,86 @@ async fn the_json_api_names_what_is_wrong() {
     let (path, body) = steps("d1", "smoke");
     assert_eq!(rig.post_json(&path, &body).await.status, 409);
 }
+
+#[tokio::test]
+async fn every_error_of_the_http_door_is_json_that_names_what_is_wrong() {
+    let rig = Rig::new().await;
+    for (path, status, told) in [
+        (
+            "/api/v2/deployments",
+            404,
+            "nothing is at /api/v2/deployments",
+        ),
+        ("/-/reload", 405, "/-/reload does not take GET"),
+        ("/api/v1/may-promote?version=v2", 400, "service is missing"),
+        (
+            "/api/v1/may-promote?service=checkout",
+            400,
+            "version is missing",
+        ),
+        (
+            "/api/v1/may-promote?service=shop&version=v2",
+            404,
+            "\"shop\"",
+        ),
+        (
+            "/api/v1/deployments?page_size=-1",
+            400,
+            "page_size is negative",
+        ),
+        (
+            "/api/v1/deployments?page_token=x",
+            400,
+            "page_token is none",
+        ),
+        (
+            "/api/v1/deployments?colour=red",
+            400,
+            "query cannot be read: colour: unknown field",
+        ),
+    ] {
+        let answer = rig.get(path).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.text());
+        let error = answer.json()["error"].as_str().unwrap().to_owned();
+        assert!(error.contains(told), "{path}: {error}");
+        assert!(!error.contains("deserialize"), "{path}: {error}");
+    }
+    for (change, field) in [
+        (json!({"one_box": ["h1", ""]}), "one_box[1]"),
+        (json!({"fleet": [" "]}), "fleet[0]"),
+        (json!({"version": " "}), "version"),
+        (json!({"deployment": " "}), "deployment"),
+    ] {
+        let mut body = json!({"service": "checkout", "stage": "beta", "version": "v2"});
+        for (key, value) in change.as_object().unwrap() {
+            body[key] = value.clone();
+        }
+        let answer = rig
+            .post_json("/api/v1/deployments", &body.to_string())
+            .await;
+        assert_eq!(answer.status, 400, "{change}: {}", answer.text());
+        assert_eq!(answer.json()["field"], field, "{}", answer.text());
+    }
+    let allowed = rig
+        .get("/api/v1/may-promote?service=checkout&version=v2")
+        .await;
+    let allowed = allowed.json();
+    assert_eq!(allowed["to"]["stage"], allowed["to_stage"], "{allowed}");
+    assert_eq!(allowed["to_region"], "", "{allowed}");
+}
+
+#[tokio::test]
+async fn another_persons_bypass_does_not_pass_for_the_one_that_stands() {
+    let rig = Rig::new().await;
+    let begin =
+        json!({"deployment": "d1", "service": "checkout", "stage": "beta", "version": "v2"});
+    rig.post_json("/api/v1/deployments", &begin.to_string())
+        .await;
+    let bypass = |by: &str| json!({"by": by, "reason": "why", "ticket": "OPS-1"}).to_string();
+    let path = "/api/v1/deployments/d1/bypass";
+    for (by, status) in [("ana", 200), ("ana", 200), ("ben", 409)] {
+        let answer = rig.post_json(path, &bypass(by)).await;
+        assert_eq!(answer.status, status, "{by}: {}", answer.text());
+        assert!(answer.text().contains("ana"), "{}", answer.text());
+    }
+}

@@ -77,7 +77,7 @@ async fn a_deployment_is_driven_from_the_command_line() {
 
     let (code, _, error) = sluice(&server, &["deploy", "step", "d1", "load", "passed"]).await;
     assert_eq!(code, 2);
-    assert!(error.contains("the stage has smoke"), "{error}");
+    assert!(error.contains("the stage has \"smoke\""), "{error}");
     let (code, _, _) = sluice(&server, &["deploy", "step", "d1", "smoke", "passed"]).await;
     assert_eq!(code, 0);
 

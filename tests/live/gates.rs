@@ -177,6 +177,31 @@ async fn every_refusal_has_its_code() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_taken_has_the_code_that_is_promised() {
+    let rig = Rig::new().await;
+    let mut gates = rig.gates().await;
+    let too_large = BeginRequest {
+        one_box: vec!["h".repeat(400); 12_000],
+        ..beta("d1")
+    };
+    let refused = gates.begin(too_large).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    let nobody = gates.may_promote(MayPromoteRequest::default()).await;
+    let refused = nobody.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    assert!(
+        refused.message().contains("service is missing"),
+        "{refused}"
+    );
+    let unknown = ReportStepRequest {
+        outcome: 7,
+        ..step("d1", "smoke", StepOutcome::Passed)
+    };
+    let refused = gates.report_step(unknown).await.unwrap_err();
+    assert!(refused.message().contains("outcome is 7"), "{refused}");
+}
+
+#[tokio::test]
 async fn a_deployment_without_an_id_is_given_a_unique_one() {
     let rig = Rig::new().await;
     let mut gates = rig.gates().await;
