@@ -311,15 +311,17 @@ impl Recovery {
             self.chronicle.make_room();
         }
         self.refetch = replay.refetch;
-        let watermark = self.engine.watermark();
-        // Before the first tick there is none.
-        let watermark = (watermark != Timestamp::MIN).then_some(watermark);
-        info!(
-            entries,
-            watermark = watermark.map(tracing::field::display),
-            "journal read"
-        );
+        info!(entries, watermark = %told(self.engine.watermark()), "journal read");
         Ok(())
+    }
+}
+
+/// Before the first tick there is no time.
+fn told(watermark: Timestamp) -> String {
+    if watermark == Timestamp::MIN {
+        "none".to_owned()
+    } else {
+        watermark.to_string()
     }
 }
 
