@@ -62,9 +62,12 @@ struct ListArguments {
     /// Data directory of an engine that runs or does not; without it a running engine is asked
     #[arg(long, value_name = "DIR", conflicts_with = "url")]
     data_dir: Option<PathBuf>,
-    /// Where a running engine serves HTTP [env: SLUICE_URL] [default: http://127.0.0.1:7071]
     // A variable that is set for other commands is no contradiction to --data-dir, but a flag is.
-    #[arg(long, value_name = "URL")]
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "Where a running engine serves HTTP [env: SLUICE_URL] [default: http://127.0.0.1:7071]"
+    )]
     url: Option<String>,
     #[command(flatten)]
     credentials: Credentials,

@@ -107,6 +107,9 @@ pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error
     }
 }
 
+const NO_SEGMENTS: &str = "no journal: name a data directory, a directory of numbered *.journal files that are \
+                           not compressed, or one journal file";
+
 impl fmt::Display for JournalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -117,12 +120,7 @@ impl fmt::Display for JournalError {
                  --data-dir",
                 path.display()
             ),
-            Self::NoSegments { path } => write!(
-                f,
-                "{} holds no journal: name a data directory, a directory of numbered *.journal files that \
-                 are not compressed, or one journal file",
-                path.display()
-            ),
+            Self::NoSegments { path } => write!(f, "{} holds {NO_SEGMENTS}", path.display()),
             Self::NotAJournal { path } => {
                 write!(f, "{} is not a journal of this version", path.display())
             }

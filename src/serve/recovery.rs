@@ -339,10 +339,17 @@ impl Recovery {
         }
         published.recover(self.engine.gates());
         self.refetch = replay.refetch;
-        let watermark = Some(self.engine.watermark()).filter(|at| *at != Timestamp::MIN);
-        let watermark = watermark.map(tracing::field::display);
-        info!(entries, watermark, "journal read");
+        info!(entries, watermark = %told(self.engine.watermark()), "journal read");
         Ok(())
+    }
+}
+
+/// Before the first tick there is no time.
+fn told(watermark: Timestamp) -> String {
+    if watermark == Timestamp::MIN {
+        "none".to_owned()
+    } else {
+        watermark.to_string()
     }
 }
 
