@@ -74,7 +74,7 @@ fn what_cannot_be_used_is_counted_for_its_topic() {
     assert!(
         refusals
             .last
-            .is_some_and(|last| last.starts_with("1 log records rejected"))
+            .is_some_and(|last| last.starts_with("1 log record rejected"))
     );
 }
 
