@@ -67,6 +67,7 @@ mod recovery;
 mod recovery_error;
 #[cfg(test)]
 mod recovery_tests;
+mod recovery_told;
 mod reload;
 mod remote_write;
 mod requests;

@@ -11,13 +11,14 @@ use super::{
     published::Published,
     recorder::Recording,
     recovery_error::RecoveryError,
+    recovery_told::{self, Showing},
     saver::{self, Saver},
     sequence::Sequence,
 };
 use crate::{
     decode::{DecodeLimits, Decoder},
-    engine::{Engine, Input, StateError},
-    event::{Batch, KeyHash, Raw, Span, Timestamp},
+    engine::{Engine, Input, Output, StateError},
+    event::{Batch, DeploymentEvent, KeyHash, Raw, Span, Timestamp},
     gate::Gate,
     journal::{
         Body, DataDir, Entry, Limits, OffsetRange, Position, Snapshots, Writer, decode_limits,
@@ -90,7 +91,7 @@ impl Recovery {
         settings: JournalSettings,
     ) -> Result<Self, RecoveryError> {
         let directory = DataDir::open(path).map_err(RecoveryError::Journal)?;
-        tell_of_earlier(&directory);
+        recovery_told::earlier(&directory);
         let mut chronicle =
             Chronicle::open(path, plan.ledger.keep).map_err(RecoveryError::Ledger)?;
         let (writer, torn) = directory
@@ -100,20 +101,7 @@ impl Recovery {
             info!(at = %torn.position, "the end of a write that was cut off is removed");
         }
         let (snapshots, newest, passed_over) = directory.load().map_err(RecoveryError::Journal)?;
-        for passed in passed_over {
-            let (snapshot, problem) = (passed.path.display(), passed.problem);
-            if newest.is_some() {
-                warn!(
-                    %snapshot,
-                    problem, "a snapshot cannot be used: an earlier one is, with more of the journal"
-                );
-            } else {
-                warn!(
-                    %snapshot,
-                    problem, "a snapshot cannot be used, and there is no earlier one: all of the journal is read"
-                );
-            }
-        }
+        recovery_told::passed_over(passed_over, newest.is_some());
         // Under whichever plan it was said or fetched: it is recorded.
         let missing = newest.iter().flat_map(|snapshot| &snapshot.head.history);
         chronicle.note_again(missing);
@@ -159,8 +147,8 @@ impl Recovery {
             return Ok(recovery);
         };
         recovery.engine = Engine::restore(saved, keys, state).map_err(RecoveryError::State)?;
-        let watermark = recovery.engine.watermark();
-        info!(snapshot = %snapshot.path.display(), %watermark, "state loaded");
+        let watermark = recovery_told::known(recovery.engine.watermark());
+        info!(snapshot = %snapshot.path.display(), watermark, "state loaded");
         recovery.resume_from = Some(snapshot.head.resume_from);
         recovery.epoch = epoch;
         recovery.taken_at = snapshot.head.taken_at;
@@ -270,9 +258,7 @@ impl Recovery {
         let stream_labels = Arc::new(self.engine.stream_labels());
         let mut replay = Replay::new(self, &stream_labels, published);
         let (mut outputs, mut entries) = (Vec::new(), 0u64);
-        // Each showing costs what all gates together do, so that they have to become rarer with these. What
-        // is not shown yet is withheld, which is right too.
-        let (mut unshown, mut shown) = (0_usize, 0_usize);
+        let mut showing = Showing::default();
         for entry in reader {
             let (position, entry) = entry.map_err(RecoveryError::Journal)?;
             entries += 1;
@@ -299,16 +285,8 @@ impl Recovery {
                     }
                 }
                 Entry::Deployment(event) if !is_seen => {
-                    let was_open = Chronicle::is_open(&self.engine, &event);
-                    let input = Input::Deployment(event.clone());
-                    self.engine.step(input, &mut outputs);
-                    self.chronicle
-                        .note_event(&self.engine, &event, was_open, &outputs);
-                    unshown += 1;
-                    if shown < unshown {
-                        shown = published.recover(self.engine.gates());
-                        unshown = 0;
-                    }
+                    self.deployment(&event, &mut outputs);
+                    showing.event(&self.engine, published);
                 }
                 Entry::Consumed(range) => {
                     let place = (position, is_seen);
@@ -339,26 +317,18 @@ impl Recovery {
         }
         published.recover(self.engine.gates());
         self.refetch = replay.refetch;
-        info!(entries, watermark = %told(self.engine.watermark()), "journal read");
+        let watermark = recovery_told::known(self.engine.watermark());
+        info!(entries, watermark, "journal read");
         Ok(())
     }
-}
 
-/// Before the first tick there is no time.
-fn told(watermark: Timestamp) -> String {
-    if watermark == Timestamp::MIN {
-        "none".to_owned()
-    } else {
-        watermark.to_string()
-    }
-}
-
-fn tell_of_earlier(directory: &DataDir) {
-    if let Some(earlier) = directory.earlier_journal() {
-        warn!(
-            journal = %earlier.display(),
-            "a journal of an earlier version is left alone: sluice replay reads it"
-        );
+    /// Takes what a deployer told.
+    fn deployment(&mut self, event: &DeploymentEvent, outputs: &mut Vec<Output>) {
+        let was_open = Chronicle::is_open(&self.engine, event);
+        let input = Input::Deployment(event.clone());
+        self.engine.step(input, outputs);
+        self.chronicle
+            .note_event(&self.engine, event, was_open, outputs);
     }
 }
 

@@ -1,0 +1,66 @@
+//! What a start tells while it reads a data directory: of what it found, and of the gates.
+
+use tracing::{field::DisplayValue, warn};
+
+use super::published::Published;
+use crate::{
+    engine::Engine,
+    event::Timestamp,
+    journal::{DataDir, PassedOver},
+};
+
+/// When gates are shown while a start reads of deployments.
+///
+/// A showing costs what all gates together do, so that they have to become rarer with these. What is not
+/// shown yet is withheld, which is right too.
+#[derive(Debug, Default)]
+pub(super) struct Showing {
+    /// Gates that were shown.
+    shown: usize,
+    /// Events since then.
+    unshown: usize,
+}
+
+impl Showing {
+    /// Notes that a deployment event was read.
+    pub(super) fn event(&mut self, engine: &Engine, published: &Published) {
+        self.unshown += 1;
+        if self.shown < self.unshown {
+            self.shown = published.recover(engine.gates());
+            self.unshown = 0;
+        }
+    }
+}
+
+/// Tells of a journal that an earlier version left.
+pub(super) fn earlier(directory: &DataDir) {
+    if let Some(earlier) = directory.earlier_journal() {
+        warn!(
+            journal = %earlier.display(),
+            "a journal of an earlier version is left alone: sluice replay reads it"
+        );
+    }
+}
+
+/// Tells of snapshots that cannot be used; `has_earlier`: whether one of before can.
+pub(super) fn passed_over(snapshots: Vec<PassedOver>, has_earlier: bool) {
+    for PassedOver { path, problem } in snapshots {
+        let snapshot = path.display();
+        if has_earlier {
+            warn!(
+                %snapshot,
+                problem, "a snapshot cannot be used: an earlier one is, with more of the journal"
+            );
+        } else {
+            warn!(
+                %snapshot,
+                problem, "a snapshot cannot be used, and there is no earlier one: all of the journal is read"
+            );
+        }
+    }
+}
+
+/// A time as the log has it; nothing before there was any.
+pub(super) fn known(at: Timestamp) -> Option<DisplayValue<Timestamp>> {
+    (at != Timestamp::MIN).then(|| tracing::field::display(at))
+}
