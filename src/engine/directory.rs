@@ -228,13 +228,7 @@ impl Directory {
             };
             let cells = cells(selection, way, &identity);
             let unit = selection.unit.unwrap_or_else(|| told_unit(meta, kind));
-            // What falls silent is absent: that is what such a check asks for.
-            let is_filled = meta.temporality == Temporality::Delta
-                && kind == Kind::Counter
-                && !matches!(
-                    entry.panels[panel].check.detector,
-                    DetectorPlan::Absent { .. }
-                );
+            let is_filled = is_filled(meta, kind, &entry.panels[panel].check.detector);
             let (host, source) = *bound.get_or_insert_with(|| {
                 let host = entry.host(role(labels, &roles.host).unwrap_or(""), self.watermark);
                 entry.learn(host, labels, role(labels, &roles.region));
@@ -339,6 +333,13 @@ enum Cells {
         keys: Vec<(f64, GroupKey)>,
         le: Option<f64>,
     },
+}
+
+/// Whether a gap of the series means that nothing was gained, for a check with this detector. What falls
+/// silent is absent: that is what one for absence asks.
+fn is_filled(meta: SeriesMeta, kind: Kind, detector: &DetectorPlan) -> bool {
+    let is_delta = meta.temporality == Temporality::Delta && kind == Kind::Counter;
+    is_delta && !matches!(detector, DetectorPlan::Absent { .. })
 }
 
 /// The unit that the protocol tells. The `1` of UCUM means a share of a gauge; a counter of it counts things.

@@ -198,7 +198,7 @@ fn a_limit_holds_for_deltas_as_for_totals() {
                 let gained = if minute % 2 == 0 { 12.0 } else { 0.0 };
                 let (temporality, value) = match told {
                     Told::Cumulative => {
-                        let total = 12.0 * ((minute + 1_000) / 2) as f64;
+                        let total = 12.0 * ((minute + 1_000) >> 1) as f64;
                         (Temporality::Cumulative, total)
                     }
                     Told::Deltas | Told::SparseDeltas => (Temporality::Delta, gained),
@@ -276,7 +276,7 @@ fn the_protocol_tells_of_what_a_limit_is_a_share() {
 fn the_unit_one_makes_no_share_of_what_counts_things() {
     let checks = "  traffic: {metric: served, compare: {direction: up}}";
     for (kind, name) in [(Kind::Counter, "a counter"), (Kind::Gauge, "a gauge")] {
-        let mut totals = vec![0.0; HOSTS];
+        let mut totals = [0.0; HOSTS];
         let verdicts = verdicts(checks, |minute, batch| {
             for (host, total) in totals.iter_mut().enumerate() {
                 // 3 % more on the one-box is within what is accepted of rates and levels; of shares it would
