@@ -3,7 +3,7 @@
 //! Read as proto3 JSON with OTLP's own rules: 64-bit integers as strings or numbers, enums as
 //! numbers (their names are accepted), unknown fields passed over. A value of a wrong type rejects
 //! the point or record that it belongs to, and the reject tells its path; nothing becomes a silent
-//! default. What the fields mean, and the keys of series, are the same as in [`otlp`](super::otlp).
+//! default. What the fields mean, and the keys of series, are the same as in [`otlp`].
 //!
 //! A request is walked as text, and one point or record after the other is read into values.
 
