@@ -201,6 +201,7 @@ impl Bounds {
     fn read(&mut self, view: &View<'_>) -> Option<(Reading, usize, HostId)> {
         let mut closest: Option<(Reading, usize, HostId)> = None;
         for (index, group) in view.panel.groups() {
+            let unit = self.unit_of(group);
             for &host in view.one_box {
                 let Some(track) = group.track(host) else {
                     continue;
@@ -208,7 +209,7 @@ impl Bounds {
                 let Some(cell) = track.cell(view.bucket) else {
                     continue;
                 };
-                let Some(reading) = self.reading_of(view, group, track, &cell) else {
+                let Some(reading) = self.reading_of(view, track, &cell, unit) else {
                     continue;
                 };
                 self.judged[host.0 as usize] = Some(view.bucket.end);
@@ -230,6 +231,7 @@ impl Bounds {
     fn read_of_late(&self, view: &View<'_>) -> Option<(Reading, usize, HostId)> {
         let mut closest: Option<(Reading, usize, HostId)> = None;
         for (index, group) in view.panel.groups() {
+            let unit = self.unit_of(group);
             for &host in view.one_box {
                 let Some(track) = group.track(host) else {
                     continue;
@@ -240,7 +242,7 @@ impl Bounds {
                 if end <= self.judged_from() || patience(view, track) < view.bucket.end - end {
                     continue;
                 }
-                let Some(reading) = self.reading_of(view, group, track, &cell) else {
+                let Some(reading) = self.reading_of(view, track, &cell, unit) else {
                     continue;
                 };
                 if closest.is_none_or(|(best, ..)| reading.headroom < best.headroom) {
@@ -251,21 +253,24 @@ impl Bounds {
         closest
     }
 
+    /// What the limits are in: only a share depends on it.
+    fn unit_of(&self, group: &Group) -> Unit {
+        let mut limits = [self.min, self.max].into_iter().flatten();
+        if limits.any(Limit::is_share) {
+            group.known_unit()
+        } else {
+            group.unit
+        }
+    }
+
     fn reading_of(
         &self,
         view: &View<'_>,
-        group: &Group,
         track: &Track,
         cell: &Cell,
+        unit: Unit,
     ) -> Option<Reading> {
         if self.within <= view.panel.resolution() {
-            let limits = [self.min, self.max].into_iter().flatten();
-            let is_share = limits.into_iter().any(Limit::is_share);
-            let unit = if is_share {
-                group.told_unit()
-            } else {
-                group.unit
-            };
             self.reading(cell, unit)
         } else {
             self.counted(view, track)

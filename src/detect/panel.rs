@@ -291,11 +291,12 @@ impl Panel {
         self.track_mut(place).assume(room, bucket, silence_min);
     }
 
-    /// Whether a track that had data before has none in the bucket that has just closed, nor lost any.
-    pub fn lacks(&self, place: Place, bucket: Interval) -> bool {
+    /// Whether the place of a counter of deltas has no data in the bucket that has just closed, and that may be
+    /// because it gained nothing: it had data before, and none of it was lost of late.
+    pub fn may_have_gained_nothing(&self, place: Place, bucket: Interval) -> bool {
         let track = &self.groups[place.group as usize].tracks[place.slot as usize];
-        let is_lost = track.loss().is_some_and(|(_, told)| told == bucket.end);
-        track.has_data() && track.last_seen < bucket.end && !is_lost
+        let silence_min = super::coverage::silence_min(self.resolution);
+        track.has_data() && track.last_seen < bucket.end && !track.lost_of_late(bucket, silence_min)
     }
 
     /// Notes that data of a track was lost in the bucket that has just closed. Of several reasons in
@@ -400,6 +401,15 @@ impl Panel {
     }
 }
 
+/// Words in the names of metrics that are shares of 100.
+pub(super) const PERCENT: &[&str] = &["percent", "pct"];
+
+/// Whether one of the words that the name of a metric is made of is one of these.
+pub(super) fn has_word(name: &str, words: &[&str]) -> bool {
+    let mut parts = name.split(['_', '.', '-', ':', '/']);
+    parts.any(|part| words.iter().any(|word| part.eq_ignore_ascii_case(word)))
+}
+
 impl Group {
     /// Whether a value of any host that is remembered, or its latest one, is larger than this. What is divided
     /// by an exposure is not looked at: a ratio of small counts may be anything.
@@ -409,10 +419,8 @@ impl Group {
 
     /// The unit that configuration or protocol tell, else the one that the name does: of shares, whether they
     /// are of 100.
-    pub fn told_unit(&self) -> Unit {
-        let name = self.key.labels.metric().to_ascii_lowercase();
-        let mut parts = name.split(['_', '.', '-', ':', '/']);
-        let mut is_percent = || parts.any(|part| matches!(part, "percent" | "pct"));
+    pub fn known_unit(&self) -> Unit {
+        let is_percent = || has_word(self.key.labels.metric(), PERCENT);
         if self.unit == Unit::Unknown && is_percent() {
             Unit::Percent
         } else {

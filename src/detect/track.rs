@@ -174,7 +174,7 @@ impl Track {
         silence_min: Span,
     ) {
         let heard = self.heard_last();
-        let patience = silence_min.max(self.cadence().times(5));
+        let patience = self.patience(silence_min);
         let latest = Cell::from(self.latest);
         // What it said last stands for the time in which it was gained.
         let stands = Span::from_nanos((1e9 * latest.events / latest.value) as i64);
@@ -185,6 +185,18 @@ impl Track {
         let rare = self.rare.get_or_insert_default();
         rare.assumed = rare.assumed.saturating_add(1);
         rare.heard = Some(heard);
+    }
+
+    /// Whether data of it was lost so shortly before the end of the bucket that a gap may be more of that: who is
+    /// late once is late again, and is told of it only when the bucket has closed.
+    pub(super) fn lost_of_late(&self, bucket: Interval, silence_min: Span) -> bool {
+        let loss = self.loss();
+        loss.is_some_and(|(_, told)| bucket.end - told <= self.patience(silence_min))
+    }
+
+    /// How long it may be silent: five times the usual distance of its data, or longer if that is the least.
+    fn patience(&self, silence_min: Span) -> Span {
+        silence_min.max(self.cadence().times(5))
     }
 
     /// End of the latest bucket that had data of its own: later ones may have been taken for nothing gained.

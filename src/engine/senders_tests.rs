@@ -1,6 +1,6 @@
 //! What senders leave out, and what they mean by a unit.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use crate::{
     engine::{Engine, Input, Output},
@@ -63,6 +63,22 @@ fn counter(temporality: Temporality, unit: Unit) -> SeriesMeta {
     }
 }
 
+fn begin(one_box: Range<usize>, fleet: Range<usize>) -> Begin {
+    let host = |index: usize| format!("h{index:02}");
+    Begin {
+        at: at(0),
+        deployment: "d".to_owned(),
+        service: "web".to_owned(),
+        stage: "onebox".to_owned(),
+        region: None,
+        version: "v2".to_owned(),
+        one_box: one_box.map(host).collect(),
+        fleet: fleet.map(host).collect(),
+        weight: 1.0,
+        hotfix: None,
+    }
+}
+
 /// Runs a deployment of the first hosts under a check; `send` fills in what is sent in a minute.
 fn verdicts(checks: &str, mut send: impl FnMut(i64, &mut Batch)) -> Vec<Verdict> {
     let names: Vec<&str> = checks
@@ -79,20 +95,7 @@ fn verdicts(checks: &str, mut send: impl FnMut(i64, &mut Batch)) -> Vec<Verdict>
     let mut outputs: Vec<Output> = Vec::new();
     for minute in -BEFORE..=BAKE {
         if minute == 0 {
-            let host = |index: usize| format!("h{index:02}");
-            let begin = Begin {
-                at: at(0),
-                deployment: "d".to_owned(),
-                service: "web".to_owned(),
-                stage: "onebox".to_owned(),
-                region: None,
-                version: "v2".to_owned(),
-                one_box: (0..ONE_BOX).map(host).collect(),
-                fleet: (ONE_BOX..HOSTS).map(host).collect(),
-                weight: 1.0,
-                hotfix: None,
-            };
-            let event = DeploymentEvent::Begin(begin);
+            let event = DeploymentEvent::Begin(begin(0..ONE_BOX, ONE_BOX..HOSTS));
             engine.step(Input::Deployment(event), &mut outputs);
         }
         let mut batch = Batch::default();
@@ -187,6 +190,35 @@ fn a_host_whose_deltas_cease_is_no_pass() {
     });
     let last = verdicts.last().unwrap();
     assert_eq!(last.verdict, VerdictState::NoData, "{last:?}");
+}
+
+/// A host that is slow sends late, too: what of its errors comes after their bucket is lost, and told then.
+/// The gaps are no minutes without errors.
+#[test]
+fn deltas_that_come_late_are_not_taken_for_health() {
+    let checks = "  served: {metric: requests, bounds: {min: 0}}\n  \
+                  failed: {metric: errors, compare: {direction: up}}";
+    let mut harmed = errors(Told::SparseDeltas, 4.0);
+    let mut held = Vec::new();
+    let verdicts = verdicts(checks, |minute, batch| {
+        // What a host of the one-box counts in an even minute comes two minutes late.
+        let is_late = |block: &SeriesBlock| {
+            let host = block.labels.get("host");
+            let is_new = 0 < minute && (host == Some("h00") || host == Some("h01"));
+            is_new && minute % 2 == 0 && block.labels.metric() == "errors"
+        };
+        harmed(minute, batch);
+        let late: Vec<SeriesBlock> = batch
+            .series
+            .extract_if(.., |block| is_late(block))
+            .collect();
+        if minute % 2 == 0 {
+            batch.series.append(&mut held);
+            held = late;
+        }
+    });
+    let last = verdicts.last().unwrap();
+    assert_ne!(last.verdict, VerdictState::Pass, "{last:?}");
 }
 
 #[test]
@@ -311,20 +343,8 @@ fn silence_over_a_bake_that_is_shorter_than_any_patience_is_no_data() {
     let plan = Plan::parse(text).unwrap_or_else(|faults| panic!("{faults}"));
     let mut engine = Engine::new(Arc::new(plan));
     let mut outputs = Vec::new();
-    let begin = Begin {
-        at: at(0),
-        deployment: "d".to_owned(),
-        service: "web".to_owned(),
-        stage: "onebox".to_owned(),
-        region: None,
-        version: "v2".to_owned(),
-        one_box: vec!["h00".to_owned()],
-        fleet: Vec::new(),
-        weight: 1.0,
-        hotfix: None,
-    };
     engine.step(Input::Tick(at(0)), &mut outputs);
-    let event = DeploymentEvent::Begin(begin);
+    let event = DeploymentEvent::Begin(begin(0..1, 0..0));
     engine.step(Input::Deployment(event), &mut outputs);
     for second in 1..=120 {
         let tick = at(0) + Span::from_seconds(second);

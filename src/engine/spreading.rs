@@ -137,7 +137,7 @@ impl Directory {
 
     /// Deltas that gained nothing are not sent: while their source speaks, that is a gain of zero, and where
     /// nothing else of it is selected, for as long as it may be taken for alive. One that
-    /// never gained anything is not known; where data was lost, nobody knows. Called when both are noted.
+    /// never gained anything is not known; where data was lost of late, nobody knows. Called when both are noted.
     pub(super) fn fill_deltas(&mut self, bucket: Interval) {
         let Self {
             services, bindings, ..
@@ -146,7 +146,7 @@ impl Directory {
             let source = &mut bindings.sources[delta.source as usize];
             let service = &mut services[source.origin.service];
             let panel = &mut service.panels[delta.panel as usize].panel;
-            if !panel.lacks(delta.place, bucket) {
+            if !panel.may_have_gained_nothing(delta.place, bucket) {
                 continue;
             }
             if source.heard != bucket.end {

@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Nothing that a test waits for takes longer.
-pub(crate) const DEADLINE: Duration = Duration::from_mins(3);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Chooses.
 #[derive(Debug)]

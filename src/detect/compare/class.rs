@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    detect::Group,
+    detect::{
+        Group,
+        panel::{PERCENT, has_word},
+    },
     event::{Kind, Unit},
 };
 
@@ -153,10 +156,7 @@ fn speaks_of(name: &str) -> Option<Bystander> {
 }
 
 fn measure(name: &str, kind: Kind, unit: Unit) -> Measure {
-    let has = |words: &[&str]| {
-        name.split(['_', '.', '-', ':', '/'])
-            .any(|part| words.contains(&part))
-    };
+    let has = |words: &[&str]| has_word(name, words);
     if kind == Kind::Counter && unit != Unit::Percent && unit != Unit::Ratio {
         return if has(&["cpu"]) {
             Measure::Cpu
@@ -175,7 +175,7 @@ fn measure(name: &str, kind: Kind, unit: Unit) -> Measure {
         Unit::Ratio => Measure::Share { full: 1.0 },
         Unit::Seconds | Unit::Milliseconds => Measure::Latency,
         Unit::Unknown if has(&["ratio", "utilization"]) => Measure::Share { full: 1.0 },
-        Unit::Unknown if has(&["percent", "pct"]) => Measure::Share { full: 100.0 },
+        Unit::Unknown if has(PERCENT) => Measure::Share { full: 100.0 },
         Unit::Unknown if has(&["latency", "duration"]) => Measure::Latency,
         Unit::Unknown | Unit::Bytes | Unit::Count => Measure::Other,
     }

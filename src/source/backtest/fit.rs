@@ -159,7 +159,7 @@ impl Seen {
                 self.metrics.insert(index);
                 let metric = group.key.labels.metric();
                 let words = ["seconds", "latency", "duration"];
-                self.is_percent |= group.told_unit() == Unit::Percent;
+                self.is_percent |= group.known_unit() == Unit::Percent;
                 self.is_time |= matches!(group.unit, Unit::Seconds | Unit::Milliseconds)
                     || words.iter().any(|word| metric.contains(word));
                 let Some(cell) = track.cell(bucket) else {
