@@ -1,4 +1,4 @@
-//! The OpenAPI document: every route, and the fields of a verdict.
+//! The `OpenAPI` document: every route, and the fields of a verdict.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! GitOps Promoter, by the web request of a commit status.
+//! `GitOps` Promoter, by the web request of a commit status.
 
 use std::net::SocketAddr;
 
