@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Extent, HostId, NoDataCause, Setup, Track, Unsound, View, state::counted};
+use super::{
+    Extent, HostId, NoDataCause, Setup, Track, Unsound, View, state::counted, wording::host_list,
+};
 use crate::{
     event::{Span, Timestamp},
     plan::Selection,
@@ -142,7 +144,7 @@ impl Coverage {
             return Covered::No(cause, hosts);
         }
         if !waiting.is_empty() {
-            let names = view.hosts.names(waiting).join(", ");
+            let names = host_list(&view.hosts.names(waiting));
             return Covered::Waiting(format!("the first data of {names}"));
         }
         self.share(view)

@@ -7,32 +7,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cell, HostId, Track, Unsound, track::Feeders};
+use super::{Cell, Group, GroupKey, HostId, Track, Unsound, track::Feeders};
 use crate::{
-    event::{Interval, Kind, Labels, Severity, Span, Timestamp, Unit},
+    event::{Interval, Kind, Severity, Span, Timestamp, Unit},
     reduce::LossReason,
 };
-
-/// Which number of a metric a group holds.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-pub enum Stat {
-    /// The value itself: mean of a gauge, rate of a counter, rate of log records.
-    #[default]
-    Value,
-    /// A quantile of a distribution, in tenths of a percent (990 is p99).
-    Quantile(u16),
-}
-
-/// What makes two series of different hosts comparable: equal labels but for the roles.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct GroupKey {
-    /// Metric name and labels without host, service, region and version.
-    pub labels: Labels,
-    /// Which number of it.
-    pub stat: Stat,
-}
 
 /// What a check sees of its service.
 ///
@@ -73,22 +52,6 @@ struct Gone {
     groups: Vec<u32>,
     /// Deployments that were open already when they went.
     known_to: BTreeSet<String>,
-}
-
-/// One metric over all hosts.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Group {
-    /// What it is.
-    pub key: GroupKey,
-    /// What the series count or measure.
-    pub kind: Kind,
-    /// Their unit, from the configuration, the protocol, or unknown.
-    pub unit: Unit,
-    /// Never reordered while series are bound: bindings refer to tracks by index. One for each host.
-    tracks: Vec<Track>,
-    /// Every index of `tracks` once, ascending by host.
-    #[serde(skip)]
-    order: Vec<u32>,
 }
 
 /// Where a series feeds a panel: a track of a group. It is good only for the panel that gave it.
@@ -207,13 +170,7 @@ impl Panel {
         if let Some(index) = self.by_key.get(key) {
             return *index;
         }
-        let group = Group {
-            key: key.clone(),
-            kind,
-            unit,
-            tracks: Vec::new(),
-            order: Vec::new(),
-        };
+        let group = Group::new(key.clone(), kind, unit);
         let index = if let Some(free) = self.free.pop() {
             let index = free as usize;
             self.groups[index] = group;
@@ -401,111 +358,10 @@ impl Panel {
     }
 }
 
-/// Words in the names of metrics that are shares of 100.
-pub(super) const PERCENT: &[&str] = &["percent", "pct"];
-
-/// Whether one of the words that the name of a metric is made of is one of these.
-pub(super) fn has_word(name: &str, words: &[&str]) -> bool {
-    let mut parts = name.split(['_', '.', '-', ':', '/']);
-    parts.any(|part| words.iter().any(|word| part.eq_ignore_ascii_case(word)))
-}
-
-impl Group {
-    /// Whether a value of any host that is remembered, or its latest one, is larger than this. What is divided
-    /// by an exposure is not looked at: a ratio of small counts may be anything.
-    pub(super) fn exceeds(&self, limit: f64) -> bool {
-        self.tracks.iter().any(|track| track.exceeds(limit))
-    }
-
-    /// The unit that configuration or protocol tell, else the one that the name does: of shares, whether they
-    /// are of 100.
-    pub fn known_unit(&self) -> Unit {
-        let is_percent = || has_word(self.key.labels.metric(), PERCENT);
-        if self.unit == Unit::Unknown && is_percent() {
-            Unit::Percent
-        } else {
-            self.unit
-        }
-    }
-
-    /// The track of a host, if it ever had data (or losses).
-    pub fn track(&self, host: HostId) -> Option<&Track> {
-        let slot = self.find(host).ok()?;
-        Some(&self.tracks[slot as usize]).filter(|track| track.is_known())
-    }
-
-    fn settle(&mut self, depth: usize, hosts: usize) -> Result<(), Unsound> {
-        let mut order: Vec<(HostId, u32)> = Vec::with_capacity(self.tracks.len());
-        for (track, slot) in self.tracks.iter_mut().zip(0..) {
-            let index = track.host.0 as usize;
-            if hosts <= index {
-                return Err(Unsound::Host { index });
-            }
-            track.settle(depth)?;
-            order.push((track.host, slot));
-        }
-        order.sort_unstable();
-        if order.windows(2).any(|pair| pair[0].0 == pair[1].0) {
-            return Err(Unsound::Impossible {
-                what: "two tracks of one host",
-            });
-        }
-        self.order = order.into_iter().map(|(_, slot)| slot).collect();
-        Ok(())
-    }
-
-    /// Orders the tracks by their hosts.
-    fn sort(&mut self) {
-        let mut order: Vec<u32> = (0..self.tracks.len() as u32).collect();
-        order.sort_unstable_by_key(|slot| self.tracks[*slot as usize].host);
-        self.order = order;
-    }
-
-    /// Whether [`Panel::forget_groups`] has left nothing of it: every metric has a name.
-    fn is_forgotten(&self) -> bool {
-        self.tracks.is_empty() && self.key == GroupKey::default()
-    }
-
-    /// The slot of a host, or its place in `order`.
-    fn find(&self, host: HostId) -> Result<u32, usize> {
-        let host_of = |slot: u32| self.tracks[slot as usize].host;
-        // Most groups have a track for every host.
-        if let Some(slot) = self.order.get(host.0 as usize)
-            && host_of(*slot) == host
-        {
-            return Ok(*slot);
-        }
-        self.order
-            .binary_search_by_key(&host, |slot| host_of(*slot))
-            .map(|index| self.order[index])
-    }
-
-    fn slot_or_new(&mut self, host: HostId) -> u32 {
-        match self.find(host) {
-            Ok(slot) => slot,
-            Err(index) => {
-                let slot = u32::try_from(self.tracks.len()).expect("hosts are numbered in 32 bits");
-                reserve_for_one(&mut self.tracks);
-                self.tracks.push(Track::new(host));
-                reserve_for_one(&mut self.order);
-                self.order.insert(index, slot);
-                slot
-            }
-        }
-    }
-}
-
-/// Grows by an eighth where there is no room: most groups get a track for each host once, and
-/// doubling would waste as much as they hold.
-fn reserve_for_one<T>(items: &mut Vec<T>) {
-    if items.len() == items.capacity() {
-        items.reserve_exact((items.len() / 8).max(1));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{detect::Stat, event::Labels};
 
     const WIDTH: Span = Span::from_seconds(10);
 

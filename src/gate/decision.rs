@@ -169,7 +169,7 @@ impl Proof {
                 && let Some(check) = gate.checks.iter().find(|check| check.name == *name)
                 && let Some(finding) = &check.finding
             {
-                reasons.push(reasons::undecided(check, finding));
+                reasons.push(reasons::not_excluded(check, finding));
             }
         }
         reasons

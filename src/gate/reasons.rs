@@ -34,11 +34,19 @@ pub(super) fn warming(check: &GateCheck, finding: &Finding) -> String {
     format!("{}: warming up, waits for {awaiting}", check.name)
 }
 
-/// What an undecided check could not exclude.
+/// What an undecided check waits for.
 pub(super) fn undecided(check: &GateCheck, finding: &Finding) -> String {
-    match (&finding.awaiting, finding.evidence.first()) {
-        (Some(awaiting), _) => format!("{}: undecided, {awaiting}", check.name),
-        (None, Some(evidence)) => format!("{}: undecided, {}", check.name, phrase(evidence)),
+    match &finding.awaiting {
+        Some(awaiting) => format!("{}: undecided, waits for {awaiting}", check.name),
+        None => not_excluded(check, finding),
+    }
+}
+
+/// What an undecided check saw, and could not exclude.
+pub(super) fn not_excluded(check: &GateCheck, finding: &Finding) -> String {
+    match (finding.evidence.first(), &finding.awaiting) {
+        (Some(evidence), _) => format!("{}: undecided, {}", check.name, phrase(evidence)),
+        (None, Some(awaiting)) => format!("{}: undecided, waited for {awaiting}", check.name),
         (None, None) => format!("{}: undecided", check.name),
     }
 }

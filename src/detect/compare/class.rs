@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     detect::{
         Group,
-        panel::{PERCENT, has_word},
+        group::{PERCENT, has_word},
     },
     event::{Kind, Unit},
 };

@@ -24,6 +24,7 @@ use crate::{
         Basis, CheckState, Extent, Group, HostId, Unsound,
         state::{counted, possible},
         stats::mean,
+        wording::host_list,
     },
     event::{Span, Timestamp},
 };
@@ -398,7 +399,7 @@ impl CountsTest {
         };
         let sets = self.one_box.len().clamp(1, LEAVE_OUT_MAX);
         let hosts = self.one_box.iter().skip(*set).step_by(sets);
-        let names = reader.view.hosts.names(hosts.copied()).join(", ");
+        let names = host_list(&reader.view.hosts.names(hosts.copied()));
         format!("; {}", report::alone(&names))
     }
 

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{fresh::FreshTest, outcome::Outcome, reading::Reader};
-use crate::detect::{Extent, Group, HostId, Unsound};
+use crate::detect::{Extent, Group, HostId, Unsound, wording::host_list};
 
 /// The hosts that came late to one metric, and their test.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -52,7 +52,7 @@ impl LateHosts {
             let names = reader.view.hosts.names(self.hosts.iter().copied());
             test.tell_late(format!(
                 "of {}, which came after the others",
-                names.join(", ")
+                host_list(&names)
             ));
         }
     }

@@ -408,7 +408,7 @@ impl Derivative {
         let group = view.panel.group(index);
         let metric = metric_name(&self.check, group);
         let Some(reading) = &outcome.reading else {
-            let note = format!("awaits {}", outcome.awaiting.phrase());
+            let note = format!("waits for {}", outcome.awaiting.phrase());
             return Evidence::bare(metric, outcome.state, basis, note);
         };
         let slope = |value: f64| {
