@@ -137,8 +137,10 @@ impl Selector {
                 Selection::Series(_) | Selection::Logs(_) => None,
             });
         match (configured, meta.kind) {
-            (None, Kind::Unknown) if is_counter_name(labels.metric()) => Kind::Counter,
-            (None, Kind::Unknown) => Kind::Gauge,
+            (None, Kind::Unknown) => match Kind::of_name(labels.metric()) {
+                Kind::Unknown => Kind::Gauge,
+                kind => kind,
+            },
             (Some(kind), _) | (None, kind) => kind,
         }
     }
@@ -260,13 +262,6 @@ fn classic_bucket(labels: &Labels) -> Option<(Labels, f64)> {
         .iter()
         .filter(|(name, _)| *name != "le" && *name != METRIC_NAME);
     Some((Labels::new(others.chain([(METRIC_NAME, base)])), le))
-}
-
-/// Whether the name of a metric says that it is a counter, by the conventions of Prometheus.
-fn is_counter_name(name: &str) -> bool {
-    ["_total", "_count", "_sum", "_bucket"]
-        .iter()
-        .any(|suffix| name.ends_with(suffix))
 }
 
 fn stream_labels(plan: &Plan) -> BTreeSet<String> {

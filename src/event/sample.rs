@@ -23,6 +23,18 @@ pub enum Kind {
     Summary,
 }
 
+impl Kind {
+    /// What the name of a metric says by the conventions of Prometheus: a counter, or nothing.
+    pub fn of_name(metric: &str) -> Self {
+        let suffixes = ["_total", "_count", "_sum", "_bucket"];
+        if suffixes.iter().any(|suffix| metric.ends_with(suffix)) {
+            Self::Counter
+        } else {
+            Self::Unknown
+        }
+    }
+}
+
 /// Whether a point counts since the start of its series or since the point before.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,

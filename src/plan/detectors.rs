@@ -6,7 +6,7 @@ use super::{
     units::{self, Complaint, Measure},
     walk::{Entries, Place},
 };
-use crate::event::Span;
+use crate::event::{Span, Unit};
 
 /// Deviation of a sigma check that does not say it, in robust standard deviations.
 const SIGMA_K: f64 = 4.0;
@@ -88,7 +88,7 @@ fn bounds(place: &Place<'_>, measure: Measure, resolution: Span) -> Option<Detec
         place.fault("the bounds have neither min nor max", "add one of them");
     }
     if let (Some(min), Some(max)) = (min, max)
-        && min > max
+        && min.of(Unit::Unknown) > max.of(Unit::Unknown)
     {
         place.fault("min is above max", "swap them");
     }

@@ -1,9 +1,10 @@
 //! What is allowed in a configuration but most likely not meant.
 
 use super::{
-    Check, DetectorPlan, Mode, Plan, ServicePlan, Skippable, StageCheck, StagePlan, fault::Warning,
+    Check, DetectorPlan, Limit, Mode, Plan, Selection, ServicePlan, Skippable, StageCheck,
+    StagePlan, fault::Warning,
 };
-use crate::event::{Span, Unit};
+use crate::event::{Kind, Span, Unit};
 
 impl Plan {
     /// Finds what is odd, in the order of the names: checks that nothing uses or that can never
@@ -42,12 +43,22 @@ impl Plan {
                 "name it in the checks of a stage, or remove it",
             ));
         }
+        if let Some(metric) = rate_of_no_counter(check) {
+            warnings.push(warning(
+                format!("checks.{name}.bounds"),
+                format!(
+                    "the bound is a rate, and nothing says that {metric} is a counter: where the protocol does \
+                     not tell either, its values are compared as they come"
+                ),
+                "add kind: counter, or if its values are rates already, write the number per second",
+            ));
+        }
         if let DetectorPlan::Bounds {
             min: Some(min),
             max: Some(max),
             ..
         } = check.detector
-            && min == max
+            && min.of(Unit::Unknown) == max.of(Unit::Unknown)
         {
             warnings.push(warning(
                 format!("checks.{name}.bounds"),
@@ -59,6 +70,20 @@ impl Plan {
             ));
         }
     }
+}
+
+/// The metric that is held against a rate although neither its kind nor its name says that it is a counter.
+fn rate_of_no_counter(check: &Check) -> Option<&str> {
+    let (DetectorPlan::Bounds { min, max, .. }, Selection::Series(selection)) =
+        (&check.detector, &check.selection)
+    else {
+        return None;
+    };
+    let is_rate = |limit: &Option<Limit>| limit.is_some_and(Limit::is_rate);
+    let is_told = selection.kind.is_some_and(|kind| kind != Kind::Unknown);
+    let metric = selection.selector.metric()?;
+    ((is_rate(min) || is_rate(max)) && !is_told && Kind::of_name(metric) == Kind::Unknown)
+        .then_some(metric)
 }
 
 fn warning(

@@ -13,6 +13,7 @@ mod digest;
 mod environment;
 mod fault;
 mod grammar;
+mod limit;
 mod lint;
 mod log_patterns;
 mod parse;
@@ -35,6 +36,7 @@ pub use access::{AccessPlan, CertificatePlan, Role, TlsPlan, TokenPlan};
 pub use environment::Environment;
 pub use fault::{Fault, Faults, Warning};
 pub use grammar::SelectorError;
+pub use limit::Limit;
 pub use policies::{OffPeak, Policies, Skippable, StartBlockers};
 pub use selector::{LabelMatcher, MatchOp, SeriesSelector};
 pub use sinks::{AlertRules, SinkKind, SinkPlan, SinkUrl};
@@ -170,44 +172,6 @@ pub struct Pattern(pub regex::Regex);
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
         self.0.as_str() == other.0.as_str()
-    }
-}
-
-/// An end of the range that a value stays in.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
-pub struct Limit {
-    /// In the unit of the metric (rates: per second); a share of which nobody said what is the whole, in
-    /// shares of 1.
-    value: f64,
-    /// Whether it is written as a share (`90%`), and what the whole is only the protocol can tell.
-    is_share: bool,
-}
-
-impl Limit {
-    /// A limit in the unit of the metric.
-    pub const fn new(value: f64) -> Self {
-        let is_share = false;
-        Self { value, is_share }
-    }
-
-    /// A share of the whole, whose size the configuration does not say: 90 % is 0.9.
-    pub const fn share(value: f64) -> Self {
-        let is_share = true;
-        Self { value, is_share }
-    }
-
-    /// Its value for a metric of this unit.
-    pub fn of(self, unit: Unit) -> f64 {
-        if self.is_share && unit == Unit::Percent {
-            100.0 * self.value
-        } else {
-            self.value
-        }
-    }
-
-    /// Whether its value depends on the unit.
-    pub(crate) fn is_share(self) -> bool {
-        self.is_share
     }
 }
 

@@ -402,6 +402,21 @@ fn odd_configurations_are_warned_about() {
             vec!["checks.c.bounds"],
         ),
         (
+            "{metric: x, bounds: {min: 5/m}}",
+            "{name: a, checks: [c, ok]}",
+            vec!["checks.c.bounds"],
+        ),
+        (
+            "{metric: x, kind: counter, bounds: {min: 5/m, max: 300/m}}",
+            "{name: a, checks: [c, ok]}",
+            vec![],
+        ),
+        (
+            "{metric: x_total, bounds: {min: 5/m}}",
+            "{name: a, checks: [c, ok]}",
+            vec![],
+        ),
+        (
             "{metric: x, absent: 1m}",
             "{name: a, checks: [c]}",
             vec!["checks.ok"],

@@ -278,14 +278,18 @@ fn metric_bound(
     }
     let (amount, seconds) = match per_time(text) {
         Some(_) if !rate => return Err(mismatch("a rate")),
-        Some(parts) => parts,
-        None => (text, 1.0),
+        Some((amount, seconds)) => (amount, Some(seconds)),
+        None => (text, None),
+    };
+    let limit = |amount: f64| match seconds {
+        Some(seconds) => Limit::rate(amount / seconds),
+        None => Limit::new(amount),
     };
     if let Some(plain) = number(amount) {
-        return Ok(Limit::new(plain / seconds));
+        return Ok(limit(plain));
     }
     match (size(amount), unit.unwrap_or_default()) {
-        (Some(bytes), Unit::Bytes | Unit::Unknown) => Ok(Limit::new(bytes / seconds)),
+        (Some(bytes), Unit::Bytes | Unit::Unknown) => Ok(limit(bytes)),
         (
             Some(_),
             Unit::Percent | Unit::Ratio | Unit::Seconds | Unit::Milliseconds | Unit::Count,
@@ -475,10 +479,8 @@ mod tests {
             (text("90%"), metric(Some(Unit::Percent), true), 90.0),
             (text("4GiB"), metric(None, true), 4_294_967_296.0),
             (text("500MB"), metric(Some(Unit::Bytes), true), 5e8),
-            (text("6MB/m"), metric(None, true), 1e5),
             (Tree::Number(1e9), metric(None, false), 1e9),
             (Tree::Integer(-3), metric(None, false), -3.0),
-            (text("300/m"), metric(None, true), 5.0),
             (text("5/m"), Measure::Records, 5.0 / 60.0),
             (text("0.1/s"), Measure::Records, 0.1),
             (text("300/h"), Measure::Records, 300.0 / 3600.0),
@@ -486,6 +488,10 @@ mod tests {
         ] {
             let found = bound(&value, measure);
             assert_eq!(found, Ok(Limit::new(expected)), "{value} {measure:?}");
+        }
+        for (value, expected) in [("6MB/m", 1e5), ("300/m", 5.0), ("5/s", 5.0)] {
+            let found = bound(&text(value), metric(None, true));
+            assert_eq!(found, Ok(Limit::rate(expected)), "{value}");
         }
         // Of what, only the protocol can tell.
         let share = bound(&text("90%"), metric(None, true));
