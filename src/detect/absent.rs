@@ -16,10 +16,13 @@ use crate::{
 
 /// No judged host is without any of the selected series (or log records) for longer than `after`.
 ///
-/// Silence is a breach only where somebody else proves that the pipeline works: of the fleet hosts
-/// that spoke when the silence began, more than half still do; or, if the fleet never sends it,
-/// another judged host does. Without such a witness a dead host looks like a dead pipeline: that is
-/// no data. A host that was never heard has the longer of `after` and the grace to speak up.
+/// Silence is a breach only where others prove for that long that the pipeline works: more than half of
+/// the fleet hosts that spoke of late go on to speak; or, if the fleet does not send it, another judged
+/// host does. Without such witnesses a dead host looks like a dead pipeline: that is no data. When all
+/// fall silent together, some are silent first, and when they come back, some come last: what is proven
+/// ends when half of `after` (or the usual gap between two words of a host, if that is longer) is over
+/// without a word, and goes on when the pipeline has worked again for that long. A host that was never
+/// heard has the longer of `after` and the grace to speak up.
 ///
 /// Presence is its own coverage here: a sample that arrived is the proof, even if its value stands
 /// still for ever (`up` is 1 on every healthy host).
@@ -31,17 +34,40 @@ pub struct Absent {
     began_at: Timestamp,
     grace_until: Timestamp,
     bake_until: Timestamp,
-    /// End of the latest bucket with anything selected, by host, since the past that the panel
-    /// remembers.
-    last: BTreeMap<HostId, Option<Timestamp>>,
+    heard: BTreeMap<HostId, Heard>,
+    pipeline: Pipeline,
+}
+
+/// What was heard of a host.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Heard {
+    /// End of the latest bucket with anything selected, since the past that the panel remembers.
+    last: Option<Timestamp>,
+    /// How long it was silent before that.
+    gap: Span,
+    /// What of [`Pipeline::proven`] was over at its last word since the deployment began.
+    proven: Span,
+}
+
+/// Whether anything arrives at all, as others than the host in question show.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Pipeline {
+    /// For how long it has been seen to work since the deployment began.
+    proven: Span,
+    /// End of the latest bucket in which it was not.
+    broken: Option<Timestamp>,
 }
 
 /// What was learned.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename = "AbsentState")]
 pub(super) struct State {
-    last: BTreeMap<HostId, Option<Timestamp>>,
+    heard: BTreeMap<HostId, Heard>,
+    pipeline: Pipeline,
 }
+
+/// For how many times `after` a fleet host that fell silent is expected to speak again; then it is gone.
+const EXPECTED_FOR: i64 = 4;
 
 /// What is to say of one host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +94,8 @@ impl Absent {
             began_at: setup.began_at,
             grace_until: setup.grace_until,
             bake_until: setup.bake_until,
-            last: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            pipeline: Pipeline::default(),
         }
     }
 
@@ -77,6 +104,7 @@ impl Absent {
         for &host in view.one_box.iter().chain(view.fleet) {
             self.hear(view, host);
         }
+        self.prove(view);
         let now = view.bucket.end;
         if view.one_box.is_empty() {
             let until = self
@@ -107,43 +135,98 @@ impl Absent {
             began_at: _,
             grace_until: _,
             bake_until: _,
-            last,
+            heard,
+            pipeline,
         } = self;
-        State { last: last.clone() }
+        State {
+            heard: heard.clone(),
+            pipeline: *pipeline,
+        }
     }
 
     /// Takes what [`Absent::save`] gave.
     pub(super) fn restore(&mut self, state: State, extent: Extent) -> Result<(), Unsound> {
-        let State { last } = state;
-        extent.hosts(last.keys())?;
-        self.last = last;
+        let State { heard, pipeline } = state;
+        extent.hosts(heard.keys())?;
+        self.heard = heard;
+        self.pipeline = pipeline;
         Ok(())
     }
 
     /// Takes what came of a host in the bucket; its remembered past when it is seen first.
     fn hear(&mut self, view: &View<'_>, host: HostId) {
-        let heard = if let Some(last) = self.last.get(&host) {
+        let Some(heard) = self.heard.get(&host) else {
+            let heard = Heard {
+                last: self.past(view, host),
+                ..Heard::default()
+            };
+            self.heard.insert(host, heard);
+            return;
+        };
+        let is_here = {
             let tracks = || {
                 view.panel
                     .groups()
                     .filter_map(|(_, group)| group.track(host))
             };
-            let is_here = if self.is_log {
+            if self.is_log {
                 tracks()
                     .filter_map(|track| track.cell(view.bucket))
                     .any(|cell| 0.0 < cell.events)
             } else {
                 tracks().any(|track| track.cell(view.bucket).is_some())
-            };
-            if is_here {
-                Some(view.bucket.end)
-            } else {
-                *last
             }
-        } else {
-            self.past(view, host)
         };
-        self.last.insert(host, heard);
+        if is_here {
+            let now = view.bucket.end;
+            let gap = heard.last.map_or(Span::ZERO, |last| now - last);
+            let heard = Heard {
+                last: Some(now),
+                gap,
+                ..*heard
+            };
+            self.heard.insert(host, heard);
+        }
+    }
+
+    /// Adds the bucket to what is proven, if others than a host that is silent show that data arrives.
+    fn prove(&mut self, view: &View<'_>) {
+        let now = view.bucket.end;
+        let width = view.bucket.end - view.bucket.start;
+        let speaks = |host: &HostId| {
+            let last = self.last(*host);
+            last.is_some_and(|last| now - last <= self.pause(*host, width))
+        };
+        let is_expected = |host: &&HostId| {
+            let last = self.last(**host);
+            last.is_some_and(|last| now - last <= self.after.times(EXPECTED_FOR))
+        };
+        let expected = view.fleet.iter().filter(is_expected).count();
+        let speaking = view.fleet.iter().filter(|host| speaks(host)).count();
+        let works = if 0 < expected {
+            expected < 2 * speaking
+        } else {
+            view.one_box.iter().any(|host| speaks(host))
+        };
+        let pauses = view.one_box.iter().map(|host| self.pause(*host, width));
+        let patience = pauses.max().unwrap_or(self.after);
+        if !works {
+            self.pipeline.broken = Some(now);
+        } else if self.pipeline.broken.is_none_or(|at| patience < now - at) {
+            self.pipeline.proven = self.pipeline.proven + width;
+        }
+        for heard in self.heard.values_mut() {
+            if heard.last == Some(now) {
+                heard.proven = self.pipeline.proven;
+            }
+        }
+    }
+
+    /// How long a host may say nothing until its silence counts.
+    fn pause(&self, host: HostId, width: Span) -> Span {
+        let half = Span::from_nanos(self.after.nanos() / 2);
+        let usual = self.heard.get(&host).map_or(Span::ZERO, |heard| heard.gap);
+        half.max(usual + width).min(self.after)
     }
 
     /// The latest presence that the panel remembers.
@@ -168,7 +251,7 @@ impl Absent {
 
     fn presence(&self, view: &View<'_>, host: HostId) -> Presence {
         let now = view.bucket.end;
-        let last = self.heard(host).filter(|last| self.began_at < *last);
+        let last = self.last(host).filter(|last| self.began_at < *last);
         let since = last.unwrap_or(self.began_at);
         if last.is_some() && now - since <= self.after {
             return Presence::Here;
@@ -177,29 +260,8 @@ impl Absent {
         if now <= until {
             return Presence::Awaited { until };
         }
-        let speaks = |other: HostId| {
-            self.heard(other)
-                .is_some_and(|last| now - last <= self.after)
-        };
-        let spoke = |other: HostId| {
-            self.heard(other)
-                .is_some_and(|last| since - last <= self.after)
-        };
-        let witnesses = view.fleet.iter().filter(|other| spoke(**other)).count();
-        if 0 < witnesses {
-            let speaking = view
-                .fleet
-                .iter()
-                .filter(|other| spoke(**other) && speaks(**other))
-                .count();
-            return if witnesses < 2 * speaking {
-                Presence::Absent { since }
-            } else {
-                Presence::AllSilent
-            };
-        }
-        let mut others = view.one_box.iter().filter(|other| **other != host);
-        if others.any(|other| speaks(*other)) {
+        let proven = self.pipeline.proven - self.proven_at(host);
+        if self.after < proven {
             Presence::Absent { since }
         } else if view.fleet.is_empty() && view.one_box.len() < 2 {
             Presence::Alone
@@ -208,12 +270,18 @@ impl Absent {
         }
     }
 
-    fn silent_since_begin(&self, host: HostId) -> bool {
-        self.heard(host).is_none_or(|last| last <= self.began_at)
+    fn proven_at(&self, host: HostId) -> Span {
+        self.heard
+            .get(&host)
+            .map_or(Span::ZERO, |heard| heard.proven)
     }
 
-    fn heard(&self, host: HostId) -> Option<Timestamp> {
-        self.last.get(&host).copied().flatten()
+    fn silent_since_begin(&self, host: HostId) -> bool {
+        self.last(host).is_none_or(|last| last <= self.began_at)
+    }
+
+    fn last(&self, host: HostId) -> Option<Timestamp> {
+        self.heard.get(&host)?.last
     }
 
     fn weigh(&self, view: &View<'_>, presences: &[(HostId, Presence)]) -> Finding {
@@ -277,11 +345,11 @@ impl Absent {
 
     /// Why nothing can be said of hosts that are silent together with everybody else.
     fn cause(&self, presence: Presence, unknown: &[(HostId, Presence)]) -> NoDataCause {
-        if self.last.values().all(Option::is_none) {
+        if self.heard.values().all(|heard| heard.last.is_none()) {
             return NoDataCause::NothingSelected;
         }
         match presence {
-            Presence::Alone => match unknown.first().and_then(|(host, _)| self.heard(*host)) {
+            Presence::Alone => match unknown.first().and_then(|(host, _)| self.last(*host)) {
                 Some(last) if self.began_at < last => NoDataCause::Stopped { last },
                 Some(_) | None => NoDataCause::NeverArrived,
             },
@@ -315,10 +383,7 @@ impl Absent {
 
     /// Why data of a silent host was lost, if any was lost since it fell silent.
     fn loss(&self, view: &View<'_>, host: HostId) -> Option<&'static str> {
-        let since = self
-            .heard(host)
-            .unwrap_or(Timestamp::MIN)
-            .max(self.began_at);
+        let since = self.last(host).unwrap_or(Timestamp::MIN).max(self.began_at);
         view.panel
             .groups()
             .filter_map(|(_, group)| group.track(host)?.loss())
@@ -331,7 +396,7 @@ impl Absent {
         let quietest = view
             .one_box
             .iter()
-            .filter_map(|host| Some((self.heard(*host)?, *host)))
+            .filter_map(|host| Some((self.last(*host)?, *host)))
             .min_by_key(|(last, _)| *last);
         let evidence = quietest.map(|(last, host)| {
             let silence = view.bucket.end - last;
@@ -512,6 +577,47 @@ mod tests {
             (Some(310.0), Some(300.0))
         );
         assert_eq!(evidence.note, "silent for 5m10s on c2, while others speak");
+    }
+
+    /// Scrapes of a minute, each host's at another second: a pipeline that stands still is left by one host
+    /// after the other, and found again by one after the other.
+    #[test]
+    fn an_outage_of_the_pipeline_is_no_absence_whoever_falls_silent_first_and_comes_back_last() {
+        const EVERY: i64 = 6;
+        let outage = 100..140;
+        for phase in 0..EVERY {
+            for dies in [None, Some(160)] {
+                let mut bench = Bench::new(series_check(plan()), &["c1"], &["f1", "f2", "f3"]);
+                let findings = bench.run(260, |host, bucket| {
+                    let own = match host {
+                        "c1" => phase,
+                        "f1" => 1,
+                        "f2" => 3,
+                        _ => 5,
+                    };
+                    let is_dead = host == "c1" && dies.is_some_and(|at| at <= bucket);
+                    let is_due = (bucket - own).rem_euclid(EVERY) == 0;
+                    if is_due && !is_dead && !outage.contains(&bucket) {
+                        Feed::Value(bucket as f64)
+                    } else {
+                        Feed::Silent
+                    }
+                });
+                let seen = states(&findings);
+                assert!(seen.contains(&NoData), "{phase}: {seen:?}");
+                match (dies, first(&findings, Breach)) {
+                    (None, None) => {}
+                    (Some(died), Some(at)) => {
+                        // The last word was at most a scrape before.
+                        assert!(
+                            (died + 25..=died + 31).contains(&(at as i64)),
+                            "{phase}: {at}"
+                        );
+                    }
+                    (_, at) => panic!("{phase}, dies {dies:?}: breach {at:?}"),
+                }
+            }
+        }
     }
 
     #[test]

@@ -350,12 +350,14 @@ impl<'de> Deserialize<'de> for Timestamp {
                 text.parse().map_err(E::custom)
             }
             fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Timestamp, E> {
-                Ok(Timestamp::from_seconds(seconds))
+                let nanos = seconds.checked_mul(NANOS_PER_SECOND);
+                let given = || seconds.to_string();
+                nanos
+                    .map(Timestamp)
+                    .ok_or_else(|| E::custom(TimestampError { given: given() }))
             }
             fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<Timestamp, E> {
-                i64::try_from(seconds)
-                    .map(Timestamp::from_seconds)
-                    .map_err(E::custom)
+                self.visit_i64(i64::try_from(seconds).unwrap_or(i64::MAX))
             }
             fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<Timestamp, E> {
                 Timestamp::from_seconds_f64(seconds).map_err(E::custom)
@@ -402,6 +404,10 @@ mod tests {
         ] {
             let told = text.parse::<Timestamp>().unwrap_err().to_string();
             assert!(told.contains(problem), "{told}");
+        }
+        for millis in ["1772359200000", "18446744073709551615"] {
+            let told = serde_json::from_str::<Timestamp>(millis).unwrap_err();
+            assert!(told.to_string().contains("not milliseconds"), "{told}");
         }
     }
 

@@ -101,9 +101,11 @@ impl Opener {
     }
 
     fn head(&self, path: &Path) -> Result<Head, JournalError> {
-        let head = || -> io::Result<Head> {
+        let mut other = None;
+        let mut head = || -> io::Result<Head> {
             let mut frames = self.open(path, 0)?;
             if let Err(magic) = frames.magic()? {
+                other = JournalError::other_version(path, &magic);
                 let problem = if MAGIC.starts_with(&magic) {
                     "its first bytes are cut off"
                 } else {
@@ -119,7 +121,8 @@ impl Opener {
                 Found::Bad(bad) => Head::Broken(bad.problem),
             })
         };
-        head().map_err(failed("read", path))
+        let head = head().map_err(failed("read", path))?;
+        other.map_or(Ok(head), Err)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Position;
+use super::{MAGIC, Position};
 
 /// Why a journal, or a snapshot, cannot be written or read.
 #[derive(Debug)]
@@ -33,6 +33,13 @@ pub enum JournalError {
     NotAJournal {
         /// The file.
         path: PathBuf,
+    },
+    /// The file is a journal that another version of Sluice wrote.
+    OtherVersion {
+        /// The file.
+        path: PathBuf,
+        /// The format that its first bytes name.
+        format: String,
     },
     /// A frame that was durable once is damaged.
     Damaged {
@@ -97,6 +104,19 @@ pub enum JournalError {
     },
 }
 
+impl JournalError {
+    /// That the first bytes of a file are those of another version, if they are.
+    pub(super) fn other_version(path: &Path, magic: &[u8]) -> Option<Self> {
+        let (name, version) = MAGIC.split_at(MAGIC.len() - 1);
+        let theirs = magic.strip_prefix(name)?;
+        let is_version = theirs != version && theirs.iter().all(u8::is_ascii_digit);
+        (is_version && theirs.len() == version.len()).then(|| Self::OtherVersion {
+            path: path.to_owned(),
+            format: String::from_utf8_lossy(magic).into_owned(),
+        })
+    }
+}
+
 /// Names a file and what was tried on it in an error.
 pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JournalError {
     let path = path.to_owned();
@@ -124,6 +144,14 @@ impl fmt::Display for JournalError {
             Self::NotAJournal { path } => {
                 write!(f, "{} is not a journal of this version", path.display())
             }
+            Self::OtherVersion { path, format } => write!(
+                f,
+                "{} was written by another version of Sluice (format {format}, this one reads {}): run that \
+                 version, or begin with another data directory; if no other version was here, its first bytes \
+                 are damaged",
+                path.display(),
+                String::from_utf8_lossy(&MAGIC)
+            ),
             Self::Damaged {
                 path,
                 offset,
@@ -191,6 +219,7 @@ impl std::error::Error for JournalError {
             Self::Locked { .. }
             | Self::NoSegments { .. }
             | Self::NotAJournal { .. }
+            | Self::OtherVersion { .. }
             | Self::Damaged { .. }
             | Self::Missing { .. }
             | Self::OutOfReach { .. }

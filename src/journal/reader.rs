@@ -207,6 +207,9 @@ impl Reader {
         if offset == 0
             && let Err(magic) = frames.magic().map_err(failed("read", &segment.path))?
         {
+            if let Some(error) = JournalError::other_version(&segment.path, &magic) {
+                return Err(error);
+            }
             if !MAGIC.starts_with(&magic) {
                 return Err(JournalError::NotAJournal { path: segment.path });
             }

@@ -400,13 +400,33 @@ fn a_place_that_is_not_there_is_an_error() {
 
 #[test]
 fn another_file_is_not_taken_for_a_journal() {
-    for bytes in [&b"timestamp,metric,value\n"[..], b"SLUICEJ9", b"x"] {
+    for bytes in [&b"timestamp,metric,value\n"[..], b"SLUICEJx", b"x"] {
         let failure = read_file(bytes).2;
         assert_eq!(
             failure.as_deref(),
             Some("a.journal is not a journal of this version")
         );
     }
+}
+
+#[test]
+fn a_journal_of_another_version_is_called_so_and_not_damaged() {
+    let told =
+        "was written by another version of Sluice (format SLUICEJ9, this one reads SLUICEJ1)";
+    let failure = read_file(b"SLUICEJ9").2.unwrap();
+    assert!(failure.contains(told), "{failure}");
+    let folder = tempfile::tempdir().unwrap();
+    let data = DataDir::open(folder.path()).unwrap();
+    let (mut writer, _) = data.writer(Limits::default()).unwrap();
+    writer.commit(&[tick(1)]).unwrap();
+    drop((writer, data));
+    let journal = folder.path().join(DataDir::JOURNAL);
+    let path = journal.join(segment_name(1));
+    let mut written = std::fs::read(&path).unwrap();
+    written[MAGIC.len() - 1] = b'9';
+    std::fs::write(&path, written).unwrap();
+    let failure = read_all(Reader::open(&journal)).2.unwrap();
+    assert!(failure.contains(told), "{failure}");
 }
 
 #[test]

@@ -58,6 +58,14 @@ impl Plan {
     /// As [`Plan::parse`]; also a name that the environment does not have.
     pub fn parse_in(text: &str, environment: Environment<'_>) -> Result<Self, Faults> {
         let mut root = Node::read(text).map_err(|fault| Faults(vec![fault]))?;
+        if matches!(root.value, Tree::Nothing) {
+            return Err(Faults(vec![Fault {
+                path: "configuration".to_owned(),
+                line: None,
+                problem: "there is nothing in it".to_owned(),
+                remedy: "write checks and services".to_owned(),
+            }]));
+        }
         let unresolved = environment::expand(&mut root, environment);
         let faults = FaultList::new(unresolved);
         let plan = Place::root(&root, &faults)

@@ -1,6 +1,6 @@
 //! The web page: deployments with their verdicts, readable at 3 a.m.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
 
 use super::{
     markup::{STYLE, escape},
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     event::{Span, Timestamp},
-    gate::{CheckReport, plain_number},
+    gate::{CheckReport, VerdictState, plain_number},
 };
 
 /// Most deployments that the page shows.
@@ -43,7 +43,10 @@ pub(super) fn render(board: &Board, now: Timestamp) -> String {
         &mut page,
         format_args!("<p class=\"small\">as of {now}, refreshes every 5 s</p>\n"),
     );
-    let deployments = board.newest_first();
+    let mut deployments = board.newest_first();
+    // What needs somebody is not to be looked for below what does not.
+    deployments.sort_by_key(|deployment| urgency(deployment));
+    summary(&mut page, &deployments);
     if deployments.is_empty() {
         page.push_str(
             "<p>No deployment yet. Begin one with <code>sluice deploy begin</code>.</p>\n",
@@ -56,11 +59,53 @@ pub(super) fn render(board: &Board, now: Timestamp) -> String {
         let more = deployments.len() - DEPLOYMENTS_MAX;
         put(
             &mut page,
-            format_args!("<p>and {more} older ones, see /api/v1/deployments</p>\n"),
+            format_args!(
+                "<p>and {more} others, which need nobody sooner, see \
+                 <a href=\"/api/v1/deployments\">/api/v1/deployments</a></p>\n"
+            ),
         );
     }
     page.push_str("</body></html>\n");
     page
+}
+
+/// The place on the page: open deployments that failed or lack data, then other open ones, then ended ones.
+fn urgency(deployment: &Deployment) -> u8 {
+    match deployment.verdict.verdict {
+        _ if deployment.is_ended => 3,
+        VerdictState::Fail => 0,
+        VerdictState::NoData => 1,
+        VerdictState::Pending | VerdictState::Pass | VerdictState::Bypassed => 2,
+    }
+}
+
+/// How many open deployments have which verdict, where they are too many to be seen at once.
+fn summary(page: &mut String, deployments: &[&Arc<Deployment>]) {
+    const FEW: usize = 3;
+    if deployments.len() <= FEW {
+        return;
+    }
+    let open = || deployments.iter().filter(|deployment| !deployment.is_ended);
+    let states = [
+        VerdictState::Fail,
+        VerdictState::NoData,
+        VerdictState::Pending,
+        VerdictState::Pass,
+        VerdictState::Bypassed,
+    ];
+    let counts = states.iter().filter_map(|state| {
+        let count = open()
+            .filter(|deployment| deployment.verdict.verdict == *state)
+            .count();
+        (0 < count).then(|| format!("{count} {}", state.name()))
+    });
+    let counts = counts.collect::<Vec<_>>().join(", ");
+    let ended = deployments.len() - open().count();
+    let counts = if counts.is_empty() { "none" } else { &counts };
+    put(
+        page,
+        format_args!("<p>open: {counts}; ended: {ended}</p>\n"),
+    );
 }
 
 fn article(page: &mut String, deployment: &Deployment) {
@@ -69,19 +114,25 @@ fn article(page: &mut String, deployment: &Deployment) {
     let ended = if deployment.is_ended { " ended" } else { "" };
     let region = begin.region.as_ref();
     let region = region.map_or_else(String::new, |region| format!(" in {region}"));
+    // Otherwise it is the first of the reasons.
+    let progress = match verdict.verdict {
+        VerdictState::Pending => format!(", progress: {}", escape(&deployment.progress())),
+        VerdictState::Fail | VerdictState::NoData | VerdictState::Pass | VerdictState::Bypassed => {
+            String::new()
+        }
+    };
     put(
         page,
         format_args!(
             "<article class=\"{state}{ended}\" id=\"{}\"><h2><span class=\"verdict\">{state}</span>\
-             <span>{}</span><span>{}</span></h2>\n<p class=\"small\">{} since {}, \
-             progress: {}; deployment <a href=\"/api/v1/deployments/{}/verdict\">{}</a>, \
+             <span>{}</span><span>{}</span></h2>\n<p class=\"small\">{} since {}\
+             {progress}; deployment <a href=\"/api/v1/deployments/{}/verdict\">{}</a>, \
              began {}{}</p>\n",
             escape(&begin.deployment),
             escape(&format!("{} {}{region}", begin.service, begin.stage)),
             escape(&begin.version),
             state,
             seconds(verdict.since),
-            escape(&deployment.progress()),
             escape(&percent_encode(&begin.deployment).to_string()),
             escape(&begin.deployment),
             seconds(begin.at),

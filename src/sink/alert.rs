@@ -110,9 +110,10 @@ impl Alert {
     }
 }
 
-/// The alerts that fire at `now`, by fingerprint. Of the deployments of a service into the same stage and
-/// region only the newest can fire: what began before it is history. One that has ended fires on for a
-/// while, since a deployer that ends a failed deployment at once has not repaired anything.
+/// The alerts that fire at `now`, by fingerprint. What was decided of a deployment before the newest into the
+/// same stage and region of the service began is history; what is decided of it later, while it is open, fires
+/// too. The newest fires on for a while when it has ended, since a deployer that ends a failed deployment at
+/// once has not repaired anything.
 pub(super) fn firing(
     deployments: &[Arc<Deployment>],
     now: Timestamp,
@@ -130,11 +131,19 @@ pub(super) fn firing(
             *known = deployment;
         }
     }
-    newest
-        .into_values()
-        .filter(|deployment| {
+    let can_fire = |deployment: &&Deployment| {
+        let begin = &deployment.begin;
+        let newest = newest[&(&begin.service, &begin.stage, &begin.region)];
+        if newest.begin.deployment == begin.deployment {
             !deployment.is_ended || now < deployment.verdict.at + rules.resolve_after
-        })
+        } else {
+            !deployment.is_ended && newest.begin.at < deployment.verdict.since
+        }
+    };
+    deployments
+        .iter()
+        .map(|deployment| &**deployment)
+        .filter(can_fire)
         .filter_map(|deployment| Alert::of(deployment, rules, links))
         .map(|alert| (alert.fingerprint(), alert))
         .collect()
@@ -228,6 +237,22 @@ mod tests {
             ["d3 critical"]
         );
         assert_eq!(names(&[old], now, rules()), ["d1 critical"]);
+    }
+
+    #[test]
+    fn an_open_one_that_fails_after_a_newer_one_began_fires_too() {
+        let now = Timestamp::from_seconds(100);
+        let mut old = deployment("d1", 10, VerdictState::Fail);
+        old.verdict.since = Timestamp::from_seconds(30);
+        let new = deployment("d2", 20, VerdictState::Pending);
+        assert_eq!(
+            names(&[old.clone(), new.clone()], now, rules()),
+            ["d1 critical"]
+        );
+        let newer = deployment("d3", 40, VerdictState::Pending);
+        assert!(names(&[old.clone(), new.clone(), newer], now, rules()).is_empty());
+        old.is_ended = true;
+        assert!(names(&[old, new], now, rules()).is_empty());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     decode::format::Format,
     engine::{Engine, Output},
-    journal::segment_number,
+    journal::{DataDir, segment_number},
     plan::{Faults, Plan},
 };
 
@@ -226,7 +226,13 @@ impl Found {
             self.data.push((path.to_path_buf(), format));
             return Ok(());
         }
-        for file in files::list(path).map_err(RecordingError::File)? {
+        let mut files = files::list(path).map_err(RecordingError::File)?;
+        // A data directory of `serve` is the recording that its journal is.
+        let journal = path.join(DataDir::JOURNAL);
+        if journal.is_dir() && !files.iter().any(|file| files::format(file).is_ok()) {
+            files.extend(files::list(&journal).map_err(RecordingError::File)?);
+        }
+        for file in files {
             if file.file_name().is_some_and(|name| name == "sluice.yaml") {
                 self.configs.push(file);
             } else if let Ok(format) = files::format(&file) {

@@ -134,18 +134,30 @@ impl OpenFiles {
 
     /// Samples whose kind the name or the configuration tells: a line each.
     fn samples(&mut self, block: &SeriesBlock) -> Result<(), Failure> {
-        let mut series = String::from("{");
-        quote(&mut series, block.labels.metric());
+        let metric = block.labels.metric();
+        let mut series = String::new();
+        // Readers of before names in quotes take what is written without them.
+        let is_plain = is_plain_name(metric, true);
+        if is_plain {
+            series.push_str(metric);
+            series.push('{');
+        } else {
+            series.push('{');
+            quote(&mut series, metric);
+        }
+        let mut is_first = is_plain;
         for (name, value) in block.labels.iter().filter(|(name, _)| *name != METRIC_NAME) {
-            series.push(',');
-            quote(&mut series, name);
+            if !std::mem::take(&mut is_first) {
+                series.push(',');
+            }
+            put_name(&mut series, name, false);
             series.push('=');
             quote(&mut series, value);
         }
         series.push('}');
         if block.meta.unit != Unit::Unknown {
             let mut line = String::from("# UNIT ");
-            quote(&mut line, block.labels.metric());
+            put_name(&mut line, metric, true);
             line.push(' ');
             line.push_str(unit(block.meta.unit));
             self.untold.line(&line)?;
@@ -190,6 +202,21 @@ impl Lines {
 
     fn failed(&self, error: &io::Error) -> Failure {
         Failure::Told(format!("{}: {error}", self.path.display()))
+    }
+}
+
+/// Whether a name of a metric, or of a label, can stand without quotes: letters, digits and `_`, of a metric
+/// `:` too, and no digit first.
+fn is_plain_name(name: &str, is_metric: bool) -> bool {
+    let is_letter = |c: char| c.is_ascii_alphabetic() || c == '_' || (is_metric && c == ':');
+    name.starts_with(is_letter) && name.chars().all(|c| is_letter(c) || c.is_ascii_digit())
+}
+
+fn put_name(text: &mut String, name: &str, is_metric: bool) {
+    if is_plain_name(name, is_metric) {
+        text.push_str(name);
+    } else {
+        quote(text, name);
     }
 }
 

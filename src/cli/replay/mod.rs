@@ -5,6 +5,7 @@ mod report;
 
 use std::{
     io::{self, IsTerminal, stderr},
+    num::NonZeroU32,
     path::PathBuf,
     time::Duration,
 };
@@ -58,7 +59,7 @@ pub(super) struct Arguments {
     /// number), of random hosts at random times at which nothing was deployed. What fails there is
     /// a false alarm. Implies --backtest
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "200")]
-    placebo: Option<u32>,
+    placebo: Option<NonZeroU32>,
     /// What the random hosts and times are drawn from
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
@@ -239,7 +240,7 @@ impl Replay<'_> {
             index,
             plan,
             &history,
-            count as usize,
+            count.get() as usize,
             seed,
         )))
     }
