@@ -194,9 +194,26 @@ fn away(server: &str, error: &dyn Error) -> AskError {
         }
         source = cause.source();
     }
-    // The first bytes of an answer that is not encrypted make no sense as TLS.
-    if message.contains("InvalidContentType") {
-        message.push_str("; what answers there is not encrypted: leave https:// and --ca-file out");
+    let hints = [
+        // The first bytes of an answer that is not encrypted make no sense as TLS.
+        (
+            "InvalidContentType",
+            "what answers there is not encrypted: leave https:// and --ca-file out",
+        ),
+        (
+            "CaUsedAsEndEntity",
+            "the engine shows the certificate of an authority: give it one that the authority signed (openssl: \
+             basicConstraints=CA:FALSE)",
+        ),
+        (
+            "http2 error",
+            "what answers there may be encrypted: try https:// with --ca-file",
+        ),
+    ];
+    let hint = hints.iter().find(|(sign, _)| message.contains(sign));
+    if let Some((_, hint)) = hint {
+        message.push_str("; ");
+        message.push_str(hint);
     }
     AskError::Away(message)
 }
@@ -205,7 +222,9 @@ impl From<Status> for AskError {
     fn from(status: Status) -> Self {
         let message = status.message().to_owned();
         // Asking again would not make a web server of it speak gRPC.
-        if message.starts_with("grpc-status header missing") {
+        if message.starts_with("grpc-status header missing")
+            || message.contains("invalid compression flag")
+        {
             return Self::Refused(
                 "what answers there speaks HTTP, but not gRPC: name the gRPC port with --server (7070 unless \
                  listen.grpc says otherwise); --url names the HTTP port"

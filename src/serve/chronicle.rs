@@ -371,7 +371,9 @@ impl Clerk {
         let told = Arc::clone(&self.told);
         match self.write(round) {
             Ok(head) => {
-                if round.records.iter().any(|record| record.is_privileged) {
+                // What a recovery hands over again stands there already.
+                let is_news = told.head.load().seq < head.seq;
+                if is_news && round.records.iter().any(|record| record.is_privileged) {
                     // Whoever keeps the log elsewhere can tell whether the end was cut off.
                     info!(
                         seq = head.seq,

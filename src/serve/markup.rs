@@ -28,6 +28,8 @@ table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabu
 th, td { text-align: left; padding: .15rem .8rem .15rem 0; vertical-align: top; }
 th { font-weight: 600; border-bottom: 1px solid #8886; }
 td.number, th.number { text-align: right; white-space: nowrap; }
+td.time { white-space: nowrap; }
+td.note { min-width: 16rem; }
 .breach .state { color: var(--fail); font-weight: 700; }
 .no_data .state { color: var(--no-data); font-weight: 700; }
 ";

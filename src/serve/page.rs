@@ -170,7 +170,7 @@ fn checks(page: &mut String, checks: &[CheckReport]) {
             format_args!(
                 "<tr class=\"{state}\"><td>{}{advisory}</td><td>{}</td><td class=\"state\">{state}</td>\
                  <td class=\"number\">{}</td><td class=\"number\">{}</td>\
-                 <td class=\"number\">{}</td><td>{}</td><td>{since}</td><td>{}</td></tr>\n",
+                 <td class=\"number\">{}</td><td>{}</td><td class=\"time\">{since}</td><td class=\"note\">{}</td></tr>\n",
                 escape(&report.check),
                 escape(&report.metric),
                 number(report.observed),
