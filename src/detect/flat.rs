@@ -155,6 +155,13 @@ impl Flat {
         }
     }
 
+    /// Ends the run of a one-box host: what it says now is no harm, and standing there is none either.
+    pub(super) fn excuse(&mut self, host: usize) {
+        if let Some(run) = self.one_box.get_mut(host) {
+            (run.value, run.length) = (f64::NAN, 0);
+        }
+    }
+
     /// How many equal values a one-box host stands at, where that is out of all proportion and no
     /// fleet host stands still too; of several hosts, where more than one does.
     pub(super) fn stands_still(&self) -> Option<usize> {

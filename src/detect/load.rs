@@ -9,21 +9,23 @@ use super::{
     wording::{blind, number, percent, selection_name, uncovered},
 };
 use crate::{
-    event::{Span, Timestamp},
+    event::{Interval, Span, Timestamp},
     plan::DetectorPlan,
 };
 
 /// Length of the windows whose means are compared: a peak of one bucket is noise.
 const WINDOW: Span = Span::from_minutes(1);
+/// How long a host that says nothing more counts as one that is there.
+const MISSED_FOR: Span = Span::from_minutes(30);
 
 /// The judged hosts' rate must once reach `factor` times the other stage's peak.
 ///
 /// Both sides are the highest mean of a trailing minute, summed over the selected series of a host
 /// and averaged over hosts. On the judged side hosts without data count as 0, and only minutes
 /// since the deployment began count; on the other side, all that the panel remembers, where at
-/// least half of the hosts have data. Reaching it is a positive proof, and stays one as long as the
-/// judged hosts are heard. While it is not reached the gate waits; at the end of the bake that is a
-/// breach.
+/// least half of the hosts that were there then have data: pods are replaced. Reaching it is a positive
+/// proof, and stays one as long as the judged hosts are heard. While it is not reached the gate waits; at the
+/// end of the bake that is a breach.
 #[derive(Clone, Debug)]
 pub struct Load {
     coverage: Coverage,
@@ -215,7 +217,7 @@ impl Load {
         };
         let peak = minutes(view.panel, &self.fleet, from, view.bucket.end, window)
             .into_iter()
-            .filter(|minute| self.fleet.len() <= 2 * minute.hosts)
+            .filter(|minute| 0 < minute.hosts && minute.there <= 2 * minute.hosts)
             .map(|minute| minute.sum / minute.hosts.max(1) as f64)
             .fold(None, |peak: Option<f64>, rate| {
                 Some(peak.map_or(rate, |peak| peak.max(rate)))
@@ -272,6 +274,8 @@ struct Minute {
     sum: f64,
     /// How many hosts have data in it.
     hosts: usize,
+    /// How many hosts were there: they had data before or in it, and until shortly before.
+    there: usize,
 }
 
 fn window_buckets(panel: &Panel) -> usize {
@@ -293,18 +297,26 @@ fn minutes(
     let mut all: Vec<Minute> = Vec::new();
     let mut sums: Vec<f64> = Vec::new();
     let mut heard: Vec<bool> = Vec::new();
+    let mut lives: Vec<Interval> = Vec::new();
     for &host in hosts {
         sums.clear();
         heard.clear();
+        let mut life: Option<Interval> = None;
         for (_, group) in panel.groups() {
             let Some(track) = group.track(host).filter(|track| track.has_data()) else {
                 continue;
             };
+            let (start, end) = (track.first_seen, track.last_seen + MISSED_FOR);
+            life = Some(life.map_or(Interval { start, end }, |life| Interval {
+                start: life.start.min(start),
+                end: life.end.max(end),
+            }));
             // Buckets after the newest of this track are missing from its values.
             let lag = (to - track.last_seen).div_ceil(resolution);
             let values: Vec<f32> = track.values(resolution, from, to).rev().collect();
             add_means(&values, lag, window, &mut sums, &mut heard);
         }
+        lives.extend(life);
         if all.len() < sums.len() {
             all.resize(sums.len(), Minute::default());
         }
@@ -314,6 +326,13 @@ fn minutes(
         }
     }
     all.truncate((all.len() + 1).saturating_sub(window).max(1));
+    let mut end = to;
+    for minute in &mut all {
+        let start = end - resolution.times(window as i64);
+        let is_there = |life: &&Interval| life.start < end && start < life.end;
+        minute.there = lives.iter().filter(is_there).count();
+        end = end - resolution;
+    }
     all.reverse();
     all
 }
@@ -470,6 +489,43 @@ mod tests {
                 "c1" => Feed::Value(101.0),
                 _ => Feed::Value(100.0),
             }
+        });
+        assert_eq!(findings.last().unwrap().state, Ok);
+    }
+
+    #[test]
+    fn pods_that_were_replaced_do_not_take_the_peak_along() {
+        let generations = ["f1", "f2", "g1", "g2", "h1", "h2"];
+        for (load, expected) in [(201.0, Ok), (199.0, Breach)] {
+            let mut bench = Bench::new(series_check(plan(1.0)), &["c1"], &generations)
+                .past(1_080)
+                .bake(120);
+            let findings = bench.run(150, |host, bucket| {
+                let lives = match &host[..1] {
+                    "f" => -1_080..-700,
+                    "g" => -700..-320,
+                    "h" => -320..i64::MAX,
+                    _ => return Feed::Value(load),
+                };
+                if lives.contains(&bucket) {
+                    production(bucket)
+                } else {
+                    Feed::Silent
+                }
+            });
+            assert_eq!(findings.last().unwrap().state, expected, "{load}");
+        }
+    }
+
+    #[test]
+    fn a_minute_in_which_most_hosts_are_silent_is_no_peak() {
+        let mut bench = Bench::new(series_check(plan(1.0)), &["c1"], &["f1", "f2", "f3"]).bake(120);
+        let findings = bench.run(150, |host, bucket| match host {
+            "c1" => Feed::Value(201.0),
+            // An outage: the last one serves all.
+            "f1" if (-100..-60).contains(&bucket) => Feed::Value(300.0),
+            _ if (-100..-60).contains(&bucket) => Feed::Silent,
+            _ => production(bucket),
         });
         assert_eq!(findings.last().unwrap().state, Ok);
     }

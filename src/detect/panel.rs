@@ -211,14 +211,20 @@ impl Panel {
         &self.groups[index]
     }
 
-    /// How many groups there are.
+    /// How many groups there are; those that were forgotten are none.
     pub fn len(&self) -> usize {
-        self.groups.len()
+        self.by_key.len()
     }
 
-    /// Whether nothing was ever selected.
+    /// Whether there is no group.
     pub fn is_empty(&self) -> bool {
-        self.groups.is_empty()
+        self.by_key.is_empty()
+    }
+
+    /// The bound of all indices of groups, for what is kept by index: that of a group that was forgotten may
+    /// be unused for now.
+    pub fn index_bound(&self) -> usize {
+        self.groups.len()
     }
 
     /// Width of a bucket.
@@ -285,6 +291,21 @@ impl Panel {
     pub fn clear_templates(&mut self) {
         for template in self.templates.values_mut() {
             template.now.clear();
+        }
+    }
+
+    /// Forgets templates that were not seen since a time, those seen last first, while there are more than
+    /// `max`: one that comes again is new again, so that none is forgotten without need.
+    pub fn forget_templates(&mut self, before: Timestamp, max: usize) {
+        let surplus = self.templates.len().saturating_sub(max);
+        let idle = self.templates.iter();
+        let idle = idle.filter(|(_, template)| 0 < surplus && template.last_seen < before);
+        let mut idle: Vec<(Timestamp, Arc<str>)> = idle
+            .map(|(text, template)| (template.last_seen, Arc::clone(text)))
+            .collect();
+        idle.sort_unstable();
+        for (_, text) in idle.into_iter().take(surplus) {
+            self.templates.remove(&text);
         }
     }
 
@@ -518,6 +539,7 @@ mod tests {
             panel.groups().map(|(index, _)| index).collect::<Vec<_>>(),
             [other]
         );
+        assert_eq!((panel.len(), panel.index_bound()), (1, 2));
         assert_eq!(group(&mut panel, "disk"), 2, "d1 may know the first");
         panel.bind(2, HostId(2));
         panel.forget_groups(&BTreeSet::from(["d2", "d3"]));
@@ -527,6 +549,30 @@ mod tests {
         assert_eq!(group(&mut panel, "cpu"), 0);
         assert!(panel.group(0).track(HostId(1)).is_none());
         assert_eq!(panel.groups().count(), 4);
+    }
+
+    #[test]
+    fn of_too_many_templates_those_unseen_for_longest_are_forgotten() {
+        let mut panel = Panel::new(WIDTH, 0);
+        for number in 0..6 {
+            let Interval { start, end } = bucket(number);
+            let template = TemplateTrack {
+                first_seen: start,
+                last_seen: end,
+                severity: Severity::ERROR,
+                now: Vec::new(),
+            };
+            // Not in the order of their age.
+            let text = format!("{} fails", number * 5 % 6);
+            panel.templates.insert(text.into(), template);
+        }
+        panel.forget_templates(bucket(3).end, 6);
+        assert_eq!(panel.templates.len(), 6, "there is room");
+        panel.forget_templates(bucket(3).end, 4);
+        let texts: Vec<&str> = panel.templates.keys().map(|text| &**text).collect();
+        assert_eq!(texts, ["1 fails", "2 fails", "3 fails", "4 fails"]);
+        panel.forget_templates(bucket(3).end, 1);
+        assert_eq!(panel.templates.len(), 3, "those seen of late stay");
     }
 
     #[test]

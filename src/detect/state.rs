@@ -30,10 +30,18 @@ enum Learned {
 /// refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
-    /// Groups of the panel of the check.
+    /// Bound of the indices of the groups of the panel of the check.
     pub groups: usize,
     /// Hosts of the service.
     pub hosts: usize,
+}
+
+impl Extent {
+    /// For a state that is shown nothing any more: whatever its indices refer to is gone.
+    pub const UNBOUNDED: Self = Self {
+        groups: usize::MAX,
+        hosts: usize::MAX,
+    };
 }
 
 /// A state that contradicts itself, or what it is restored into.

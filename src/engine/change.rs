@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
-use super::{Engine, Output, pipelines::Pipelines, world::World};
+use super::{Engine, Output, pipelines::Pipelines, sightings::News, world::World};
 use crate::{
     gate::Gate,
     plan::Plan,
@@ -119,8 +119,11 @@ impl Engine {
                     break;
                 };
                 // A version that is new here opens no gate; nor does it later, if this one comes back.
-                for (service, place, version) in world.directory.sight(bucket) {
-                    world.directory.knows(&service, &place, &version, true);
+                for (service, place, version, news) in world.directory.sight(bucket) {
+                    if news == News::Found {
+                        let service = world.directory.service_mut(&service);
+                        service.knows(&place, &version, bucket.end);
+                    }
                 }
                 self.hold_again(Some(world), bucket.end);
                 self.judge(Some(world), bucket, outputs);

@@ -315,3 +315,17 @@ fn what_is_unhealthy_stays_so_over_a_change() {
         assert_eq!(kinds(&run), before, "{to}");
     }
 }
+
+#[test]
+fn a_gate_that_is_settled_is_restored_under_a_plan_that_came_back() {
+    // What the gate knows by number, the world of the plan that comes back may not have.
+    let mut run = Run::new(BEFORE);
+    run.until(45).begin("old", "web", "onebox").until(300);
+    run.change(&BEFORE.replace("match: {service: web}", "match: {service: other}"));
+    run.until(320).change(BEFORE);
+    assert_eq!(run.engine.retired(), 0);
+    let old = run.verdict("old");
+    assert_eq!(old.verdict, VerdictState::Pass, "{old:?}");
+    let restored = Engine::restore(plan(BEFORE), KeyHash::new(1), &run.engine.save()).unwrap();
+    assert_eq!(restored.verdict("old"), Some(old));
+}

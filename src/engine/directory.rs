@@ -202,7 +202,7 @@ impl Directory {
                 one_box: &roles.one_box,
                 fleet: references[index].as_deref().unwrap_or(&roles.fleet),
             };
-            (view, roles.unfit(&entry.check))
+            (view, roles.unfit(&entry.check, bucket.end))
         })
     }
 
@@ -230,7 +230,7 @@ impl Directory {
             let unit = selection.unit.unwrap_or_else(|| told_unit(meta, kind));
             let is_filled = is_filled(meta, kind, &entry.panels[panel].check.detector);
             let (host, source) = *bound.get_or_insert_with(|| {
-                let host = entry.host(role(labels, &roles.host).unwrap_or(""), self.watermark);
+                let host = entry.host_id(role(labels, &roles.host).unwrap_or(""), self.watermark);
                 entry.learn(host, labels, role(labels, &roles.region));
                 let version = role(labels, &roles.version);
                 let source = self.bindings.source(service, host, version);

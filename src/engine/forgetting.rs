@@ -48,6 +48,7 @@ impl World {
         let memory = self.directory.memory();
         let begun = open.iter().map(|gate| gate.begin.at - memory);
         let before = begun.fold(now - memory - FORGOTTEN_AFTER, Timestamp::min);
+        self.directory.forget_templates(before);
         let has_forgotten =
             self.reducer
                 .forget(before, &mut self.directory, |directory, streams| {
@@ -68,6 +69,15 @@ impl Directory {
         let depths = panels.map(|entry| depth(&entry.check, resolution));
         let depth = depths.max().unwrap_or(0);
         resolution.times(i64::try_from(depth).unwrap_or(i64::MAX))
+    }
+
+    /// Forgets the templates that were not seen since a time, where there are more than have a name.
+    fn forget_templates(&mut self, before: Timestamp) {
+        let max = self.plan().limits.templates;
+        let panels = self.services.iter_mut();
+        for entry in panels.flat_map(|service| &mut service.panels) {
+            entry.panel.forget_templates(before, max);
+        }
     }
 
     /// Forgets where series belong, and the tracks that had nothing since a time.

@@ -264,3 +264,71 @@ fn what_was_refused_is_taken_when_there_is_room_and_blinds_only_who_was_there() 
         "{verdicts:?}"
     );
 }
+
+/// What hosts with a version and a load send in a step.
+fn loads(step: i64, hosts: &[(&str, &str, f64)]) -> Batch {
+    let series = hosts.iter().map(|(host, version, load)| SeriesBlock {
+        labels: Labels::new([
+            (METRIC_NAME, "load"),
+            ("host", host),
+            ("service", "web"),
+            ("version", version),
+        ]),
+        meta: SeriesMeta::default(),
+        points: vec![Point {
+            at: at(step),
+            start: None,
+            value: Value::Number(load + (step % 2) as f64),
+        }],
+    });
+    Batch {
+        series: series.collect(),
+        ..Batch::default()
+    }
+}
+
+#[test]
+fn a_host_that_was_gone_is_judged_whenever_it_comes_back() {
+    let plan = PLAN
+        .replace("1e12", "50")
+        .replace("lateness: 0s", "lateness: 10m");
+    // The hosts are looked through at step 162, when the sample of that step waits for its bucket to close:
+    // those heard before step 17 are gone. Their series are, but for those heard in step 12 or later.
+    for (last, back) in [(11, 162), (11, 163), (14, 162), (14, 170)] {
+        for is_restarted in [false, true] {
+            let mut engine = engine_of(&plan);
+            let mut outputs = Vec::new();
+            for step in 0..190 {
+                let mut hosts = vec![("h1", "v1", 10.0), ("h3", "v1", 11.0)];
+                let version = if step < back { "v1" } else { "v2" };
+                hosts.push(("h4", version, 12.0));
+                if step < 10 {
+                    hosts.push(("h9", "v1", 13.0));
+                }
+                if step <= last {
+                    hosts.push(("h2", "v1", 14.0));
+                }
+                if back <= step {
+                    hosts.push(("h2", "v2", 99.0));
+                }
+                engine.step(Input::Batch(&loads(step, &hosts)), &mut outputs);
+                engine.step(Input::Tick(at(step + 1)), &mut outputs);
+                if step == 175 {
+                    engine.step(begin(step + 1, 2, Vec::new()), &mut outputs);
+                }
+                if is_restarted && step % 5 == 0 {
+                    let plan = Arc::clone(engine.plan());
+                    engine = Engine::restore(plan, engine.keys(), &engine.save()).unwrap();
+                }
+            }
+            let case = format!("{last} {back} {is_restarted}");
+            let known = engine.hosts("web", "onebox", None);
+            let found = known.iter().find(|host| *host.name == *"h2");
+            let first = found.map(|host| host.first_data);
+            assert_eq!(first, Some(at(back)), "{case}");
+            let verdict = engine.verdict("d2").expect("it has begun");
+            assert_eq!(verdict.verdict, VerdictState::Fail, "{case}");
+            assert!(verdict.reasons[0].contains("h2"), "{verdict:?}");
+        }
+    }
+}

@@ -178,7 +178,7 @@ impl Service {
             let entry = |watcher: &&mut Watcher| self.panels[watcher.panel].check.name == name;
             if let Some(watcher) = self.health.watchers.iter_mut().find(entry) {
                 let extent = Extent {
-                    groups: self.panels[watcher.panel].panel.len(),
+                    groups: self.panels[watcher.panel].panel.index_bound(),
                     hosts: self.hosts.len(),
                 };
                 watcher.detector.restore(state, extent)?;
@@ -242,7 +242,6 @@ impl Service {
             Meter::Values(panel) => (panel, false),
             Meter::Exposures(panel) => (panel, true),
         };
-        let seconds = bucket.span().seconds_f64();
         let (mut rate, mut seen, mut unseen) = (0.0, 0_u32, 0_u32);
         for (_, group) in self.panels[panel].panel.groups() {
             for host in self.by_name.values() {
@@ -254,7 +253,7 @@ impl Service {
                     continue;
                 }
                 let value = match (is_exposure, cell.exposure) {
-                    (true, Some(exposure)) => exposure / seconds,
+                    (true, Some(exposure)) => exposure,
                     (true, None) => continue,
                     (false, _) => cell.value,
                 };
@@ -307,8 +306,8 @@ mod tests {
     use crate::{
         engine::{Engine, Input, PromotionRequest},
         event::{
-            Batch, KeyHash, Kind, Labels, METRIC_NAME, Point, SeriesBlock, SeriesMeta, Span,
-            Temporality, Timestamp, Unit, Value,
+            Batch, Interval, KeyHash, Kind, Labels, METRIC_NAME, Point, SeriesBlock, SeriesMeta,
+            Span, Temporality, Timestamp, Unit, Value,
         },
         gate::Blocker,
         plan::Plan,
@@ -419,6 +418,31 @@ services:
                 matches!(blockers[..], [Blocker::Peak { .. }]),
                 "{hour}: {blockers:?}"
             );
+        }
+    }
+
+    #[test]
+    fn the_traffic_of_a_ratio_is_told_per_second_like_any_other() {
+        let ratio = "errors: {metric: errors_total, per: requests_total, bounds: {max: 5%}}";
+        let text = PLAN
+            .replace("load: {metric: requests_total, load: {of: prod}}", ratio)
+            .replace("checks: [load]", "checks: [errors]");
+        for text in [PLAN.to_owned(), text] {
+            let plan = Plan::parse(&text).unwrap_or_else(|faults| panic!("{faults}"));
+            let mut engine = Engine::new(Arc::new(plan));
+            for step in 0..6 {
+                let at = Timestamp::from_seconds(step * 600);
+                let total = step as f64 * 36_000.0;
+                engine.step(Input::Batch(&sample("h1", at, total)), &mut Vec::new());
+                engine.step(Input::Tick(at + Span::from_minutes(10)), &mut Vec::new());
+            }
+            let service = &engine.world.directory.services[0];
+            let bucket = Interval {
+                start: Timestamp::from_seconds(5 * 600),
+                end: Timestamp::from_seconds(6 * 600),
+            };
+            let meter = super::meter(&service.panels).expect("a check counts the traffic");
+            assert_eq!(service.rate(0, meter, bucket), 60.0, "{meter:?}");
         }
     }
 }

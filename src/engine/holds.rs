@@ -39,6 +39,9 @@ impl Engine {
         let directory = &earlier.unwrap_or(world).directory;
         let plan = directory.plan();
         let mut changed: Vec<(String, Vec<Blocker>)> = Vec::new();
+        // The index knows the stages of the plan of today: under an earlier one all attempts are looked at,
+        // once for each service.
+        let mut earlier_histories: BTreeMap<&str, History<'_>> = BTreeMap::new();
         for id in pipelines.undecided(gates) {
             let is_asked =
                 |gate: &&Gate| gate.config_digest() == plan.digest && may_be_held(plan, gate);
@@ -51,15 +54,17 @@ impl Engine {
             let Some(service_plan) = plan.services.get(service) else {
                 continue;
             };
-            let history = if earlier.is_some() {
-                // The index knows the stages of the plan of today.
-                History::new(service_plan, gates.values().map(Gate::attempt))
+            let start = start(&gate.begin, gate.stage(), now);
+            let conditions = directory.conditions(service);
+            let mut held = if earlier.is_some() {
+                let of_service = earlier_histories.entry(service).or_insert_with(|| {
+                    History::new(service_plan, gates.values().map(Gate::attempt))
+                });
+                of_service.blockers(&start, conditions)
             } else {
                 let relevant = pipelines.relevant(gates, service, version);
-                history(service_plan, gates, &relevant)
+                history(service_plan, gates, &relevant).blockers(&start, conditions)
             };
-            let start = start(&gate.begin, gate.stage(), now);
-            let mut held = history.blockers(&start, directory.conditions(service));
             held.retain(|blocker| {
                 blocker.may_come_later() || gate.held().iter().any(|known| known.is_same(blocker))
             });

@@ -10,8 +10,7 @@ use super::{
 };
 use crate::{
     detect::{Cell, HostId, TemplateTrack},
-    event::{Interval, Kind, Timestamp},
-    gate::Place as StagePlace,
+    event::{Interval, Kind},
     plan::Selection,
     reduce::{ClosedBucket, LogCount, LossMark, LossSource},
 };
@@ -64,49 +63,10 @@ impl Directory {
         }
     }
 
-    /// The versions that are new in the bucket that has just been spread, by service and place.
-    pub(super) fn sight(&mut self, bucket: Interval) -> Vec<(String, StagePlace, String)> {
-        let mut found = Vec::new();
-        for service in &mut self.services {
-            let name = service.plan.name.clone();
-            let sighted = service.sight(bucket).into_iter();
-            found.extend(sighted.map(|(place, version)| (name.clone(), place, version)));
-        }
-        found
-    }
-
-    /// Takes a version at a place for known, or for unknown again.
-    pub(super) fn knows(
-        &mut self,
-        service: &str,
-        place: &StagePlace,
-        version: &str,
-        is_known: bool,
-    ) {
-        let mut services = self.services.iter_mut();
-        if let Some(service) = services.find(|entry| entry.plan.name == service) {
-            service.knows(place, version, is_known);
-        }
-    }
-
-    /// Whether a version is on no host of a place any more, while others are.
-    pub(super) fn is_gone(
-        &self,
-        service: &str,
-        place: &StagePlace,
-        version: &str,
-        now: Timestamp,
-    ) -> bool {
-        let mut services = self.services.iter();
-        let service = services.find(|entry| entry.plan.name == service);
-        service.is_none_or(|service| service.is_gone(place, version, now))
-    }
-
     fn hear_logs(&mut self, logs: &[LogCount], bucket: Interval) {
         for count in logs {
             for bound in &self.streams[count.stream.0 as usize] {
                 let service = &mut self.services[bound.service];
-                service.welcome(bound.host, bucket.start);
                 service.heard(bound.host, bound.version.as_ref(), bucket.start, bucket.end);
                 service.hosts.heard_log(bound.host, bucket);
             }

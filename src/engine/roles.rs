@@ -4,6 +4,8 @@
 #[path = "roles_tests.rs"]
 mod tests;
 
+use std::sync::Arc;
+
 use super::{HOST_MEMORY, service::Service};
 use crate::{
     detect::HostId,
@@ -23,6 +25,9 @@ pub(super) struct Roles {
     pub(super) one_box_elsewhere: Option<String>,
     /// The same of the fleet, if none of it is left.
     pub(super) fleet_elsewhere: Option<String>,
+    /// Where all hosts of the stage are judged, those that were there when the deployment began and not after
+    /// its grace, with the end of their last data; none where others have come.
+    gone: Vec<(Arc<str>, Timestamp)>,
 }
 
 /// Most hosts that a phrase names.
@@ -90,6 +95,8 @@ impl Roles {
             everyone = true;
             let heard = |host: &HostId| in_stage(*host) && heard_since(*host, grace_until);
             roles.one_box = scope.iter().copied().filter(heard).collect();
+            let there = scope.iter().copied().filter(|host| in_stage(*host));
+            roles.gone = gone(service, there, begin.at, grace_until);
         }
         for host in &roles.one_box {
             is_one_box[host.0 as usize] = true;
@@ -109,10 +116,16 @@ impl Roles {
     }
 
     /// Why a check of the deployment cannot prove anything: whom it would judge, or compare with, is known
-    /// to be elsewhere.
-    pub(super) fn unfit(&self, check: &Check) -> Option<String> {
+    /// to be elsewhere, or gone where it asks whether anything is absent.
+    pub(super) fn unfit(&self, check: &Check, now: Timestamp) -> Option<String> {
         if let Some(elsewhere) = &self.one_box_elsewhere {
             return Some(elsewhere.clone());
+        }
+        if let DetectorPlan::Absent { after } = check.detector {
+            let gone = self.gone.iter().filter(|(_, last)| *last + after <= now);
+            let named = gone.clone().take(HOSTS_NAMED_MAX);
+            let phrases = named.map(|(name, last)| format!("{name} is silent since {last}"));
+            return in_brief(phrases.collect(), gone.count());
         }
         let elsewhere = self.fleet_elsewhere.as_ref()?;
         let compares = matches!(check.detector, DetectorPlan::Compare { .. });
@@ -149,6 +162,39 @@ impl Roles {
         let is_other = |host: &HostId| !is_one_box[host.0 as usize];
         Some(hosts.filter(|host| is_of(host) && is_other(host)).collect())
     }
+}
+
+/// Hosts that were there when a deployment began, but not after its grace, with the end of their last data.
+/// Where any have come since the beginning, those that went were replaced: so it is wherever pods run.
+fn gone(
+    service: &Service,
+    hosts: impl Iterator<Item = HostId>,
+    began_at: Timestamp,
+    grace_until: Timestamp,
+) -> Vec<(Arc<str>, Timestamp)> {
+    let mut gone = Vec::new();
+    for host in hosts {
+        let facts = &service.facts[host.0 as usize];
+        let Some((first, last)) = facts.first_data.zip(facts.last_data) else {
+            continue;
+        };
+        if began_at <= first {
+            return Vec::new();
+        }
+        if began_at < last && last <= grace_until {
+            gone.push((Arc::from(service.hosts.name(host)), last));
+        }
+    }
+    gone
+}
+
+/// The first of so many phrases about a host each, and how many more there are.
+fn in_brief(mut phrases: Vec<String>, count: usize) -> Option<String> {
+    let more = count.saturating_sub(phrases.len());
+    if 0 < more {
+        phrases.push(format!("and {more} more hosts"));
+    }
+    (!phrases.is_empty()).then(|| phrases.join("; "))
 }
 
 /// Hosts that a deployer named, ascending by name; those that are not known are left out.
@@ -201,9 +247,6 @@ impl Named {
             }
             false
         });
-        if left_out > phrases.len() {
-            phrases.push(format!("and {} more hosts", left_out - phrases.len()));
-        }
-        (!phrases.is_empty()).then(|| phrases.join("; "))
+        in_brief(phrases, left_out)
     }
 }

@@ -19,6 +19,7 @@ checks:
   cpu: {metric: cpu, bounds: {max: 90%}}
   beside: {metric: cpu, compare: {tolerance: 50%}}
   errors: {logs: {severity: ERROR}, bounds: {max: 1000/m}}
+  up: {metric: cpu, absent: 4s}
 services:
   shop:
     stages:
@@ -26,6 +27,8 @@ services:
       - {name: beta, match: {env: dev}, bake: 1m, grace: 5s, checks: [cpu]}
       - {name: beside, regions: [eu, us], bake: 2m, grace: 5s, checks: [beside]}
       - {name: logs, match: {env: dev}, bake: 1m, grace: 5s, checks: [errors]}
+      - {name: everyone, bake: 1m, grace: 10s, checks: [up, cpu]}
+      - {name: bounds, bake: 1m, grace: 10s, checks: [cpu]}
 ";
 
 fn at(second: i64) -> Timestamp {
@@ -169,6 +172,34 @@ fn a_named_fleet_of_another_region_is_not_compared_with() {
     assert_eq!(compared.verdict, VerdictState::Pass);
     let with_others = verdict(&all, "beside/us c/f1 f2 f3 e1 e2 e3", false);
     assert_eq!(with_others, compared);
+}
+
+#[test]
+fn a_host_that_goes_within_the_grace_is_absent_unless_others_come() {
+    use VerdictState::{NoData, Pass};
+    let gone = "h2 is silent since 2026-03-01T10:00:25Z";
+    let covered = "covered and in range: up, cpu";
+    let stays = ("h1", ALWAYS);
+    check(&[stays.clone(), ("h2", 0..25)], "everyone ", NoData, gone);
+    // What does not ask whether anything is absent says nothing of it.
+    let covered_cpu = "covered and in range: cpu";
+    check(
+        &[stays.clone(), ("h2", 0..25)],
+        "bounds ",
+        Pass,
+        covered_cpu,
+    );
+    for replaced in [
+        // One pod for another, earlier or later, or all of them.
+        vec![stays.clone(), ("h2", 0..25), ("h3", 23..160)],
+        vec![stays.clone(), ("h2", 0..25), ("h3", 50..160)],
+        vec![("h1", 0..26), ("h2", 0..25), ("h3", 24..160)],
+        // It restarts, or was gone before.
+        vec![stays.clone(), ("h2", 0..25), ("h2", 40..160)],
+        vec![stays, ("h2", 0..15)],
+    ] {
+        check(&replaced, "everyone ", Pass, covered);
+    }
 }
 
 #[test]

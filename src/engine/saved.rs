@@ -75,10 +75,7 @@ impl Engine {
         let extent = |index: usize| match world {
             Some(world) => world.directory.extent(&begin, &stage.checks[index].check),
             // Nothing is shown to it any more.
-            None => Extent {
-                groups: usize::MAX,
-                hosts: usize::MAX,
-            },
+            None => Extent::UNBOUNDED,
         };
         let restored = Gate::restore(
             state,
@@ -105,7 +102,7 @@ impl Directory {
             .find(|entry| entry.check.name == check)
             .expect("every check of a stage has a panel");
         Extent {
-            groups: entry.panel.len(),
+            groups: entry.panel.index_bound(),
             hosts: service.hosts.len(),
         }
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     health::Health,
     selection::{checks, matches_all},
-    sightings::SeenVersions,
+    sightings::{GONE, SeenVersions},
     whereabouts::Whereabouts,
 };
 use crate::{
@@ -58,7 +58,7 @@ pub(super) struct CheckPanel {
 pub(super) struct HostFacts {
     /// Its region; the smallest where its series disagree.
     pub(super) region: Option<Arc<str>>,
-    /// Versions it was seen with, and the end of the latest bucket with each.
+    /// Versions it was seen with of late, and the end of the latest bucket with each.
     pub(super) versions: BTreeMap<Arc<str>, Timestamp>,
     /// By stage of the service: whether a series of the host fulfils the stage's `match`.
     pub(super) stages: Vec<bool>,
@@ -214,7 +214,8 @@ impl Service {
         told
     }
 
-    /// Notes that data of the host, with the version that its labels tell, was in the bucket.
+    /// Notes that data of the host, with the version that its labels tell, was in the bucket. A host that was
+    /// gone is one of the service again: its series may have stayed, or be bound before they say anything.
     pub(super) fn heard(
         &mut self,
         host: HostId,
@@ -222,6 +223,7 @@ impl Service {
         start: Timestamp,
         end: Timestamp,
     ) {
+        self.welcome(host, start);
         let facts = &mut self.facts[host.0 as usize];
         facts.first_data.get_or_insert(start);
         facts.last_data = Some(end);
@@ -243,6 +245,8 @@ impl HostFacts {
         match self.versions.get_mut(version) {
             Some(last) => *last = end,
             None => {
+                // With every deployment another comes: none is asked for once it is gone.
+                self.versions.retain(|_, last| end < *last + GONE);
                 self.versions.insert(Arc::clone(version), end);
             }
         }

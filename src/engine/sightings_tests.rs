@@ -101,6 +101,19 @@ impl World {
         );
     }
 
+    /// Goes on from its own bytes.
+    fn restart(&mut self) {
+        let plan = Arc::clone(self.engine.plan());
+        self.engine = Engine::restore(plan, KeyHash::new(0), &self.engine.save()).unwrap();
+    }
+
+    fn end(&mut self, id: &str) {
+        self.tell(DeploymentEvent::End(End {
+            at: self.now,
+            deployment: id.to_owned(),
+        }));
+    }
+
     fn begin(&mut self, id: &str, stage: &str, version: &str) {
         self.tell(DeploymentEvent::Begin(Begin {
             at: self.now,
@@ -165,19 +178,90 @@ fn one_that_failed_ends_when_its_version_is_gone_and_begins_anew_when_it_comes_b
     world.pass(1, &mixed("v2", 0.95));
     assert_eq!(world.pass(40, &OLD), ["29: shop:canary::v2 ended"]);
     // A restart in between changes nothing.
-    let plan = Arc::clone(world.engine.plan());
-    world.engine = Engine::restore(plan, KeyHash::new(0), &world.engine.save()).unwrap();
+    world.restart();
     assert_eq!(
         world.pass(2, &mixed("v2", 0.5)),
         ["0: shop:canary:~2:v2 PENDING"]
     );
-    world.engine = {
-        let plan = Arc::clone(world.engine.plan());
-        Engine::restore(plan, KeyHash::new(0), &world.engine.save()).unwrap()
-    };
+    world.restart();
     assert_eq!(
         world.pass(20, &mixed("v2", 0.5)),
         ["8: shop:canary:~2:v2 PASS", "8: shop:canary:~2:v2 ended"]
+    );
+}
+
+#[test]
+fn a_version_of_the_start_that_comes_back_is_a_deployment() {
+    let mut world = World::new();
+    world.pass(10, &OLD);
+    let new = [("h1", "v2", 0.5), ("h2", "v2", 0.5)];
+    world.pass(20, &new);
+    // Back before it is gone: what was there is still known.
+    assert_eq!(world.pass(1, &OLD), [""; 0]);
+    world.pass(40, &new);
+    world.restart();
+    assert_eq!(world.pass(1, &OLD), ["0: shop:canary::v1 PENDING"]);
+}
+
+#[test]
+fn after_a_silence_hosts_may_come_back_one_after_the_other() {
+    let mut world = World::new();
+    world.pass(10, &mixed("v2", 0.5));
+    world.pass(60, &[]);
+    assert_eq!(world.pass(4, &[("h1", "v2", 0.5)]), [""; 0]);
+    assert_eq!(world.pass(5, &mixed("v2", 0.5)), [""; 0]);
+    world.pass(40, &[("h1", "v2", 0.5)]);
+    assert_eq!(
+        world.pass(1, &mixed("v2", 0.5)),
+        ["0: shop:canary::v1 PENDING"]
+    );
+}
+
+#[test]
+fn what_was_told_of_a_version_does_not_speak_for_its_return() {
+    for is_ended in [false, true] {
+        let mut world = World::new();
+        world.pass(10, &OLD);
+        world.begin("told", "canary", "v2");
+        let new = [("h1", "v2", 0.5), ("h2", "v2", 0.5)];
+        assert_eq!(world.pass(12, &new), ["9: told PASS"]);
+        if is_ended {
+            world.end("told");
+        }
+        world.pass(1, &[("h1", "v3", 0.5), ("h2", "v3", 0.5)]);
+        world.pass(40, &[("h1", "v3", 0.5), ("h2", "v3", 0.5)]);
+        world.restart();
+        assert_eq!(
+            world.pass(1, &new),
+            ["0: shop:canary::v2 PENDING"],
+            "{is_ended}"
+        );
+        // One that is told of before it is seen speaks for it.
+        world.pass(45, &[("h1", "v3", 0.5), ("h2", "v3", 0.5)]);
+        world.begin("again", "canary", "v2");
+        world.end("again");
+        assert_eq!(world.pass(5, &new), [""; 0], "{is_ended}");
+    }
+}
+
+#[test]
+fn the_id_of_a_forgotten_deployment_is_not_given_again() {
+    let mut world = World::new();
+    world.pass(10, &OLD);
+    world.pass(5, &mixed("v2", 0.5));
+    world.pass(40, &OLD);
+    // Another at the place, and a day: the first is forgotten.
+    world.begin("told", "canary", "v3");
+    world.end("told");
+    let said = world.pass(26 * 60, &OLD);
+    assert!(
+        said.iter().any(|said| said.ends_with("v2 forgotten")),
+        "{said:?}"
+    );
+    world.restart();
+    assert_eq!(
+        world.pass(1, &mixed("v2", 0.5)),
+        ["0: shop:canary:~2:v2 PENDING"]
     );
 }
 
@@ -211,10 +295,7 @@ fn a_version_for_which_there_was_no_room_is_not_lost() {
         world.pass(11, &mixed("v2", 0.5)),
         [4, 9].map(|minute| format!("{minute}: refused: {full}"))
     );
-    world.tell(DeploymentEvent::End(End {
-        at: world.now,
-        deployment: "p1".to_owned(),
-    }));
+    world.end("p1");
     assert_eq!(
         world.pass(1, &mixed("v2", 0.5)),
         ["0: shop:canary::v2 PENDING"]

@@ -70,7 +70,7 @@ impl GateCheck {
     }
 }
 
-/// What a check says where hosts of the deployment are known to be elsewhere: what the others breach stands,
+/// What a check says where hosts of the deployment are known to be elsewhere, or gone: what the others breach stands,
 /// but they prove nothing. Within the grace a host may still show up where it should be.
 pub(super) fn without_hosts(finding: Finding, elsewhere: String, is_grace: bool) -> Finding {
     if finding.state == CheckState::Breach {

@@ -41,6 +41,7 @@ pub struct GateState {
     pub(super) since: Timestamp,
     pub(super) watermark: Timestamp,
     pub(super) ended: bool,
+    pub(super) has_left: bool,
 }
 
 /// What one check of a gate has learned and latched.

@@ -1,5 +1,9 @@
 //! The gate of one deployment: what it was told, and what it answers.
 
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use super::{
@@ -43,6 +47,8 @@ pub struct Gate {
     since: Timestamp,
     watermark: Timestamp,
     ended: bool,
+    /// Whether its version was where it is deployed, and is gone since.
+    has_left: bool,
 }
 
 /// How long after its bake the checks that a hotfix skipped are still asked.
@@ -100,9 +106,10 @@ impl Gate {
             since: begin.at,
             watermark: begin.at,
             ended: false,
+            has_left: false,
             begin,
         };
-        gate.decision = gate.decide(gate.at);
+        gate.decision = gate.decide();
         gate
     }
 
@@ -125,6 +132,7 @@ impl Gate {
             since,
             watermark,
             ended,
+            has_left,
         } = self;
         GateState {
             begin: begin.clone(),
@@ -139,11 +147,13 @@ impl Gate {
             since: *since,
             watermark: *watermark,
             ended: *ended,
+            has_left: *has_left,
         }
     }
 
     /// The gate as it was when it was saved. The plan's parts are those that [`Gate::open`] took;
-    /// `extent` says how many metrics and hosts the check at an index is shown.
+    /// `extent` says how many metrics and hosts the check at an index is shown. A gate that is settled is
+    /// shown nothing any more: it may know metrics and hosts of a world that is gone.
     ///
     /// # Errors
     /// The state was saved under another configuration or with other checks, contradicts itself, or
@@ -170,6 +180,7 @@ impl Gate {
             since,
             watermark,
             ended,
+            has_left,
         } = state;
         if saved_under != config_digest {
             return Err(RestoreError::OtherConfiguration {
@@ -187,20 +198,6 @@ impl Gate {
                 given: given.cloned().collect(),
             });
         }
-        for (index, (check, saved)) in gate.checks.iter_mut().zip(saved).enumerate() {
-            let GateCheckState {
-                name: _,
-                finding,
-                detector,
-            } = saved;
-            let restored = check.detector.restore(detector, extent(index));
-            restored.map_err(|problem| RestoreError::Unsound {
-                deployment: gate.begin.deployment.clone(),
-                check: check.name.clone(),
-                problem,
-            })?;
-            check.finding = finding.map(|kept| kept.0);
-        }
         gate.steps = steps;
         gate.bypass = bypass;
         gate.held = held;
@@ -210,6 +207,27 @@ impl Gate {
         gate.since = since;
         gate.watermark = watermark;
         gate.ended = ended;
+        gate.has_left = has_left;
+        let is_settled = gate.is_settled();
+        for (index, (check, saved)) in gate.checks.iter_mut().zip(saved).enumerate() {
+            let GateCheckState {
+                name: _,
+                finding,
+                detector,
+            } = saved;
+            let extent = if is_settled {
+                Extent::UNBOUNDED
+            } else {
+                extent(index)
+            };
+            let restored = check.detector.restore(detector, extent);
+            restored.map_err(|problem| RestoreError::Unsound {
+                deployment: gate.begin.deployment.clone(),
+                check: check.name.clone(),
+                problem,
+            })?;
+            check.finding = finding.map(|kept| kept.0);
+        }
         Ok(gate)
     }
 
@@ -243,7 +261,7 @@ impl Gate {
     /// Holds the gate from its begin on: it can fail, but not pass.
     pub fn begin_held(&mut self, held: Vec<Blocker>) {
         self.held = held;
-        self.decision = self.decide(self.at);
+        self.decision = self.decide();
     }
 
     /// Replaces what holds the gate; the next bucket is weighed by it.
@@ -321,6 +339,16 @@ impl Gate {
             self.ended = true;
             self.at = self.at.max(at);
         }
+    }
+
+    /// Notes that its version was where it is deployed, and is gone.
+    pub fn leave(&mut self) {
+        self.has_left = true;
+    }
+
+    /// Whether its version was where it is deployed, and is gone since. It may have come back.
+    pub fn has_left(&self) -> bool {
+        self.has_left
     }
 
     /// Whether the deployment has ended.
@@ -412,23 +440,24 @@ impl Gate {
         }
     }
 
-    fn weigh(&mut self, now: Timestamp) -> bool {
-        self.at = self.at.max(now);
-        let decision = self.decide(self.at);
+    /// Weighs what it knows, told at `at`. Says whether the verdict changed.
+    fn weigh(&mut self, at: Timestamp) -> bool {
+        self.at = self.at.max(at);
+        let decision = self.decide();
         let changed = decision.state != self.decision.state;
         if changed {
             self.since = self.at;
         }
         self.decision = decision;
-        if self.decision.state == VerdictState::Pass && self.skips_bake(self.at) {
-            self.shadow = Some(Shadow::of(self.whole(self.at), self.at));
+        if self.decision.state == VerdictState::Pass && self.skips_bake() {
+            self.shadow = Some(Shadow::of(self.whole(), self.at));
         }
         changed
     }
 
     /// Asks on behalf of a PASS that did not wait. Says whether the answer changed.
     fn watch_on(&mut self, now: Timestamp) -> bool {
-        let whole = self.whole(now);
+        let whole = self.whole();
         let Some(shadow) = &mut self.shadow else {
             return false;
         };
@@ -439,28 +468,31 @@ impl Gate {
         true
     }
 
-    fn decide(&self, now: Timestamp) -> Decision {
+    /// What is decided by the data up to the watermark. An event may be ahead of it: when that was told
+    /// says nothing about how much of the bake has been seen.
+    fn decide(&self) -> Decision {
         let terms = Terms {
-            skips_bake: self.skips_bake(now),
+            skips_bake: self.skips_bake(),
             held: &self.held,
         };
-        Decision::weigh(self, now, terms)
+        Decision::weigh(self, self.watermark, terms)
     }
 
     /// What would be decided if nothing were skipped.
-    fn whole(&self, now: Timestamp) -> Decision {
+    fn whole(&self) -> Decision {
         let terms = Terms {
             skips_bake: false,
             held: &[],
         };
-        Decision::weigh(self, now, terms)
+        Decision::weigh(self, self.watermark, terms)
     }
 
-    /// Whether there is still a bake that need not be waited for.
-    fn skips_bake(&self, now: Timestamp) -> bool {
+    /// Whether there is still a bake that need not be waited for. What is told after a hotfix expired does
+    /// not make use of it, though the watermark is behind.
+    fn skips_bake(&self) -> bool {
         let hotfix = self.begin.hotfix.as_ref();
-        hotfix.is_some_and(|hotfix| now < hotfix.expires)
+        hotfix.is_some_and(|hotfix| self.at.max(self.watermark) < hotfix.expires)
             && self.stage.policies.hotfix_skips.contains(&Skippable::Bake)
-            && now < self.bake_until
+            && self.watermark < self.bake_until
     }
 }

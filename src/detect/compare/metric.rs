@@ -277,7 +277,7 @@ impl Metric {
             || fleet.is_empty()
             || (is_few && one_box.iter().any(is_short));
         let own_past = (is_few && !is_fresh)
-            .then(|| OwnPastTest::new(terms, class, alpha, &one_box, &fleet))
+            .then(|| OwnPastTest::new(terms, class, (alpha, has_exposure), &one_box, &fleet))
             .filter(OwnPastTest::has_past);
         if is_fresh || (is_few && own_past.is_none()) {
             let hosts: Vec<HostId> = pasts.one_box.iter().map(|past| past.host).collect();

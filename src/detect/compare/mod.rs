@@ -151,7 +151,7 @@ impl Compare {
     fn adopt(&mut self, reader: &Reader<'_>) {
         let terms = reader.terms;
         let panel = reader.view.panel;
-        self.known_groups.resize(panel.len(), false);
+        self.known_groups.resize(panel.index_bound(), false);
         let mut adopted: Vec<Metric> = Vec::new();
         for (index, group) in panel.groups() {
             let is_seen = |hosts: &[HostId]| {

@@ -54,6 +54,8 @@ const STILL: &str = "it stands still, which it never does";
 pub(super) struct OwnPastTest {
     /// What values are divided by: shares are in shares.
     full: f64,
+    /// Whether values are of an exposure: there are none where that does not live.
+    has_exposure: bool,
     sides: Sides,
     /// Accepted difference, in the unit of the metric.
     tolerance: f64,
@@ -131,7 +133,7 @@ impl OwnPastTest {
     pub(super) fn new(
         terms: &Terms,
         class: &Class,
-        alpha: f64,
+        (alpha, has_exposure): (f64, bool),
         one_box: &[HostPast],
         fleet: &[HostPast],
     ) -> Self {
@@ -161,6 +163,7 @@ impl OwnPastTest {
         };
         let mut test = Self {
             full,
+            has_exposure,
             sides: terms.sides,
             tolerance,
             level,
@@ -357,8 +360,12 @@ impl OwnPastTest {
             pinned.take(own, fleet);
         }
         if !is_grace {
+            let harmless = self.harmless(own, &plain.each);
             if let Some(flat) = &mut self.flat {
                 flat.take(own, fleet);
+                for host in harmless {
+                    flat.excuse(host);
+                }
             }
             if let Some(relapse) = &mut self.relapse {
                 relapse.take(plain.own, &plain.each, &plain.others);

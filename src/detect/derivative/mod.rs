@@ -128,7 +128,7 @@ impl Derivative {
                 ))
             });
         }
-        self.groups.resize(view.panel.len(), None);
+        self.groups.resize(view.panel.index_bound(), None);
         self.pasts_left = PASTS_PER_BUCKET;
         let window = Interval {
             start: start.max(view.bucket.end - self.window),
@@ -372,7 +372,9 @@ impl Derivative {
             if let Some(finding) = uncovered {
                 return finding;
             }
-            let unseen = self.groups.iter().filter(|group| group.is_none()).count();
+            let groups = view.panel.groups();
+            let unseen = groups.filter(|(index, _)| self.groups[*index].is_none());
+            let unseen = unseen.count();
             if 0 < unseen {
                 return Finding::warming(format!("the first look at {unseen} metrics"));
             }

@@ -188,3 +188,22 @@ fn healthy_fleets_are_rarely_blamed() {
     }
     assert!(blamed <= 1, "{blamed} of 40");
 }
+
+#[test]
+fn a_metric_that_was_forgotten_is_not_waited_for() {
+    let mut bench = Bench::new(limited(0.1, 60), &["c1"], &[]).metrics(&["m", "old"]);
+    let feed = |metric: &str, _: &str, bucket: i64| {
+        if metric == "m" || bucket < -300 {
+            Feed::Value(100.0 + (bucket % 3) as f64)
+        } else {
+            Feed::Silent
+        }
+    };
+    bench.run_metrics(0, feed);
+    bench.panel.forget_tracks(bench.at(-100));
+    bench
+        .panel
+        .forget_groups(&std::collections::BTreeSet::new());
+    let findings = bench.run_metrics(720, feed);
+    assert_eq!(findings.last().unwrap().state, Ok);
+}

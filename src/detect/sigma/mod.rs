@@ -147,7 +147,7 @@ impl Sigma {
         let terms = self.terms(view);
         let mut tally = Tally::default();
         let mut budget = PAST_VALUES_PER_BUCKET;
-        self.watches.resize_with(view.panel.len(), Vec::new);
+        self.watches.resize_with(view.panel.index_bound(), Vec::new);
         for (index, group) in view.panel.groups() {
             let mut watches = std::mem::take(&mut self.watches[index]);
             watches.resize_with(view.hosts.len(), Slot::default);

@@ -267,6 +267,32 @@ fn a_lone_host_that_always_moves_must_not_stand_still() {
 }
 
 #[test]
+fn a_lone_host_may_stand_where_it_does_no_harm() {
+    let rows = [
+        (Direction::Both, 123.0, None, Breach),
+        (Direction::Up, 123.0, None, Breach),
+        (Direction::Up, 97.0, None, Breach),
+        (Direction::Up, -50.0, None, Ok),
+        (Direction::Up, 0.0, None, Ok),
+        (Direction::Up, 0.0, Some(50.0), Ok),
+        (Direction::Down, 250.0, None, Ok),
+        (Direction::Down, 0.0, Some(50.0), Breach),
+    ];
+    for (direction, stands_at, exposure, expected) in rows {
+        let mut bench = Bench::new(check(direction), &["c1"], &[]);
+        let findings = bench.run(720, |host, bucket| {
+            let moves = 100.0 + 7.0 * (usual(host, bucket) - 100.0);
+            let value = if 200 <= bucket { stands_at } else { moves };
+            exposure.map_or(Feed::Value(value), |exposure| {
+                Feed::Weighted(value * exposure, exposure)
+            })
+        });
+        let last = findings.last().unwrap();
+        assert_eq!(last.state, expected, "{direction:?} at {stands_at}");
+    }
+}
+
+#[test]
 fn a_lone_host_with_a_short_past_is_told_of_but_not_failed() {
     for (past, expected) in [(260, Undecided), (360, Breach)] {
         let mut bench = Bench::new(check(Direction::Both), &["c1"], &[]).past(past);

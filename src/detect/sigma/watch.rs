@@ -141,9 +141,26 @@ impl Watch {
         }
         let weighted = track.weighted(resolution, interval.start, end);
         let values: Vec<f64> = weighted.map(ratio).collect();
+        let expected = self.baseline.center(interval.start);
+        let scale = self.baseline.scale;
+        let has_exposure = track
+            .latest()
+            .is_some_and(|(_, cell)| cell.exposure.is_some());
+        // No event though there are occasions, or out on the side that is no harm: it may stand there.
+        let is_harmless = |value: f64| {
+            let out = match terms.direction {
+                Direction::Both => 0.0,
+                Direction::Up => expected - value,
+                Direction::Down => value - expected,
+            };
+            (value == 0.0 && (has_exposure || 0.0 < out)) || (0.0 < out && terms.k * scale <= out)
+        };
         let still = self.flat.as_mut().and_then(|flat| {
             for value in &values {
                 flat.take(&[*value], &[]);
+                if is_harmless(*value) {
+                    flat.excuse(0);
+                }
             }
             flat.stands_still()
         });
@@ -151,7 +168,6 @@ impl Watch {
             self.run = 0;
             return;
         };
-        let expected = self.baseline.center(interval.start);
         let deviation = observed - expected;
         self.collect(deviation, interval);
         let side = if deviation < 0.0 { -1.0 } else { 1.0 };

@@ -139,4 +139,19 @@ impl OwnPastTest {
         let level = window.level()?;
         self.each.culprit(window.len, side, level, is_known)
     }
+
+    /// The hosts of the one-box that may stand where they are: at no event, though there are occasions, or
+    /// beyond the tolerance on the side that is no harm.
+    pub(super) fn harmless(&self, own: &[f64], differences: &[f64]) -> Vec<usize> {
+        let is_beyond = |difference: f64| match self.sides.signs() {
+            [side] => difference * side < -self.tolerance,
+            _ => false,
+        };
+        let is_harmless = |(value, difference): (&f64, &f64)| {
+            (self.has_exposure && *value == 0.0) || is_beyond(*difference)
+        };
+        let hosts = own.iter().zip(differences).enumerate();
+        let harmless = hosts.filter(|(_, reading)| is_harmless(*reading));
+        harmless.map(|(host, _)| host).collect()
+    }
 }

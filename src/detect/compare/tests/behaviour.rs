@@ -528,6 +528,35 @@ fn few_hosts_tell_a_value_that_stands_still_and_one_that_comes_and_goes() {
 }
 
 #[test]
+fn few_hosts_may_stand_where_they_do_no_harm() {
+    let rows = [
+        (Direction::Up, 0.2, None, true),
+        (Direction::Up, 0.01, None, false),
+        (Direction::Up, 0.0, None, false),
+        (Direction::Up, 0.0, Some(1.0), false),
+        (Direction::Both, 0.01, None, true),
+        (Direction::Both, 0.0, Some(1.0), true),
+        (Direction::Down, 0.5, None, false),
+    ];
+    for one_box in [1, 2] {
+        for (direction, stands_at, exposure, is_harm) in rows {
+            let mut scene = Scene::new(one_box, 4);
+            (scene.before, scene.after) = (720, 480);
+            scene.direction = direction;
+            let mut hosts = Hosts::new(3, scene.hosts(), 0.1, 0.5, 0.1);
+            let run = scene.run(|host, bucket| {
+                let moves = 0.1 * hosts.value(host, bucket);
+                let stands = host < one_box && 30 <= bucket;
+                let cell = gauge(if stands { stands_at } else { moves });
+                cell.map(|cell| Cell { exposure, ..cell })
+            });
+            let what = format!("{one_box} {direction:?} at {stands_at}: {:?}", run.last());
+            assert_eq!(run.breached().is_some(), is_harm, "{what}");
+        }
+    }
+}
+
+#[test]
 fn a_lost_success_rate_is_not_forgiven_in_the_grace() {
     let mut scene = Scene::new(1, 3);
     (scene.metric, scene.unit) = ("success_percent", Unit::Percent);

@@ -1,0 +1,100 @@
+//! A gate decides by the data that has come, whatever times its deployer's reports have.
+
+use super::{Change, Gate};
+use crate::{
+    event::{Begin, Hotfix, Span, Step, StepOutcome, Timestamp},
+    gate::VerdictState,
+    plan::{Plan, Skippable},
+};
+
+const PLAN: &str = "
+checks: {}
+services:
+  web:
+    stages:
+      - {name: onebox, steps: [tests]}
+";
+
+fn start() -> Timestamp {
+    Timestamp::from_seconds(1_772_359_200)
+}
+
+/// The gate of a deployment that began at the start.
+fn gate(hotfix: Option<Hotfix>) -> Gate {
+    let plan = Plan::parse(PLAN).unwrap_or_else(|faults| panic!("{faults}"));
+    let service = &plan.services["web"];
+    let mut stage = service.stages[0].clone();
+    stage.bake.min = Span::from_minutes(10);
+    stage.bake.max = Span::from_minutes(10);
+    stage.policies.hotfix_skips = vec![Skippable::Bake];
+    let begin = Begin {
+        at: start(),
+        deployment: "d1".to_owned(),
+        service: "web".to_owned(),
+        stage: "onebox".to_owned(),
+        region: None,
+        version: "v2".to_owned(),
+        one_box: Vec::new(),
+        fleet: Vec::new(),
+        weight: 1.0,
+        hotfix,
+    };
+    let resolution = plan.resolution;
+    Gate::open(begin, service, &stage, resolution, "", |_| {
+        unreachable!("no check")
+    })
+}
+
+/// The step passes a number of seconds after the start.
+fn passes(gate: &mut Gate, seconds: i64) -> bool {
+    let step = Step {
+        at: start() + Span::from_seconds(seconds),
+        deployment: "d1".to_owned(),
+        step: "tests".to_owned(),
+        outcome: StepOutcome::Passed,
+    };
+    gate.report(&step).unwrap()
+}
+
+/// The bucket closes that ends a number of seconds after the start.
+fn close(gate: &mut Gate, seconds: i64) -> Option<Change> {
+    let end = start() + Span::from_seconds(seconds);
+    gate.observe(end, |_| unreachable!("no check"))
+}
+
+#[test]
+fn a_step_ahead_of_the_data_does_not_end_the_bake() {
+    let mut gate = gate(None);
+    assert_eq!(close(&mut gate, 540), None);
+    assert!(!passes(&mut gate, 601), "a minute of data is not there yet");
+    assert_eq!(close(&mut gate, 590), None);
+    assert_eq!(gate.state(), VerdictState::Pending);
+    assert_eq!(close(&mut gate, 600), Some(Change::Verdict));
+    assert_eq!(gate.state(), VerdictState::Pass);
+    assert_eq!(gate.verdict().since, start() + Span::from_seconds(601));
+}
+
+#[test]
+fn a_step_completes_the_proof_at_once_when_the_data_has_come() {
+    let mut gate = gate(None);
+    assert_eq!(close(&mut gate, 600), None);
+    assert!(passes(&mut gate, 620));
+    assert_eq!(gate.state(), VerdictState::Pass);
+}
+
+#[test]
+fn a_hotfix_expires_by_the_later_of_data_and_report() {
+    let hotfix = Hotfix {
+        by: "mia".to_owned(),
+        reason: "outage".to_owned(),
+        ticket: "T1".to_owned(),
+        expires: start() + Span::from_seconds(300),
+    };
+    for (closed, reported, is_skipped) in [(280, 290, true), (280, 300, false), (300, 290, false)] {
+        let mut gate = gate(Some(hotfix.clone()));
+        assert_eq!(close(&mut gate, closed), None);
+        let is_passed = passes(&mut gate, reported);
+        assert_eq!(is_passed, is_skipped, "{closed} {reported}");
+        assert_eq!(gate.shadow().is_some(), is_skipped, "{closed} {reported}");
+    }
+}
