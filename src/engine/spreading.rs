@@ -2,13 +2,13 @@
 
 use super::{
     binding::{Bindings, Distribution, Feed, Part, ToldVersion},
-    combine::{self, CellKey, Contribution, Share},
+    combine::{self, CellKey, Contribution, Gathered, Share},
     directory::Directory,
     service::Service,
 };
 use crate::{
     detect::Cell,
-    event::{Histogram, Interval, Timestamp},
+    event::{Histogram, Interval, Span, Timestamp},
     reduce::{HistogramPartial, Partial, SeriesPartial, histogram},
 };
 
@@ -59,6 +59,13 @@ impl Directory {
                 Feed::Version(index) => {
                     let told = &bindings.versions[*index as usize];
                     tell_version(services, told, bucket.end);
+                    continue;
+                }
+                Feed::Sender(index) => {
+                    if let Some(seconds) = combine::seconds(&partial) {
+                        let stretch = Span::from_nanos((1e9 * seconds) as i64);
+                        bindings.senders[*index as usize].export(bucket.end, stretch);
+                    }
                     continue;
                 }
             };
@@ -124,37 +131,51 @@ impl Directory {
             spreading,
             ..
         } = self;
-        let quantiles = spreading.quantile_cells(bindings);
-        for (key, cell) in combine::cells(&mut spreading.contributions).chain(quantiles) {
+        let quantiles = spreading.quantile_cells(bindings).into_iter();
+        let quantiles = quantiles.map(|(key, cell)| (key, Gathered::Cell(cell)));
+        let gathered = combine::gather(&mut spreading.contributions, bucket.span());
+        for (key, gathered) in gathered.chain(quantiles) {
             let service = &mut services[key.service];
             let panel = &mut service.panels[key.panel as usize].panel;
-            if panel.record_at(key.place, bucket, cell) {
+            let moved = match gathered {
+                Gathered::Cell(cell) => panel.record_at(key.place, bucket, cell),
+                Gathered::Ratio(mut words) => {
+                    words.is_replaced =
+                        words.numerator.is_none() && bindings.is_replaced(&key, bucket.end);
+                    panel.record_ratio_at(key.place, bucket, words)
+                }
+            };
+            if moved {
                 service.hosts.moved(key.host, bucket);
             }
         }
         spreading.contributions.clear();
     }
 
-    /// Deltas that gained nothing are not sent: while their source speaks, that is a gain of zero, and where
-    /// nothing else of it is selected, for as long as it may be taken for alive. One that
-    /// never gained anything is not known; where data was lost of late, nobody knows. Called when both are noted.
+    /// Deltas that gained nothing are not sent: what is missing from an export of its sender gained nothing in
+    /// the time of that. Where nothing of its sender is selected, or nothing of it came, the gap is taken for that
+    /// as long as it may be taken for alive. One that never gained anything is not known; where data was
+    /// lost of late, nobody knows. Called when both are noted.
+    ///
+    /// That something else of the same host speaks proves nothing: an agent outlives what it stands beside.
     pub(super) fn fill_deltas(&mut self, bucket: Interval) {
         let Self {
             services, bindings, ..
         } = self;
-        for delta in &bindings.deltas {
-            let source = &mut bindings.sources[delta.source as usize];
-            let service = &mut services[source.origin.service];
-            let panel = &mut service.panels[delta.panel as usize].panel;
-            if !panel.may_have_gained_nothing(delta.place, bucket) {
-                continue;
-            }
-            if source.heard != bucket.end {
-                panel.assume_at(delta.place, bucket);
-                continue;
-            }
-            if panel.record_at(delta.place, bucket, Cell::default()) {
-                source.moves(service, bucket);
+        // Of several that make one value, first those whose sender is heard: others may have been replaced.
+        for is_export in [true, false] {
+            for delta in &bindings.deltas {
+                let exported = bindings.senders[delta.sender as usize].exported(bucket.end);
+                let exported = exported.filter(|_| is_export);
+                if is_export && exported.is_none() {
+                    continue;
+                }
+                let source = &mut bindings.sources[delta.source as usize];
+                let service = &mut services[source.origin.service];
+                let panel = &mut service.panels[delta.panel as usize].panel;
+                if panel.gain_nothing_at(delta.place, bucket, exported) && is_export {
+                    source.moves(service, bucket);
+                }
             }
         }
     }
@@ -245,6 +266,9 @@ fn tell_version(services: &mut [Service], told: &ToldVersion, end: Timestamp) {
     }
 }
 
+#[cfg(test)]
+#[path = "exports_tests.rs"]
+mod exports_tests;
 #[cfg(test)]
 #[path = "senders_tests.rs"]
 mod senders_tests;
