@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cell, Group, GroupKey, HostId, Track, Unsound, track::Feeders};
+use super::{Cell, Group, GroupKey, HostId, RatioWords, Track, Unsound, track::Feeders};
 use crate::{
     event::{Interval, Kind, Severity, Span, Timestamp, Unit},
     reduce::LossReason,
@@ -16,7 +16,8 @@ use crate::{
 /// What a check sees of its service.
 ///
 /// A metric of a host costs about 120 bytes, and where the past is remembered, 4 more for each bucket
-/// of it (8 with an exposure): 8.6 KB for six hours of 10 s.
+/// of it (8 with an exposure): 8.6 KB for six hours of 10 s. A counter of deltas costs about 100 bytes more, a
+/// ratio 250.
 ///
 /// What comes from the plan is not saved with it, and is to be told again by [`Panel::settle`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -55,7 +56,7 @@ struct Gone {
 }
 
 /// Where a series feeds a panel: a track of a group. It is good only for the panel that gave it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     group: u32,
     slot: u32,
@@ -246,20 +247,26 @@ impl Panel {
             .record(resolution, depth, bucket, cell)
     }
 
-    /// Takes the bucket that has just closed for one in which the counter of deltas that feeds the place gained
-    /// nothing, as long as that may be: see [`Track::assume`].
-    pub(crate) fn assume_at(&mut self, place: Place, bucket: Interval) {
+    /// Takes what the bucket that has just closed says of both sides of the ratio at a place. Says whether
+    /// the metric moved.
+    pub fn record_ratio_at(&mut self, place: Place, bucket: Interval, words: RatioWords) -> bool {
         let room = (self.resolution, self.depth);
-        let silence_min = super::coverage::silence_min(self.resolution);
-        self.track_mut(place).assume(room, bucket, silence_min);
+        self.track_mut(place).record_ratio(room, bucket, words)
     }
 
-    /// Whether the place of a counter of deltas has no data in the bucket that has just closed, and that may be
-    /// because it gained nothing: it had data before, and none of it was lost of late.
-    pub fn may_have_gained_nothing(&self, place: Place, bucket: Interval) -> bool {
-        let track = &self.groups[place.group as usize].tracks[place.slot as usize];
+    /// Takes the bucket that has just closed for one in which the counter of deltas that feeds the place gained
+    /// nothing, if it is missing and that is what its absence means. `exported` is the time of which its sender
+    /// exported others in the bucket; `None`: it was not heard. Says whether the metric moved.
+    pub fn gain_nothing_at(
+        &mut self,
+        place: Place,
+        bucket: Interval,
+        exported: Option<Span>,
+    ) -> bool {
+        let room = (self.resolution, self.depth);
         let silence_min = super::coverage::silence_min(self.resolution);
-        track.has_data() && track.last_seen < bucket.end && !track.lost_of_late(bucket, silence_min)
+        let track = self.track_mut(place);
+        track.gain_nothing(room, bucket, exported, silence_min)
     }
 
     /// Notes that data of a track was lost in the bucket that has just closed. Of several reasons in
@@ -284,6 +291,15 @@ impl Panel {
         let known = track.loss().filter(|(_, at)| *at == bucket.end);
         let reason = known.map_or(reason, |(known, _)| known.max(reason));
         track.lose(reason, bucket.end);
+    }
+
+    /// Like [`Panel::record_loss_at`], of the numerator of a ratio: from now on it is awaited, unless its sender
+    /// says that it ended.
+    pub fn record_numerator_loss_at(&mut self, place: Place, bucket: Interval, reason: LossReason) {
+        self.record_loss_at(place, bucket, reason);
+        if reason != LossReason::Stale {
+            self.track_mut(place).expect_numerator();
+        }
     }
 
     /// Forgets which templates the bucket that closed before had; called before a bucket is

@@ -4,7 +4,11 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::{HostId, Unsound};
+use super::{
+    HostId, Unsound,
+    pace::Pace,
+    ratio::{Ratio, RatioWords, Weighed},
+};
 use crate::{
     event::{Interval, Span, Timestamp},
     reduce::LossReason,
@@ -33,7 +37,7 @@ pub struct Track {
 }
 
 /// What few tracks have.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename = "RareOfTrack")]
 struct Rare {
     /// The latest loss and the end of the bucket that told it.
@@ -42,6 +46,12 @@ struct Rare {
     assumed: u32,
     /// End of the latest bucket that had data of its own, if later ones were taken for nothing gained.
     heard: Option<Timestamp>,
+    /// For how long each of the latest two gains of a counter of deltas stands; zero: not known.
+    stretches: [Span; 2],
+    /// End of the bucket with the latest of these gains.
+    gained: Timestamp,
+    /// Of what is divided by something.
+    ratio: Option<Box<Ratio>>,
 }
 
 /// How many series feed a track.
@@ -163,33 +173,116 @@ impl Track {
             || before.is_some_and(|before| before.is_finite() && before != cell.value as f32)
     }
 
-    /// Takes a bucket without data for one in which a counter of deltas gained nothing, if that is what the gap
-    /// means: a sender leaves such deltas out. It does while the next one is due and its host may be taken
-    /// for alive: for the longer of what it may be silent at least and five times the usual distance of
-    /// what it did send.
-    pub(super) fn assume(
+    /// Takes what a bucket says of both sides of a ratio. Says whether the metric moved.
+    pub(super) fn record_ratio(
+        &mut self,
+        room: (Span, usize),
+        bucket: Interval,
+        words: RatioWords,
+    ) -> bool {
+        let weighed = self.ratio_mut().hear(bucket, words);
+        weighed.is_some_and(|weighed| self.record_weighed(room, bucket, weighed))
+    }
+
+    /// Notes that the numerator of a ratio is there, though nothing can be made of it.
+    pub(super) fn expect_numerator(&mut self) {
+        self.ratio_mut().expect();
+    }
+
+    /// Takes the bucket that has just closed, in which a counter of deltas (the value, or the numerator) is
+    /// missing, for one in which it gained nothing, if that is what the gap means: see [`Pace`]. `exported` is
+    /// the time of which its sender exported others in the bucket. Says whether the metric moved.
+    pub(super) fn gain_nothing(
         &mut self,
         (resolution, depth): (Span, usize),
         bucket: Interval,
+        exported: Option<Span>,
         silence_min: Span,
-    ) {
-        let heard = self.heard_last();
-        let patience = self.patience(silence_min);
-        let latest = Cell::from(self.latest);
-        // What it said last stands for the time in which it was gained.
-        let stands = Span::from_nanos((1e9 * latest.events / latest.value) as i64);
-        if patience < bucket.end - heard || bucket.end - self.last_seen < stands {
+    ) -> bool {
+        self.learn_stretch(bucket);
+        let Some(pace) = self.pace().filter(|pace| pace.filled < bucket.end) else {
+            return false;
+        };
+        let is_nothing = match exported {
+            Some(exported) => pace.is_left_out(bucket, exported),
+            None => pace.is_overdue(bucket, resolution, silence_min),
+        };
+        if !is_nothing || self.lost_of_late(bucket, silence_min) {
+            return false;
+        }
+        let is_assumed = exported.is_none();
+        let stretch = exported.unwrap_or(pace.stretches[0]);
+        let ratio = self
+            .rare
+            .as_deref_mut()
+            .and_then(|rare| rare.ratio.as_mut());
+        let weighed = match ratio {
+            Some(ratio) => ratio.gain_nothing(bucket, stretch, is_assumed),
+            None => Some(Weighed {
+                cell: Cell::default(),
+                is_assumed,
+            }),
+        };
+        let room = (resolution, depth);
+        weighed.is_some_and(|weighed| self.record_weighed(room, bucket, weighed))
+    }
+
+    fn record_weighed(
+        &mut self,
+        (resolution, depth): (Span, usize),
+        bucket: Interval,
+        weighed: Weighed,
+    ) -> bool {
+        let heard = self.has_data().then(|| self.heard_last());
+        let moved = self.record(resolution, depth, bucket, weighed.cell);
+        if let Some(heard) = heard.filter(|_| weighed.is_assumed) {
+            let rare = self.rare.get_or_insert_default();
+            rare.assumed = rare.assumed.saturating_add(1);
+            rare.heard = Some(heard);
+        }
+        moved
+    }
+
+    /// Notes for how long a gain of the bucket stands, if it had one.
+    fn learn_stretch(&mut self, bucket: Interval) {
+        let Some(cell) = self.cell(bucket) else {
+            return;
+        };
+        if cell.exposure.is_some() || cell.events <= 0.0 {
             return;
         }
-        self.record(resolution, depth, bucket, Cell::default());
+        let stretch = Span::from_nanos((1e9 * cell.events / cell.value) as i64);
         let rare = self.rare.get_or_insert_default();
-        rare.assumed = rare.assumed.saturating_add(1);
-        rare.heard = Some(heard);
+        if rare.gained != bucket.end {
+            let known = rare.stretches[0];
+            let before = if known == Span::ZERO { stretch } else { known };
+            (rare.stretches, rare.gained) = ([stretch, before], bucket.end);
+        }
+    }
+
+    /// The pace of the counter that makes its values, or of the numerator; `None`: it never said anything.
+    fn pace(&self) -> Option<Pace> {
+        let rare = self.rare.as_deref();
+        if let Some(ratio) = rare.and_then(|rare| rare.ratio.as_deref()) {
+            return ratio.pace().copied();
+        }
+        self.has_data().then(|| Pace {
+            first: self.first_seen,
+            heard: self.heard_last(),
+            filled: self.last_seen,
+            words: self.heard_count(),
+            stretches: rare.map_or([Span::ZERO; 2], |rare| rare.stretches),
+        })
+    }
+
+    fn ratio_mut(&mut self) -> &mut Ratio {
+        let rare = self.rare.get_or_insert_default();
+        rare.ratio.get_or_insert_default()
     }
 
     /// Whether data of it was lost so shortly before the end of the bucket that a gap may be more of that: who is
     /// late once is late again, and is told of it only when the bucket has closed.
-    pub(super) fn lost_of_late(&self, bucket: Interval, silence_min: Span) -> bool {
+    fn lost_of_late(&self, bucket: Interval, silence_min: Span) -> bool {
         let loss = self.loss();
         loss.is_some_and(|(_, told)| bucket.end - told <= self.patience(silence_min))
     }

@@ -5,11 +5,15 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use super::service::Service;
+use super::{
+    combine::{CellKey, seconds},
+    selection::role,
+    service::Service,
+};
 use crate::{
     detect::{HostId, Place},
-    event::{Interval, Timestamp},
-    reduce::SeriesId,
+    event::{Interval, Labels, Span, Temporality, Timestamp},
+    reduce::{Partial, SeriesId},
 };
 
 /// Where each series belongs. Most series feed one place of one panel.
@@ -17,24 +21,70 @@ use crate::{
 pub(super) struct Bindings {
     pub(super) routes: Routes,
     pub(super) sources: Vec<Source>,
-    /// By service and host: indices of `sources`, one for each version. Looked up, never walked.
+    /// By service and host: indices of `sources`, one for each process. Looked up, never walked.
     by_host: HashMap<(usize, HostId), Vec<u32>, FixedState>,
     pub(super) distributions: Vec<Distribution>,
     /// Hosts and versions that series about them tell.
     pub(super) versions: Vec<ToldVersion>,
     /// Counters that tell nothing where they gained nothing.
     pub(super) deltas: Vec<Delta>,
+    pub(super) senders: Vec<Sender>,
+    /// Indices of `senders`. Looked up, never walked.
+    by_sender: HashMap<(usize, HostId, Labels), u32, FixedState>,
+    /// By service, panel and place: what makes a ratio. Looked up, never walked.
+    sides: HashMap<(usize, u32, Place), Sides, FixedState>,
 }
 
-/// A value that a counter of delta temporality makes, which is not sent while it gains nothing.
+/// A counter of delta temporality, which is not sent while it gains nothing, and the value that it makes, or
+/// whose numerator it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Delta {
     /// Whose it is, an index of [`Bindings::sources`].
     pub(super) source: u32,
+    /// Who exports it, an index of [`Bindings::senders`].
+    pub(super) sender: u32,
     /// Index of the panel in its service.
     pub(super) panel: u32,
     pub(super) place: Place,
 }
+
+/// What exports deltas on a host, and of which time it did in the bucket that is spread.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sender {
+    /// End of the latest bucket in which it exported any.
+    exported: Timestamp,
+    /// The longest time that one of them is of.
+    stretch: Span,
+}
+
+/// Whose a series is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whose {
+    /// An index of [`Bindings::sources`].
+    pub(super) source: u32,
+    /// Who exports it, if it is one of deltas: an index of [`Bindings::senders`].
+    pub(super) sender: Option<u32>,
+}
+
+/// Whose series make the sides of a ratio: indices of [`Bindings::sources`], each once.
+#[derive(Debug, Default)]
+struct Sides {
+    numerator: Vec<u32>,
+    exposure: Vec<u32>,
+}
+
+/// Labels of a resource that tell what exports deltas on a host. What replaces a process there goes on for it:
+/// that it is another one, as `service.instance.id` tells, does not matter.
+const SENDER_LABELS: [&str; 5] = [
+    "k8s.container.name",
+    "service.name",
+    "service.namespace",
+    "telemetry.sdk.language",
+    "telemetry.sdk.name",
+];
+
+/// Labels that tell one process of a host from another. The first that is there counts.
+const PROCESS_LABELS: [&str; 2] = ["service.instance.id", "instance"];
 
 /// What each series feeds.
 #[derive(Debug, Default)]
@@ -58,6 +108,8 @@ pub(super) enum Feed {
     Panel(PanelFeed),
     /// It tells the version of a host, an index of [`Bindings::versions`].
     Version(u32),
+    /// It shows that who exports it did, an index of [`Bindings::senders`].
+    Sender(u32),
 }
 
 /// One way in which a series feeds a panel.
@@ -101,12 +153,14 @@ pub(super) struct ToldVersion {
     pub(super) version: Arc<str>,
 }
 
-/// A host of a service, with the version that its labels tell.
+/// A process on a host of a service, with the version that its labels tell.
 #[derive(Clone, Debug)]
 pub(super) struct Origin {
     pub(super) service: usize,
     pub(super) host: HostId,
     pub(super) version: Option<Arc<str>>,
+    /// What tells it from others of its version.
+    process: Option<Arc<str>>,
 }
 
 /// An origin, and what was noted of it in the bucket that is spread: once for all of its series.
@@ -120,12 +174,19 @@ pub(super) struct Source {
 }
 
 impl Bindings {
-    /// The source of a host with a version, which is added if it is new.
-    pub(super) fn source(&mut self, service: usize, host: HostId, version: Option<&str>) -> u32 {
+    /// The source of what has these labels on a host with a version, which is added if it is new.
+    fn source(
+        &mut self,
+        service: usize,
+        host: HostId,
+        version: Option<&str>,
+        labels: &Labels,
+    ) -> u32 {
+        let process = PROCESS_LABELS.iter().find_map(|name| labels.get(name));
         let known = self.by_host.entry((service, host)).or_default();
         let is_it = |index: &&u32| {
             let origin = &self.sources[**index as usize].origin;
-            origin.version.as_deref() == version
+            origin.version.as_deref() == version && origin.process.as_deref() == process
         };
         if let Some(index) = known.iter().find(is_it) {
             return *index;
@@ -137,11 +198,77 @@ impl Bindings {
                 service,
                 host,
                 version: version.map(Arc::from),
+                process: process.map(Arc::from),
             },
             heard: Timestamp::MIN,
             moved: Timestamp::MIN,
         });
         index
+    }
+
+    /// Whose a series with these labels is, on a host of a service. Labels with one of these names tell its
+    /// version.
+    pub(super) fn whose(
+        &mut self,
+        (service, host): (usize, HostId),
+        labels: &Labels,
+        temporality: Temporality,
+        version: &[String],
+    ) -> Whose {
+        let told = role(labels, version);
+        let is_delta = temporality == Temporality::Delta;
+        Whose {
+            source: self.source(service, host, told, labels),
+            sender: is_delta.then(|| self.sender(service, host, labels, version)),
+        }
+    }
+
+    /// Who exports deltas with these labels on a host, which is added if it is new.
+    fn sender(&mut self, service: usize, host: HostId, labels: &Labels, version: &[String]) -> u32 {
+        let tells = |name: &str| {
+            SENDER_LABELS.contains(&name) || version.iter().any(|version| version == name)
+        };
+        let key = (service, host, labels.retain(tells));
+        let next = index_of(self.senders.len());
+        let index = *self.by_sender.entry(key).or_insert(next);
+        if index == next {
+            self.senders.push(Sender {
+                exported: Timestamp::MIN,
+                stretch: Span::ZERO,
+            });
+        }
+        index
+    }
+
+    /// Notes that a source gives to the numerator, to the exposure, or to both sides of the ratio at a place.
+    pub(super) fn gives(
+        &mut self,
+        source: u32,
+        (panel, place): (u32, Place),
+        (is_numerator, is_exposure): (bool, bool),
+    ) {
+        let service = self.sources[source as usize].origin.service;
+        let sides = self.sides.entry((service, panel, place)).or_default();
+        let Sides {
+            numerator,
+            exposure,
+        } = sides;
+        for (side, is_of_it) in [(numerator, is_numerator), (exposure, is_exposure)] {
+            if is_of_it && !side.contains(&source) {
+                side.push(source);
+            }
+        }
+    }
+
+    /// Whether all that ever gave the numerator of a ratio gave to its exposure as well, and nothing of them is
+    /// in the bucket with this end: then what gives the exposure now has taken their place.
+    pub(super) fn is_replaced(&self, key: &CellKey, end: Timestamp) -> bool {
+        let sides = self.sides.get(&(key.service, key.panel, key.place));
+        sides.is_some_and(|sides| {
+            sides.numerator.iter().all(|source| {
+                sides.exposure.contains(source) && self.sources[*source as usize].heard != end
+            })
+        })
     }
 
     /// Adds a version that a series about a host tells.
@@ -182,6 +309,38 @@ impl Routes {
             .copied()
             .unwrap_or_default();
         &self.feeds[first as usize..(first + count) as usize]
+    }
+}
+
+impl Whose {
+    /// A value that the series makes, or whose numerator it is, if it is one of deltas.
+    pub(super) fn delta(self, panel: usize, place: Place) -> Option<Delta> {
+        let Self { source, sender } = self;
+        sender.map(|sender| Delta {
+            source,
+            sender,
+            panel: panel as u32,
+            place,
+        })
+    }
+}
+
+impl Sender {
+    /// Notes that it exported something in a bucket with this end.
+    pub(super) fn export(&mut self, end: Timestamp, partial: &Partial) {
+        let Some(seconds) = seconds(partial) else {
+            return;
+        };
+        if self.exported != end {
+            (self.exported, self.stretch) = (end, Span::ZERO);
+        }
+        let stretch = Span::from_nanos((1e9 * seconds) as i64);
+        self.stretch = self.stretch.max(stretch);
+    }
+
+    /// Of which time it exported something in the bucket with this end.
+    pub(super) fn exported(&self, end: Timestamp) -> Option<Span> {
+        (self.exported == end).then_some(self.stretch)
     }
 }
 

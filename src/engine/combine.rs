@@ -1,7 +1,8 @@
 //! Many series of one host → one cell: sums and means that do not depend on the order of arrival.
 
 use crate::{
-    detect::{Cell, HostId, Place},
+    detect::{Cell, HostId, Place, RatioWords, Word},
+    event::Span,
     reduce::Partial,
 };
 
@@ -20,6 +21,19 @@ pub(super) struct Contribution {
     pub(super) max: f64,
     /// Events in the bucket.
     pub(super) events: f64,
+    /// The time that it is of, in seconds; `None`: the bucket.
+    pub(super) seconds: Option<f64>,
+    /// Whether its series began anew.
+    pub(super) has_restarted: bool,
+}
+
+/// What contributions make of a place in a bucket.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Gathered {
+    /// Its cell.
+    Cell(Cell),
+    /// Words of the ratio that is there.
+    Ratio(RatioWords),
 }
 
 /// A cell: one metric of one host in one panel of one service.
@@ -62,6 +76,8 @@ impl Contribution {
             min,
             max,
             events,
+            seconds: seconds(partial),
+            has_restarted: 0 < partial.resets(),
         }
     }
 
@@ -72,7 +88,16 @@ impl Contribution {
     }
 }
 
-/// The cell that a series makes alone: the same as [`cells`] would make of it.
+/// The time that a partial is of, in seconds; `None`: the bucket.
+pub(super) fn seconds(partial: &Partial) -> Option<f64> {
+    match partial {
+        Partial::Gauge(_) => None,
+        Partial::Increase(increase) => Some(increase.seconds),
+        Partial::Histogram(added) => Some(added.seconds),
+    }
+}
+
+/// The cell that a series makes alone: the same as [`gather`] would make of it.
 pub(super) fn sole(partial: &Partial) -> Option<Cell> {
     let value = partial.level();
     let (min, max, events) = match partial {
@@ -94,34 +119,48 @@ pub(super) fn sole(partial: &Partial) -> Option<Cell> {
     })
 }
 
-/// Adds contributions up to cells, ascending by key. A ratio without exposure gives no cell: what is
-/// divided by nothing says nothing.
-pub(super) fn cells(contributions: &mut [Contribution]) -> impl Iterator<Item = (CellKey, Cell)> {
+/// Adds the contributions of a bucket up, ascending by key.
+pub(super) fn gather(
+    contributions: &mut [Contribution],
+    bucket: Span,
+) -> impl Iterator<Item = (CellKey, Gathered)> {
     contributions.sort_unstable_by_key(Contribution::order);
     contributions
         .chunk_by(|a, b| a.cell == b.cell)
-        .filter_map(|parts| Some((parts.first()?.cell, cell(parts)?)))
+        .filter_map(move |parts| {
+            let words = ratio(parts, bucket);
+            let gathered = match words {
+                Some(words) => Gathered::Ratio(words),
+                None => Gathered::Cell(cell(parts)?),
+            };
+            Some((parts.first()?.cell, gathered))
+        })
+}
+
+/// What contributions say of the sides of a ratio, if they are of one.
+fn ratio(parts: &[Contribution], bucket: Span) -> Option<RatioWords> {
+    let of = |share: Share| parts.iter().filter(move |part| part.share == share);
+    let side = |share: Share| {
+        of(share).next()?;
+        let seconds = of(share).map(|part| part.seconds.unwrap_or(bucket.seconds_f64()));
+        Some(Word {
+            rate: of(share).map(|part| part.value).sum(),
+            seconds: seconds.fold(0.0, f64::max),
+            events: of(share).map(|part| part.events).sum(),
+        })
+    };
+    let words = RatioWords {
+        numerator: side(Share::Numerator),
+        exposure: side(Share::Exposure),
+        has_restarted: of(Share::Exposure).any(|part| part.has_restarted),
+        is_replaced: false,
+    };
+    (words.numerator.is_some() || words.exposure.is_some()).then_some(words)
 }
 
 fn cell(parts: &[Contribution]) -> Option<Cell> {
     let of = |share: Share| parts.iter().filter(move |part| part.share == share);
     let sum = |share: Share| of(share).map(|part| part.value).sum::<f64>();
-    let is_ratio = of(Share::Numerator)
-        .chain(of(Share::Exposure))
-        .next()
-        .is_some();
-    if is_ratio {
-        let exposure = of(Share::Exposure).next().map(|_| sum(Share::Exposure))?;
-        let value = sum(Share::Numerator);
-        let events = of(Share::Numerator).map(|part| part.events).sum();
-        return Some(Cell {
-            value,
-            min: value,
-            max: value,
-            events,
-            exposure: Some(exposure),
-        });
-    }
     let (means, sums) = (of(Share::Mean).count(), of(Share::Sum).count());
     let mut value = sum(Share::Sum);
     if means > 0 {
@@ -155,7 +194,7 @@ mod tests {
     use super::*;
     use crate::{
         detect::{GroupKey, Panel},
-        event::{Kind, Span, Unit},
+        event::{Kind, Unit},
         reduce::{GaugePartial, IncreasePartial},
     };
 
@@ -182,11 +221,24 @@ mod tests {
             min: value - 1.0,
             max: value + 1.0,
             events: value,
+            seconds: None,
+            has_restarted: false,
         }
     }
 
+    fn gathered(contributions: &mut [Contribution]) -> Vec<Gathered> {
+        let gathered = gather(contributions, Span::from_seconds(10));
+        gathered.map(|(_, gathered)| gathered).collect()
+    }
+
     fn sums(contributions: &mut [Contribution]) -> Vec<Cell> {
-        cells(contributions).map(|(_, cell)| cell).collect()
+        let cells = gathered(contributions)
+            .into_iter()
+            .map(|gathered| match gathered {
+                Gathered::Cell(cell) => cell,
+                Gathered::Ratio(words) => panic!("a ratio: {words:?}"),
+            });
+        cells.collect()
     }
 
     #[test]
@@ -204,11 +256,31 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_needs_an_exposure_but_no_numerator() {
-        let [key] = keys();
-        assert!(sums(&mut [contribution(key, Share::Numerator, 3.0)]).is_empty());
-        let zero = sums(&mut [contribution(key, Share::Exposure, 10.0)]);
-        assert_eq!((zero[0].value, zero[0].exposure), (0.0, Some(10.0)));
+    fn each_side_of_a_ratio_is_summed_by_itself() {
+        let [key, other] = keys();
+        let mut parts = [
+            contribution(key, Share::Exposure, 10.0),
+            contribution(key, Share::Numerator, 3.0),
+            contribution(key, Share::Exposure, 5.0),
+            contribution(other, Share::Exposure, 1.0),
+        ];
+        (parts[0].seconds, parts[0].has_restarted) = (Some(60.0), true);
+        let word = |rate, seconds| Word {
+            rate,
+            seconds,
+            events: rate,
+        };
+        let words = RatioWords {
+            numerator: Some(word(3.0, 10.0)),
+            exposure: Some(word(15.0, 60.0)),
+            has_restarted: true,
+            is_replaced: false,
+        };
+        let without = RatioWords {
+            exposure: Some(word(1.0, 10.0)),
+            ..RatioWords::default()
+        };
+        assert_eq!(gathered(&mut parts), [words, without].map(Gathered::Ratio));
     }
 
     #[test]

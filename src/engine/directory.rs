@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    binding::{Bindings, Delta, Distribution, Feed, PanelFeed, Part, ToldVersion},
+    binding::{Bindings, Distribution, Feed, PanelFeed, Part, ToldVersion, Whose},
     roles::Roles,
     selection::{Selector, Way, role, way},
     service::Service,
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     detect::{GroupKey, HostId, Stat, View},
-    event::{Begin, Interval, Kind, Labels, METRIC_NAME, SeriesMeta, Temporality, Timestamp, Unit},
+    event::{Begin, Interval, Kind, Labels, METRIC_NAME, SeriesMeta, Timestamp, Unit},
     gate::{Change, Gate},
     plan::{DetectorPlan, LogSelection, Plan, Selection, SeriesSelection},
     reduce::{self, Registration, SeriesId, StreamId},
@@ -218,7 +218,7 @@ impl Directory {
         let roles = &self.plan.labels;
         let entry = &mut self.services[service];
         let identity = entry.identity(labels);
-        let mut bound: Option<(HostId, u32)> = None;
+        let mut bound: Option<(HostId, Whose)> = None;
         for panel in 0..entry.panels.len() {
             let Selection::Series(selection) = &entry.panels[panel].check.selection else {
                 continue;
@@ -228,13 +228,14 @@ impl Directory {
             };
             let cells = cells(selection, way, &identity);
             let unit = selection.unit.unwrap_or_else(|| told_unit(meta, kind));
-            let is_filled = is_filled(meta, kind, &entry.panels[panel].check.detector);
-            let (host, source) = *bound.get_or_insert_with(|| {
+            let is_filled = is_filled(kind, &entry.panels[panel].check.detector);
+            let (host, whose) = *bound.get_or_insert_with(|| {
                 let host = entry.host_id(role(labels, &roles.host).unwrap_or(""), self.watermark);
                 entry.learn(host, labels, role(labels, &roles.region));
-                let version = role(labels, &roles.version);
-                let source = self.bindings.source(service, host, version);
-                (host, source)
+                let (host_of, told) = ((service, host), meta.temporality);
+                let whose = self.bindings.whose(host_of, labels, told, &roles.version);
+                feeds.extend(whose.sender.map(Feed::Sender));
+                (host, whose)
             });
             let target = &mut entry.panels[panel].panel;
             let mut place = |key: &GroupKey, kind: Kind| {
@@ -243,23 +244,17 @@ impl Directory {
             };
             let feed = |part: Part| {
                 Feed::Panel(PanelFeed {
-                    source,
+                    source: whose.source,
                     panel: panel as u32,
                     part,
                 })
             };
+            let delta = |place| whose.delta(panel, place).filter(|_| is_filled);
             match cells {
                 Cells::Value(key) => {
                     let place = place(&key, kind);
                     feeds.push(feed(Part::Value(place)));
-                    if is_filled {
-                        let panel = panel as u32;
-                        self.bindings.deltas.push(Delta {
-                            source,
-                            panel,
-                            place,
-                        });
-                    }
+                    self.bindings.deltas.extend(delta(place));
                 }
                 Cells::Ratio {
                     key,
@@ -269,6 +264,10 @@ impl Directory {
                     let place = place(&key, kind);
                     feeds.extend(is_numerator.then(|| feed(Part::Numerator(place))));
                     feeds.extend(is_exposure.then(|| feed(Part::Exposure(place))));
+                    let (place_of, sides) = ((panel as u32, place), (is_numerator, is_exposure));
+                    self.bindings.gives(whose.source, place_of, sides);
+                    let numerator = delta(place).filter(|_| is_numerator);
+                    self.bindings.deltas.extend(numerator);
                 }
                 Cells::Quantiles { keys, le } => {
                     let quantiles = keys
@@ -335,11 +334,10 @@ enum Cells {
     },
 }
 
-/// Whether a gap of the series means that nothing was gained, for a check with this detector. What falls
-/// silent is absent: that is what one for absence asks.
-fn is_filled(meta: SeriesMeta, kind: Kind, detector: &DetectorPlan) -> bool {
-    let is_delta = meta.temporality == Temporality::Delta && kind == Kind::Counter;
-    is_delta && !matches!(detector, DetectorPlan::Absent { .. })
+/// Whether a gap of a series of deltas means that nothing was gained, for a check with this detector. What
+/// falls silent is absent: that is what one for absence asks.
+fn is_filled(kind: Kind, detector: &DetectorPlan) -> bool {
+    kind == Kind::Counter && !matches!(detector, DetectorPlan::Absent { .. })
 }
 
 /// The unit that the protocol tells. The `1` of UCUM means a share of a gauge; a counter of it counts things.

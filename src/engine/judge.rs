@@ -133,8 +133,11 @@ impl Directory {
             let service = &mut self.services[source.origin.service];
             let panel = &mut service.panels[feed.panel as usize].panel;
             match feed.part {
-                Part::Value(place) | Part::Numerator(place) | Part::Exposure(place) => {
+                Part::Value(place) | Part::Exposure(place) => {
                     panel.record_loss_at(place, bucket, loss.reason);
+                }
+                Part::Numerator(place) => {
+                    panel.record_numerator_loss_at(place, bucket, loss.reason);
                 }
                 Part::Quantiles(index) => {
                     for (_, place) in &self.bindings.distributions[index as usize].quantiles {

@@ -2,7 +2,7 @@
 
 use super::{
     binding::{Bindings, Distribution, Feed, Part, ToldVersion},
-    combine::{self, CellKey, Contribution, Share},
+    combine::{self, CellKey, Contribution, Gathered, Share},
     directory::Directory,
     service::Service,
 };
@@ -61,6 +61,10 @@ impl Directory {
                     tell_version(services, told, bucket.end);
                     continue;
                 }
+                Feed::Sender(index) => {
+                    bindings.senders[*index as usize].export(bucket.end, &partial);
+                    continue;
+                }
             };
             let source = &mut bindings.sources[feed.source as usize];
             let service = &mut services[source.origin.service];
@@ -85,17 +89,11 @@ impl Directory {
                 Part::Exposure(place) => (place, Some(Share::Exposure)),
                 Part::Quantiles(index) => {
                     let distribution = &bindings.distributions[index as usize];
-                    let what = match (&partial, distribution.le) {
-                        (Partial::Histogram(_), _) => {
-                            is_kept = true;
-                            PieceKind::Whole(spreading.histograms.len())
-                        }
-                        (Partial::Increase(increase), Some(le)) => PieceKind::Classic {
-                            le,
-                            increase: increase.increase,
-                        },
-                        (Partial::Increase(_), None) | (Partial::Gauge(_), _) => continue,
+                    let next = spreading.histograms.len();
+                    let Some(what) = PieceKind::of(&partial, distribution.le, next) else {
+                        continue;
                     };
+                    is_kept |= matches!(what, PieceKind::Whole(_));
                     if let Some((_, first)) = distribution.quantiles.first() {
                         spreading.pieces.push(Piece {
                             cell: cell(*first),
@@ -124,38 +122,66 @@ impl Directory {
             spreading,
             ..
         } = self;
-        let quantiles = spreading.quantile_cells(bindings);
-        for (key, cell) in combine::cells(&mut spreading.contributions).chain(quantiles) {
+        let quantiles = spreading.quantile_cells(bindings).into_iter();
+        let quantiles = quantiles.map(|(key, cell)| (key, Gathered::Cell(cell)));
+        let gathered = combine::gather(&mut spreading.contributions, bucket.span());
+        for (key, gathered) in gathered.chain(quantiles) {
             let service = &mut services[key.service];
             let panel = &mut service.panels[key.panel as usize].panel;
-            if panel.record_at(key.place, bucket, cell) {
+            let moved = match gathered {
+                Gathered::Cell(cell) => panel.record_at(key.place, bucket, cell),
+                Gathered::Ratio(mut words) => {
+                    words.is_replaced =
+                        words.numerator.is_none() && bindings.is_replaced(&key, bucket.end);
+                    panel.record_ratio_at(key.place, bucket, words)
+                }
+            };
+            if moved {
                 service.hosts.moved(key.host, bucket);
             }
         }
         spreading.contributions.clear();
     }
 
-    /// Deltas that gained nothing are not sent: while their source speaks, that is a gain of zero, and where
-    /// nothing else of it is selected, for as long as it may be taken for alive. One that
-    /// never gained anything is not known; where data was lost of late, nobody knows. Called when both are noted.
+    /// Deltas that gained nothing are not sent: what is missing from an export of its sender gained nothing in
+    /// the time of that. Where nothing of its sender is selected, or nothing of it came, the gap is taken for that
+    /// as long as it may be taken for alive. One that never gained anything is not known; where data was
+    /// lost of late, nobody knows. Called when both are noted.
+    ///
+    /// That something else of the same host speaks proves nothing: an agent outlives what it stands beside.
     pub(super) fn fill_deltas(&mut self, bucket: Interval) {
         let Self {
             services, bindings, ..
         } = self;
-        for delta in &bindings.deltas {
-            let source = &mut bindings.sources[delta.source as usize];
-            let service = &mut services[source.origin.service];
-            let panel = &mut service.panels[delta.panel as usize].panel;
-            if !panel.may_have_gained_nothing(delta.place, bucket) {
-                continue;
+        // Of several that make one value, first those whose sender is heard: others may have been replaced.
+        for is_export in [true, false] {
+            for delta in &bindings.deltas {
+                let exported = bindings.senders[delta.sender as usize].exported(bucket.end);
+                let exported = exported.filter(|_| is_export);
+                if is_export && exported.is_none() {
+                    continue;
+                }
+                let source = &mut bindings.sources[delta.source as usize];
+                let service = &mut services[source.origin.service];
+                let panel = &mut service.panels[delta.panel as usize].panel;
+                if panel.gain_nothing_at(delta.place, bucket, exported) && is_export {
+                    source.moves(service, bucket);
+                }
             }
-            if source.heard != bucket.end {
-                panel.assume_at(delta.place, bucket);
-                continue;
-            }
-            if panel.record_at(delta.place, bucket, Cell::default()) {
-                source.moves(service, bucket);
-            }
+        }
+    }
+}
+
+impl PieceKind {
+    /// What a partial is of a distribution; `whole`: where it is put if it is all of it.
+    fn of(partial: &Partial, le: Option<f64>, whole: usize) -> Option<Self> {
+        match (partial, le) {
+            (Partial::Histogram(_), _) => Some(Self::Whole(whole)),
+            (Partial::Increase(increase), Some(le)) => Some(Self::Classic {
+                le,
+                increase: increase.increase,
+            }),
+            (Partial::Increase(_), None) | (Partial::Gauge(_), _) => None,
         }
     }
 }
@@ -245,6 +271,9 @@ fn tell_version(services: &mut [Service], told: &ToldVersion, end: Timestamp) {
     }
 }
 
+#[cfg(test)]
+#[path = "exports_tests.rs"]
+mod exports_tests;
 #[cfg(test)]
 #[path = "senders_tests.rs"]
 mod senders_tests;
