@@ -58,6 +58,17 @@ pub(super) enum Feed {
     Panel(PanelFeed),
     /// It tells the version of a host, an index of [`Bindings::versions`].
     Version(u32),
+    /// A limit refuses it, so that a check that looks at it is blind.
+    Refused(Looker),
+}
+
+/// A check of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Looker {
+    /// Its place among the services.
+    pub(super) service: u32,
+    /// Its place among the checks of the service.
+    pub(super) panel: u32,
 }
 
 /// One way in which a series feeds a panel.
