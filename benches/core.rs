@@ -24,8 +24,8 @@ use sluice::{
     gate::VerdictState,
     plan::Plan,
     reduce::{
-        Directory, Partial, Reducer, ReducerLimits, Registration, Select, SeriesId, StreamClasses,
-        StreamId,
+        Directory, Lookers, Partial, Reducer, ReducerLimits, Registration, Select, SeriesId,
+        StreamClasses, StreamId,
     },
 };
 
@@ -203,8 +203,16 @@ impl Select for Everything {
         })
     }
 
+    fn lookers(&self, _: &Labels, _: Kind) -> Lookers {
+        Lookers::default()
+    }
+
     fn stream_labels(&self) -> &BTreeSet<String> {
         &self.0
+    }
+
+    fn stream_lookers(&self, _: &StreamClasses) -> Lookers {
+        Lookers::default()
     }
 
     fn stream(&self, _: &Labels) -> Option<StreamClasses> {
@@ -228,7 +236,9 @@ impl Directory for Everything {
         })
     }
 
-    fn refuse_series(&mut self, _: &Labels, _: SeriesMeta, _: Kind) {}
+    fn refuse_series(&mut self, _: SeriesId, _: &Labels, _: Kind) {}
+
+    fn refuse(&mut self, _: &Lookers, _: Timestamp) {}
 
     fn bind_stream(&mut self, _: StreamId, _: &Labels) {}
 }

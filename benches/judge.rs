@@ -197,6 +197,7 @@ impl World {
                     series.push(SeriesPartial {
                         series: id,
                         partial: partial(metric, 0.0),
+                        is_cut: false,
                     });
                 }
             }
@@ -272,12 +273,16 @@ fn spread_probe(series: usize, rounds: usize) -> Duration {
         .map(|index| SeriesPartial {
             series: SeriesId(index as u32),
             partial: partial(0, index as f64),
+            is_cut: false,
         })
         .collect();
     let mut cells = vec![[0.0; 5]; series];
     let took = (0..rounds).map(|_| {
         let start = now();
-        for SeriesPartial { series, partial } in &partials {
+        for SeriesPartial {
+            series, partial, ..
+        } in &partials
+        {
             if let Partial::Gauge(gauge) = partial {
                 let mean = gauge.sum / f64::from(gauge.count);
                 cells[series.0 as usize] = [mean, gauge.min, gauge.max, 0.0, 1.0];

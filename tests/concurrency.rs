@@ -15,8 +15,8 @@ use sluice::{
         SeriesMeta, Severity, Span, Timestamp, Value, canonical,
     },
     reduce::{
-        Directory, Epoch, Partial, PutScratch, Reducer, ReducerLimits, Registration, Select,
-        SeriesId, StreamClasses, StreamId,
+        Directory, Epoch, Lookers, Partial, PutScratch, Reducer, ReducerLimits, Registration,
+        Select, SeriesId, StreamClasses, StreamId,
     },
 };
 
@@ -37,8 +37,16 @@ impl Select for Everything {
         Some(Kind::Gauge)
     }
 
+    fn lookers(&self, _: &Labels, _: Kind) -> Lookers {
+        Lookers::default()
+    }
+
     fn stream_labels(&self) -> &BTreeSet<String> {
         &self.labels
+    }
+
+    fn stream_lookers(&self, _: &StreamClasses) -> Lookers {
+        Lookers::default()
     }
 
     fn stream(&self, _: &Labels) -> Option<StreamClasses> {
@@ -63,8 +71,12 @@ impl Directory for Everything {
         })
     }
 
-    fn refuse_series(&mut self, labels: &Labels, _: SeriesMeta, _: Kind) {
+    fn refuse_series(&mut self, _: SeriesId, labels: &Labels, _: Kind) {
         panic!("there is room for {labels}");
+    }
+
+    fn refuse(&mut self, _: &Lookers, _: Timestamp) {
+        panic!("there is room");
     }
 
     fn bind_stream(&mut self, _: StreamId, _: &Labels) {

@@ -139,7 +139,11 @@ impl World {
                 };
                 let series = self.series(directory, labels, kind);
                 let partial = self.partial(metric, more[0].1);
-                bucket.series.push(SeriesPartial { series, partial });
+                bucket.series.push(SeriesPartial {
+                    series,
+                    partial,
+                    is_cut: false,
+                });
             }
             let (stream, classes) = self.stream(directory, host);
             for (severity, template) in [

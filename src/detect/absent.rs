@@ -389,7 +389,7 @@ impl Absent {
             .filter_map(|(_, group)| group.track(host)?.loss())
             .filter(|(_, at)| since < *at)
             .max_by_key(|(reason, at)| (*at, *reason))
-            .map(|(reason, _)| reason.name())
+            .map(|(reason, _)| reason.cause())
     }
 
     fn present(&self, view: &View<'_>) -> Finding {

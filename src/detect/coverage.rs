@@ -33,6 +33,10 @@ const CADENCE_BUCKETS_MIN: u64 = 10;
 /// cadence (for logs: than the patience). A longer one is not heard from its beginning on, or else a
 /// host that is dead half of the time, a little shorter than its patience each time, would look
 /// covered. And of the buckets in which its cadence lets one expect data, half must have some.
+///
+/// Of log records nothing can be expected. So where some that are selected could not be used (they came late),
+/// of the buckets that had any the same share must have had some in time: errors that are all late are
+/// not seen.
 #[derive(Clone, Debug)]
 pub struct Coverage {
     is_log: bool,
@@ -58,6 +62,10 @@ struct Heard {
     cadence: Option<Span>,
     /// Why data of it was lost last since the deployment began.
     loss: Option<LossReason>,
+    /// Of log records that are selected: buckets with some that could be used.
+    used: u64,
+    /// Buckets that told of some that could not.
+    lost: u64,
 }
 
 /// What a coverage keeps over a restart.
@@ -78,6 +86,8 @@ struct Sign {
     cadence: Option<Span>,
     /// Why data of it was lost last since the deployment began.
     loss: Option<LossReason>,
+    /// Of log records that are selected, in the bucket: whether any could be used, and whether any could not.
+    records: (bool, bool),
     /// Why it is not heard, if it is not.
     cause: Option<NoDataCause>,
 }
@@ -186,6 +196,8 @@ impl Coverage {
             counted("number of buckets", host.buckets)?;
             counted("number of buckets", host.pending)?;
             counted("number of buckets", host.filled)?;
+            counted("number of buckets", host.used)?;
+            counted("number of buckets", host.lost)?;
         }
         self.heard = heard;
         self.buckets = buckets;
@@ -199,11 +211,24 @@ impl Coverage {
                 .log_life(host)
                 .err()
                 .or_else(|| (last? <= self.began_at).then_some(NoDataCause::NeverArrived));
+            let tracks = view
+                .panel
+                .groups()
+                .filter_map(|(_, group)| group.track(host));
+            let (mut loss, mut is_used) = (None, false);
+            for track in tracks {
+                loss = loss.max(track.loss().map(|(reason, at)| (at, reason)));
+                is_used |= track
+                    .cell(view.bucket)
+                    .is_some_and(|cell| 0.0 < cell.events);
+            }
+            let loss = loss.filter(|(at, _)| self.began_at < *at);
             return Sign {
                 last,
                 ordinary: view.hosts.log_patience(host),
                 cadence: None,
-                loss: None,
+                loss: loss.map(|(_, reason)| reason),
+                records: (is_used, loss.is_some_and(|(at, _)| at == view.bucket.end)),
                 cause,
             };
         }
@@ -236,7 +261,7 @@ impl Coverage {
         let cause = match (silent, loss) {
             (Some(_), Some((at, reason))) if last.is_none_or(|last| last < at) => {
                 Some(NoDataCause::Unusable {
-                    reason: reason.name().to_owned(),
+                    reason: reason.cause().to_owned(),
                 })
             }
             (Some(cause), _) => Some(cause),
@@ -248,6 +273,7 @@ impl Coverage {
             loss: loss
                 .filter(|(at, _)| self.began_at < *at)
                 .map(|(_, reason)| reason),
+            records: (false, false),
             cadence: (CADENCE_BUCKETS_MIN <= covered).then_some(smallest),
             cause,
         }
@@ -271,6 +297,15 @@ impl Coverage {
     }
 
     fn share(&self, view: &View<'_>) -> Covered {
+        let lossy = view.one_box.iter().find_map(|host| {
+            let heard = self.heard.get(host)?;
+            let reason = heard.loss.filter(|_| heard.is_lossy())?;
+            Some((reason, *host))
+        });
+        if let Some((reason, host)) = lossy {
+            let reason = reason.cause().to_owned();
+            return Covered::No(NoDataCause::Unusable { reason }, vec![host]);
+        }
         let resolution = view.panel.resolution();
         let poorest = view
             .one_box
@@ -290,7 +325,7 @@ impl Coverage {
             Some((false, share, host)) => {
                 let covered_percent = share as u8;
                 let loss = self.heard.get(&host).and_then(|heard| heard.loss);
-                let lost = loss.map(|reason| reason.name().to_owned());
+                let lost = loss.map(|reason| reason.cause().to_owned());
                 Covered::No(
                     NoDataCause::Gaps {
                         covered_percent,
@@ -326,6 +361,11 @@ impl Heard {
         }
     }
 
+    /// Whether too many of the log records that are selected could not be used.
+    fn is_lossy(&self) -> bool {
+        0 < self.lost && percent(self.used, self.used + self.lost) < COVERED_PERCENT_MIN
+    }
+
     /// A host that is judged from now on, with so many buckets before: it was not known to be one before it was
     /// heard. If what it sends comes as seldom as that, the gap was ordinary.
     fn joining(before: u64, sign: &Sign, view: &View<'_>) -> Self {
@@ -339,6 +379,9 @@ impl Heard {
     fn count(&mut self, sign: &Sign, view: &View<'_>) {
         self.cadence = sign.cadence.or(self.cadence);
         self.loss = sign.loss.or(self.loss);
+        let (is_used, is_lost) = sign.records;
+        self.used += u64::from(is_used);
+        self.lost += u64::from(is_lost);
         let silence = sign.last.map(|last| view.bucket.end - last);
         let is_silent = match &sign.cause {
             // A host whose values stand still is heard; whether it lives is asked apart.

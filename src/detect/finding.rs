@@ -52,7 +52,8 @@ pub enum NoDataCause {
     },
     /// What came could not be used.
     Unusable {
-        /// The most frequent reason, as metrics name it: `late`, `not_finite`, `stale`, …
+        /// The most frequent reason, as metrics name it (`late`, `not_finite`, `stale`, …), or the limit that is
+        /// the reason.
         reason: String,
     },
     /// There are no hosts to compare with, or they are silent too.
@@ -65,7 +66,7 @@ pub enum NoDataCause {
     Gaps {
         /// Share of the bake's buckets with data, in percent; or of those in which its cadence promised some.
         covered_percent: u8,
-        /// Why data was lost, if any was, as metrics name it.
+        /// Why data was lost, if any was: as for [`NoDataCause::Unusable`].
         lost: Option<String>,
     },
     /// Nothing is required, so nothing can be proven.

@@ -39,6 +39,7 @@ pub use coverage::{Coverage, Covered};
 pub use detector::Detector;
 pub use finding::{Basis, CheckState, Evidence, Finding, NoDataCause};
 pub use group::{Group, GroupKey, Stat};
+pub(crate) use new_template::template_severity;
 pub use panel::{Panel, Place, TemplateTrack};
 pub use ratio::{RatioWords, Word};
 pub use state::{DetectorState, Extent, Unsound};

@@ -11,11 +11,12 @@ use super::{
     Basis, CheckState, Coverage, Evidence, Extent, Finding, HostId, NoDataCause, Setup,
     TemplateTrack, Unsound, View, coverage,
     state::{counted, possible},
-    wording::{host_list, number, quote, selection_name, uncovered},
+    wording::{blind, host_list, number, quote, selection_name, uncovered},
 };
 use crate::{
     event::{Severity, Span, Timestamp},
     plan::{Check, Selection},
+    reduce::TEMPLATE_OTHER,
 };
 
 /// Longest stretch that counts as one piece of evidence: errors come in bursts, and a burst on one
@@ -46,7 +47,8 @@ const PAST_MIN: Span = Span::from_minutes(10);
 /// A cell is a twelfth of the bake, from a minute (or six buckets) to ten minutes: the first
 /// argument holds for bursts that are shorter. What only one of several judged hosts writes, however
 /// often, may be its own fault: it blocks nothing, but at the end of the bake it is not passed either
-/// (`NO_DATA`). Without a fleet whose log streams live nothing can
+/// (`NO_DATA`). Nor is it where a judged host wrote what has no name, because `limits.templates` has no room
+/// for it: that might be new. Without a fleet whose log streams live nothing can
 /// be promised: three cells on a host with a past are a breach by the model alone.
 #[derive(Clone, Debug)]
 pub struct NewTemplate {
@@ -65,6 +67,8 @@ pub struct NewTemplate {
     places: u32,
     /// The new templates, by text.
     found: BTreeMap<Arc<str>, Found>,
+    /// Judged hosts that wrote what has no name for want of room: whether that is new, nobody knows.
+    nameless: BTreeSet<HostId>,
 }
 
 /// A template that was never seen before the deployment.
@@ -90,6 +94,7 @@ pub(super) struct State {
     has_past: Option<bool>,
     places: u32,
     found: BTreeMap<Arc<str>, Found>,
+    nameless: BTreeSet<HostId>,
 }
 
 /// How a template looks against chance.
@@ -113,7 +118,7 @@ impl NewTemplate {
         Self {
             coverage: Coverage::new(setup),
             selection: selection_name(setup.check),
-            severity: severity(setup.check),
+            severity: template_severity(setup.check),
             alpha: setup.alpha,
             weight: setup.weight,
             began_at: setup.began_at,
@@ -123,6 +128,7 @@ impl NewTemplate {
             has_past: None,
             places: 0,
             found: BTreeMap::new(),
+            nameless: BTreeSet::new(),
         }
     }
 
@@ -158,6 +164,12 @@ impl NewTemplate {
         }
         if let Some(finding) = uncovered {
             return finding;
+        }
+        if !self.nameless.is_empty() {
+            let reason = "limits.templates".to_owned();
+            let cause = NoDataCause::Unusable { reason };
+            let hosts = self.nameless.iter().copied();
+            return blind(view, &self.selection, basis, cause, hosts);
         }
         if view.bucket.start < self.grace_until {
             return Finding::warming(format!("the end of the grace at {}", self.grace_until));
@@ -196,12 +208,14 @@ impl NewTemplate {
             has_past,
             places,
             found,
+            nameless,
         } = self;
         State {
             coverage: coverage.save(),
             has_past: *has_past,
             places: *places,
             found: found.clone(),
+            nameless: nameless.clone(),
         }
     }
 
@@ -212,7 +226,9 @@ impl NewTemplate {
             has_past,
             places,
             found,
+            nameless,
         } = state;
+        extent.hosts(&nameless)?;
         counted("number of templates", u64::from(places))?;
         for found in found.values() {
             extent.hosts(&found.hosts)?;
@@ -223,12 +239,21 @@ impl NewTemplate {
         self.has_past = has_past;
         self.places = places;
         self.found = found;
+        self.nameless = nameless;
         Ok(())
     }
 
     /// Takes the templates of the bucket.
     fn take(&mut self, view: &View<'_>) {
         for (text, track) in &view.panel.templates {
+            if **text == *TEMPLATE_OTHER {
+                if self.grace_until <= view.bucket.start {
+                    let hosts = track.now.iter().map(|(host, _)| *host);
+                    self.nameless
+                        .extend(hosts.filter(|host| view.one_box.contains(host)));
+                }
+                continue;
+            }
             if track.now.is_empty() || track.severity < self.severity || !self.is_new(view, track) {
                 continue;
             }
@@ -319,7 +344,8 @@ fn draw_chance(judged: usize, all: usize, drawn: usize) -> f64 {
         .product()
 }
 
-fn severity(check: &Check) -> Severity {
+/// The least severity of records that a check for new templates looks at.
+pub(crate) fn template_severity(check: &Check) -> Severity {
     match &check.selection {
         Selection::Logs(logs) => logs.severity.unwrap_or(Severity::ERROR).max(Severity::WARN),
         Selection::Series(_) => Severity::ERROR,
@@ -585,7 +611,7 @@ mod tests {
             if let Selection::Logs(logs) = &mut check.selection {
                 logs.severity = given;
             }
-            assert_eq!(severity(&check), expected);
+            assert_eq!(template_severity(&check), expected);
         }
     }
 }

@@ -39,10 +39,8 @@ pub struct Panel {
     free: Vec<u32>,
     /// Message templates of the selected log records, by text.
     pub templates: BTreeMap<Arc<str>, TemplateTrack>,
-    /// Selected series that a limit refuses: what they would show is not seen.
-    refused_series: u64,
-    /// Until when there were such.
-    refused_until: Option<Timestamp>,
+    /// When a limit refused data that the check selects last: what it would show was not seen.
+    refused_last: Option<Timestamp>,
     /// End of the latest bucket in which data was lost of which nobody knows whose it was.
     hole: Option<Timestamp>,
 }
@@ -78,7 +76,8 @@ pub struct TemplateTrack {
 /// How long a track is silent, beyond the past that its panel remembers, before that is freed.
 const FORGOTTEN_AFTER: Span = Span::from_hours(24);
 
-/// How long a series that was refused may take to come again: scrapes are seldom further apart.
+/// How long what was refused may take to come again, or five buckets if that is longer: scrapes are seldom
+/// further apart.
 const REFUSED_PATIENCE: Span = Span::from_minutes(5);
 
 /// Buckets in which every group is looked at once for what can be freed.
@@ -96,28 +95,21 @@ impl Panel {
             gone: Vec::new(),
             free: Vec::new(),
             templates: BTreeMap::new(),
-            refused_series: 0,
-            refused_until: None,
+            refused_last: None,
             hole: None,
         }
     }
 
-    /// Notes that a selected series is refused by a limit.
-    pub fn refuse(&mut self) {
-        self.refused_series += 1;
+    /// Notes that a limit refused data at a time that the check selects.
+    pub fn refuse(&mut self, at: Timestamp) {
+        self.refused_last = self.refused_last.max(Some(at));
     }
 
-    /// Whether selected series were refused by a limit at a time or after it.
+    /// Whether data that the check selects was refused by a limit at a time or after it. Until what was refused
+    /// has had the time to come again, nobody knows whether it is.
     pub fn has_refused_since(&self, at: Timestamp) -> bool {
-        0 < self.refused_series || self.refused_until.is_some_and(|until| at <= until)
-    }
-
-    /// Forgets which series were refused up to now: those that still come are refused again, or not. Until
-    /// they have had the time to come, nobody knows which.
-    pub fn forget_refused(&mut self, now: Timestamp) {
-        if 0 < std::mem::take(&mut self.refused_series) {
-            self.refused_until = Some(now + REFUSED_PATIENCE);
-        }
+        let patience = REFUSED_PATIENCE.max(self.resolution.times(5));
+        self.refused_last.is_some_and(|last| at <= last + patience)
     }
 
     /// Notes that data was lost in the bucket, of which nobody knows whose it was.
@@ -240,11 +232,15 @@ impl Panel {
         self.record_at(place, bucket, cell)
     }
 
-    /// Like [`Panel::record`], at a place that [`Panel::bind`] gave.
+    /// Like [`Panel::record`], at a place that [`Panel::bind`] gave. Where a limit cut samples of the bucket
+    /// off, what is left says nothing of the whole: then the bucket has no data.
     pub fn record_at(&mut self, place: Place, bucket: Interval, cell: Cell) -> bool {
         let (resolution, depth) = (self.resolution, self.depth);
-        self.track_mut(place)
-            .record(resolution, depth, bucket, cell)
+        let track = self.track_mut(place);
+        if track.loss() == Some((LossReason::OverLimit, bucket.end)) {
+            return false;
+        }
+        track.record(resolution, depth, bucket, cell)
     }
 
     /// Takes what the bucket that has just closed says of both sides of the ratio at a place. Says whether

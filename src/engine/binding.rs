@@ -110,6 +110,17 @@ pub(super) enum Feed {
     Version(u32),
     /// It shows that who exports it did, an index of [`Bindings::senders`].
     Sender(u32),
+    /// A limit refuses it, so that a check that looks at it is blind.
+    Refused(Looker),
+}
+
+/// A check of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Looker {
+    /// Its place among the services.
+    pub(super) service: u32,
+    /// Its place among the checks of the service.
+    pub(super) panel: u32,
 }
 
 /// One way in which a series feeds a panel.

@@ -16,7 +16,7 @@ use crate::{
     event::{Begin, Interval, Kind, Labels, METRIC_NAME, SeriesMeta, Timestamp, Unit},
     gate::{Change, Gate},
     plan::{DetectorPlan, LogSelection, Plan, Selection, SeriesSelection},
-    reduce::{self, Registration, SeriesId, StreamId},
+    reduce::{self, Lookers, Registration, Select, SeriesId, StreamId},
 };
 
 /// The judge half of the core: the services of the plan with what is remembered of them, and where
@@ -40,6 +40,9 @@ pub struct Directory {
     pub(super) watermark: Timestamp,
     /// Data was lost of which nobody knows whose it was: in any bucket that was open at this time.
     pub(super) torn_until: Option<Timestamp>,
+    /// Since when series are selected as they are, or have room: of what comes for the first time, it is not
+    /// known whether it was there before.
+    pub(super) selecting_since: Option<Timestamp>,
 }
 
 /// Where a log stream belongs in one service.
@@ -70,6 +73,7 @@ impl Directory {
             streams: Vec::new(),
             watermark: Timestamp::MIN,
             torn_until: None,
+            selecting_since: None,
             plan,
         }
     }
@@ -122,9 +126,14 @@ impl Directory {
             );
         }
         self.bindings.routes.bind(id, feeds);
+        // What a host gained before anybody looked is no gain.
+        let known_since = host_known_since.map(|known| match self.selecting_since {
+            Some(selecting) => known.max(selecting),
+            None => known,
+        });
         Registration {
             kind,
-            host_known_since: host_known_since.into(),
+            host_known_since: known_since.into(),
         }
     }
 
@@ -305,12 +314,20 @@ impl reduce::Directory for Directory {
         Some(self.bind_series(id, labels, meta, kind))
     }
 
-    fn refuse_series(&mut self, labels: &Labels, _: SeriesMeta, kind: Kind) {
-        for owner in self.selector.owners(labels) {
-            for entry in &mut self.services[owner].panels {
-                if way(&entry.check.selection, labels, kind).is_some() {
-                    entry.panel.refuse();
-                }
+    fn refuse_series(&mut self, id: SeriesId, labels: &Labels, kind: Kind) {
+        let lookers = self.selector.lookers(labels, kind);
+        let blind = lookers
+            .0
+            .iter()
+            .filter_map(|index| self.selector.looker(*index));
+        let feeds: Vec<Feed> = blind.map(Feed::Refused).collect();
+        self.bindings.routes.bind(id, feeds);
+    }
+
+    fn refuse(&mut self, lookers: &Lookers, at: Timestamp) {
+        for index in &*lookers.0 {
+            if let Some(looker) = self.selector.looker(*index) {
+                looker.panel(&mut self.services).refuse(at);
             }
         }
     }
@@ -411,3 +428,7 @@ pub(super) fn log_group(selection: &LogSelection) -> GroupKey {
 
 /// The unit of log counts.
 pub(super) const LOG_UNIT: Unit = Unit::Count;
+
+#[cfg(test)]
+#[path = "blind_tests.rs"]
+mod tests;

@@ -49,12 +49,13 @@ impl World {
         let begun = open.iter().map(|gate| gate.begin.at - memory);
         let before = begun.fold(now - memory - FORGOTTEN_AFTER, Timestamp::min);
         self.directory.forget_templates(before);
-        let has_forgotten =
-            self.reducer
-                .forget(before, &mut self.directory, |directory, streams| {
-                    directory.unbind(before);
-                    directory.rename_streams(streams);
-                });
+        let mut has_forgotten = false;
+        self.reducer
+            .forget(before, &mut self.directory, |directory, streams| {
+                directory.unbind(before);
+                directory.rename_streams(streams);
+                has_forgotten = true;
+            });
         if has_forgotten {
             self.directory.forget_gone(before, open);
         }
@@ -83,6 +84,8 @@ impl Directory {
     /// Forgets where series belong, and the tracks that had nothing since a time.
     fn unbind(&mut self, before: Timestamp) {
         self.bindings = Bindings::default();
+        // What was forgotten, and what was refused for it, comes again.
+        self.selecting_since = Some(self.watermark);
         for service in &mut self.services {
             service.series = 0;
             for facts in &mut service.facts {
@@ -90,7 +93,6 @@ impl Directory {
             }
             for entry in &mut service.panels {
                 entry.panel.unbind();
-                entry.panel.forget_refused(self.watermark);
                 entry.panel.forget_tracks(before);
             }
         }

@@ -3,16 +3,16 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    binding::{Feed, Part},
+    binding::{Bindings, Distribution, Feed, Looker, Part},
     directory::{Directory, LOG_UNIT, log_group},
     selection::Class,
-    service::wants_templates,
+    service::{Service, wants_templates},
 };
 use crate::{
-    detect::{Cell, HostId, TemplateTrack},
+    detect::{Cell, HostId, Panel, TemplateTrack, template_severity},
     event::{Interval, Kind},
     plan::Selection,
-    reduce::{ClosedBucket, LogCount, LossMark, LossSource},
+    reduce::{ClosedBucket, LogCount, LossMark, LossReason, LossSource, StreamId, TEMPLATE_OTHER},
 };
 
 impl Directory {
@@ -85,9 +85,15 @@ impl Directory {
                     .find(|bound| bound.service == service)
                     .expect("a class is given only to streams of its service");
                 let host = bound.host;
-                *counts.entry((service, panel, host)).or_insert(0) += count.count;
+                add(
+                    counts.entry((service, panel, host)).or_default(),
+                    count.count,
+                );
                 let entry = &mut self.services[service].panels[panel];
-                if wants_templates(&entry.check.detector) {
+                if wants_templates(&entry.check.detector)
+                    && (*count.template != *TEMPLATE_OTHER
+                        || template_severity(&entry.check) <= count.severity)
+                {
                     note_template(&mut entry.panel.templates, count, host, bucket);
                 }
             }
@@ -122,27 +128,78 @@ impl Directory {
     }
 
     fn note_loss(&mut self, loss: &LossMark, bucket: Interval) {
-        let LossSource::Series(series) = loss.source else {
-            return;
+        let series = match loss.source {
+            LossSource::Series(series) => series,
+            LossSource::Records(_, None) => return,
+            LossSource::Records(stream, Some(class)) => {
+                return self.note_lost_record(stream, class, loss.reason, bucket);
+            }
         };
-        for feed in self.bindings.routes.of(series) {
+        let Bindings {
+            routes,
+            sources,
+            distributions,
+            ..
+        } = &self.bindings;
+        for feed in routes.of(series) {
             let Feed::Panel(feed) = feed else {
                 continue;
             };
-            let source = &self.bindings.sources[feed.source as usize];
+            let source = &sources[feed.source as usize];
             let service = &mut self.services[source.origin.service];
             let panel = &mut service.panels[feed.panel as usize].panel;
-            match feed.part {
-                Part::Value(place) | Part::Exposure(place) => {
-                    panel.record_loss_at(place, bucket, loss.reason);
-                }
-                Part::Numerator(place) => {
-                    panel.record_numerator_loss_at(place, bucket, loss.reason);
-                }
-                Part::Quantiles(index) => {
-                    for (_, place) in &self.bindings.distributions[index as usize].quantiles {
-                        panel.record_loss_at(*place, bucket, loss.reason);
-                    }
+            feed.part.lose(panel, distributions, (bucket, loss.reason));
+        }
+    }
+
+    /// Notes that records which a log check selects could not be used.
+    fn note_lost_record(
+        &mut self,
+        stream: StreamId,
+        class: u32,
+        reason: LossReason,
+        bucket: Interval,
+    ) {
+        let selector = Arc::clone(self.selector());
+        let Some(&Class { service, panel, .. }) = selector.classes().get(class as usize) else {
+            return;
+        };
+        let mut bound = self.streams[stream.0 as usize].iter();
+        let entry = &mut self.services[service].panels[panel];
+        if let (Some(bound), Selection::Logs(selection)) = (
+            bound.find(|bound| bound.service == service),
+            &entry.check.selection,
+        ) {
+            let key = log_group(selection);
+            let group = entry.panel.group_index(&key, Kind::Counter, LOG_UNIT);
+            entry.panel.record_loss(group, bound.host, bucket, reason);
+        }
+    }
+}
+
+impl Looker {
+    /// What the check sees.
+    pub(super) fn panel(self, services: &mut [Service]) -> &mut Panel {
+        &mut services[self.service as usize].panels[self.panel as usize].panel
+    }
+}
+
+impl Part {
+    /// Notes in a panel that data of what it feeds was lost.
+    pub(super) fn lose(
+        self,
+        panel: &mut Panel,
+        distributions: &[Distribution],
+        (bucket, reason): (Interval, LossReason),
+    ) {
+        match self {
+            Self::Value(place) | Self::Exposure(place) => {
+                panel.record_loss_at(place, bucket, reason);
+            }
+            Self::Numerator(place) => panel.record_numerator_loss_at(place, bucket, reason),
+            Self::Quantiles(index) => {
+                for (_, place) in &distributions[index as usize].quantiles {
+                    panel.record_loss_at(*place, bucket, reason);
                 }
             }
         }
@@ -166,7 +223,16 @@ fn note_template(
     track.last_seen = bucket.end;
     track.severity = track.severity.max(count.severity);
     match track.now.binary_search_by_key(&host, |(known, _)| *known) {
-        Ok(index) => track.now[index].1 += count.count,
+        Ok(index) => add(&mut track.now[index].1, count.count),
         Err(index) => track.now.insert(index, (host, count.count)),
     }
 }
+
+/// Adds a count that a sender told, and that may be anything.
+fn add(sum: &mut u64, count: u64) {
+    *sum = sum.saturating_add(count);
+}
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

@@ -5,14 +5,14 @@ use std::{
     sync::Arc,
 };
 
-use super::told::Told;
+use super::{binding::Looker, told::Told};
 use crate::{
     event::{Kind, Labels, METRIC_NAME, SeriesMeta, Severity},
     plan::{
         Check, LabelMatcher, LabelRoles, LogSelection, Plan, Selection, SeriesSelection,
         ServicePlan,
     },
-    reduce::{Select, StreamClasses},
+    reduce::{Lookers, Select, StreamClasses},
 };
 
 /// Answers what is selected, by whom and as what, from the plan alone: it never changes, so that
@@ -35,6 +35,8 @@ struct Owner {
     matchers: Option<Vec<LabelMatcher>>,
     /// The checks that its stages use, ascending by name.
     checks: Vec<Check>,
+    /// The number of the first of them among those of all services.
+    first: u32,
 }
 
 /// A log check of a service.
@@ -72,15 +74,19 @@ impl Class {
 impl Selector {
     /// Takes from the plan what is asked for.
     pub fn new(plan: Arc<Plan>) -> Self {
-        let owners: Vec<Owner> = plan
-            .services
-            .values()
-            .map(|service| Owner {
+        let mut owners: Vec<Owner> = Vec::new();
+        let mut first = 0;
+        for service in plan.services.values() {
+            let checks: Vec<Check> = checks(&plan, service).cloned().collect();
+            let count = checks.len() as u32;
+            owners.push(Owner {
                 name: service.name.clone(),
                 matchers: service.matchers.clone(),
-                checks: checks(&plan, service).cloned().collect(),
-            })
-            .collect();
+                checks,
+                first,
+            });
+            first += count;
+        }
         let mut classes = Vec::new();
         for (service, owner) in owners.iter().enumerate() {
             for (panel, check) in owner.checks.iter().enumerate() {
@@ -119,23 +125,32 @@ impl Selector {
         &self.owners[service].name
     }
 
+    /// The check that a number of [`Lookers`] stands for.
+    pub(super) fn looker(&self, number: u32) -> Option<Looker> {
+        let service = self.owners.partition_point(|owner| owner.first <= number);
+        let service = service.checked_sub(1)?;
+        Some(Looker {
+            service: service as u32,
+            panel: number - self.owners[service].first,
+        })
+    }
+
     /// What the classes of log records mean, by class.
     pub(super) fn classes(&self) -> &[Class] {
         &self.classes
     }
 
-    /// What the series is, if any selecting check or the protocol or the name tells.
-    fn kind(&self, labels: &Labels, meta: SeriesMeta) -> Kind {
-        let configured = self
-            .plan
-            .checks
-            .values()
-            .find_map(|check| match &check.selection {
-                Selection::Series(selection) if selection.selector.matches(labels) => {
-                    selection.kind
-                }
-                Selection::Series(_) | Selection::Logs(_) => None,
-            });
+    /// What the series is, if a check of its services that selects it or the protocol or the name tells. Of
+    /// several checks the first by name counts.
+    fn kind(&self, owners: &[usize], labels: &Labels, meta: SeriesMeta) -> Kind {
+        let checks = owners.iter().flat_map(|owner| &self.owners[*owner].checks);
+        let told = checks.filter_map(|check| match &check.selection {
+            Selection::Series(selection) if selection.selector.matches(labels) => {
+                Some((&check.name, selection.kind?))
+            }
+            Selection::Series(_) | Selection::Logs(_) => None,
+        });
+        let configured = told.min_by_key(|(name, _)| *name).map(|(_, kind)| kind);
         match (configured, meta.kind) {
             (None, Kind::Unknown) => match Kind::of_name(labels.metric()) {
                 Kind::Unknown => Kind::Gauge,
@@ -150,15 +165,33 @@ impl Select for Selector {
     fn series(&self, labels: &Labels, meta: SeriesMeta) -> Option<Kind> {
         // What tells the version of a host is needed whoever owns it.
         let is_told = || !self.owners.is_empty() && Told::of(labels, &self.plan.labels).is_some();
-        let mut owners = self.owners(labels).peekable();
-        if owners.peek().is_none() {
+        let owners: Vec<usize> = self.owners(labels).collect();
+        if owners.is_empty() {
             return is_told().then_some(Kind::Gauge);
         }
-        let kind = self.kind(labels, meta);
+        let kind = self.kind(&owners, labels, meta);
         let is_selected = owners
-            .flat_map(|owner| &self.owners[owner].checks)
+            .iter()
+            .flat_map(|owner| &self.owners[*owner].checks)
             .any(|check| way(&check.selection, labels, kind).is_some());
         (is_selected || is_told()).then_some(kind)
+    }
+
+    fn lookers(&self, labels: &Labels, kind: Kind) -> Lookers {
+        let owners = self.owners(labels).map(|owner| &self.owners[owner]);
+        let looking = owners.flat_map(|owner| {
+            let numbered = (owner.first..).zip(&owner.checks);
+            numbered.filter(|(_, check)| way(&check.selection, labels, kind).is_some())
+        });
+        Lookers(looking.map(|(number, _)| number).collect())
+    }
+
+    fn stream_lookers(&self, classes: &StreamClasses) -> Lookers {
+        let looking = classes.0.iter().map(|class| {
+            let Class { service, panel, .. } = self.classes[*class as usize];
+            self.owners[service].first + panel as u32
+        });
+        Lookers(looking.collect())
     }
 
     fn stream_labels(&self) -> &BTreeSet<String> {
@@ -293,4 +326,27 @@ fn stream_labels(plan: &Plan) -> BTreeSet<String> {
         .chain(selected)
         .map(|matcher| &matcher.label);
     roles.chain(asked).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_configured_for_the_services_whose_checks_tell_it() {
+        let text = "
+checks:
+  as-counter: {metric: jobs, kind: counter, bounds: {max: 1/s}}
+  as-it-comes: {metric: jobs, bounds: {max: 1}}
+services:
+  api: {stages: [{name: all, checks: [as-counter]}]}
+  web: {stages: [{name: all, checks: [as-it-comes]}]}
+";
+        let plan = Plan::parse(text).unwrap_or_else(|faults| panic!("{faults}"));
+        let selector = Selector::new(Arc::new(plan));
+        for (service, kind) in [("api", Kind::Counter), ("web", Kind::Gauge)] {
+            let labels = Labels::new([(METRIC_NAME, "jobs"), ("service", service)]);
+            assert_eq!(selector.series(&labels, SeriesMeta::default()), Some(kind));
+        }
+    }
 }

@@ -22,6 +22,7 @@ use crate::{
 pub struct DirectoryState<'a> {
     watermark: Timestamp,
     torn_until: Option<Timestamp>,
+    pub(super) selecting_since: Option<Timestamp>,
     pub(super) services: Vec<ServiceState<'a>>,
 }
 
@@ -58,6 +59,7 @@ impl Directory {
         DirectoryState {
             watermark: self.watermark,
             torn_until: self.torn_until,
+            selecting_since: self.selecting_since,
             services: services.collect(),
         }
     }
@@ -73,6 +75,7 @@ impl Directory {
         let mut directory = Self::new(plan);
         directory.watermark = state.watermark;
         directory.torn_until = state.torn_until;
+        directory.selecting_since = state.selecting_since;
         for saved in state.services {
             let mut services = directory.services.iter_mut();
             if let Some(service) = services.find(|service| service.plan.name == *saved.name) {

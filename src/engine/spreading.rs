@@ -9,7 +9,7 @@ use super::{
 use crate::{
     detect::Cell,
     event::{Histogram, Interval, Timestamp},
-    reduce::{HistogramPartial, Partial, SeriesPartial, histogram},
+    reduce::{HistogramPartial, LossReason, Partial, SeriesPartial, histogram},
 };
 
 /// What of the bucket that is spread waits for the rest of its cell. The memory is used again.
@@ -51,7 +51,11 @@ impl Directory {
             spreading,
             ..
         } = self;
-        let SeriesPartial { series, partial } = did;
+        let SeriesPartial {
+            series,
+            partial,
+            is_cut,
+        } = did;
         let mut is_kept = false;
         for feed in bindings.routes.of(series) {
             let feed = match feed {
@@ -65,11 +69,21 @@ impl Directory {
                     bindings.senders[*index as usize].export(bucket.end, &partial);
                     continue;
                 }
+                Feed::Refused(looker) => {
+                    looker.panel(services).refuse(bucket.end);
+                    continue;
+                }
             };
             let source = &mut bindings.sources[feed.source as usize];
             let service = &mut services[source.origin.service];
             source.hear(service, bucket);
             let panel = &mut service.panels[feed.panel as usize].panel;
+            if is_cut {
+                // From the earliest samples nothing follows for the bucket.
+                let loss = (bucket, LossReason::OverLimit);
+                feed.part.lose(panel, &bindings.distributions, loss);
+                continue;
+            }
             let cell = |place| CellKey {
                 service: source.origin.service,
                 panel: feed.panel,

@@ -23,6 +23,7 @@ impl Directory {
     /// Never: what is carried over fits.
     pub(super) fn succeed(&self, plan: &Arc<Plan>) -> Self {
         let mut state = self.snapshot();
+        state.selecting_since = Some(self.watermark);
         let before = self.plan();
         state.services.retain_mut(|saved| {
             let known = self

@@ -74,6 +74,9 @@ pub(super) struct Samples {
     packing: Packing,
     /// Consistent and normalized.
     histograms: Vec<Histogram>,
+    /// What was dropped early. It belongs to this bucket, and counts when that closes: when it was dropped
+    /// depends on the order of arrival.
+    pub(super) dropped: Dropped,
     per_series_max: usize,
     settle_at: usize,
 }
@@ -88,6 +91,8 @@ pub(super) struct Gathered {
     pub(super) samples: Vec<Packed>,
     pub(super) packing: Packing,
     pub(super) histograms: Vec<Histogram>,
+    /// What was dropped early.
+    pub(super) dropped: Dropped,
 }
 
 /// Samples that were dropped, by series and reason, and how many were delivered twice.
@@ -216,6 +221,7 @@ impl Samples {
             len: 0,
             packing: Packing::new(start),
             histograms: Vec::new(),
+            dropped: Dropped::default(),
             per_series_max: per_series_max.max(1),
             settle_at: UNCHECKED.saturating_add(UNCHECKED_PER_SERIES.saturating_mul(selected)),
         }
@@ -223,10 +229,10 @@ impl Samples {
 
     /// Appends a number.
     #[inline]
-    pub(super) fn push(&mut self, sample: &Sample, spare: &mut Spare, dropped: &mut Dropped) {
+    pub(super) fn push(&mut self, sample: &Sample, spare: &mut Spare) {
         self.append(sample, spare);
         if self.settle_at <= self.len {
-            self.settle(spare, dropped);
+            self.settle(spare);
         }
     }
 
@@ -236,11 +242,10 @@ impl Samples {
         mut sample: Sample,
         histogram: Histogram,
         spare: &mut Spare,
-        dropped: &mut Dropped,
     ) {
         sample.set_histogram(self.histograms.len());
         self.histograms.push(histogram);
-        self.push(&sample, spare, dropped);
+        self.push(&sample, spare);
     }
 
     /// The series that have samples here, each once or more often.
@@ -253,6 +258,7 @@ impl Samples {
         for sample in self.chunks.iter_mut().flatten() {
             sample.series = name(sample.series);
         }
+        self.dropped.rename(|series| Some(name(series)));
     }
 
     /// How many chunks it holds.
@@ -276,7 +282,8 @@ impl Samples {
 
     /// Sorts by series and time, and leaves one sample for each time and at most the limit for each
     /// series.
-    fn settle(&mut self, spare: &mut Spare, dropped: &mut Dropped) {
+    fn settle(&mut self, spare: &mut Spare) {
+        let mut dropped = std::mem::take(&mut self.dropped);
         let mut samples: Vec<Packed> = self.chunks.concat();
         samples.sort_unstable_by_key(|sample| sample.series);
         let unused = Packing::new(self.packing.start);
@@ -292,7 +299,7 @@ impl Samples {
         for packed in samples.chunk_by(|a, b| a.series == b.series) {
             run.clear();
             run.extend(packed.iter().map(|packed| packing.unpack(packed)));
-            let len = settle_run(&mut run, &histograms, self.per_series_max, dropped);
+            let len = settle_run(&mut run, &histograms, self.per_series_max, &mut dropped);
             for sample in &mut run[..len] {
                 if let Some(index) = sample.histogram() {
                     sample.set_histogram(kept_histograms.len());
@@ -302,6 +309,7 @@ impl Samples {
             }
         }
         self.histograms = kept_histograms;
+        self.dropped = dropped;
         // Twice what is rightly here: sorting stays a constant factor, memory does too.
         self.settle_at = self.settle_at.max(self.len.saturating_mul(2));
     }
@@ -345,6 +353,9 @@ impl Gathered {
         spare: &mut Spare,
         name: impl Fn(u32) -> Option<u32>,
     ) {
+        let mut dropped = samples.dropped;
+        dropped.rename(&name);
+        self.dropped.add(dropped);
         let histograms = self.histograms.len();
         let rare = self.packing.rare.len() as u32;
         let chunks_max = samples.chunks.len() * 2;
@@ -419,7 +430,24 @@ impl Dropped {
         *self.losses.entry((series, reason)).or_default() += 1;
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.losses.is_empty() && self.duplicates == 0
+    /// Gives series other numbers; those that have none are left out.
+    fn rename(&mut self, name: impl Fn(u32) -> Option<u32>) {
+        let before = std::mem::take(&mut self.losses).into_iter();
+        let renamed =
+            before.filter_map(|((series, reason), count)| Some(((name(series)?, reason), count)));
+        self.losses = renamed.collect();
+    }
+
+    fn add(&mut self, other: Self) {
+        self.duplicates += other.duplicates;
+        for (loss, count) in other.losses {
+            *self.losses.entry(loss).or_default() += count;
+        }
+    }
+
+    /// Whether a limit cut off samples of a series.
+    pub(super) fn is_cut(&self, series: u32) -> bool {
+        let loss = (series, LossReason::OverLimit);
+        self.losses.contains_key(&loss)
     }
 }

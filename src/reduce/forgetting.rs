@@ -26,13 +26,14 @@ impl Reducer {
     /// Forgets the series and log streams that had no data since a time, if they are many, and what a
     /// limit refused or nobody selects, if that is much: what comes again is new. Says whether it did.
     ///
-    /// `unbind` is told before the others are bound again, in the order that they had, under numbers
-    /// without gaps. Streams that stay are not bound again: it is given the new numbers of all, [`None`] for
-    /// those that are gone. To be called between two inputs, when the buckets of the last tick are closed.
+    /// Where series or streams are forgotten, `unbind` is told before the others are bound again, in the order
+    /// that they had, under numbers without gaps. Streams that stay are not bound again: it is given the new
+    /// numbers of all, [`None`] for those that are gone. To be called between two inputs, when the buckets of
+    /// the last tick are closed.
     ///
-    /// What is forgotten depends on nothing but the closed buckets. Batches behind the tick may have been
-    /// put already: a series that comes again in one of them keeps its id, and like one that comes later it
-    /// has nothing of its past.
+    /// Which of them are forgotten, and when, depends on nothing but the closed buckets. Batches behind the tick
+    /// may have been put already: a series that comes again in one of them keeps its id, and like one that comes
+    /// later it has nothing of its past.
     pub fn forget<D: Directory>(
         &mut self,
         before: Timestamp,
@@ -46,7 +47,8 @@ impl Reducer {
         let streams = self.streams_heard.iter().map(|heard| *heard < hour);
         let mut streams: Vec<bool> = of_many(streams.collect());
         let half = self.shards.limits().series / 2;
-        let is_wanted = [&series, &streams].iter().any(|dead| dead.contains(&true))
+        let are_dead = series.contains(&true) || streams.contains(&true);
+        let is_wanted = are_dead
             || half < self.shards.unselected()
             || half < self.shards.streams().saturating_sub(streams.len())
             || is_much(self.refused, self.selected.len());
@@ -92,6 +94,10 @@ impl Reducer {
         retain(&mut self.selected, &series);
         retain(&mut self.streams_heard, &streams);
         self.rename_losses(&ids, &stream_ids);
+        if !are_dead {
+            // How much was refused or not selected is forgotten by a restart: nobody else may notice.
+            return true;
+        }
         let renamed = stream_ids.iter().map(|id| living(*id).map(StreamId));
         unbind(directory, &renamed.collect::<Vec<_>>());
         let coming = coming.iter().zip(&ids).filter(|(is_coming, _)| **is_coming);
@@ -105,8 +111,8 @@ impl Reducer {
                 LossSource::Series(SeriesId(id)) => {
                     LossSource::Series(SeriesId(living(series[id as usize])?))
                 }
-                LossSource::Stream(StreamId(id)) => {
-                    LossSource::Stream(StreamId(living(streams[id as usize])?))
+                LossSource::Records(StreamId(id), class) => {
+                    LossSource::Records(StreamId(living(streams[id as usize])?), class)
                 }
             };
             Some(((source, reason), count))
@@ -117,14 +123,14 @@ impl Reducer {
 
     /// Binds all series again, in the order of their ids; nothing is remembered of those that are `new`.
     fn bind_again<D: Directory>(&mut self, new: &BTreeSet<u32>, directory: &mut D) {
-        let now = self.epoch.closed.unwrap_or(Timestamp::MIN);
+        let now = self.closed();
         for (id, known) in (0..).zip(&mut self.selected) {
             let labels = self.registry.labels(id, &self.shards);
             let (meta, kind) = (known.meta, known.kind);
             match directory.bind_series(SeriesId(id), &labels, meta, kind) {
                 Some(bound) if new.contains(&id) => *known = Selected::new(meta, bound, now),
                 Some(_) => {}
-                None => directory.refuse_series(&labels, meta, kind),
+                None => directory.refuse_series(SeriesId(id), &labels, kind),
             }
         }
     }
@@ -188,9 +194,11 @@ impl Shard {
         slots
     }
 
-    /// Forgets the keys of series that are bound and dead, and those that were refused. Gives the new slot
+    /// Forgets the keys of series that are bound and dead, and those that were refused and have no samples in
+    /// open buckets. Gives the new slot
     /// of each old one.
     fn forget(&mut self, is_dead: impl Fn(u32) -> bool) -> Vec<u32> {
+        self.ask_refused_again();
         let mut has_samples = vec![false; self.series.len()];
         for slot in self.with_samples() {
             has_samples[slot as usize] = true;
@@ -198,8 +206,7 @@ impl Shard {
         let slots = self.series.retain(|slot, key| match key.standing {
             Standing::New(_) | Standing::Naming => true,
             Standing::Bound => !is_dead(slot),
-            // Its samples are left out when they are named.
-            Standing::Refused(_) => has_samples[slot as usize],
+            Standing::Refused(_) | Standing::Again => has_samples[slot as usize],
         });
         let renamed = |slot: u32| slots[slot as usize];
         for bucket in &mut self.open {

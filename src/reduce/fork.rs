@@ -1,13 +1,20 @@
 //! A second reducer beside the first, which goes on with other series: for a change of the configuration
 //! while the first still has something to finish.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Directory, Put, PutScratch, Reducer, Select, SeriesId, Shards, StreamId, bucket::Spare,
-    logs::LogKey, selected::Selected, shard::Shard, standing::NewStream, unselected::Unselected,
+    Directory, LossSource, Put, PutScratch, Reducer, Registration, Select, SeriesId, Shards,
+    StreamId,
+    bucket::Spare,
+    logs::LogKey,
+    refusals::Refusals,
+    selected::Selected,
+    shard::Shard,
+    standing::{NewStream, Standing},
+    unselected::Unselected,
 };
-use crate::event::{RawBatch, Timestamp, canonical};
+use crate::event::{RawBatch, canonical};
 
 /// What a class of log records becomes under another selection: none, one, or several.
 pub(super) type Classes<'a> = &'a dyn Fn(u32) -> Vec<u32>;
@@ -33,14 +40,14 @@ impl Reducer {
             resolution: self.resolution,
             epoch: self.epoch,
             next: self.next,
-            taken: std::collections::BTreeMap::new(),
+            taken: BTreeMap::new(),
             registry: self.registry.clone(),
             selected: self.selected.clone(),
             streams: self.streams.clone(),
             streams_heard: self.streams_heard.clone(),
             ids: self.ids.clone(),
             templates: self.templates.clone(),
-            losses: self.losses.clone(),
+            losses: BTreeMap::new(),
             refused: self.refused,
             resets: self.resets,
             late_losses: self.late_losses.clone(),
@@ -52,6 +59,12 @@ impl Reducer {
             scratch: PutScratch::default(),
         };
         debug_assert!(self.taken.is_empty(), "what is over is closed");
+        for ((source, reason), count) in &self.losses {
+            for source in under(*source, classes) {
+                let sum: &mut u64 = fork.losses.entry((source, *reason)).or_default();
+                *sum = sum.saturating_add(*count);
+            }
+        }
         for index in 0..fork.selected.len() {
             let id = SeriesId(index as u32);
             let labels = fork.registry.labels(id.0, &fork.shards);
@@ -59,19 +72,45 @@ impl Reducer {
                 meta, kind: before, ..
             } = fork.selected[index];
             let kind = select.series(&labels, meta).unwrap_or(before);
-            let Some(bound) = directory.bind_series(id, &labels, meta, kind) else {
-                directory.refuse_series(&labels, meta, kind);
-                continue;
-            };
+            if directory.bind_series(id, &labels, meta, kind).is_none() {
+                directory.refuse_series(id, &labels, kind);
+            }
             if kind != before {
-                let at = fork.epoch.closed.unwrap_or(Timestamp::MIN);
-                fork.selected[index] = Selected::new(meta, bound, at);
+                // It was not born now: what it has gained until now is only where it begins.
+                let registration = Registration {
+                    kind,
+                    host_known_since: None.into(),
+                };
+                fork.selected[index] = Selected::new(meta, registration, fork.closed());
             }
         }
         for id in 0..fork.streams.len() as u32 {
             directory.bind_stream(StreamId(id), &fork.streams.labels(id, &fork.shards));
         }
         fork
+    }
+}
+
+/// What the source of a loss is under another selection.
+fn under(source: LossSource, classes: Classes<'_>) -> Vec<LossSource> {
+    match source {
+        LossSource::Series(_) => vec![source],
+        LossSource::Records(stream, class) => {
+            let renamed = renamed(class, classes).into_iter();
+            renamed
+                .map(|class| LossSource::Records(stream, class))
+                .collect()
+        }
+    }
+}
+
+/// What the class of a lost record is under another selection.
+fn renamed(class: Option<u32>, classes: Classes<'_>) -> Vec<Option<u32>> {
+    let classes = class.map(classes).unwrap_or_default();
+    if classes.is_empty() {
+        vec![None]
+    } else {
+        classes.into_iter().map(Some).collect()
     }
 }
 
@@ -96,9 +135,21 @@ impl Shard {
     pub(super) fn fork(&self, select: &dyn Select, epoch: u32, classes: Classes<'_>) -> Self {
         let mut fork = self.clone();
         fork.forget_unselected();
-        // What is selected is asked anew, too: a start from a saved state knows no better.
+        // What is selected is asked anew, too, and what a limit refused: a start from a saved state knows no
+        // better.
         for slot in 0..fork.series.len() as u32 {
             fork.series.value_mut(slot).meta = None;
+        }
+        fork.ask_refused_again();
+        fork.refusals = Refusals::new();
+        for losses in fork.all_losses() {
+            losses.refused.clear();
+            for ((slot, class, reason), count) in std::mem::take(&mut losses.records) {
+                for class in renamed(class, classes) {
+                    let sum = losses.records.entry((slot, class, reason)).or_default();
+                    *sum = sum.saturating_add(count);
+                }
+            }
         }
         for new in &mut fork.new_series {
             new.kind = select.series(&new.labels, new.meta).unwrap_or(new.kind);
@@ -139,8 +190,20 @@ impl Shard {
         fork
     }
 
+    /// Lets series that a limit refused be new when they come again.
+    pub(super) fn ask_refused_again(&mut self) {
+        for slot in 0..self.series.len() as u32 {
+            let key = self.series.value_mut(slot);
+            if let Standing::Refused(_) = key.standing {
+                key.standing = Standing::Again;
+            }
+        }
+    }
+
+    /// Forgets the keys that have no slot: those that nobody selects, and those that a limit refuses.
     pub(super) fn forget_unselected(&mut self) {
         self.unselected = Unselected::default();
+        self.refusals.forget_keys();
         self.counters.unselected_series = 0;
     }
 }

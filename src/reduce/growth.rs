@@ -62,9 +62,10 @@ impl Context {
         (RECENT <= host_known).then(|| self.resolution.seconds_f64())
     }
 
-    /// In how many seconds a delta point was gained.
+    /// In how many seconds a delta point was gained. What came before `previous` was told then, also by a
+    /// sender that gives the start of its process with each point.
     pub(super) fn delta_seconds(self, point: Stamp, previous: Option<Timestamp>) -> f64 {
-        let since = point.known_start().or(previous);
+        let since = point.known_start().max(previous);
         since
             .map_or(self.resolution, |since| point.at - since)
             .seconds_f64()

@@ -10,7 +10,7 @@ use crate::event::{Severity, Span, Timestamp};
 use super::{LogCount, StreamId};
 
 /// The template of messages whose own is over the limit.
-pub(super) const OTHER: &str = "<other>";
+pub const OTHER: &str = "<other>";
 
 /// A template that was not seen for so long may make room for a new one.
 const IDLE: Span = Span::from_hours(24);

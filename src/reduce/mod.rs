@@ -30,10 +30,12 @@ mod forgetting;
 mod fork;
 mod growth;
 pub mod histogram;
+mod ids;
 mod key_table;
 mod logs;
 mod partial;
 mod reducer;
+mod refusals;
 mod registry;
 mod resolved;
 mod selected;
@@ -46,6 +48,7 @@ mod unselected;
 
 pub use epoch::Epoch;
 pub use fork::put_all;
+pub use logs::OTHER as TEMPLATE_OTHER;
 pub use partial::{
     ClosedBucket, GaugePartial, HistogramPartial, IncreasePartial, LogCount, LossMark, LossReason,
     LossSource, Partial, SeriesId, SeriesPartial, StreamId,
@@ -59,7 +62,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Kind, Labels, MaybeTimestamp, SeriesMeta, Severity};
+use crate::event::{Kind, Labels, MaybeTimestamp, SeriesMeta, Severity, Timestamp};
 
 /// Tells what is of interest, from the configuration alone; asked by many threads.
 pub trait Select: Send + Sync + fmt::Debug {
@@ -72,8 +75,14 @@ pub trait Select: Send + Sync + fmt::Debug {
     /// its own.
     fn stream_labels(&self) -> &BTreeSet<String>;
 
+    /// Who looks at a series that is selected as this: blind, if a limit refuses it.
+    fn lookers(&self, labels: &Labels, kind: Kind) -> Lookers;
+
     /// The classes that records of a log stream may have; `None`: it belongs to no service.
     fn stream(&self, attributes: &Labels) -> Option<StreamClasses>;
+
+    /// Who looks at a log stream that has these classes: blind, if a limit refuses it.
+    fn stream_lookers(&self, classes: &StreamClasses) -> Lookers;
 
     /// Adds the classes of a record to `classes`, ascending: those of its stream whose conditions on
     /// the record itself it fulfils.
@@ -97,8 +106,13 @@ pub trait Directory {
         kind: Kind,
     ) -> Option<Registration>;
 
-    /// Is told of a series that is selected but that a limit refuses: who looks at it is blind.
-    fn refuse_series(&mut self, labels: &Labels, meta: SeriesMeta, kind: Kind);
+    /// Takes in a series that a limit refuses although it has an id: it feeds nothing, and who looks at it is
+    /// blind whenever it says something.
+    fn refuse_series(&mut self, id: SeriesId, labels: &Labels, kind: Kind);
+
+    /// Is told that a limit refused data, in the tick that closes the buckets before a time: who looks at it was
+    /// blind.
+    fn refuse(&mut self, lookers: &Lookers, at: Timestamp);
 
     /// Takes in a log stream that belongs to a service.
     fn bind_stream(&mut self, id: StreamId, attributes: &Labels);
@@ -109,12 +123,16 @@ pub trait Directory {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamClasses(pub Arc<[u32]>);
 
+/// Checks that look at a series or log stream, as indices that only the configuration understands, ascending.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lookers(pub Arc<[u32]>);
+
 /// How a newly bound series is reduced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
     /// What the series is; never [`Kind::Unknown`].
     pub kind: Kind,
-    /// Since when samples of the same host have been seen. A counter that appears on a host which
-    /// is already known was born just now, so that its first value counts from zero.
+    /// Since when samples of the same host have been seen, and the series would have been. A counter that
+    /// appears on a host which is already known was born just now, so that its first value counts from zero.
     pub host_known_since: MaybeTimestamp,
 }

@@ -24,7 +24,7 @@ pub struct ClosedBucket {
     pub series: Vec<SeriesPartial>,
     /// Log records, counted; ascending by stream, severity, template and classes.
     pub logs: Vec<LogCount>,
-    /// Samples of selected series, and records of known streams, that came since the bucket before
+    /// Samples of selected series, and records of known streams that a class selects, that came since the bucket before
     /// was closed but could not be used.
     pub losses: Vec<LossMark>,
 }
@@ -36,6 +36,8 @@ pub struct SeriesPartial {
     pub series: SeriesId,
     /// Its summary.
     pub partial: Partial,
+    /// Whether a limit cut samples off: the summary is of the earliest alone.
+    pub is_cut: bool,
 }
 
 /// The summary of one series in one bucket. Non-finite values are never part of it.
@@ -118,8 +120,8 @@ pub struct LossMark {
 pub enum LossSource {
     /// A series.
     Series(SeriesId),
-    /// A log stream.
-    Stream(StreamId),
+    /// A log stream: records of this class, or of none. What has several is told for each.
+    Records(StreamId, Option<u32>),
 }
 
 /// Why data could not be used.
@@ -135,10 +137,11 @@ pub enum LossReason {
     Stale,
     /// Another value for a time that already has one.
     Duplicate,
-    /// Over the limit of samples in a bucket.
-    OverLimit,
     /// A distribution whose buckets contradict those before.
     Incompatible,
+    /// Over the limit of samples in a bucket. It is the greatest: what came before the limit cannot be used
+    /// either.
+    OverLimit,
 }
 
 impl Partial {
@@ -174,7 +177,20 @@ impl LossReason {
         }
     }
 
-    /// The name that metrics and verdicts carry.
+    /// What verdicts say: the name that metrics carry, or what to change where a limit is the reason.
+    pub const fn cause(self) -> &'static str {
+        match self {
+            Self::OverLimit => "limits.samples_per_bucket",
+            Self::Late
+            | Self::Future
+            | Self::NotFinite
+            | Self::Stale
+            | Self::Duplicate
+            | Self::Incompatible => self.name(),
+        }
+    }
+
+    /// The name that metrics carry.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Late => "late",

@@ -8,10 +8,10 @@ use std::{
 use crate::event::{Batch, Interval, KeyHash, Labels, Raw, RawBatch, Span, Timestamp, canonical};
 
 use super::{
-    ClosedBucket, Directory, Epoch, LossMark, LossReason, LossSource, Put, PutScratch,
+    ClosedBucket, Directory, Epoch, Lookers, LossMark, LossReason, LossSource, Put, PutScratch,
     ReducerCounters, ReducerLimits, Select, SeriesId, SeriesPartial, Shards, StreamId,
     bucket::{Dropped, Gathered, Packed, Packing, Sample, Samples, Spare},
-    key_table::NONE,
+    ids::Ids,
     logs::{OpenLogs, Templates},
     registry::Registry,
     selected::{Selected, hour},
@@ -61,16 +61,6 @@ pub(super) struct TakenBucket {
     samples: Gathered,
     logs: OpenLogs,
 }
-
-/// Slots of one shard → ids.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Ids {
-    series: Vec<Option<NonMaxId>>,
-    streams: Vec<Option<NonMaxId>>,
-}
-
-/// An id in 4 bytes, absent or not.
-type NonMaxId = std::num::NonZeroU32;
 
 impl Reducer {
     /// Makes an empty reducer for buckets of the given width.
@@ -141,6 +131,7 @@ impl Reducer {
         let (mut series, mut streams) = (Vec::new(), Vec::new());
         let mut buckets = Vec::new();
         let mut losses = Vec::new();
+        let mut blind = BTreeSet::new();
         let live = self.templates.changes();
         for index in 0..self.shards.len() {
             let mut shard = self.shards.lock(index);
@@ -155,16 +146,18 @@ impl Reducer {
                         .map(|bucket| (index, bucket)),
                 );
             }
-            losses.extend(
-                shard
-                    .take_losses(before)
-                    .into_iter()
-                    .map(|losses| (index, losses)),
-            );
+            for lost in shard.take_losses(before) {
+                let lookers = lost.refused.iter();
+                blind.extend(lookers.map(|number| shard.refusals.lookers(*number).clone()));
+                losses.push((index, lost));
+            }
             if let Some(live) = &live {
                 shard.live = Arc::clone(live);
             }
             shard.take_back(&mut self.spare[index]);
+        }
+        for lookers in &blind {
+            directory.refuse(lookers, self.closed());
         }
         self.name_series(series, directory);
         self.name_streams(streams, directory);
@@ -179,9 +172,9 @@ impl Reducer {
                     add(self.losses.entry((source, reason)).or_default(), count);
                 }
             }
-            for ((slot, reason), count) in losses.streams {
+            for ((slot, class, reason), count) in losses.records {
                 if let Some(id) = ids.stream(slot) {
-                    let source = LossSource::Stream(StreamId(id));
+                    let source = LossSource::Records(StreamId(id), class);
                     add(self.losses.entry((source, reason)).or_default(), count);
                 }
             }
@@ -291,6 +284,11 @@ impl Reducer {
         self.streams.labels(id.0, &self.shards)
     }
 
+    /// Before which time buckets are closed.
+    pub(super) fn closed(&self) -> Timestamp {
+        self.epoch.closed.unwrap_or(Timestamp::MIN)
+    }
+
     /// The start of the bucket after the one that starts at `start`.
     fn after(&self, start: Timestamp) -> Timestamp {
         (start + self.resolution).floor(self.resolution)
@@ -311,20 +309,21 @@ impl Reducer {
                 self.refused += same.len();
             }
             for (index, (shard, new)) in same.iter().enumerate() {
-                if let Ok(id) = id {
-                    self.ids[*shard].name_series(new.slot, id);
+                if let Ok(id) = &id {
+                    self.ids[*shard].name_series(new.slot, *id);
                 }
                 let mut shard = self.shards.lock(*shard);
                 let counters = &mut shard.counters;
-                let standing = match id {
+                let standing = match &id {
                     Ok(_) => {
                         counters.samples_accepted += new.samples;
                         Standing::Bound
                     }
-                    Err(limit) => {
+                    Err((limit, lookers)) => {
                         counters.samples_refused += new.samples;
                         counters.refused_series += u64::from(index == 0);
-                        Standing::Refused(limit)
+                        let refused = shard.refusals.refused(*limit, lookers.clone());
+                        Standing::Refused(refused)
                     }
                 };
                 shard.series.value_mut(new.slot).standing = standing;
@@ -337,7 +336,7 @@ impl Reducer {
         &mut self,
         same: &[(usize, NewSeries)],
         directory: &mut D,
-    ) -> Result<u32, Limit> {
+    ) -> Result<u32, (Limit, Lookers)> {
         let (_, first) = &same[0];
         let (labels, meta) = (&first.labels, first.meta);
         let id = SeriesId(self.registry.len() as u32);
@@ -350,11 +349,16 @@ impl Reducer {
         let registration = match registration {
             Ok(registration) => registration,
             Err(limit) => {
-                directory.refuse_series(labels, meta, first.kind);
-                return Err(limit);
+                let lookers = self.shards.select().lookers(labels, first.kind);
+                // Of what stood before an earlier tick and is put again, that tick has told.
+                let latest = same.iter().map(|(_, new)| new.last).max();
+                if latest.is_some_and(|latest| self.epoch.number <= latest.wrapping_add(1)) {
+                    directory.refuse(&lookers, self.closed());
+                }
+                return Err((limit, lookers));
             }
         };
-        let at = self.epoch.closed.unwrap_or(Timestamp::MIN);
+        let at = self.closed();
         self.selected.push(Selected::new(meta, registration, at));
         let keys = same.iter().map(|(shard, new)| (*shard, new.slot));
         Ok(self.registry.insert(labels, keys, &self.shards))
@@ -369,8 +373,7 @@ impl Reducer {
             } else {
                 let id = StreamId(self.streams.len() as u32);
                 directory.bind_stream(id, &stream.attributes);
-                let at = self.epoch.closed.unwrap_or(Timestamp::MIN);
-                self.streams_heard.push(hour(at));
+                self.streams_heard.push(hour(self.closed()));
                 self.streams.insert(&stream.attributes, [], &self.shards)
             };
             self.ids[shard].name_stream(stream.slot, id);
@@ -386,6 +389,7 @@ impl Reducer {
                 samples: std::mem::take(memory),
                 packing: Packing::new(start),
                 histograms: Vec::new(),
+                dropped: Dropped::default(),
             },
             logs: OpenLogs::default(),
         });
@@ -404,10 +408,10 @@ impl Reducer {
             mut samples,
             packing,
             mut histograms,
+            mut dropped,
         } = bucket;
         samples.sort_unstable_by_key(|sample| sample.series);
         let per_series_max = self.shards.limits().samples_per_bucket;
-        let mut dropped = Dropped::default();
         let mut run = std::mem::take(&mut self.run);
         for packed in samples.chunk_by(|a, b| a.series == b.series) {
             run.clear();
@@ -421,7 +425,12 @@ impl Reducer {
             let series = SeriesId(id);
             if let Some(partial) = partial {
                 self.resets += u64::from(partial.resets());
-                each(SeriesPartial { series, partial });
+                let is_cut = dropped.is_cut(id);
+                each(SeriesPartial {
+                    series,
+                    partial,
+                    is_cut,
+                });
             }
             if 0 < incompatible {
                 let loss = (LossSource::Series(series), LossReason::Incompatible);
@@ -441,55 +450,6 @@ impl Reducer {
         add(self.losses.entry(loss).or_default(), count);
         add(self.late_losses.entry(loss.1).or_default(), count);
     }
-}
-
-impl Ids {
-    pub(super) fn series(&self, slot: u32) -> Option<u32> {
-        let id = self.series.get(slot as usize).copied().flatten()?;
-        Some(id.get() - 1)
-    }
-
-    pub(super) fn stream(&self, slot: u32) -> Option<u32> {
-        let id = self.streams.get(slot as usize).copied().flatten()?;
-        Some(id.get() - 1)
-    }
-
-    /// Gives slots and ids new numbers; those that are gone have none.
-    pub(super) fn rename_series(&mut self, slots: &[u32], ids: &[u32]) {
-        self.series = renamed(&self.series, slots, ids);
-    }
-
-    /// The same for streams.
-    pub(super) fn rename_streams(&mut self, slots: &[u32], ids: &[u32]) {
-        self.streams = renamed(&self.streams, slots, ids);
-    }
-
-    pub(super) fn name_series(&mut self, slot: u32, id: u32) {
-        name(&mut self.series, slot, id);
-    }
-
-    fn name_stream(&mut self, slot: u32, id: u32) {
-        name(&mut self.streams, slot, id);
-    }
-}
-
-fn renamed(before: &[Option<NonMaxId>], slots: &[u32], ids: &[u32]) -> Vec<Option<NonMaxId>> {
-    let mut names = Vec::new();
-    for (slot, id) in before.iter().enumerate() {
-        let id = id.map_or(NONE, |id| ids[id.get() as usize - 1]);
-        if slots[slot] != NONE && id != NONE {
-            name(&mut names, slots[slot], id);
-        }
-    }
-    names
-}
-
-fn name(names: &mut Vec<Option<NonMaxId>>, slot: u32, id: u32) {
-    let slot = slot as usize;
-    if names.len() <= slot {
-        names.resize(slot + 1, None);
-    }
-    names[slot] = NonMaxId::new(id.wrapping_add(1));
 }
 
 /// Adds a count that a sender told, and that may be anything.

@@ -1,20 +1,19 @@
 //! One shard: the keys whose hashes fall to it, and what came of them for buckets that are open.
 
-use std::collections::BTreeMap;
-
 use crate::event::{
     BadLabels, Raw, RawLog, RawPoint, RawSeries, RejectReason, SeriesMeta, Span, Timestamp, Value,
 };
 
 use super::{
     Epoch, LossReason, Select,
-    bucket::{Dropped, Sample, Samples, Spare},
+    bucket::{Sample, Samples, Spare},
     histogram::{Flaw, inspect, normalized},
     key_table::{KeyTable, NONE},
     logs::{LiveTemplates, LogKey, OpenLogs},
+    refusals::{Refusals, Refused},
     resolved::PlainPoint,
     shards::{Put, Room, ShardCounters},
-    standing::{Before, Limit, Losses, NewSeries, NewStream, SelectedKey, Standing, Stream},
+    standing::{Before, Losses, NewSeries, NewStream, SelectedKey, Standing, Stream},
     template::mask_into,
     unselected::Unselected,
 };
@@ -43,6 +42,7 @@ pub(super) struct Shard {
     pub(super) series: KeyTable<SelectedKey>,
     pub(super) streams: KeyTable<Stream>,
     pub(super) unselected: Unselected,
+    pub(super) refusals: Refusals,
     pub(super) open: Vec<OpenBucket>,
     /// Which of `open` was used last.
     recent: usize,
@@ -71,7 +71,6 @@ pub(super) struct OpenBucket {
 struct Scratch {
     template: String,
     key: LogKey,
-    dropped: Dropped,
 }
 
 /// Where the points of a series belong.
@@ -80,7 +79,7 @@ enum Place {
     /// A series without an id, and its place among the new ones.
     New(u32, usize),
     Unselected,
-    Refused(Limit),
+    Refused(Refused),
     BadLabels(BadLabels),
 }
 
@@ -90,6 +89,7 @@ impl Shard {
             series: KeyTable::new(),
             streams: KeyTable::new(),
             unselected: Unselected::default(),
+            refusals: Refusals::new(),
             open: Vec::new(),
             recent: 0,
             new_series: Vec::new(),
@@ -144,13 +144,14 @@ impl Shard {
                 self.new_series[place].samples += waiting;
             }
             Place::Unselected => self.pass_over(u64::from(series.count), put),
-            Place::Refused(limit) => {
+            Place::Refused(refused) => {
                 self.counters.samples_refused += u64::from(series.count);
+                self.note_refused(context, refused);
                 for _ in 0..series.count {
                     put.rejects.sample(RejectReason::OverLimit, || {
                         let name = context.raw.labels(series);
                         let name = name.map_or_else(|bad| bad.detail, |labels| labels.to_string());
-                        format!("{name} is a series beyond {}", limit.key())
+                        format!("{name} is a series beyond {}", refused.limit.key())
                     });
                 }
             }
@@ -225,7 +226,7 @@ impl Shard {
             }
             let place = self.bucket(context, point.at);
             let samples = &mut self.open[place].samples;
-            samples.push(&sample, &mut self.spare, &mut self.scratch.dropped);
+            samples.push(&sample, &mut self.spare);
         } else if let Some(histogram) = context.raw.histogram(point) {
             inspect(histogram).map_err(|flaw| match flaw {
                 Flaw::NotFinite => LossReason::NotFinite,
@@ -233,41 +234,46 @@ impl Shard {
             })?;
             let histogram = normalized(histogram.clone());
             let place = self.bucket(context, point.at);
-            self.open[place].samples.push_histogram(
-                sample,
-                histogram,
-                &mut self.spare,
-                &mut self.scratch.dropped,
-            );
+            let samples = &mut self.open[place].samples;
+            samples.push_histogram(sample, histogram, &mut self.spare);
         }
         self.counters.samples_accepted += 1;
-        if !self.scratch.dropped.is_empty() {
-            let dropped = std::mem::take(&mut self.scratch.dropped);
-            self.note_dropped(context.epoch.number, dropped);
-        }
         Ok(())
     }
 
-    fn note_dropped(&mut self, epoch: u32, dropped: Dropped) {
-        self.counters.samples_duplicate += dropped.duplicates;
-        for (loss, count) in dropped.losses {
-            *self.counters.losses.entry(loss.1).or_default() += count;
-            *self.losses(epoch).series.entry(loss).or_default() += count;
+    /// Notes who was blind when something was refused.
+    fn note_refused(&mut self, context: &Context<'_>, refused: Refused) {
+        if context.unseen_from.is_none() && !self.refusals.lookers(refused.lookers).0.is_empty() {
+            let losses = self.losses(context.epoch.number);
+            losses.refused.insert(refused.lookers);
         }
     }
 
     /// Gives the series of losses other slots; those that have none are forgotten.
     pub(super) fn rename_losses(&mut self, slot: impl Fn(u32) -> u32) {
         for (_, losses) in &mut self.losses {
-            rename(&mut losses.series, &slot);
+            let before = std::mem::take(&mut losses.series).into_iter();
+            losses.series = before
+                .map(|((old, reason), count)| ((slot(old), reason), count))
+                .filter(|((slot, _), _)| *slot != NONE)
+                .collect();
         }
     }
 
     /// The same for streams.
     pub(super) fn rename_stream_losses(&mut self, slot: impl Fn(u32) -> u32) {
         for (_, losses) in &mut self.losses {
-            rename(&mut losses.streams, &slot);
+            let before = std::mem::take(&mut losses.records).into_iter();
+            losses.records = before
+                .map(|((old, class, reason), count)| ((slot(old), class, reason), count))
+                .filter(|((slot, ..), _)| *slot != NONE)
+                .collect();
         }
+    }
+
+    /// What was lost, by the epoch of the batch.
+    pub(super) fn all_losses(&mut self) -> impl Iterator<Item = &mut Losses> {
+        self.losses.iter_mut().map(|(_, losses)| losses)
     }
 
     fn losses(&mut self, epoch: u32) -> &mut Losses {
@@ -316,12 +322,16 @@ impl Shard {
     ) {
         let key = [context.raw.bytes(log.stream), &[], &[]];
         let found = self.streams.find(log.hash, key, *before);
-        let Some(slot) = found.or_else(|| self.meet_stream(context, log, key)) else {
-            self.counters.refused_streams += 1;
-            self.counters.logs_refused = self.counters.logs_refused.saturating_add(log.count);
-            return put.rejects.log(RejectReason::OverLimit, || {
-                "a log stream beyond limits.series, limits.labels or limits.label_bytes".to_owned()
-            });
+        let slot = match found.map_or_else(|| self.meet_stream(context, log, key), Ok) {
+            Ok(slot) => slot,
+            Err(refused) => {
+                self.counters.refused_streams += 1;
+                self.counters.logs_refused = self.counters.logs_refused.saturating_add(log.count);
+                self.note_refused(context, refused);
+                return put.rejects.log(RejectReason::OverLimit, || {
+                    format!("a log stream beyond {}", refused.limit.key())
+                });
+            }
         };
         *before = slot;
         let stream = self.streams.value(slot);
@@ -335,19 +345,10 @@ impl Shard {
             new.since = new.since.min(context.epoch.number);
         }
         put.logs = put.logs.saturating_add(log.count);
-        if let Err(reason) = check_time(context, log.at) {
-            if context.unseen_from.is_some() {
-                return;
-            }
-            put.lose_logs(reason, log.count);
-            let losses = self.losses(context.epoch.number);
-            let lost = losses.streams.entry((slot, reason)).or_default();
-            *lost = lost.saturating_add(log.count);
-            let lost = self.counters.losses.entry(reason).or_default();
-            *lost = lost.saturating_add(log.count);
+        let timely = check_time(context, log.at);
+        if timely.is_err() && context.unseen_from.is_some() {
             return;
         }
-        put.latest = put.latest.max(Some(log.at));
         let body = std::str::from_utf8(context.raw.bytes(log.body)).unwrap_or("\u{fffd}");
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.key.stream = slot;
@@ -356,6 +357,13 @@ impl Shard {
         context
             .select
             .classify(&classes, log.severity, body, &mut scratch.key.classes);
+        if let Err(reason) = timely {
+            put.lose_logs(reason, log.count);
+            self.lose_record(context.epoch.number, &scratch.key, reason, log.count);
+            self.scratch = scratch;
+            return;
+        }
+        put.latest = put.latest.max(Some(log.at));
         mask_into(body, &mut scratch.template);
         self.counters.logs_accepted = self.counters.logs_accepted.saturating_add(log.count);
         let live = LiveTemplates::clone(&self.live);
@@ -368,6 +376,23 @@ impl Shard {
             log.count,
         );
         self.scratch = scratch;
+    }
+
+    /// Notes that records of these classes cannot be used.
+    fn lose_record(&mut self, epoch: u32, key: &LogKey, reason: LossReason, count: u64) {
+        let sum = self.counters.losses.entry(reason).or_default();
+        *sum = sum.saturating_add(count);
+        let records = &mut self.losses(epoch).records;
+        let mut lose = |class: Option<u32>| {
+            let lost = records.entry((key.stream, class, reason)).or_default();
+            *lost = lost.saturating_add(count);
+        };
+        if key.classes.is_empty() {
+            lose(None);
+        }
+        for class in &key.classes {
+            lose(Some(*class));
+        }
     }
 
     /// Takes out the series and streams that came in or before an epoch and have no id yet. Their
@@ -418,14 +443,6 @@ impl Shard {
             .map(|(_, losses)| losses)
             .collect()
     }
-}
-
-fn rename(losses: &mut BTreeMap<(u32, LossReason), u64>, slot: impl Fn(u32) -> u32) {
-    let before = std::mem::take(losses).into_iter();
-    *losses = before
-        .map(|((old, reason), count)| ((slot(old), reason), count))
-        .filter(|((slot, _), _)| *slot != NONE)
-        .collect();
 }
 
 #[inline]

@@ -85,7 +85,6 @@ pub(super) struct ShardCounters {
     pub(super) samples_accepted: u64,
     pub(super) samples_unselected: u64,
     pub(super) samples_refused: u64,
-    pub(super) samples_duplicate: u64,
     pub(super) logs_accepted: u64,
     pub(super) logs_unselected: u64,
     pub(super) logs_refused: u64,
@@ -350,6 +349,10 @@ impl Shards {
         self.all[index].lock().expect(POISONED)
     }
 
+    pub(super) fn select(&self) -> &dyn Select {
+        &*self.select
+    }
+
     pub(super) fn limits(&self) -> &ReducerLimits {
         &self.room.limits
     }
@@ -388,7 +391,6 @@ impl Shards {
                 (&mut counters.samples_accepted, counted.samples_accepted),
                 (&mut counters.samples_unselected, counted.samples_unselected),
                 (&mut counters.samples_refused, counted.samples_refused),
-                (&mut counters.samples_duplicate, counted.samples_duplicate),
                 (&mut counters.logs_accepted, counted.logs_accepted),
                 (&mut counters.logs_unselected, counted.logs_unselected),
                 (&mut counters.logs_refused, counted.logs_refused),
@@ -402,6 +404,13 @@ impl Shards {
             for (reason, count) in &counted.losses {
                 let sum = counters.losses.entry(*reason).or_default();
                 *sum = sum.saturating_add(*count);
+            }
+            // Those of closed buckets are with the reducer.
+            for dropped in shard.open.iter().map(|bucket| &bucket.samples.dropped) {
+                counters.samples_duplicate += dropped.duplicates;
+                for ((_, reason), count) in &dropped.losses {
+                    *counters.losses.entry(*reason).or_default() += count;
+                }
             }
         }
     }

@@ -1,15 +1,19 @@
 //! How the series and streams of a shard stand: with an id, without one yet, refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{LossReason, StreamClasses, key_table::NONE};
+use super::{LossReason, StreamClasses, key_table::NONE, refusals::Refused};
 use crate::event::{Kind, Labels, SeriesMeta};
 
-/// Losses by slot and reason, of series and of streams.
+/// What was lost.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Losses {
+    /// Samples, by slot and reason.
     pub(super) series: BTreeMap<(u32, LossReason), u64>,
-    pub(super) streams: BTreeMap<(u32, LossReason), u64>,
+    /// Log records, by slot, class and reason: once for each class.
+    pub(super) records: BTreeMap<(u32, Option<u32>, LossReason), u64>,
+    /// Those who would have looked at what a limit refused, by their numbers.
+    pub(super) refused: BTreeSet<u32>,
 }
 
 /// A key that a check selects.
@@ -31,7 +35,9 @@ pub(super) enum Standing {
     /// It has an id, and keeps it.
     Bound,
     /// A limit refuses it.
-    Refused(Limit),
+    Refused(Refused),
+    /// A limit refused it once. When it comes again, it is new.
+    Again,
 }
 
 /// What a series is beyond.
@@ -61,6 +67,8 @@ pub(super) struct NewSeries {
     pub(super) slot: u32,
     /// The earliest epoch that has a sample of it.
     pub(super) since: u32,
+    /// The latest.
+    pub(super) last: u32,
     /// Samples that wait for it: accepted once it has an id, refused if a limit refuses it.
     pub(super) samples: u64,
     pub(super) labels: Labels,

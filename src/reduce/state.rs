@@ -94,11 +94,10 @@ impl Reducer {
             reducer.ids[shard].name_series(slot, id);
             let selected = &reducer.selected[id as usize];
             let kind = selected.kind;
-            if directory
-                .bind_series(SeriesId(id), labels, selected.meta, kind)
-                .is_none()
-            {
-                return Err(unsound("a series is beyond limits.series_per_service"));
+            let bound = directory.bind_series(SeriesId(id), labels, selected.meta, kind);
+            if bound.is_none() {
+                // Another configuration has left more than fit.
+                directory.refuse_series(SeriesId(id), labels, kind);
             }
         }
         for (id, attributes) in (0..).zip(state.streams.labels()?) {
@@ -117,7 +116,7 @@ impl Reducer {
         }
         let is_known = |source: &LossSource| match source {
             LossSource::Series(id) => (id.0 as usize) < series,
-            LossSource::Stream(id) => (id.0 as usize) < streams,
+            LossSource::Records(id, _) => (id.0 as usize) < streams,
         };
         if !reducer.losses.keys().all(|(source, _)| is_known(source)) {
             return Err(unsound("a loss of a series that is not there"));

@@ -47,8 +47,17 @@ impl Select for ByName {
         }
     }
 
+    /// One looker for each character of the name.
+    fn lookers(&self, labels: &Labels, _: Kind) -> Lookers {
+        Lookers(labels.to_string().chars().map(u32::from).collect())
+    }
+
     fn stream_labels(&self) -> &BTreeSet<String> {
         &self.0
+    }
+
+    fn stream_lookers(&self, _: &StreamClasses) -> Lookers {
+        Lookers("a stream".chars().map(u32::from).collect())
     }
 
     fn stream(&self, attributes: &Labels) -> Option<StreamClasses> {
@@ -77,8 +86,13 @@ impl Directory for Asked {
         })
     }
 
-    fn refuse_series(&mut self, labels: &Labels, _: SeriesMeta, _: Kind) {
-        self.refused.push(labels.to_string());
+    fn refuse_series(&mut self, _: SeriesId, labels: &Labels, _: Kind) {
+        panic!("{labels} is taken");
+    }
+
+    fn refuse(&mut self, lookers: &Lookers, _: Timestamp) {
+        let characters = lookers.0.iter().copied().filter_map(char::from_u32);
+        self.refused.push(characters.collect());
     }
 
     fn bind_stream(&mut self, _: StreamId, attributes: &Labels) {
@@ -310,6 +324,7 @@ fn over_the_limit_the_earliest_samples_stay() {
     };
     assert_eq!((gauge.sum, gauge.last), (3.0, 2.0));
     assert_eq!(losses(&closed), [(LossReason::OverLimit, 2)]);
+    assert!(closed[0].series[0].is_cut);
 }
 
 #[test]
@@ -335,6 +350,92 @@ fn a_flood_of_one_series_is_bounded_before_the_bucket_closes() {
         world.reducer.counters().losses[&LossReason::OverLimit],
         300_000 - 5
     );
+}
+
+#[test]
+fn what_is_over_the_limit_is_lost_in_its_own_bucket_whenever_that_is_noticed() {
+    let limits = ReducerLimits {
+        samples_per_bucket: 5,
+        ..LIMITS
+    };
+    let mut world = World::new(limits);
+    let flood: Vec<(f64, f64)> = (0..20_000)
+        .map(|index| (10.0 + f64::from(index) * 1e-4, 1.0))
+        .collect();
+    world.ingest(&numbers("gauge", &[(1.0, 1.0)]));
+    world.ingest(&numbers("gauge", &flood));
+    // A tick that closes only what was before.
+    let before = close_all(&mut world, 10.0);
+    assert_eq!(losses(&before), []);
+    assert!(!before[0].series[0].is_cut);
+    // What a flood left behind at the limit is cut, too.
+    let closed = close_all(&mut world, 20.0);
+    assert_eq!(losses(&closed), [(LossReason::OverLimit, 20_000 - 5)]);
+    assert!(closed[0].series[0].is_cut);
+    let counters = world.reducer.counters();
+    assert_eq!(counters.losses[&LossReason::OverLimit], 20_000 - 5);
+}
+
+#[test]
+fn who_looks_at_what_a_limit_refuses_is_told_at_every_tick() {
+    let limits = ReducerLimits {
+        series: 2,
+        labels: 2,
+        ..LIMITS
+    };
+    let mut world = World::new(limits);
+    let labels = |name: &'static str| Labels::new([(METRIC_NAME, name), ("a", "1"), ("b", "2")]);
+    let many = [labels("gauge_many"), labels("unselected_many")];
+    for tick in 1..=3 {
+        let seconds = f64::from(tick) * 10.0;
+        let mut batch = Batch::default();
+        for name in ["gauge_a", "gauge_b", "gauge_c"] {
+            batch.series.extend(numbers(name, &[(seconds, 1.0)]).series);
+        }
+        for labels in &many {
+            let mut block = numbers("gauge", &[(seconds, 1.0)]).series;
+            block[0].labels = labels.clone();
+            batch.series.extend(block);
+        }
+        let put = world.ingest(&batch);
+        // What is beyond the limit of series is decided at the tick.
+        assert_eq!(put.rejects.sample_count(), if tick == 1 { 2 } else { 3 });
+        world.asked.refused.clear();
+        close_all(&mut world, seconds);
+        let mut refused = world.asked.refused.clone();
+        refused.sort();
+        let many = many[0].to_string();
+        assert_eq!(refused, ["gauge_c".to_owned(), many]);
+    }
+    // Each was decided about once.
+    assert_eq!(world.reducer.counters().refused_series, 3);
+}
+
+#[test]
+fn who_looks_at_a_log_stream_that_a_limit_refuses_is_told() {
+    let limits = ReducerLimits {
+        series: 1,
+        ..LIMITS
+    };
+    let mut world = World::new(limits);
+    for tick in 1..=2 {
+        let seconds = f64::from(tick) * 10.0;
+        let mut batch = Batch::default();
+        for app in ["a", "b"] {
+            batch.logs.push(LogRecord {
+                at: at(seconds),
+                severity: Severity::ERROR,
+                body: String::new(),
+                attributes: Labels::new([("app", app)]),
+                count: 1,
+            });
+        }
+        let put = world.ingest(&batch);
+        assert_eq!(put.rejects.log_count(), 1);
+        world.asked.refused.clear();
+        close_all(&mut world, seconds);
+        assert_eq!(world.asked.refused, ["a stream"]);
+    }
 }
 
 #[test]
@@ -411,7 +512,10 @@ fn limits_refuse_new_series_and_leave_the_others_alone() {
     world.ingest(&numbers("gauge_a", &[(1.0, 1.0)]));
     assert_eq!(close_all(&mut world, 10.0)[0].series.len(), 2);
     assert_eq!(world.asked.bound, ["gauge_a", "gauge_b"]);
-    assert_eq!(world.asked.refused, ["gauge_c"]);
+    assert_eq!(
+        world.asked.refused,
+        ["gauge_of_a_very_long_name", "gauge_c"]
+    );
     for name in ["gauge_a", "gauge_b", "gauge_c"] {
         let put = world.ingest(&numbers(name, &[(11.0, 1.0)]));
         assert_eq!(put.rejects.is_empty(), name != "gauge_c", "{name}");

@@ -2,8 +2,9 @@
 
 use super::{Context, Place, Shard};
 use crate::{
-    event::{Raw, RawLog, RawSeries, canonical},
+    event::{Kind, Labels, Raw, RawLog, RawSeries, SeriesMeta, canonical},
     reduce::{
+        refusals::Refused,
         resolved::Known,
         standing::{Before, Limit, NewSeries, NewStream, SelectedKey, Standing, Stream},
     },
@@ -58,7 +59,10 @@ impl Shard {
             if self.is_unselected(raw, series, key, before) {
                 return Place::Unselected;
             }
-            return self.meet_series(context, series, key, before);
+            return match self.refusals.find(hashes(raw, series, key)) {
+                Some(refused) => Place::Refused(refused),
+                None => self.meet_series(context, series, key, before),
+            };
         };
         before.selected = slot;
         let mut kind = None;
@@ -80,10 +84,19 @@ impl Shard {
         }
         match self.series.value(slot).standing {
             Standing::Bound | Standing::Naming => Place::Slot(slot),
-            Standing::Refused(limit) => Place::Refused(limit),
+            Standing::Refused(refused) => Place::Refused(refused),
+            Standing::Again => match raw.labels(series) {
+                Ok(labels) => {
+                    let kind = kind.or_else(|| context.select.series(&labels, series.meta));
+                    let kind = kind.unwrap_or_default();
+                    self.name_next(context, slot, labels, series.meta, kind)
+                }
+                Err(bad) => Place::BadLabels(bad),
+            },
             Standing::New(place) => {
                 let new = &mut self.new_series[place as usize];
                 new.since = new.since.min(context.epoch.number);
+                new.last = new.last.max(context.epoch.number);
                 if let Some(kind) = kind
                     && new.meta < series.meta
                 {
@@ -120,16 +133,19 @@ impl Shard {
             Ok(labels) => labels,
             Err(bad) => return Place::BadLabels(bad),
         };
+        let kind = context.select.series(&labels, series.meta);
+        let lookers = |kind| context.select.lookers(&labels, kind);
         if let Some(limit) = context.room.limit(&labels) {
-            self.counters.refused_series += 1;
-            return Place::Refused(limit);
+            let lookers = kind.map(lookers).unwrap_or_default();
+            let refused = self.refusals.refused(limit, lookers);
+            return self.refuse(context, series, key, refused);
         }
-        let Some(kind) = context.select.series(&labels, series.meta) else {
+        let Some(kind) = kind else {
             self.remember_unselected(context, series, key, before);
             return Place::Unselected;
         };
         let new = SelectedKey {
-            standing: Standing::New(self.new_series.len() as u32),
+            standing: Standing::Again,
             meta: Some(series.meta),
         };
         let slot = if context.room.take_key() {
@@ -137,17 +153,49 @@ impl Shard {
         } else {
             None
         };
-        let Some(slot) = slot else {
-            self.counters.refused_series += 1;
-            return Place::Refused(Limit::Series);
-        };
+        match slot {
+            Some(slot) => self.name_next(context, slot, labels, series.meta, kind),
+            None => {
+                let refused = self.refusals.refused(Limit::Series, lookers(kind));
+                self.refuse(context, series, key, refused)
+            }
+        }
+    }
+
+    /// Refuses a key that has no slot; where there is no room to remember that, it is asked about again.
+    fn refuse(
+        &mut self,
+        context: &Context<'_>,
+        series: &RawSeries,
+        key: [&[u8]; 3],
+        refused: Refused,
+    ) -> Place {
+        self.counters.refused_series += 1;
+        if context.room.take_unselected() {
+            let key = hashes(context.raw, series, key);
+            self.refusals.insert(key, refused);
+        }
+        Place::Refused(refused)
+    }
+
+    /// Puts a key with the series that get their ids at the next tick.
+    fn name_next(
+        &mut self,
+        context: &Context<'_>,
+        slot: u32,
+        labels: Labels,
+        meta: SeriesMeta,
+        kind: Kind,
+    ) -> Place {
         let place = self.new_series.len();
+        self.series.value_mut(slot).standing = Standing::New(place as u32);
         self.new_series.push(NewSeries {
             slot,
             since: context.epoch.number,
+            last: context.epoch.number,
             samples: 0,
             labels,
-            meta: series.meta,
+            meta,
             kind,
         });
         Place::New(slot, place)
@@ -167,33 +215,58 @@ impl Shard {
         }
     }
 
-    /// Decides about a stream that was never seen; `None`: a limit refuses it.
+    /// The slot of a stream that was never seen.
+    ///
+    /// # Errors
+    /// A limit refuses it.
     pub(super) fn meet_stream(
         &mut self,
         context: &Context<'_>,
         log: &RawLog,
         key: [&[u8]; 3],
-    ) -> Option<u32> {
-        let attributes = canonical::read(key).ok()?;
-        if context.room.limit(&attributes).is_some() || !context.room.take_stream() {
-            return None;
+    ) -> Result<u32, Refused> {
+        let other = context.raw.batch.keys().other();
+        let hashes = (log.hash, other.last(other.key(key), &OF_STREAM));
+        if let Some(refused) = self.refusals.find(hashes) {
+            return Err(refused);
         }
+        // What cannot be read belongs to nobody.
+        let attributes = canonical::read(key).unwrap_or_default();
         let classes = context.select.stream(&attributes);
-        let new = classes.is_some().then_some(self.new_streams.len() as u32);
-        let slot = self
-            .streams
-            .insert(log.hash, key, Stream { classes, new })?;
+        let limit = context.room.limit(&attributes);
+        let slot = if limit.is_none() && context.room.take_stream() {
+            let new = classes.is_some().then_some(self.new_streams.len() as u32);
+            let stream = Stream {
+                classes: classes.clone(),
+                new,
+            };
+            self.streams.insert(log.hash, key, stream)
+        } else {
+            None
+        };
+        let Some(slot) = slot else {
+            let lookers = classes.map(|classes| context.select.stream_lookers(&classes));
+            let limit = limit.unwrap_or(Limit::Series);
+            let refused = self.refusals.refused(limit, lookers.unwrap_or_default());
+            if context.room.take_unselected() {
+                self.refusals.insert(hashes, refused);
+            }
+            return Err(refused);
+        };
         self.counters.streams += 1;
-        if new.is_some() {
+        if classes.is_some() {
             self.new_streams.push(NewStream {
                 slot,
                 since: context.epoch.number,
                 attributes,
             });
         }
-        Some(slot)
+        Ok(slot)
     }
 }
+
+/// Tells the key of a log stream from that of a series with the same labels.
+const OF_STREAM: [u8; 3] = [u8::MAX; 3];
 
 /// The hash of a key, and a second one of it with what the protocol tells: the two together stand for
 /// the key.

@@ -133,6 +133,21 @@ const COUNTERS: &[CounterCase] = &[
         expected: &[(0.0, 4.0, 10.0, 0), (10.0, 3.0, 11.0, 0)],
         ..CASE
     },
+    CounterCase {
+        name: "a delta that tells the start of its process was gained since the point before",
+        temporality: Temporality::Delta,
+        points: &[
+            (5.0, Some(-995.0), 4.0),
+            (15.0, Some(-995.0), 50.0),
+            (25.0, Some(-995.0), 60.0),
+        ],
+        expected: &[
+            (0.0, 4.0, 1000.0, 0),
+            (10.0, 50.0, 10.0, 0),
+            (20.0, 60.0, 10.0, 0),
+        ],
+        ..CASE
+    },
 ];
 
 #[test]

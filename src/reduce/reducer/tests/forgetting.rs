@@ -243,7 +243,7 @@ fn log_streams_that_come_no_more_make_room_too() {
         let losses: Vec<_> = closed.iter().flat_map(|bucket| &bucket.losses).collect();
         assert_eq!(losses.len(), 1);
         match losses[0].source {
-            LossSource::Stream(id) => {
+            LossSource::Records(id, _) => {
                 assert_eq!(world.reducer.stream(id).get("app"), Some("0008"));
             }
             LossSource::Series(_) => panic!("{losses:?}"),

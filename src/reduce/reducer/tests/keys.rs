@@ -19,8 +19,16 @@ impl Select for AsNamed {
         }
     }
 
+    fn lookers(&self, _: &Labels, _: Kind) -> Lookers {
+        Lookers::default()
+    }
+
     fn stream_labels(&self) -> &BTreeSet<String> {
         &self.0
+    }
+
+    fn stream_lookers(&self, _: &StreamClasses) -> Lookers {
+        Lookers::default()
     }
 
     fn stream(&self, _: &Labels) -> Option<StreamClasses> {
@@ -167,7 +175,9 @@ impl Directory for Hasty<'_> {
         })
     }
 
-    fn refuse_series(&mut self, _: &Labels, _: SeriesMeta, _: Kind) {
+    fn refuse_series(&mut self, _: SeriesId, _: &Labels, _: Kind) {}
+
+    fn refuse(&mut self, _: &Lookers, _: Timestamp) {
         self.shards
             .resolve(Raw::new(&[], self.batch), &mut self.scratch);
     }

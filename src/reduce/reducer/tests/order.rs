@@ -122,7 +122,7 @@ fn told(epochs: &[Vec<Arrival>], batch_len: usize) -> Vec<Vec<String>> {
             for mark in &bucket.losses {
                 let source = match mark.source {
                     LossSource::Series(id) => world.reducer.labels(id),
-                    LossSource::Stream(id) => world.reducer.stream(id),
+                    LossSource::Records(id, _) => world.reducer.stream(id),
                 };
                 lines.push(format!("{source} {:?} {}", mark.reason, mark.count));
             }

@@ -1,0 +1,262 @@
+//! What a limit refused, and what was there before anybody looked.
+
+use std::sync::Arc;
+
+use crate::{
+    engine::{Engine, Input, Output},
+    event::{
+        Batch, Begin, DeploymentEvent, KeyHash, Labels, LogRecord, METRIC_NAME, Point, SeriesBlock,
+        SeriesMeta, Severity, Span, Timestamp, Value,
+    },
+    gate::VerdictState,
+    plan::Plan,
+};
+
+/// Errors that the one-box counts are over the bound: whoever sees them fails it.
+const CHECKS: &str = "
+resolution: 10s
+lateness: 0s
+checks:
+  cpu: {metric: cpu, bounds: {max: 90}}
+  errors: {metric: errors_total, bounds: {max: 1/s}}
+  logs: {logs: {severity: ERROR}, bounds: {max: 5/m}}
+services:
+  web: {stages: [{name: onebox, bake: 30m, grace: 0s, checks: [cpu, errors, logs]}]}
+";
+
+fn plan(text: &str) -> Arc<Plan> {
+    Arc::new(Plan::parse(text).unwrap_or_else(|faults| panic!("{faults}")))
+}
+
+fn limited(limits: &str) -> Arc<Plan> {
+    plan(&format!("{CHECKS}limits: {limits}\n"))
+}
+
+fn at(minute: f64) -> Timestamp {
+    Timestamp::from_seconds(1_772_359_200) + Span::from_nanos((minute * 60e9) as i64)
+}
+
+fn number(labels: &[(&str, &str)], at: Timestamp, value: f64) -> SeriesBlock {
+    let roles = [("host", "h1"), ("service", "web")];
+    SeriesBlock {
+        labels: Labels::new(labels.iter().chain(&roles).copied()),
+        meta: SeriesMeta::default(),
+        points: vec![Point {
+            at,
+            start: None,
+            value: Value::Number(value),
+        }],
+    }
+}
+
+fn record(attributes: &[(&str, &str)], at: Timestamp) -> LogRecord {
+    let roles = [("host", "h1"), ("service", "web")];
+    LogRecord {
+        at,
+        severity: Severity::INFO,
+        body: "alive".to_owned(),
+        attributes: Labels::new(attributes.iter().chain(&roles).copied()),
+        count: 1,
+    }
+}
+
+fn begin(deployment: &str, at: Timestamp) -> Input<'static> {
+    Input::Deployment(DeploymentEvent::Begin(Begin {
+        at,
+        deployment: deployment.to_owned(),
+        service: "web".to_owned(),
+        stage: "onebox".to_owned(),
+        region: None,
+        version: "v2".to_owned(),
+        one_box: vec!["h1".to_owned()],
+        fleet: Vec::new(),
+        weight: 1.0,
+        hotfix: None,
+    }))
+}
+
+/// An engine that is fed each ten seconds.
+struct Run {
+    engine: Engine,
+    /// Tens of seconds since the start.
+    step: i64,
+    outputs: Vec<Output>,
+}
+
+impl Run {
+    fn new(plan: Arc<Plan>) -> Self {
+        Self {
+            engine: Engine::with_keys(plan, KeyHash::new(7)),
+            step: 0,
+            outputs: Vec::new(),
+        }
+    }
+
+    /// Goes on up to a minute, with a healthy host that `send` adds to.
+    fn until(&mut self, minute: i64, send: impl Fn(f64, &mut Batch)) -> &mut Self {
+        while self.step < minute * 6 {
+            let minute = self.step as f64 / 6.0;
+            let now = at(minute);
+            let mut batch = Batch::default();
+            let cpu = 40.0 + (self.step * 7 % 5) as f64;
+            batch.series.push(number(&[(METRIC_NAME, "cpu")], now, cpu));
+            batch
+                .series
+                .push(number(&[(METRIC_NAME, "errors_total")], now, 7.0));
+            batch.logs.push(record(&[], now));
+            send(minute, &mut batch);
+            self.engine.step(Input::Batch(&batch), &mut self.outputs);
+            self.step += 1;
+            let tick = Input::Tick(at(self.step as f64 / 6.0));
+            self.engine.step(tick, &mut self.outputs);
+        }
+        self
+    }
+
+    fn begin(&mut self, deployment: &str) -> &mut Self {
+        let begin = begin(deployment, at(self.step as f64 / 6.0));
+        self.engine.step(begin, &mut self.outputs);
+        self
+    }
+
+    fn check(&self, deployment: &str, state: VerdictState, reason: &str) {
+        let verdict = self.engine.verdict(deployment).expect("it has begun");
+        let is_it = verdict.reasons.is_empty() && reason.is_empty()
+            || verdict.reasons.iter().any(|told| told.contains(reason));
+        assert!(
+            verdict.verdict == state && is_it,
+            "{:?} {:?} {:?}",
+            self.engine.plan().limits,
+            verdict.verdict,
+            verdict.reasons
+        );
+    }
+}
+
+#[test]
+fn a_limit_blinds_whoever_looks_at_what_it_refuses() {
+    const MORE: [(&str, &str); 4] = [("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")];
+    const BAD: f64 = 1_000.0;
+    let labelled = |minute: f64, batch: &mut Batch| {
+        let labels: Vec<(&str, &str)> = [(METRIC_NAME, "errors_total")]
+            .into_iter()
+            .chain(MORE)
+            .collect();
+        // It is the last to come.
+        if 10.0 <= minute {
+            let errors = number(&labels, at(minute), minute * BAD);
+            batch.series.push(errors);
+        }
+    };
+    let logged = |minute: f64, batch: &mut Batch| {
+        batch.logs.push(record(&[("region", "eu")], at(minute)));
+        batch.logs.push(record(&[("version", "v2")], at(minute)));
+    };
+    let many = |minute: f64, batch: &mut Batch| {
+        for second in 1..4 {
+            let now = at(minute) + Span::from_seconds(second);
+            batch
+                .series
+                .push(number(&[(METRIC_NAME, "cpu")], now, 99.0));
+        }
+    };
+    let send: [(&str, &dyn Fn(f64, &mut Batch), &str); 5] = [
+        ("{labels: 6}", &labelled, "errors: "),
+        ("{label_bytes: 40}", &labelled, "errors: "),
+        ("{series: 2}", &labelled, "errors: "),
+        ("{series: 2}", &logged, "logs: "),
+        (
+            "{samples_per_bucket: 2}",
+            &many,
+            "cpu: what came could not be used (limits.samples_per_bucket) on h1",
+        ),
+    ];
+    for (limits, send, reason) in send {
+        let mut run = Run::new(limited(limits));
+        run.until(30, send).begin("d").until(70, send);
+        run.check("d", VerdictState::NoData, reason);
+        // Without what is refused it is well.
+        let mut run = Run::new(limited(limits));
+        run.until(30, |_, _| {}).begin("d").until(70, |_, _| {});
+        run.check("d", VerdictState::Pass, "");
+    }
+}
+
+#[test]
+fn what_was_refused_once_blinds_nobody_later() {
+    let mut run = Run::new(limited("{series_per_service: 2}"));
+    let once = |minute: f64, batch: &mut Batch| {
+        if minute == 20.0 {
+            let labels = [(METRIC_NAME, "errors_total"), ("code", "500")];
+            batch.series.push(number(&labels, at(minute), 1.0));
+        }
+    };
+    run.until(10, once).begin("during").until(26, once);
+    run.begin("after").until(60, once);
+    run.check("during", VerdictState::NoData, "series_over_limit");
+    run.check("after", VerdictState::Pass, "");
+}
+
+#[test]
+fn a_counter_that_is_looked_at_only_now_has_gained_nothing_yet() {
+    let old = |minute: f64, batch: &mut Batch| {
+        let labels = [(METRIC_NAME, "old_total")];
+        batch.series.push(number(&labels, at(minute), 50_000.0));
+    };
+    let after = CHECKS.replace("errors_total", "old_total");
+    let mut run = Run::new(plan(CHECKS));
+    run.until(30, old);
+    run.engine.step(Input::Plan(plan(&after)), &mut run.outputs);
+    // A restart changes nothing.
+    let saved = run.engine.save();
+    run.engine = Engine::restore(plan(&after), KeyHash::new(7), &saved).unwrap();
+    run.begin("d").until(70, old);
+    run.check("d", VerdictState::Pass, "");
+    // What is born later than that gains from zero.
+    let mut run = Run::new(plan(CHECKS));
+    run.until(30, |_, _| {});
+    run.engine.step(Input::Plan(plan(&after)), &mut run.outputs);
+    run.until(40, |_, _| {}).begin("d").until(70, old);
+    run.check("d", VerdictState::Fail, "errors: ");
+}
+
+#[test]
+fn a_change_that_leaves_more_series_than_fit_blinds_and_can_be_restored() {
+    const APART: &str = "
+resolution: 10s
+lateness: 0s
+limits: {series_per_service: 2}
+checks:
+  errors: {metric: errors_total, bounds: {max: 1/s}}
+  cpu: {metric: cpu, bounds: {max: 90}}
+services:
+  api: {stages: [{name: onebox, bake: 30m, grace: 0s, checks: [errors]}]}
+  web: {stages: [{name: onebox, bake: 30m, grace: 0s, checks: [cpu, errors]}]}
+";
+    let together = APART.replace("web: {stages", "web: {match: {}, stages");
+    let send = |minute: f64, batch: &mut Batch| {
+        for host in ["h1", "h2"] {
+            let mut block = number(&[(METRIC_NAME, "errors_total")], at(minute), 7.0);
+            block.labels = Labels::new([
+                (METRIC_NAME, "errors_total"),
+                ("host", host),
+                ("service", "api"),
+            ]);
+            batch.series.push(block);
+        }
+    };
+    let mut run = Run::new(plan(APART));
+    run.until(30, send);
+    run.engine
+        .step(Input::Plan(plan(&together)), &mut run.outputs);
+    run.until(45, send);
+    let saved = run.engine.save();
+    let mut restored = Run::new(plan(&together));
+    restored.engine = Engine::restore(plan(&together), KeyHash::new(7), &saved).unwrap();
+    restored.step = run.step;
+    for run in [&mut run, &mut restored] {
+        run.begin("d").until(80, send);
+        run.check("d", VerdictState::NoData, "series_over_limit");
+    }
+    assert!(run.engine.save() == restored.engine.save());
+}
