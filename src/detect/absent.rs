@@ -206,7 +206,7 @@ impl Absent {
         let works = if 0 < expected {
             expected < 2 * speaking
         } else {
-            view.one_box.iter().any(|host| speaks(host))
+            view.one_box.iter().any(speaks)
         };
         let pauses = view.one_box.iter().map(|host| self.pause(*host, width));
         let patience = pauses.max().unwrap_or(self.after);

@@ -206,31 +206,7 @@ impl Coverage {
 
     fn sign(&self, view: &View<'_>, host: HostId) -> Sign {
         if self.is_log {
-            let last = view.hosts.get(host).log_last;
-            let cause = view
-                .log_life(host)
-                .err()
-                .or_else(|| (last? <= self.began_at).then_some(NoDataCause::NeverArrived));
-            let tracks = view
-                .panel
-                .groups()
-                .filter_map(|(_, group)| group.track(host));
-            let (mut loss, mut is_used) = (None, false);
-            for track in tracks {
-                loss = loss.max(track.loss().map(|(reason, at)| (at, reason)));
-                is_used |= track
-                    .cell(view.bucket)
-                    .is_some_and(|cell| 0.0 < cell.events);
-            }
-            let loss = loss.filter(|(at, _)| self.began_at < *at);
-            return Sign {
-                last,
-                ordinary: view.hosts.log_patience(host),
-                cadence: None,
-                loss: loss.map(|(_, reason)| reason),
-                records: (is_used, loss.is_some_and(|(at, _)| at == view.bucket.end)),
-                cause,
-            };
+            return self.log_sign(view, host);
         }
         let mut last: Option<Timestamp> = None;
         let mut loss = None;
@@ -275,6 +251,34 @@ impl Coverage {
                 .map(|(_, reason)| reason),
             records: (false, false),
             cadence: (CADENCE_BUCKETS_MIN <= covered).then_some(smallest),
+            cause,
+        }
+    }
+
+    fn log_sign(&self, view: &View<'_>, host: HostId) -> Sign {
+        let last = view.hosts.get(host).log_last;
+        let cause = view
+            .log_life(host)
+            .err()
+            .or_else(|| (last? <= self.began_at).then_some(NoDataCause::NeverArrived));
+        let tracks = view
+            .panel
+            .groups()
+            .filter_map(|(_, group)| group.track(host));
+        let (mut loss, mut is_used) = (None, false);
+        for track in tracks {
+            loss = loss.max(track.loss().map(|(reason, at)| (at, reason)));
+            is_used |= track
+                .cell(view.bucket)
+                .is_some_and(|cell| 0.0 < cell.events);
+        }
+        let loss = loss.filter(|(at, _)| self.began_at < *at);
+        Sign {
+            last,
+            ordinary: view.hosts.log_patience(host),
+            cadence: None,
+            loss: loss.map(|(_, reason)| reason),
+            records: (is_used, loss.is_some_and(|(at, _)| at == view.bucket.end)),
             cause,
         }
     }

@@ -13,6 +13,7 @@
 
 mod absent;
 mod bounds;
+mod cell;
 mod compare;
 mod coverage;
 mod derivative;
@@ -35,6 +36,7 @@ mod track;
 mod view;
 mod wording;
 
+pub use cell::Cell;
 pub use coverage::{Coverage, Covered};
 pub use detector::Detector;
 pub use finding::{Basis, CheckState, Evidence, Finding, NoDataCause};
@@ -43,5 +45,5 @@ pub(crate) use new_template::template_severity;
 pub use panel::{Panel, Place, TemplateTrack};
 pub use ratio::{RatioWords, Word};
 pub use state::{DetectorState, Extent, Unsound};
-pub use track::{Cell, Track};
+pub use track::Track;
 pub use view::{Host, HostBook, HostId, Setup, View};

@@ -171,6 +171,10 @@ mod tests {
         }
     }
 
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "a side of a ratio that has something to say"
+    )]
     fn word(rate: f64, seconds: f64) -> Option<Word> {
         Some(Word {
             rate,

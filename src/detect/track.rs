@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    HostId, Unsound,
+    Cell, HostId, Unsound,
+    cell::PackedCell,
     pace::Pace,
     ratio::{Ratio, RatioWords, Weighed},
 };
@@ -69,33 +70,6 @@ struct Past {
     values: VecDeque<f32>,
     /// As long as `values`, or empty where the metric has no exposure.
     exposures: VecDeque<f32>,
-}
-
-/// One bucket of one metric of one host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Cell {
-    /// Mean of a gauge, rate per second of a counter or of log records, a quantile. With an
-    /// exposure: the rate of the numerator.
-    pub value: f64,
-    /// Lowest sample in the bucket.
-    pub min: f64,
-    /// Highest sample in the bucket.
-    pub max: f64,
-    /// How many events: the increase of a counter, the number of log records; 0 for gauges.
-    pub events: f64,
-    /// Rate per second of what the value is divided by (`per`); `None`: nothing.
-    pub exposure: Option<f64>,
-}
-
-/// A [`Cell`] in fewer bytes: an exposure is never NaN, which stands for none.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(from = "Cell", into = "Cell")]
-struct PackedCell {
-    value: f64,
-    min: f64,
-    max: f64,
-    events: f64,
-    exposure: f64,
 }
 
 /// How a past grows.
@@ -241,6 +215,11 @@ impl Track {
             rare.heard = Some(heard);
         }
         moved
+    }
+
+    /// Whether its values are divided by an exposure.
+    pub fn is_exposed(&self) -> bool {
+        self.has_data() && !self.latest.exposure.is_nan()
     }
 
     /// Notes for how long a gain of the bucket stands, if it had one.
@@ -424,44 +403,6 @@ impl Track {
         // A bucket belongs to [from, to) when it lies in it as a whole.
         let (start, end) = (index(from, true), index(to, false));
         start.min(end)..end
-    }
-}
-
-impl From<Cell> for PackedCell {
-    fn from(cell: Cell) -> Self {
-        let Cell {
-            value,
-            min,
-            max,
-            events,
-            exposure,
-        } = cell;
-        Self {
-            value,
-            min,
-            max,
-            events,
-            exposure: exposure.unwrap_or(f64::NAN),
-        }
-    }
-}
-
-impl From<PackedCell> for Cell {
-    fn from(packed: PackedCell) -> Self {
-        let PackedCell {
-            value,
-            min,
-            max,
-            events,
-            exposure,
-        } = packed;
-        Self {
-            value,
-            min,
-            max,
-            events,
-            exposure: (!exposure.is_nan()).then_some(exposure),
-        }
     }
 }
 

@@ -133,6 +133,9 @@ impl Run {
     }
 }
 
+/// Adds what is sent at a time.
+type Sends<'a> = &'a dyn Fn(f64, &mut Batch);
+
 #[test]
 fn a_limit_blinds_whoever_looks_at_what_it_refuses() {
     const MORE: [(&str, &str); 4] = [("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")];
@@ -160,7 +163,7 @@ fn a_limit_blinds_whoever_looks_at_what_it_refuses() {
                 .push(number(&[(METRIC_NAME, "cpu")], now, 99.0));
         }
     };
-    let send: [(&str, &dyn Fn(f64, &mut Batch), &str); 5] = [
+    let send: [(&str, Sends<'_>, &str); 5] = [
         ("{labels: 6}", &labelled, "errors: "),
         ("{label_bytes: 40}", &labelled, "errors: "),
         ("{series: 2}", &labelled, "errors: "),

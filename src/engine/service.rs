@@ -242,13 +242,12 @@ impl Service {
 
 impl HostFacts {
     fn runs(&mut self, version: &Arc<str>, end: Timestamp) {
-        match self.versions.get_mut(version) {
-            Some(last) => *last = end,
-            None => {
-                // With every deployment another comes: none is asked for once it is gone.
-                self.versions.retain(|_, last| end < *last + GONE);
-                self.versions.insert(Arc::clone(version), end);
-            }
+        if let Some(last) = self.versions.get_mut(version) {
+            *last = end;
+        } else {
+            // With every deployment another comes: none is asked for once it is gone.
+            self.versions.retain(|_, last| end < *last + GONE);
+            self.versions.insert(Arc::clone(version), end);
         }
     }
 

@@ -395,7 +395,8 @@ impl Engine {
 /// a version that comes back.
 fn tells(gate: &Gate) -> bool {
     let is_over = gate.is_ended() && is_sighted(&gate.begin);
-    !is_over && !(gate.is_final() && gate.has_left())
+    let is_past = gate.is_final() && gate.has_left();
+    !is_over && !is_past
 }
 
 /// The ids of the deployments that nobody told of, open and ended, whose version is not gone.

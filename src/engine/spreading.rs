@@ -1,7 +1,7 @@
 //! What the series of a bucket did → the cells of panels.
 
 use super::{
-    binding::{Bindings, Distribution, Feed, Part, ToldVersion},
+    binding::{Bindings, Distribution, Feed, PanelFeed, Part, Sender, ToldVersion},
     combine::{self, CellKey, Contribution, Gathered, Share},
     directory::Directory,
     service::Service,
@@ -58,21 +58,9 @@ impl Directory {
         } = did;
         let mut is_kept = false;
         for feed in bindings.routes.of(series) {
-            let feed = match feed {
-                Feed::Panel(feed) => feed,
-                Feed::Version(index) => {
-                    let told = &bindings.versions[*index as usize];
-                    tell_version(services, told, bucket.end);
-                    continue;
-                }
-                Feed::Sender(index) => {
-                    bindings.senders[*index as usize].export(bucket.end, &partial);
-                    continue;
-                }
-                Feed::Refused(looker) => {
-                    looker.panel(services).refuse(bucket.end);
-                    continue;
-                }
+            let told = (&bindings.versions[..], &mut bindings.senders[..]);
+            let Some(feed) = of_panel(*feed, services, told, (bucket.end, &partial)) else {
+                continue;
             };
             let source = &mut bindings.sources[feed.source as usize];
             let service = &mut services[source.origin.service];
@@ -274,6 +262,22 @@ impl Spreading {
 }
 
 /// Tells the services that a series is about of the version of their host.
+/// The feed of a panel; what any other feed is for is done.
+fn of_panel(
+    feed: Feed,
+    services: &mut [Service],
+    (versions, senders): (&[ToldVersion], &mut [Sender]),
+    (end, partial): (Timestamp, &Partial),
+) -> Option<PanelFeed> {
+    match feed {
+        Feed::Panel(feed) => return Some(feed),
+        Feed::Version(index) => tell_version(services, &versions[index as usize], end),
+        Feed::Sender(index) => senders[index as usize].export(end, partial),
+        Feed::Refused(looker) => looker.panel(services).refuse(end),
+    }
+    None
+}
+
 fn tell_version(services: &mut [Service], told: &ToldVersion, end: Timestamp) {
     for (index, service) in services.iter_mut().enumerate() {
         let about = told.services.as_ref();

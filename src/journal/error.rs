@@ -130,6 +130,16 @@ pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error
 const NO_SEGMENTS: &str = "no journal: name a data directory, a directory of numbered *.journal files that are \
                            not compressed, or one journal file";
 
+fn write_other_version(f: &mut fmt::Formatter<'_>, path: &Path, format: &str) -> fmt::Result {
+    write!(
+        f,
+        "{} was written by another version of Sluice (format {format}, this one reads {}): run that version, or \
+         begin with another data directory; if no other version was here, its first bytes are damaged",
+        path.display(),
+        String::from_utf8_lossy(&MAGIC)
+    )
+}
+
 impl fmt::Display for JournalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -144,14 +154,7 @@ impl fmt::Display for JournalError {
             Self::NotAJournal { path } => {
                 write!(f, "{} is not a journal of this version", path.display())
             }
-            Self::OtherVersion { path, format } => write!(
-                f,
-                "{} was written by another version of Sluice (format {format}, this one reads {}): run that \
-                 version, or begin with another data directory; if no other version was here, its first bytes \
-                 are damaged",
-                path.display(),
-                String::from_utf8_lossy(&MAGIC)
-            ),
+            Self::OtherVersion { path, format } => write_other_version(f, path, format),
             Self::Damaged {
                 path,
                 offset,

@@ -409,6 +409,10 @@ fn another_file_is_not_taken_for_a_journal() {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test that changes what was written"
+)]
 #[test]
 fn a_journal_of_another_version_is_called_so_and_not_damaged() {
     let told =

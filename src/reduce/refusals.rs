@@ -38,14 +38,13 @@ impl Refusals {
 
     /// What is refused for a limit, where these would look at it.
     pub(super) fn refused(&mut self, limit: Limit, lookers: Lookers) -> Refused {
-        let number = match self.numbers.get(&lookers) {
-            Some(number) => *number,
-            None => {
-                let number = self.lookers.len() as u32;
-                self.lookers.push(lookers.clone());
-                self.numbers.insert(lookers, number);
-                number
-            }
+        let number = if let Some(number) = self.numbers.get(&lookers) {
+            *number
+        } else {
+            let number = self.lookers.len() as u32;
+            self.lookers.push(lookers.clone());
+            self.numbers.insert(lookers, number);
+            number
         };
         Refused {
             limit,

@@ -386,9 +386,7 @@ impl CountsTest {
         let tolerance = self.tolerance.ln_1p();
         let usual = evidence.usual();
         let is_beyond = tallies.since.effect(usual) * sign > tolerance
-            || evidence
-                .late_effect(sign)
-                .is_some_and(|effect| effect > tolerance);
+            || evidence.late_harm().is_some_and(|harm| harm > tolerance);
         is_beyond && evidence.clears(bar) && self.is_confirmed(tallies, usual, sign)
     }
 

@@ -37,6 +37,8 @@ pub(super) struct Grid {
     units: [f64; CAPS_COUNT],
     /// What the last look needs, by cap.
     total: [Total; LAST_CAPS],
+    /// All events, without a cap.
+    plain: Total,
 }
 
 /// Events so far, by one cap, in its units.
@@ -59,6 +61,7 @@ pub(super) struct Mark {
     /// find what the rest is too diluted for.
     likelihood: Vec<f64>,
     total: [Total; LAST_CAPS],
+    plain: Total,
 }
 
 impl Mark {
@@ -86,16 +89,19 @@ const LAST_CAPS: usize = 2;
 pub(super) struct Counted {
     pub(super) one_box: [f64; CAPS_COUNT],
     pub(super) fleet: [f64; CAPS_COUNT],
+    /// Without a cap, of the one-box and of the fleet.
+    plain: (f64, f64),
 }
 
 impl Counted {
     /// Counts the events of one host in one bucket.
     pub(super) fn add(&mut self, events: f64, is_one_box: bool) {
-        let side = if is_one_box {
-            &mut self.one_box
+        let (side, plain) = if is_one_box {
+            (&mut self.one_box, &mut self.plain.0)
         } else {
-            &mut self.fleet
+            (&mut self.fleet, &mut self.plain.1)
         };
+        *plain += events.max(0.0);
         for (sum, cap) in side.iter_mut().zip(CAPS) {
             *sum += events.clamp(0.0, cap);
         }
@@ -125,6 +131,7 @@ impl Grid {
             likelihood: std::array::from_fn(|_| vec![0.0; POINTS]),
             units,
             total: Default::default(),
+            plain: Total::default(),
         }
     }
 
@@ -161,6 +168,10 @@ impl Grid {
             total.fleet += others / unit;
             total.shares += share * (own + others) / unit;
         }
+        let (own, others) = counted.plain;
+        self.plain.one_box += own;
+        self.plain.fleet += others;
+        self.plain.shares += share * (own + others);
         let odds = (share / (1.0 - share)).ln();
         for point in 0..POINTS {
             let log_odds = odds + self.log_factor(point);
@@ -181,6 +192,7 @@ impl Grid {
             points.fill(0.0);
         }
         self.total = Default::default();
+        self.plain = Total::default();
         posteriors
     }
 
@@ -194,6 +206,7 @@ impl Grid {
             weights: std::array::from_fn(|cap| updated(&weights[cap], &self.likelihood[cap])),
             likelihood: self.likelihood[LATE_CAP].clone(),
             total: self.total,
+            plain: self.plain,
         }
     }
 
@@ -215,17 +228,17 @@ impl Grid {
         tail(|cap| self.tail_of(&self.total[cap].since(&mark.total[cap]), &mark.weights[cap]))
     }
 
-    /// The ratio of the one-box's rate to what is usual for it since a mark, as a logarithm, by capped
-    /// events; half an event on each side keeps it finite.
-    pub(super) fn late_effect(&self, mark: &Mark) -> f64 {
+    /// How many times as many events as is usual for it the one-box has since a mark (as few, where that is
+    /// harm), as a logarithm: by events with the cap of late evidence or by all of them, whichever is less. A
+    /// cap cuts more from hosts with much traffic than from a one-box with little; without one a burst counts
+    /// whole.
+    pub(super) fn late_harm(&self, mark: &Mark) -> f64 {
         let unit = self.units[LATE_CAP];
-        let since = self.total[LATE_CAP].since(&mark.total[LATE_CAP]);
-        let share = since.share();
-        if !(0.0 < share && share < 1.0) {
-            return 0.0;
-        }
-        let (own, fleet) = (since.one_box * unit + 0.5, since.fleet * unit + 0.5);
-        (own / fleet * (1.0 - share) / share).ln() - self.log_usual(&mark.weights[LATE_CAP])
+        let capped = self.total[LATE_CAP].since(&mark.total[LATE_CAP]);
+        let plain = self.plain.since(&mark.plain);
+        let usual = self.log_usual(&mark.weights[LATE_CAP]);
+        let harm = |ratio: Option<f64>| ratio.map_or(0.0, |ratio| (ratio - usual) * self.side);
+        harm(capped.log_ratio(unit)).min(harm(plain.log_ratio(1.0)))
     }
 
     /// The chance that a healthy one-box has so many of the events, or more (fewer, where that is
@@ -303,6 +316,14 @@ impl Grid {
 
 impl Total {
     /// What was added since an earlier one.
+    /// The logarithm of the one-box's rate for the fleet's, if anything happened; half an event on each side
+    /// keeps it finite.
+    fn log_ratio(&self, unit: f64) -> Option<f64> {
+        let share = self.share();
+        let (own, fleet) = (self.one_box * unit + 0.5, self.fleet * unit + 0.5);
+        (0.0 < share && share < 1.0).then(|| (own / fleet * (1.0 - share) / share).ln())
+    }
+
     fn since(&self, earlier: &Self) -> Self {
         Self {
             one_box: self.one_box - earlier.one_box,
@@ -470,6 +491,7 @@ mod tests {
                 let counted = Counted {
                     one_box: [1.0; CAPS_COUNT],
                     fleet: [9.0; CAPS_COUNT],
+                    plain: (1.0, 9.0),
                 };
                 grid.observe(&counted, 0.1);
             }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     detect::{
-        CheckState, Extent, Group, HostId, Unsound,
+        CheckState, Extent, Group, HostId, Track, Unsound,
         stats::{mean, median},
     },
     event::{Kind, Span},
@@ -197,11 +197,11 @@ impl Metric {
             .filter(|host| has_come(host))
             .count();
         let is_late = terms.grace_until + ARRIVAL < reader.view.bucket.end;
-        let has_fleet = reader.view.fleet.iter().any(|host| {
-            group
-                .track(*host)
-                .is_some_and(crate::detect::Track::has_data)
-        });
+        let has_fleet = reader
+            .view
+            .fleet
+            .iter()
+            .any(|host| group.track(*host).is_some_and(Track::has_data));
         has_fleet && come > 0 && (come == reader.view.one_box.len() || is_late)
     }
 
@@ -215,12 +215,7 @@ impl Metric {
             .fleet
             .iter()
             .chain(reader.view.one_box)
-            .any(|host| {
-                group
-                    .track(*host)
-                    .and_then(|track| track.cell(reader.view.bucket))
-                    .is_some_and(|cell| cell.exposure.is_some())
-            });
+            .any(|host| group.track(*host).is_some_and(Track::is_exposed));
         if !has_exposure {
             // A host with requests lives, and may have no error left.
             self.presence.learn(&self.class, &pasts.fleet);
@@ -271,8 +266,7 @@ impl Metric {
         };
         let is_few = fleet.len() < many;
         // What cannot be exceeded proves nothing: then hosts are as good as never seen before.
-        let past_min = OwnPastTest::past_min(terms);
-        let is_short = |past: &HostPast| samples(&past.values) < past_min;
+        let is_short = |past: &HostPast| OwnPastTest::is_short(terms, &past.values);
         let is_fresh = one_box.len() < pasts.one_box.len()
             || fleet.is_empty()
             || (is_few && one_box.iter().any(is_short));

@@ -12,7 +12,7 @@ use super::{
     follower::{Follower, WINDOWS},
     outcome::{Outcome, Scale},
     pinned::{PINNED_SAMPLES, Pinned},
-    reading::{HostPast, Reader, Role, per_exposure},
+    reading::{HostPast, Past, Reader, Role, per_exposure},
     relapse::Relapse,
     sample::{Member, matrix, median_of, members, samples, usual_level},
     terms::{Sides, Terms},
@@ -124,9 +124,13 @@ fn full(class: &Class) -> f64 {
 }
 
 impl OwnPastTest {
-    /// Values of the past without which there is nothing that a host could exceed.
-    pub(super) fn past_min(terms: &Terms) -> usize {
-        2 * WINDOWS[0] * stride(terms)
+    /// Whether the past of a host is too short for anything to exceed it: what counts are samples that hold a
+    /// value, however often it is scraped.
+    pub(super) fn is_short(terms: &Terms, past: &Past) -> bool {
+        let values: Vec<f64> = past.iter().map(|(value, _)| f64::from(*value)).collect();
+        let sampled = samples(&values, stride(terms));
+        let known = sampled.iter().filter(|value| value.is_finite());
+        known.count() < 2 * WINDOWS[0]
     }
 
     /// Learns from the past of all hosts up to the deployment.

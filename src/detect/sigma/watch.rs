@@ -142,28 +142,7 @@ impl Watch {
         let weighted = track.weighted(resolution, interval.start, end);
         let values: Vec<f64> = weighted.map(ratio).collect();
         let expected = self.baseline.center(interval.start);
-        let scale = self.baseline.scale;
-        let has_exposure = track
-            .latest()
-            .is_some_and(|(_, cell)| cell.exposure.is_some());
-        // No event though there are occasions, or out on the side that is no harm: it may stand there.
-        let is_harmless = |value: f64| {
-            let out = match terms.direction {
-                Direction::Both => 0.0,
-                Direction::Up => expected - value,
-                Direction::Down => value - expected,
-            };
-            (value == 0.0 && (has_exposure || 0.0 < out)) || (0.0 < out && terms.k * scale <= out)
-        };
-        let still = self.flat.as_mut().and_then(|flat| {
-            for value in &values {
-                flat.take(&[*value], &[]);
-                if is_harmless(*value) {
-                    flat.excuse(0);
-                }
-            }
-            flat.stands_still()
-        });
+        let still = self.stands_still(&values, expected, track.is_exposed(), terms);
         let Some(observed) = block_median(values.into_iter()) else {
             self.run = 0;
             return;
@@ -216,6 +195,34 @@ impl Watch {
             needed,
             judgement,
         });
+    }
+
+    /// For how many samples the values have stood still, if that is suspicious, with those of a block.
+    fn stands_still(
+        &mut self,
+        values: &[f64],
+        expected: f64,
+        has_exposure: bool,
+        terms: &Terms,
+    ) -> Option<usize> {
+        let harmless_from = terms.k * self.baseline.scale;
+        // No event though there are occasions, or out on the side that is no harm: it may stand there.
+        let is_harmless = |value: f64| {
+            let out = match terms.direction {
+                Direction::Both => 0.0,
+                Direction::Up => expected - value,
+                Direction::Down => value - expected,
+            };
+            (value == 0.0 && (has_exposure || 0.0 < out)) || (0.0 < out && harmless_from <= out)
+        };
+        let flat = self.flat.as_mut()?;
+        for value in values {
+            flat.take(&[*value], &[]);
+            if is_harmless(*value) {
+                flat.excuse(0);
+            }
+        }
+        flat.stands_still()
     }
 
     /// Forgets the evidence: the fleet moved too.

@@ -153,12 +153,11 @@ impl Shard {
         } else {
             None
         };
-        match slot {
-            Some(slot) => self.name_next(context, slot, labels, series.meta, kind),
-            None => {
-                let refused = self.refusals.refused(Limit::Series, lookers(kind));
-                self.refuse(context, series, key, refused)
-            }
+        if let Some(slot) = slot {
+            self.name_next(context, slot, labels, series.meta, kind)
+        } else {
+            let refused = self.refusals.refused(Limit::Series, lookers(kind));
+            self.refuse(context, series, key, refused)
         }
     }
 

@@ -154,13 +154,10 @@ impl Evidence {
         self.grid.tail(&self.weights) <= (1.0 - LATE_SHARE) * tail || self.late.iter().any(is_rare)
     }
 
-    /// The largest ratio of rates to what is usual since a late start, as a logarithm.
-    pub(super) fn late_effect(&self, sign: f64) -> Option<f64> {
-        let effects = self
-            .late
-            .iter()
-            .map(|mark| self.grid.late_effect(mark) * sign);
-        effects.max_by(f64::total_cmp)
+    /// The largest harm since a late start, as a logarithm of the ratio of rates to what is usual.
+    pub(super) fn late_harm(&self) -> Option<f64> {
+        let harms = self.late.iter().map(|mark| self.grid.late_harm(mark));
+        harms.max_by(f64::total_cmp)
     }
 
     /// The smallest harm that is excluded, see [`Grid::excluded`].
@@ -216,11 +213,29 @@ mod tests {
         let late = evidence(160, 120);
         assert!(late.grid.log_evidence(&late.weights) < bar.log_evidence);
         assert!(late.clears(bar), "{}", late.log_evidence());
-        let effect = late.late_effect(1.0).unwrap();
+        let effect = late.late_harm().unwrap();
         assert!((effect - 4.0_f64.ln()).abs() < 0.2, "{effect}");
         let healthy = evidence(160, 160);
         assert!(healthy.log_evidence() < 0.0, "{}", healthy.log_evidence());
         assert!(!healthy.clears(Bar::new(0.001, 0.2, true)));
+    }
+
+    /// Twelve events at a time on each fleet host, and as many for its tenth of the traffic on the one-box:
+    /// what caps leave of them is many times the one-box's share.
+    #[test]
+    fn little_traffic_is_no_late_harm() {
+        let mut evidence = evidence(0, 0);
+        evidence.begin_late();
+        for bucket in 0..400_u32 {
+            let mut counted = Counted::default();
+            for _ in 0..8 {
+                counted.add(12.0, false);
+            }
+            let own = f64::from(u32::from(bucket.is_multiple_of(5))) * 6.0;
+            evidence.observe(&counted, &[(0, own, 0.1)], 8.0, |_| true);
+        }
+        let harm = evidence.late_harm().unwrap();
+        assert!(harm < 0.1, "{harm}");
     }
 
     #[test]
