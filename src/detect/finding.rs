@@ -75,6 +75,8 @@ pub enum NoDataCause {
     OneHost,
     /// There is no past of its own to compare with, so that nothing was judged.
     NoPast,
+    /// Harm is likely, and without a past of these hosts not certain.
+    Unproven,
 }
 
 /// What a detector says of one check at the end of a bucket.
@@ -246,6 +248,9 @@ impl fmt::Display for NoDataCause {
                 f.write_str("one host alone is the reason, which may be its own fault")
             }
             Self::NoPast => f.write_str("no history of its own, so that nothing was judged"),
+            Self::Unproven => {
+                f.write_str("harm is likely, but not certain: these hosts have no past")
+            }
         }
     }
 }

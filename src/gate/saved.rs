@@ -170,6 +170,7 @@ enum CauseForm {
     NothingRequired,
     OneHost,
     NoPast,
+    Unproven,
 }
 
 /// A mirror stands for one value: this is the option around it.

@@ -4,20 +4,28 @@
 //! show too, at a tail of their own, and what one host alone shows costs the PASS at the end of the
 //! bake. Harm that begins late is looked for by evidence that begins late ([`Evidence`]).
 
+mod clipped;
 mod evidence;
+mod round;
+mod side;
+mod tally;
 
-use evidence::{Bar, Evidence};
+use clipped::Clipped;
+use evidence::{Bar, Evidence, WINDOWS};
+pub(super) use round::Count;
+use round::Member;
 use serde::{Deserialize, Serialize};
+use side::{Side, Speakers};
+use tally::{Tallies, Tally};
 
 use super::{
     dispersion,
-    grid::{CAPS_COUNT, Counted},
+    grid::CAPS_COUNT,
     hosts::SHARED_TAIL,
     late,
     outcome::{Outcome, Scale},
-    reading::{HostPast, Reader, Role},
+    reading::{HOLD_MAX, HostPast, Reader, Role},
     report,
-    terms::Terms,
 };
 use crate::{
     detect::{
@@ -45,8 +53,8 @@ const LATE: [f64; evidence::LATE_COUNT] = [0.25, 0.5, 0.75];
 const SHARE_LAST: f64 = 0.2;
 /// The latest minutes must still show it, if they can.
 const CONFIRM: Span = Span::from_minutes(5);
-/// Time over which bursts are seen in the past.
-const BLOCK: Span = Span::from_minutes(5);
+/// Times over which bursts are seen in the past.
+const BLOCKS: [Span; 2] = [Span::from_minutes(5), Span::from_minutes(20)];
 /// Events that the harm must have led one to expect before their absence means that it healed.
 const CONFIRM_EVENTS_MIN: f64 = 3.0;
 
@@ -55,17 +63,22 @@ const CONFIRM_EVENTS_MIN: f64 = 3.0;
 pub(super) struct CountsTest {
     alpha: f64,
     tolerance: f64,
-    one_box: Vec<HostId>,
-    fleet: Vec<HostId>,
-    weight: f64,
-    has_exposure: bool,
+    one_box: Vec<Member>,
+    fleet: Vec<Member>,
+    /// How many buckets the round has that runs, and how many of them are over.
+    round: usize,
+    round_age: usize,
     sides: Vec<Side>,
     /// Of all hosts of the one-box, and then of each set of them that is left out in turn.
     tallies: Vec<Tallies>,
     half_buckets: usize,
-    /// At which counts evidence begins anew.
+    half_age: usize,
+    /// At which counts evidence begins anew, and when it did.
     late: Vec<usize>,
+    late_from: Vec<Timestamp>,
     count: usize,
+    /// Of how many buckets nothing could be compared.
+    unseen: usize,
     first_breach: Option<Timestamp>,
     outcome: Outcome,
 }
@@ -77,39 +90,8 @@ enum Found {
     /// Only this set of one-box hosts, a single one where they are few, is the reason: one host in many
     /// falls ill by chance, and whether this one did nobody can tell.
     OneHost(usize),
-    /// Whichever host is left out.
-    Harm,
-}
-
-/// One direction of harm.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Side {
-    /// 1: more is harm; -1: fewer.
-    sign: f64,
-    whole: Evidence,
-    /// Without each of the one-box's hosts, or groups of them.
-    left_out: Vec<Evidence>,
-    /// Of each of them alone.
-    single: Vec<Evidence>,
-}
-
-/// Which hosts of the one-box speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Speakers {
-    All,
-    Without(usize),
-    Only(usize),
-}
-
-impl Speakers {
-    /// Whether the host with this index is one of them, where there are so many sets.
-    fn has(self, index: usize, sets: usize) -> bool {
-        match self {
-            Self::All => true,
-            Self::Without(set) => index % sets.max(1) != set,
-            Self::Only(set) => index % sets.max(1) == set,
-        }
-    }
+    /// Whichever host is left out, in this window.
+    Harm(usize),
 }
 
 /// What the fleet's past says of chance.
@@ -120,49 +102,44 @@ struct Noise {
     units: [f64; CAPS_COUNT],
 }
 
-/// Events and exposure.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-struct Tally {
-    one_box: f64,
-    one_box_exposure: f64,
-    fleet: f64,
-    fleet_exposure: f64,
-}
-
-/// Events of some hosts of the one-box, beside those of the fleet.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-struct Tallies {
-    /// Since the grace.
-    since: Tally,
-    /// The half of the latest minutes that is over, and the one that runs.
-    halves: [Tally; 2],
-}
-
-impl Tally {
-    fn add(&mut self, other: &Self) {
-        self.one_box += other.one_box;
-        self.one_box_exposure += other.one_box_exposure;
-        self.fleet += other.fleet;
-        self.fleet_exposure += other.fleet_exposure;
-    }
-}
-
 impl CountsTest {
     /// Learns the usual shares from the past; hosts without one take part all the same.
     pub(super) fn new(
-        terms: &Terms,
+        reader: &Reader<'_>,
+        group: &Group,
         alpha: f64,
-        has_exposure: bool,
         one_box: &[HostPast],
         fleet: &[HostPast],
     ) -> Self {
-        let tolerance = terms.tolerance.unwrap_or(TOLERANCE_DEFAULT);
-        let width = terms.resolution.seconds_f64();
-        let noise = Noise {
-            variation: variation(fleet, has_exposure, width),
-            units: dispersion::units(fleet, has_exposure, width, terms.buckets(BLOCK)),
+        let terms = reader.terms;
+        let hosts =
+            |side: &[HostPast]| -> Vec<HostId> { side.iter().map(|past| past.host).collect() };
+        let (own_hosts, fleet_hosts) = (hosts(one_box), hosts(fleet));
+        let round = round::length(
+            reader,
+            group,
+            own_hosts.iter().copied(),
+            fleet_hosts.iter().copied(),
+        );
+        let counts = |side: &[HostPast]| -> Vec<Vec<Count>> {
+            let of_host = |past| round::past(terms, past, round);
+            side.iter().map(of_host).collect()
         };
-        let sets = match one_box.len() {
+        let (own, others) = (counts(one_box), counts(fleet));
+        let noise = Noise {
+            variation: variation(&others),
+            units: dispersion::units(
+                &others,
+                &BLOCKS.map(|block| terms.buckets(block).div_ceil(round)),
+            ),
+        };
+        let at = |side: &[Vec<Count>], index: usize| -> Vec<Count> {
+            side.iter().map(|counts| counts[index]).collect()
+        };
+        let past: Vec<Clipped> = (0..own.first().map_or(0, Vec::len))
+            .map(|index| Clipped::new(&at(&own, index), &at(&others, index)))
+            .collect();
+        let sets = match own.len() {
             0 | 1 => 0,
             hosts => hosts.min(LEAVE_OUT_MAX),
         };
@@ -172,7 +149,7 @@ impl CountsTest {
             .iter()
             .map(|side| {
                 let learn =
-                    |speakers| Evidence::new(*side, &noise, one_box, fleet, speakers, width);
+                    |speakers| Evidence::new(*side, &noise, &past, (speakers, sets), own.len());
                 Side {
                     sign: *side,
                     whole: learn(Speakers::All),
@@ -184,19 +161,22 @@ impl CountsTest {
         let horizon = terms.horizon();
         Self {
             alpha,
-            tolerance,
-            one_box: one_box.iter().map(|past| past.host).collect(),
-            fleet: fleet.iter().map(|past| past.host).collect(),
-            weight: terms.weight,
-            has_exposure,
+            tolerance: terms.tolerance.unwrap_or(TOLERANCE_DEFAULT),
+            one_box: own_hosts.into_iter().map(Member::new).collect(),
+            fleet: fleet_hosts.into_iter().map(Member::new).collect(),
+            round,
+            round_age: 0,
             sides,
             tallies: vec![Tallies::default(); 1 + sets],
             half_buckets: (terms.buckets(CONFIRM) / 2).max(1),
+            half_age: 0,
             late: LATE
                 .iter()
                 .map(|share| (share * horizon as f64) as usize)
                 .collect(),
+            late_from: Vec::new(),
             count: 0,
+            unseen: 0,
             first_breach: None,
             outcome: Outcome::warming(Basis::Model, Scale::Times),
         }
@@ -204,9 +184,18 @@ impl CountsTest {
 
     /// Refuses a saved test that would not go on.
     pub(super) fn check(&self, extent: Extent) -> Result<(), Unsound> {
-        extent.hosts(&self.one_box)?;
-        extent.hosts(&self.fleet)?;
-        counted("number of buckets", self.count as u64)?;
+        extent.hosts(&hosts(&self.one_box))?;
+        extent.hosts(&hosts(&self.fleet))?;
+        let numbers = [
+            self.count,
+            self.unseen,
+            self.round,
+            self.round_age,
+            self.half_age,
+        ];
+        for number in numbers {
+            counted("number of buckets", number as u64)?;
+        }
         for side in &self.sides {
             let sets = self.tallies.len().saturating_sub(1);
             let is_whole = side.left_out.len() == sets && side.single.len() == sets;
@@ -227,71 +216,109 @@ impl CountsTest {
         &self.outcome
     }
 
+    /// Whether less than half of the time could be compared.
+    pub(super) fn is_blind(&self) -> bool {
+        self.outcome.state == CheckState::Warming || self.count < 2 * self.unseen
+    }
+
     /// Takes the bucket that has just closed.
     pub(super) fn observe(&mut self, reader: &Reader<'_>, group: &Group) {
         self.count += 1;
-        let seconds = reader.terms.resolution.seconds_f64();
-        let come = late::come(reader, group, &self.one_box);
-        self.one_box.extend(come);
-        let own: Vec<(usize, f64, f64)> = self
-            .one_box
-            .iter()
-            .enumerate()
-            .filter_map(|(index, host)| {
-                let reading = reader.read(group, *host, Role::OneBox)?;
-                let exposure = if self.has_exposure {
-                    reading.exposure * seconds
-                } else {
-                    self.weight * seconds
-                };
-                Some((index, reading.events, exposure))
-            })
-            .collect();
-        let mut counted = Counted::default();
-        let mut tally = Tally::default();
-        for host in &self.fleet {
-            if let Some(reading) = reader.read(group, *host, Role::Fleet) {
-                counted.add(reading.events, false);
-                tally.fleet += reading.events;
-                tally.fleet_exposure += reading.exposure * seconds;
+        let come = late::come(reader, group, &hosts(&self.one_box));
+        self.one_box.extend(come.into_iter().map(Member::new));
+        for (side, role) in [
+            (&mut self.one_box, Role::OneBox),
+            (&mut self.fleet, Role::Fleet),
+        ] {
+            for member in side {
+                member.observe(reader, group, role);
             }
         }
-        let is_late = self.late.contains(&(self.count - 1));
-        for side in self.sides.iter_mut().filter(|_| is_late) {
-            side.begin_late();
+        self.round_age += 1;
+        let has_exposure = |side: &[Member]| side.iter().any(|of| 0.0 < of.count.exposure);
+        let can_compare = has_exposure(&self.one_box) && has_exposure(&self.fleet);
+        let is_over = self.round <= self.round_age
+            && (can_compare || self.round.max(HOLD_MAX) <= self.round_age);
+        if is_over || reader.is_last() {
+            self.end_round(reader, group, can_compare);
+        } else if self.round <= self.round_age {
+            self.judge(reader, false);
         }
-        let sets = self.tallies.len() - 1;
-        let mut of_all = tally;
-        for (set, tallies) in self.tallies.iter_mut().enumerate() {
-            let speakers = set.checked_sub(1).map_or(Speakers::All, Speakers::Only);
-            let mut tally = tally;
-            let own = own.iter().filter(|(index, ..)| speakers.has(*index, sets));
-            for (_, events, exposure) in own {
-                tally.one_box += events;
-                tally.one_box_exposure += exposure;
-            }
-            if tally.one_box_exposure > 0.0 && tally.fleet_exposure > 0.0 {
-                tallies.since.add(&tally);
-                tallies.halves[1].add(&tally);
-            }
-            if speakers == Speakers::All {
-                of_all = tally;
-            }
+    }
+
+    /// Compares what was counted in the round, and begins the next one.
+    fn end_round(&mut self, reader: &Reader<'_>, group: &Group, can_compare: bool) {
+        let mut has_events = false;
+        if can_compare {
+            has_events = self.compare();
+        } else {
+            self.unseen += self.round_age;
         }
-        if of_all.one_box_exposure > 0.0 && of_all.fleet_exposure > 0.0 {
-            for side in &mut self.sides {
-                side.observe(&counted, &own, of_all.fleet_exposure);
-            }
-        }
-        self.judge(reader, group, of_all.one_box + of_all.fleet > 0.0);
-        if self.count.is_multiple_of(self.half_buckets) {
+        self.judge(reader, has_events);
+        self.half_age += self.round_age;
+        if self.half_buckets <= self.half_age {
+            self.half_age = 0;
             for tallies in &mut self.tallies {
                 tallies.halves = [tallies.halves[1], Tally::default()];
             }
         }
+        while let Some(start) = self.late.get(self.late_from.len())
+            && *start <= self.count
+        {
+            self.late_from.push(reader.view.bucket.end);
+            for tallies in &mut self.tallies {
+                tallies.late.push(Tally::default());
+            }
+            for side in &mut self.sides {
+                side.begin_late();
+            }
+        }
+        for member in self.one_box.iter_mut().chain(&mut self.fleet) {
+            member.count = Count::default();
+        }
+        self.round_age = 0;
+        self.round = round::length(
+            reader,
+            group,
+            self.one_box.iter().map(|member| member.host),
+            self.fleet.iter().map(|member| member.host),
+        );
     }
 
-    fn judge(&mut self, reader: &Reader<'_>, group: &Group, has_events: bool) {
+    /// Takes the counts of the round into the evidence; says whether there were any events.
+    fn compare(&mut self) -> bool {
+        let counts = |side: &[Member]| -> Vec<Count> { side.iter().map(|of| of.count).collect() };
+        let (own, others) = (counts(&self.one_box), counts(&self.fleet));
+        let mut fleet = Tally::default();
+        for count in &others {
+            fleet.fleet += count.events;
+            fleet.fleet_exposure += count.exposure;
+        }
+        let sets = self.tallies.len() - 1;
+        let mut has_events = 0.0 < fleet.fleet;
+        for (set, tallies) in self.tallies.iter_mut().enumerate() {
+            let speakers = set.checked_sub(1).map_or(Speakers::All, Speakers::Only);
+            let mut tally = fleet;
+            let speaking = own.iter().enumerate();
+            for (_, count) in speaking.filter(|(index, _)| speakers.has(*index, sets)) {
+                tally.one_box += count.events;
+                tally.one_box_exposure += count.exposure;
+            }
+            has_events |= 0.0 < tally.one_box;
+            if 0.0 < tally.one_box_exposure {
+                tallies.add(&tally);
+            }
+        }
+        if has_events {
+            let round = Clipped::new(&own, &others);
+            for side in &mut self.sides {
+                side.observe(&round);
+            }
+        }
+        has_events
+    }
+
+    fn judge(&mut self, reader: &Reader<'_>, has_events: bool) {
         let alpha = self.alpha / self.sides.len() as f64;
         let found: Vec<Found> = self
             .sides
@@ -302,20 +329,25 @@ impl CountsTest {
             let mut sides = self.sides.iter().zip(&found);
             sides.find(|(_, found)| wanted(found))
         };
-        let breach = at(|found| *found == Found::Harm).map(|(side, _)| side);
+        let breach = at(|found| matches!(found, Found::Harm(_)));
         let alone = at(|found| matches!(found, Found::OneHost(_))).filter(|_| breach.is_none());
-        let side = breach
-            .or(alone.map(|(side, _)| side))
-            .or_else(|| self.sides.first());
-        let Some(side) = side else { return };
-        let usual = side.whole.usual();
-        let since = &self.tallies[0].since;
+        let shown = breach.or(alone).map(|(side, _)| side);
+        let Some(side) = shown.or_else(|| self.sides.first()) else {
+            return;
+        };
+        let window = match breach {
+            Some((_, Found::Harm(window))) => *window,
+            Some(_) | None => 0,
+        };
+        let usual = side.whole.usual(window);
+        let tallies = &self.tallies[0];
+        let since = tallies.window(window).unwrap_or(&tallies.since);
         let (own_rate, fleet_rate) = since.rates();
         let expected = fleet_rate * usual;
         // The smallest harm that is excluded on every side; without events it stays what it was.
         let excluded = if has_events {
             self.sides.iter().try_fold(0.0_f64, |worst, side| {
-                Some(worst.max(side.excluded()?.ln().abs()))
+                Some(worst.max(side.whole.excluded(EXCLUDED_EVIDENCE)?.ln().abs()))
             })
         } else {
             self.outcome.detectable
@@ -342,19 +374,20 @@ impl CountsTest {
             }
         };
         let effect = since.effect(usual);
-        let told = format!(
+        let mut told = format!(
             "{} events on the one-box, {} on the fleet",
             since.one_box, since.fleet
         );
+        let late = window.checked_sub(1);
+        if let Some(from) = late.and_then(|late| self.late_from.get(late)) {
+            let minutes = (reader.view.bucket.end - *from).div_ceil(Span::from_minutes(1));
+            told += &format!(" in the last {}", Span::from_minutes(minutes as i64));
+        }
         let remark = alone.map_or_else(String::new, |(_, found)| self.told(reader, found));
-        // Exposures are summed up as if samples came in every bucket. That is the same for all hosts, and
-        // judges as well, but is not what a person calls a rate.
-        let hosts = self.one_box.iter().chain(&self.fleet);
-        let stretch = reader.stretch(group, hosts);
         let outcome = &mut self.outcome;
         outcome.state = state;
-        outcome.observed = has_own.then_some(own_rate / stretch);
-        outcome.expected = has_fleet.then_some(expected / stretch);
+        outcome.observed = has_own.then_some(own_rate);
+        outcome.expected = has_fleet.then_some(expected);
         outcome.effect = (expected > 0.0 && own_rate > 0.0).then(|| (own_rate / expected).ln());
         outcome.interval = None;
         outcome.detectable = excluded;
@@ -367,27 +400,40 @@ impl CountsTest {
     fn found(&self, side: &Side, alpha: f64, is_last: bool) -> Found {
         let bar = |alpha: f64| Bar::new(alpha, SHARE_LAST, is_last);
         let shared = Bar::shared(SHARED_TAIL, is_last);
-        if self.is_harmed(&side.whole, &self.tallies[0], side.sign, bar(alpha)) {
+        if let Some(window) = self.harmed_in(&side.whole, &self.tallies[0], side.sign, bar(alpha)) {
             let sets = side.left_out.iter().enumerate();
             let poorest = sets
                 .filter(|(_, evidence)| !evidence.clears(shared))
                 .min_by(|(_, a), (_, b)| a.log_evidence().total_cmp(&b.log_evidence()));
-            return poorest.map_or(Found::Harm, |(set, _)| Found::OneHost(set));
+            return poorest.map_or(Found::Harm(window), |(set, _)| Found::OneHost(set));
         }
         let alpha = alpha / side.single.len().max(1) as f64;
         let mut sets = side.single.iter().zip(&self.tallies[1..]);
-        let harmed =
-            sets.position(|(one, tallies)| self.is_harmed(one, tallies, side.sign, bar(alpha)));
+        let harmed = sets.position(|(one, tallies)| {
+            let window = self.harmed_in(one, tallies, side.sign, bar(alpha));
+            window.is_some()
+        });
         harmed.map_or(Found::Nothing, Found::OneHost)
     }
 
-    /// Whether these hosts have more (or fewer) events than chance and the tolerance allow, and still.
-    fn is_harmed(&self, evidence: &Evidence, tallies: &Tallies, sign: f64, bar: Bar) -> bool {
-        let tolerance = self.tolerance.ln_1p();
-        let usual = evidence.usual();
-        let is_beyond = tallies.since.effect(usual) * sign > tolerance
-            || evidence.late_harm().is_some_and(|harm| harm > tolerance);
-        is_beyond && evidence.clears(bar) && self.is_confirmed(tallies, usual, sign)
+    /// The window in which these hosts have more (or fewer) events than chance allows, and also more than
+    /// the tolerance does, and still. What is clipped tells how certain it is, never how much.
+    fn harmed_in(
+        &self,
+        evidence: &Evidence,
+        tallies: &Tallies,
+        sign: f64,
+        bar: Bar,
+    ) -> Option<usize> {
+        (0..WINDOWS).find(|window| {
+            let Some(tally) = tallies.window(*window) else {
+                return false;
+            };
+            let usual = evidence.usual(*window);
+            self.tolerance.ln_1p() < tally.effect(usual) * sign
+                && evidence.clears_in(bar, *window)
+                && self.is_confirmed(tally, &tallies.halves, usual, sign)
+        })
     }
 
     /// Whose events are the only reason.
@@ -397,15 +443,15 @@ impl CountsTest {
         };
         let sets = self.one_box.len().clamp(1, LEAVE_OUT_MAX);
         let hosts = self.one_box.iter().skip(*set).step_by(sets);
-        let names = host_list(&reader.view.hosts.names(hosts.copied()));
+        let names = host_list(&reader.view.hosts.names(hosts.map(|member| member.host)));
         format!("; {}", report::alone(&names))
     }
 
     /// Whether the latest minutes still show it, or are too short to tell.
-    fn is_confirmed(&self, tallies: &Tallies, usual: f64, sign: f64) -> bool {
-        let mut latest = tallies.halves[0];
-        latest.add(&tallies.halves[1]);
-        let (own_rate, fleet_rate) = tallies.since.rates();
+    fn is_confirmed(&self, tally: &Tally, halves: &[Tally; 2], usual: f64, sign: f64) -> bool {
+        let mut latest = halves[0];
+        latest.add(&halves[1]);
+        let (own_rate, fleet_rate) = tally.rates();
         let healthy = latest.one_box_exposure * fleet_rate * usual;
         let harmed = own_rate * latest.one_box_exposure;
         if (harmed - healthy).abs() < CONFIRM_EVENTS_MIN {
@@ -416,68 +462,17 @@ impl CountsTest {
     }
 }
 
-impl Tally {
-    /// Events by exposure: of the one-box, and of the fleet.
-    fn rates(&self) -> (f64, f64) {
-        (
-            self.one_box / self.one_box_exposure.max(f64::MIN_POSITIVE),
-            self.fleet / self.fleet_exposure.max(f64::MIN_POSITIVE),
-        )
-    }
-
-    /// The ratio of the one-box's rate to what is usual for it, as a logarithm; half an event on
-    /// each side keeps it finite.
-    fn effect(&self, usual: f64) -> f64 {
-        let own = (self.one_box + 0.5) / self.one_box_exposure.max(f64::MIN_POSITIVE);
-        let fleet = (self.fleet + 0.5) / self.fleet_exposure.max(f64::MIN_POSITIVE);
-        (own / (fleet * usual)).ln()
-    }
-}
-
-impl Side {
-    /// From here on evidence is gathered anew, too.
-    fn begin_late(&mut self) {
-        let parts = self.left_out.iter_mut().chain(&mut self.single);
-        for evidence in [&mut self.whole].into_iter().chain(parts) {
-            evidence.begin_late();
-        }
-    }
-
-    fn observe(&mut self, fleet: &Counted, own: &[(usize, f64, f64)], fleet_exposure: f64) {
-        let sets = self.left_out.len();
-        let feed = |evidence: &mut Evidence, speakers: Speakers| {
-            evidence.observe(fleet, own, fleet_exposure, |index| {
-                speakers.has(index, sets)
-            });
-        };
-        feed(&mut self.whole, Speakers::All);
-        for set in 0..sets {
-            feed(&mut self.left_out[set], Speakers::Without(set));
-            feed(&mut self.single[set], Speakers::Only(set));
-        }
-    }
-
-    fn excluded(&self) -> Option<f64> {
-        self.whole.excluded(EXCLUDED_EVIDENCE)
-    }
+fn hosts(members: &[Member]) -> Vec<HostId> {
+    members.iter().map(|member| member.host).collect()
 }
 
 /// The coefficient of variation of the hosts' rates beyond what chance alone makes.
-fn variation(fleet: &[HostPast], has_exposure: bool, width: f64) -> f64 {
+fn variation(fleet: &[Vec<Count>]) -> f64 {
     let rates: Vec<(f64, f64)> = fleet
         .iter()
-        .map(|past| {
-            let usable = past
-                .values
-                .iter()
-                .filter(|(value, exposure)| value.is_finite() && exposure.is_finite());
-            usable.fold((0.0, 0.0), |(events, whole), (value, exposure)| {
-                let exposure = if has_exposure {
-                    f64::from(*exposure)
-                } else {
-                    1.0
-                };
-                (events + f64::from(*value) * width, whole + exposure * width)
+        .map(|counts| {
+            counts.iter().fold((0.0, 0.0), |(events, exposure), count| {
+                (events + count.events, exposure + count.exposure)
             })
         })
         .filter(|(_, exposure)| *exposure > 0.0)

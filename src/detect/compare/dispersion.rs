@@ -2,11 +2,12 @@
 //!
 //! Where events come in bursts, one of them says little more than that there was a burst. Counted in
 //! units of the cap, a bucket of a host is worth at most one event, which is safe whatever bursts are
-//! like, and wastes most of the evidence where events come singly. The fleet's past tells which it is.
+//! like, and wastes most of the evidence where events come singly. The fleet's past tells which it is: by
+//! blocks of several lengths, since rates that wander for a while look like chance in short ones.
 
 use super::{
+    counts::Count,
     grid::{CAPS, CAPS_COUNT},
-    reading::HostPast,
 };
 
 /// Events of the fleet's past that weigh as much as the caution that knows nothing of it.
@@ -20,16 +21,13 @@ struct Table {
 }
 
 /// For each cap, how many capped events are worth one that comes alone: between 1 and the cap.
-/// `block` is the length of a block of time in buckets, `width` that of a bucket in seconds.
-pub(super) fn units(
-    fleet: &[HostPast],
-    has_exposure: bool,
-    width: f64,
-    block: usize,
-) -> [f64; CAPS_COUNT] {
+/// `blocks` are the lengths of blocks of time, in rounds.
+pub(super) fn units(fleet: &[Vec<Count>], blocks: &[usize]) -> [f64; CAPS_COUNT] {
     CAPS.map(|cap| {
-        let table = Table::new(fleet, has_exposure, width, block, cap);
-        let Some((events, dispersion)) = table.dispersion() else {
+        let tables = blocks.iter().map(|block| Table::new(fleet, *block, cap));
+        let found = tables.filter_map(|table| table.dispersion());
+        let most = found.max_by(|(_, a), (_, b)| a.total_cmp(b));
+        let Some((events, dispersion)) = most else {
             return cap;
         };
         let mixed = (events * dispersion + CAUTION_EVENTS * cap) / (events + CAUTION_EVENTS);
@@ -38,25 +36,18 @@ pub(super) fn units(
 }
 
 impl Table {
-    fn new(fleet: &[HostPast], has_exposure: bool, width: f64, block: usize, cap: f64) -> Self {
-        let blocks = |past: &HostPast, number: &dyn Fn(f64, f64) -> f64| -> Vec<f64> {
+    fn new(fleet: &[Vec<Count>], block: usize, cap: f64) -> Self {
+        let blocks = |of: &dyn Fn(&Count) -> f64| -> Vec<Vec<f64>> {
             // Blocks end where the past ends, so that those of all hosts are the same time.
-            let chunks = past.values.rchunks(block.max(1));
-            let sum = |chunk: &[(f32, f32)]| {
-                let known = chunk.iter().map(|(value, exposure)| {
-                    let (value, exposure) = (f64::from(*value), f64::from(*exposure));
-                    let is_known = value.is_finite() && exposure.is_finite();
-                    is_known.then(|| number(value, exposure))
-                });
-                known.flatten().sum::<f64>()
+            let sums = |rounds: &Vec<Count>| {
+                let chunks = rounds.rchunks(block.max(1));
+                chunks.map(|chunk| chunk.iter().map(of).sum()).collect()
             };
-            chunks.map(sum).collect()
+            fleet.iter().map(sums).collect()
         };
-        let capped = |value: f64, _: f64| (value * width).round().clamp(0.0, cap);
-        let exposed = |_: f64, exposure: f64| if has_exposure { exposure } else { 1.0 };
         Self {
-            events: fleet.iter().map(|past| blocks(past, &capped)).collect(),
-            exposures: fleet.iter().map(|past| blocks(past, &exposed)).collect(),
+            events: blocks(&|count| count.events.clamp(0.0, cap)),
+            exposures: blocks(&|count| count.exposure),
         }
     }
 
@@ -101,20 +92,16 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::{HostId, test_support::noise};
+    use crate::detect::test_support::noise;
 
-    const WIDTH: f64 = 10.0;
-
-    /// Hosts with so many events in each of 360 buckets.
-    fn fleet(hosts: u32, events: impl Fn(u32, i64) -> f64) -> Vec<HostPast> {
-        let values = |host: u32| (0..360).map(move |at| (host, i64::from(at)));
-        let cell = |(host, at): (u32, i64)| ((events(host, at) / WIDTH) as f32, 1.0_f32);
-        (0..hosts)
-            .map(|host| HostPast {
-                host: HostId(host),
-                values: values(host).map(cell).collect(),
-            })
-            .collect()
+    /// Hosts with so many events in each of 360 rounds.
+    fn fleet(hosts: u32, events: impl Fn(u32, i64) -> f64) -> Vec<Vec<Count>> {
+        let count = |host, at| Count {
+            events: events(host, at),
+            exposure: 10.0,
+        };
+        let rounds = |host| (0..360).map(|at| count(host, at)).collect();
+        (0..hosts).map(rounds).collect()
     }
 
     /// How many of so many coins show an event, each with a chance of one in a hundred.
@@ -125,9 +112,9 @@ mod tests {
 
     #[test]
     fn events_that_come_singly_count_as_one_where_there_are_many_of_them() {
-        let many = units(&fleet(40, |host, at| coins(host, at, 10)), false, WIDTH, 30);
+        let many = units(&fleet(40, |host, at| coins(host, at, 10)), &[30]);
         assert!(many[1] < 1.6 && many[2] < 3.5, "{many:?}");
-        let few = units(&fleet(2, |host, at| coins(host, at, 1)), false, WIDTH, 30);
+        let few = units(&fleet(2, |host, at| coins(host, at, 1)), &[30]);
         assert!(few[1] > 3.0 && few[2] > 13.0, "{few:?}");
         assert_eq!((many[0], few[0]), (1.0, 1.0));
     }
@@ -135,8 +122,24 @@ mod tests {
     #[test]
     fn bursts_count_as_little_as_their_size_says() {
         let bursts = fleet(40, |host, at| 12.0 * coins(host, at, 1));
-        let found = units(&bursts, false, WIDTH, 30);
+        let found = units(&bursts, &[30]);
         assert!(found[1] > 3.0 && found[2] > 9.0, "{found:?}");
+    }
+
+    #[test]
+    fn rates_that_wander_are_seen_in_long_blocks() {
+        // Twenty minutes of twice as many, then twenty as usual, each host in a turn of its own.
+        let count = |host: u32, at: i64| {
+            let is_up = (at + 60 * i64::from(host % 4)).rem_euclid(240) < 120;
+            coins(host, at, if is_up { 14 } else { 7 })
+        };
+        let wandering = fleet(40, count);
+        let short = units(&wandering, &[30]);
+        let long = units(&wandering, &[30, 120]);
+        assert!(1.2 * short[1] < long[1], "{short:?} {long:?}");
+        let steady = fleet(40, |host, at| coins(host, at, 10));
+        let long = units(&steady, &[30, 120]);
+        assert!(long[1] < 1.6, "{long:?}");
     }
 
     #[test]
@@ -147,14 +150,14 @@ mod tests {
             if at < 60 { 3 * of_host } else { of_host }
         };
         let shared = fleet(40, |host, at| coins(host, at, count(host, at)));
-        let found = units(&shared, false, WIDTH, 30);
+        let found = units(&shared, &[30]);
         assert!(found[1] < 2.0 && found[2] < 4.5, "{found:?}");
     }
 
     #[test]
     fn an_empty_past_leaves_the_caution() {
-        assert_eq!(units(&[], false, WIDTH, 30), CAPS);
-        assert_eq!(units(&fleet(5, |_, _| 0.0), false, WIDTH, 30), CAPS);
+        assert_eq!(units(&[], &[30]), CAPS);
+        assert_eq!(units(&fleet(5, |_, _| 0.0), &[30]), CAPS);
     }
 
     /// Pearson's statistic of a table with margins in proportion: computed by

@@ -37,6 +37,9 @@ const SAMPLES_MIN: usize = 2;
 const PRIOR_FREEDOM: f64 = 4.0;
 /// Chance of excluding a harm that is as large as the tolerance.
 const BETA: f64 = 0.05;
+/// What a person should know where harm is likely, but not certain.
+const UNPROVEN: &str =
+    "likely harm, but not certain without a past of these hosts: give it more hosts";
 /// Most values since the grace that are remembered; then every other one is forgotten.
 const SINCE_MAX: usize = 2048;
 
@@ -67,6 +70,8 @@ pub(super) struct FreshTest {
     held: usize,
     /// Looks in a row that found harm, by side.
     streaks: [usize; 2],
+    /// Whether harm was likely when the bake ended, and not certain.
+    is_unproven: bool,
     first_breach: Option<Timestamp>,
     outcome: Outcome,
 }
@@ -164,6 +169,7 @@ impl FreshTest {
             count: 0,
             held: 0,
             streaks: [0; 2],
+            is_unproven: false,
             first_breach: None,
             outcome: Outcome::warming(Basis::Model, working.scale()),
         };
@@ -249,6 +255,11 @@ impl FreshTest {
         (self.held as f64) < HELD_MIN * due * weight.min(1.0)
     }
 
+    /// Whether harm was likely when the bake ended, and not certain.
+    pub(super) fn is_unproven(&self) -> bool {
+        self.is_unproven
+    }
+
     /// What it says now.
     pub(super) fn outcome(&self) -> &Outcome {
         &self.outcome
@@ -301,7 +312,8 @@ impl FreshTest {
     }
 
     /// One host of several that is out of line when the bake ends is no PASS: nobody knows whether it is
-    /// ill by itself.
+    /// ill by itself. Nor is a harm that is above the tolerance for all that chance may hide, though it is
+    /// too small to be certain.
     fn settle(&mut self, reader: &Reader<'_>) {
         let Some(levels) = self.levels() else { return };
         let mut sides = self.sides.signs().iter();
@@ -309,6 +321,14 @@ impl FreshTest {
             let name = reader.view.hosts.name(host);
             self.outcome.state = CheckState::NoData;
             self.outcome.remark = Some(report::alone(name));
+            return;
+        }
+        let margin = self.margin(&levels);
+        let mut sides = self.sides.signs().iter();
+        self.is_unproven = sides.any(|side| self.tolerance + margin < levels.harm(*side));
+        if self.is_unproven {
+            self.outcome.state = CheckState::NoData;
+            self.outcome.remark = Some(UNPROVEN.to_owned());
         }
     }
 
@@ -365,6 +385,11 @@ impl FreshTest {
         student_quantile(alpha, levels.nu) * levels.error(levels.each.len())
     }
 
+    /// How far the difference may be from what it seems to be, on each side.
+    fn margin(&self, levels: &Levels) -> f64 {
+        student_quantile(BETA, levels.nu) * levels.error(levels.each.len())
+    }
+
     /// Whether the one-box is out of line on a side.
     fn is_out(&self, levels: &Levels, side: f64) -> bool {
         levels.harm(side) > self.tolerance + self.critical(levels)
@@ -380,7 +405,7 @@ impl FreshTest {
         self.held += 1;
         let (now, whole) = (levels.now(), levels.whole());
         let critical = self.critical(&levels);
-        let margin = student_quantile(BETA, levels.nu) * levels.error(levels.each.len());
+        let margin = self.margin(&levels);
         for (index, side) in self.sides.signs().iter().enumerate() {
             let is_harm = self.is_out(&levels, *side) && levels.culprit(*side).is_none();
             let streak = &mut self.streaks[index];

@@ -19,7 +19,7 @@ const HARM_FIRST: usize = 2;
 const HARM_LAST: usize = 39;
 /// All points: from 1/12 to 12 times 50.
 const POINTS: usize = 2 * HEALTHY_POINTS + 1 + HARM_LAST;
-/// Most events of one host in one bucket that count: bursts are one event, or a few.
+/// Most events of one host in one round that count: bursts are one event, or a few.
 pub(super) const CAPS: [f64; CAPS_COUNT] = [1.0, 4.0, 16.0];
 /// How many caps there are.
 pub(super) const CAPS_COUNT: usize = 3;
@@ -37,8 +37,6 @@ pub(super) struct Grid {
     units: [f64; CAPS_COUNT],
     /// What the last look needs, by cap.
     total: [Total; LAST_CAPS],
-    /// All events, without a cap.
-    plain: Total,
 }
 
 /// Events so far, by one cap, in its units.
@@ -61,7 +59,6 @@ pub(super) struct Mark {
     /// find what the rest is too diluted for.
     likelihood: Vec<f64>,
     total: [Total; LAST_CAPS],
-    plain: Total,
 }
 
 impl Mark {
@@ -84,29 +81,16 @@ const LATE_CAP: usize = 1;
 /// best where each counts as one; bursts that harm makes longer, where a few of them do.
 const LAST_CAPS: usize = 2;
 
-/// The events of one bucket, capped.
+/// The events of one round, by cap.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Counted {
     pub(super) one_box: [f64; CAPS_COUNT],
     pub(super) fleet: [f64; CAPS_COUNT],
-    /// Without a cap, of the one-box and of the fleet.
-    plain: (f64, f64),
+    /// As how many hosts those of the one-box, and of the fleet, counted each.
+    pub(super) parts: [[f64; CAPS_COUNT]; 2],
 }
 
 impl Counted {
-    /// Counts the events of one host in one bucket.
-    pub(super) fn add(&mut self, events: f64, is_one_box: bool) {
-        let (side, plain) = if is_one_box {
-            (&mut self.one_box, &mut self.plain.0)
-        } else {
-            (&mut self.fleet, &mut self.plain.1)
-        };
-        *plain += events.max(0.0);
-        for (sum, cap) in side.iter_mut().zip(CAPS) {
-            *sum += events.clamp(0.0, cap);
-        }
-    }
-
     /// Whether anything happened.
     pub(super) fn is_empty(&self) -> bool {
         self.one_box[0] == 0.0 && self.fleet[0] == 0.0
@@ -131,7 +115,6 @@ impl Grid {
             likelihood: std::array::from_fn(|_| vec![0.0; POINTS]),
             units,
             total: Default::default(),
-            plain: Total::default(),
         }
     }
 
@@ -156,22 +139,31 @@ impl Grid {
         self.side * (point as f64 - HEALTHY_POINTS as f64) * STEP
     }
 
-    /// Takes the events of a bucket in which the one-box had this share of the exposure.
+    /// How many events of a round, capped, count as one. A burst of a host that counts as several is one of
+    /// all of them.
+    fn unit(&self, cap: usize, counted: &Counted, share: f64) -> f64 {
+        let (unit, spread) = (self.units[cap], self.units[CAPS_COUNT - 1] - 1.0);
+        let of = |parts: &[f64; CAPS_COUNT]| {
+            let parts = parts[cap].max(1.0);
+            (1.0 + parts * spread).clamp(unit, parts * unit)
+        };
+        let [one_box, fleet] = counted.parts.each_ref().map(of);
+        (1.0 - share) * one_box + share * fleet
+    }
+
+    /// Takes the events of a round in which the one-box had this share of the exposure.
     pub(super) fn observe(&mut self, counted: &Counted, share: f64) {
-        if counted.is_empty() || share <= 0.0 || share >= 1.0 {
+        if counted.is_empty() || !(0.0 < share && share < 1.0) {
             return;
         }
+        let units: [f64; CAPS_COUNT] = std::array::from_fn(|cap| self.unit(cap, counted, share));
         for (cap, total) in self.total.iter_mut().enumerate() {
-            let unit = self.units[cap];
+            let unit = units[cap];
             let (own, others) = (counted.one_box[cap], counted.fleet[cap]);
             total.one_box += own / unit;
             total.fleet += others / unit;
             total.shares += share * (own + others) / unit;
         }
-        let (own, others) = counted.plain;
-        self.plain.one_box += own;
-        self.plain.fleet += others;
-        self.plain.shares += share * (own + others);
         let odds = (share / (1.0 - share)).ln();
         for point in 0..POINTS {
             let log_odds = odds + self.log_factor(point);
@@ -180,7 +172,7 @@ impl Grid {
             let one_box = -softplus(-log_odds);
             for cap in 0..CAPS_COUNT {
                 let events = counted.one_box[cap] * one_box + counted.fleet[cap] * fleet;
-                self.likelihood[cap][point] += events / self.units[cap];
+                self.likelihood[cap][point] += events / units[cap];
             }
         }
     }
@@ -192,7 +184,6 @@ impl Grid {
             points.fill(0.0);
         }
         self.total = Default::default();
-        self.plain = Total::default();
         posteriors
     }
 
@@ -206,7 +197,6 @@ impl Grid {
             weights: std::array::from_fn(|cap| updated(&weights[cap], &self.likelihood[cap])),
             likelihood: self.likelihood[LATE_CAP].clone(),
             total: self.total,
-            plain: self.plain,
         }
     }
 
@@ -228,17 +218,9 @@ impl Grid {
         tail(|cap| self.tail_of(&self.total[cap].since(&mark.total[cap]), &mark.weights[cap]))
     }
 
-    /// How many times as many events as is usual for it the one-box has since a mark (as few, where that is
-    /// harm), as a logarithm: by events with the cap of late evidence or by all of them, whichever is less. A
-    /// cap cuts more from hosts with much traffic than from a one-box with little; without one a burst counts
-    /// whole.
-    pub(super) fn late_harm(&self, mark: &Mark) -> f64 {
-        let unit = self.units[LATE_CAP];
-        let capped = self.total[LATE_CAP].since(&mark.total[LATE_CAP]);
-        let plain = self.plain.since(&mark.plain);
-        let usual = self.log_usual(&mark.weights[LATE_CAP]);
-        let harm = |ratio: Option<f64>| ratio.map_or(0.0, |ratio| (ratio - usual) * self.side);
-        harm(capped.log_ratio(unit)).min(harm(plain.log_ratio(1.0)))
+    /// The usual factor of the one-box, with all that was learned until a mark.
+    pub(super) fn late_usual(&self, mark: &Mark) -> f64 {
+        self.log_usual(&mark.weights[LATE_CAP]).exp()
     }
 
     /// The chance that a healthy one-box has so many of the events, or more (fewer, where that is
@@ -316,14 +298,6 @@ impl Grid {
 
 impl Total {
     /// What was added since an earlier one.
-    /// The logarithm of the one-box's rate for the fleet's, if anything happened; half an event on each side
-    /// keeps it finite.
-    fn log_ratio(&self, unit: f64) -> Option<f64> {
-        let share = self.share();
-        let (own, fleet) = (self.one_box * unit + 0.5, self.fleet * unit + 0.5);
-        (0.0 < share && share < 1.0).then(|| (own / fleet * (1.0 - share) / share).ln())
-    }
-
     fn since(&self, earlier: &Self) -> Self {
         Self {
             one_box: self.one_box - earlier.one_box,
@@ -383,6 +357,17 @@ mod tests {
     /// Events by one-box host, by fleet host, and the one-box's share of the exposure.
     type Bucket = (Vec<f64>, Vec<f64>, f64);
 
+    fn add(counted: &mut Counted, events: f64, is_one_box: bool) {
+        let side = if is_one_box {
+            &mut counted.one_box
+        } else {
+            &mut counted.fleet
+        };
+        for (sum, cap) in side.iter_mut().zip(CAPS) {
+            *sum += events.clamp(0.0, cap);
+        }
+    }
+
     fn evidence(
         side: f64,
         variation: f64,
@@ -395,10 +380,10 @@ mod tests {
             for (one_box, fleet, share) in buckets {
                 let mut counted = Counted::default();
                 for events in one_box {
-                    counted.add(*events, true);
+                    add(&mut counted, *events, true);
                 }
                 for events in fleet {
-                    counted.add(*events, false);
+                    add(&mut counted, *events, false);
                 }
                 grid.observe(&counted, *share);
             }
@@ -446,7 +431,7 @@ mod tests {
             for (is_own, events) in [(true, own), (false, others)] {
                 for _ in 0..events {
                     let mut counted = Counted::default();
-                    counted.add(1.0, is_own);
+                    add(&mut counted, 1.0, is_own);
                     grid.observe(&counted, 0.1);
                 }
             }
@@ -491,7 +476,7 @@ mod tests {
                 let counted = Counted {
                     one_box: [1.0; CAPS_COUNT],
                     fleet: [9.0; CAPS_COUNT],
-                    plain: (1.0, 9.0),
+                    ..Counted::default()
                 };
                 grid.observe(&counted, 0.1);
             }

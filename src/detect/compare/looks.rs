@@ -230,6 +230,7 @@ mod tests {
             tolerance: None,
             sides: Sides::Up,
             is_log: false,
+            has_per: false,
             is_everything: false,
         };
         Looks::new(&terms, 0.01)

@@ -29,7 +29,7 @@ use crate::{
 const MANY_HOSTS: usize = 6;
 /// The same for values that are often zero: their past says nothing of it.
 const MANY_HOSTS_RATIO: usize = 8;
-/// Events per host and bucket from which on rates are dense.
+/// Events per host and sample from which on rates are dense.
 const DENSE_EVENTS: f64 = 8.0;
 /// Events per host and minute from which on they are where few hosts are compared: there the share
 /// of all events says less than the past does.
@@ -139,9 +139,17 @@ impl Metric {
         match &self.test {
             Test::Awaited => false,
             Test::Hosts(test) => test.is_blind(),
-            Test::Counts(test) => test.outcome().state == CheckState::Warming,
+            Test::Counts(test) => test.is_blind(),
             Test::OwnPast(test) => test.is_blind(),
             Test::Fresh(test) => test.is_blind(terms.weight),
+        }
+    }
+
+    /// Whether it is no data because harm is likely, and not certain.
+    pub(super) fn is_unproven(&self) -> bool {
+        match &self.test {
+            Test::Fresh(test) => test.is_unproven(),
+            Test::Awaited | Test::Hosts(_) | Test::Counts(_) | Test::OwnPast(_) => false,
         }
     }
 
@@ -210,12 +218,7 @@ impl Metric {
         let terms = reader.terms;
         let pasts = Pasts::read(reader, group);
         self.judged = reader.view.one_box.to_vec();
-        let has_exposure = reader
-            .view
-            .fleet
-            .iter()
-            .chain(reader.view.one_box)
-            .any(|host| group.track(*host).is_some_and(Track::is_exposed));
+        let has_exposure = terms.has_per;
         if !has_exposure {
             // A host with requests lives, and may have no error left.
             self.presence.learn(&self.class, &pasts.fleet);
@@ -224,11 +227,11 @@ impl Metric {
         let dense = if pasts.fleet.len() < MANY_HOSTS {
             DENSE_EVENTS_FEW * terms.resolution.seconds_f64() / 60.0
         } else {
-            DENSE_EVENTS
+            DENSE_EVENTS / pasts.cadence() as f64
         };
-        if is_events && pasts.events(terms) < dense {
-            let Pasts { one_box, fleet } = &pasts;
-            let test = CountsTest::new(terms, self.alpha, has_exposure, one_box, fleet);
+        // A one-box with little traffic has few where the fleet has many.
+        if is_events && pasts.events(terms) * terms.weight.min(1.0) < dense {
+            let test = CountsTest::new(reader, group, self.alpha, &pasts.one_box, &pasts.fleet);
             self.test = Test::Counts(Box::new(test));
             return;
         }

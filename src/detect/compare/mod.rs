@@ -253,7 +253,15 @@ impl Compare {
         }
         if states.contains(&CheckState::NoData) {
             let evidence = self.evidence(view, CheckState::NoData);
-            return Finding::no_data(NoDataCause::OneHost, evidence);
+            let mut doubtful = self
+                .judging()
+                .filter(|metric| metric.state() == Some(CheckState::NoData));
+            let cause = if doubtful.all(Metric::is_unproven) {
+                NoDataCause::Unproven
+            } else {
+                NoDataCause::OneHost
+            };
+            return Finding::no_data(cause, evidence);
         }
         if states.is_empty() {
             // Only metrics that inform: nothing can be proven, and nothing is wrong.

@@ -2,15 +2,12 @@
 
 use super::terms::Terms;
 use crate::{
-    detect::{Cell, Group, HostId, Track, View, stats::median},
+    detect::{Cell, Group, HostId, Track, View},
     event::Timestamp,
 };
 
 /// Most buckets that a value stands for.
-const HOLD_MAX: usize = 30;
-/// Distance of samples, in buckets, below which they come in every bucket: what is missing now and then
-/// does not stretch it.
-const RARE_FROM: f64 = 1.25;
+pub(super) const HOLD_MAX: usize = 30;
 
 /// What a host is in this deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +38,8 @@ pub(super) struct Reading {
     pub(super) exposure: f64,
     /// How many events, not scaled.
     pub(super) events: f64,
+    /// In how many seconds they happened; `None`: there are none.
+    pub(super) seconds: Option<f64>,
 }
 
 impl<'a> Reader<'a> {
@@ -90,28 +89,11 @@ impl<'a> Reader<'a> {
         self.reading(group, host, Role::Fleet, cell)
     }
 
-    /// How many buckets the events of a bucket stand for, by the middle of these hosts: more than one
-    /// where scrapes are rarer than buckets, since what happened between two of them is found in the
-    /// later one's.
-    pub(super) fn stretch<'h>(
-        &self,
-        group: &Group,
-        hosts: impl Iterator<Item = &'h HostId>,
-    ) -> f64 {
-        let width = self.terms.resolution;
-        let distance = |host: &HostId| {
-            let track = group.track(*host).filter(|track| 1 < track.covered)?;
-            // From the first sample to the last, without the bucket of the first.
-            let buckets = (track.last_seen - track.first_seen).div_ceil(width) - 1;
-            Some(buckets as f64 / f64::from(track.covered - 1))
-        };
-        let middle = median(&mut hosts.filter_map(distance).collect::<Vec<_>>());
-        let rare = middle.filter(|distance| RARE_FROM <= *distance);
-        rare.map_or(1.0, |distance| distance.min(HOLD_MAX as f64))
-    }
-
     fn reading(&self, group: &Group, host: HostId, role: Role, cell: Cell) -> Option<Reading> {
         if self.role(host) != role {
+            return None;
+        }
+        if self.terms.has_per && cell.exposure.is_none() {
             return None;
         }
         let divisor = match role {
@@ -124,6 +106,7 @@ impl<'a> Reader<'a> {
             value: cell.value / divisor,
             exposure: cell.exposure.unwrap_or(1.0),
             events: cell.events,
+            seconds: (0.0 < cell.events && 0.0 < cell.value).then(|| cell.events / cell.value),
         };
         let is_finite =
             reading.value.is_finite() && reading.exposure.is_finite() && reading.events.is_finite();

@@ -32,6 +32,8 @@ pub(super) struct Terms {
     pub(super) sides: Sides,
     /// Whether the check counts log records.
     pub(super) is_log: bool,
+    /// Whether the check divides by an exposure: the plan says it, since a bucket may have none.
+    pub(super) has_per: bool,
     /// Whether the check selects every series.
     pub(super) is_everything: bool,
 }
@@ -77,6 +79,10 @@ impl Terms {
             Selection::Series(series) => series.selector.is_everything(),
             Selection::Logs(_) => false,
         };
+        let has_per = match &setup.check.selection {
+            Selection::Series(series) => series.per.is_some(),
+            Selection::Logs(_) => false,
+        };
         let is_share = |alpha: f64| alpha.is_finite() && 0.0 < alpha && alpha < 1.0;
         let is_weight = |weight: f64| weight.is_finite() && weight > 0.0;
         Self {
@@ -102,6 +108,7 @@ impl Terms {
                 Direction::Both => Sides::Both,
             },
             is_log: matches!(setup.check.selection, Selection::Logs(_)),
+            has_per,
             is_everything,
         }
     }

@@ -2,16 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{HostPast, LEAVE_OUT_MAX, Noise, Speakers};
+use super::{Noise, Speakers, clipped::Clipped};
 use crate::detect::{
     Unsound,
-    compare::grid::{CAPS_COUNT, Counted, Grid, Mark},
+    compare::grid::{CAPS_COUNT, Grid, Mark},
     state::possible,
     stats::log_sum_exp,
 };
 
 /// How often evidence begins anew.
 pub(super) const LATE_COUNT: usize = 3;
+/// What evidence is gathered over: all since the judging began, and since each late start.
+pub(super) const WINDOWS: usize = 1 + LATE_COUNT;
 /// Share of the whole that is put on harm that begins late.
 const LATE_SHARE: f64 = 0.4;
 
@@ -55,40 +57,19 @@ impl Bar {
 }
 
 impl Evidence {
-    /// Learns from the past of those who speak.
+    /// Learns from the rounds of the past of those who speak: one of so many sets, of so many hosts.
     pub(super) fn new(
         side: f64,
         noise: &Noise,
-        one_box: &[HostPast],
-        fleet: &[HostPast],
-        speakers: Speakers,
-        width: f64,
+        past: &[Clipped],
+        (speakers, sets): (Speakers, usize),
+        hosts: usize,
     ) -> Self {
-        let sets = one_box.len().clamp(1, LEAVE_OUT_MAX);
-        let kept: Vec<&HostPast> = one_box
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| speakers.has(*index, sets))
-            .map(|(_, past)| past)
-            .collect();
-        let mut grid = Grid::new(side, noise.variation, kept.len(), noise.units);
-        let columns = kept.iter().map(|past| past.values.len()).max().unwrap_or(0);
-        for column in 0..columns {
-            let mut counted = Counted::default();
-            let (mut own, mut others) = (0.0, 0.0);
-            for (hosts, is_one_box) in [(&kept, true), (&fleet.iter().collect(), false)] {
-                for past in hosts {
-                    let (value, exposure) = past.values[column];
-                    if !(value.is_finite() && exposure.is_finite()) {
-                        continue;
-                    }
-                    counted.add((f64::from(value) * width).round(), is_one_box);
-                    *(if is_one_box { &mut own } else { &mut others }) += f64::from(exposure);
-                }
-            }
-            if own > 0.0 && others > 0.0 {
-                grid.observe(&counted, own / (own + others));
-            }
+        let kept = (0..hosts).filter(|index| speakers.has(*index, sets));
+        let mut grid = Grid::new(side, noise.variation, kept.count(), noise.units);
+        for round in past {
+            let (counted, share) = round.of(speakers, sets);
+            grid.observe(&counted, share);
         }
         let weights = grid.begin();
         Self {
@@ -111,53 +92,51 @@ impl Evidence {
         }
     }
 
-    pub(super) fn observe(
-        &mut self,
-        fleet: &Counted,
-        own: &[(usize, f64, f64)],
-        fleet_exposure: f64,
-        speaks: impl Fn(usize) -> bool,
-    ) {
-        let mut counted = *fleet;
-        let mut exposure = 0.0;
-        for (index, events, host_exposure) in own {
-            if speaks(*index) {
-                counted.add(*events, true);
-                exposure += host_exposure;
-            }
-        }
-        if exposure > 0.0 {
-            self.grid
-                .observe(&counted, exposure / (exposure + fleet_exposure));
-        }
+    pub(super) fn observe(&mut self, round: &Clipped, speakers: Speakers, sets: usize) {
+        let (counted, share) = round.of(speakers, sets);
+        self.grid.observe(&counted, share);
     }
 
     /// The logarithm of the mixture.
     pub(super) fn log_evidence(&self) -> f64 {
-        let since = self.grid.log_evidence(&self.weights) + (1.0 - LATE_SHARE).ln();
-        let each = (LATE_SHARE / LATE_COUNT as f64).ln();
-        let late = (0..LATE_COUNT).map(|index| {
-            let mark = self.late.get(index);
-            each + mark.map_or(0.0, |mark| self.grid.late_evidence(mark))
-        });
-        let terms: Vec<f64> = late.chain([since]).collect();
-        log_sum_exp(terms.into_iter())
+        let parts = (0..WINDOWS).map(|window| self.part(window));
+        log_sum_exp(parts.collect::<Vec<_>>().into_iter())
     }
 
+    /// The logarithm of what a window adds to the mixture: the first is all since the judging began.
+    fn part(&self, window: usize) -> f64 {
+        let evidence = match window.checked_sub(1) {
+            None => self.grid.log_evidence(&self.weights),
+            Some(late) => {
+                let mark = self.late.get(late);
+                mark.map_or(0.0, |mark| self.grid.late_evidence(mark))
+            }
+        };
+        evidence + share(window).ln()
+    }
+
+    /// Whether the mixture clears a bar, or a window of it does at the last look.
     pub(super) fn clears(&self, bar: Bar) -> bool {
-        if bar.log_evidence <= self.log_evidence() {
-            return true;
-        }
-        let Some(tail) = bar.tail else { return false };
-        let is_rare =
-            |mark: &Mark| self.grid.late_tail(mark) <= LATE_SHARE * tail / LATE_COUNT as f64;
-        self.grid.tail(&self.weights) <= (1.0 - LATE_SHARE) * tail || self.late.iter().any(is_rare)
+        let windows = 0..=self.late.len();
+        bar.log_evidence <= self.log_evidence()
+            || windows.into_iter().any(|window| self.is_rare(bar, window))
     }
 
-    /// The largest harm since a late start, as a logarithm of the ratio of rates to what is usual.
-    pub(super) fn late_harm(&self) -> Option<f64> {
-        let harms = self.late.iter().map(|mark| self.grid.late_harm(mark));
-        harms.max_by(f64::total_cmp)
+    /// Whether what one window adds is enough.
+    pub(super) fn clears_in(&self, bar: Bar, window: usize) -> bool {
+        bar.log_evidence <= self.part(window) || self.is_rare(bar, window)
+    }
+
+    fn is_rare(&self, bar: Bar, window: usize) -> bool {
+        let Some(tail) = bar.tail else { return false };
+        let chance = match window.checked_sub(1) {
+            None => self.grid.tail(&self.weights),
+            Some(late) => {
+                let mark = self.late.get(late);
+                mark.map_or(1.0, |mark| self.grid.late_tail(mark))
+            }
+        };
+        chance <= share(window) * tail
     }
 
     /// The smallest harm that is excluded, see [`Grid::excluded`].
@@ -165,44 +144,56 @@ impl Evidence {
         self.grid.excluded(&self.weights, evidence)
     }
 
-    /// The usual factor of these hosts, from their own past.
-    pub(super) fn usual(&self) -> f64 {
-        self.grid.usual(&self.weights)
+    /// The usual factor of these hosts in a window, from what was before it.
+    pub(super) fn usual(&self, window: usize) -> f64 {
+        let mark = window.checked_sub(1).and_then(|late| self.late.get(late));
+        mark.map_or_else(
+            || self.grid.usual(&self.weights),
+            |mark| self.grid.late_usual(mark),
+        )
+    }
+}
+
+/// The share of the chance that a window has.
+fn share(window: usize) -> f64 {
+    if window == 0 {
+        1.0 - LATE_SHARE
+    } else {
+        LATE_SHARE / LATE_COUNT as f64
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::HostId;
+    use crate::detect::compare::counts::round::Count;
 
     /// Two hosts beside eight, an event on the fleet each bucket, and on the one-box as healthy hosts
     /// have them until `harmed_from`, then four times as often.
     fn evidence(buckets: usize, harmed_from: usize) -> Evidence {
-        let past = |host: u32| HostPast {
-            host: HostId(host),
-            values: vec![(0.0, 1.0); 10],
-        };
         let noise = Noise {
             variation: 0.25,
             units: [1.0; CAPS_COUNT],
         };
-        let one_box = [past(0), past(1)];
-        let fleet: Vec<HostPast> = (2..10).map(past).collect();
-        let mut evidence = Evidence::new(1.0, &noise, &one_box, &fleet, Speakers::All, 10.0);
+        let one = |events: f64| Count {
+            events,
+            exposure: 1.0,
+        };
+        let mut evidence = Evidence::new(1.0, &noise, &[], (Speakers::All, 0), 2);
         for bucket in 0..buckets {
             if [buckets / 4, buckets / 2, 3 * buckets / 4].contains(&bucket) {
                 evidence.begin_late();
             }
-            let mut counted = Counted::default();
-            counted.add(1.0, false);
             let is_harmed = harmed_from <= bucket;
             let events = if is_harmed || bucket.is_multiple_of(4) {
                 1.0
             } else {
                 0.0
             };
-            evidence.observe(&counted, &[(0, events, 1.0), (1, 0.0, 1.0)], 8.0, |_| true);
+            let mut fleet = vec![one(0.0); 8];
+            fleet[bucket % 8].events = 1.0;
+            let round = Clipped::new(&[one(events), one(0.0)], &fleet);
+            evidence.observe(&round, Speakers::All, 0);
         }
         evidence
     }
@@ -213,29 +204,27 @@ mod tests {
         let late = evidence(160, 120);
         assert!(late.grid.log_evidence(&late.weights) < bar.log_evidence);
         assert!(late.clears(bar), "{}", late.log_evidence());
-        let effect = late.late_harm().unwrap();
-        assert!((effect - 4.0_f64.ln()).abs() < 0.2, "{effect}");
+        let usual = late.usual(WINDOWS - 1);
+        assert!(usual.ln().abs() < 0.2, "{usual}");
         let healthy = evidence(160, 160);
         assert!(healthy.log_evidence() < 0.0, "{}", healthy.log_evidence());
         assert!(!healthy.clears(Bar::new(0.001, 0.2, true)));
     }
 
     /// Twelve events at a time on each fleet host, and as many for its tenth of the traffic on the one-box:
-    /// what caps leave of them is many times the one-box's share.
+    /// what caps leave of whole hosts is many times that.
     #[test]
     fn little_traffic_is_no_late_harm() {
         let mut evidence = evidence(0, 0);
         evidence.begin_late();
         for bucket in 0..400_u32 {
-            let mut counted = Counted::default();
-            for _ in 0..8 {
-                counted.add(12.0, false);
-            }
-            let own = f64::from(u32::from(bucket.is_multiple_of(5))) * 6.0;
-            evidence.observe(&counted, &[(0, own, 0.1)], 8.0, |_| true);
+            let count = |events: f64, exposure: f64| Count { events, exposure };
+            let own = if bucket.is_multiple_of(5) { 2.0 } else { 1.0 };
+            let round = Clipped::new(&[count(own, 0.1)], &[count(12.0, 1.0); 8]);
+            evidence.observe(&round, Speakers::All, 0);
         }
-        let harm = evidence.late_harm().unwrap();
-        assert!(harm < 0.1, "{harm}");
+        assert!(evidence.log_evidence() < 0.0, "{}", evidence.log_evidence());
+        assert!(!evidence.clears(Bar::new(0.001, 0.2, true)));
     }
 
     #[test]

@@ -130,6 +130,23 @@ fn a_fresh_one_box_is_judged_by_its_level() {
 }
 
 #[test]
+fn likely_harm_of_a_fresh_one_box_is_no_pass() {
+    for (factor, cause) in [(1.0, None), (3.2, Some(NoDataCause::Unproven))] {
+        let mut scene = Scene::new(1, 4);
+        scene.resolution = Span::from_seconds(60);
+        (scene.before, scene.grace, scene.after) = (60, 2, 30);
+        let mut hosts = Hosts::new(3, scene.hosts(), 0.1, 0.5, 0.05);
+        let run = scene.run(|host, bucket| {
+            let value = hosts.value(host, bucket);
+            let harm = if host == 0 { factor } else { 1.0 };
+            (host != 0 || 1 <= bucket).then(|| gauge(0.1 * value * harm))?
+        });
+        assert_eq!(run.breached(), None, "{factor}");
+        assert_eq!(run.last().cause, cause, "{factor}: {:?}", run.last());
+    }
+}
+
+#[test]
 fn a_lost_success_share_is_found_on_a_fresh_host() {
     let mut scene = Scene::new(1, 2);
     (scene.metric, scene.unit) = ("in_success_pct", Unit::Percent);
@@ -167,6 +184,7 @@ fn more_errors_than_the_share_of_requests_are_found() {
         for seed in 0..8 {
             let mut scene = Scene::new(one_box, 20);
             (scene.metric, scene.kind, scene.unit) = ("errors", Kind::Counter, Unit::Count);
+            scene.has_per = true;
             let mut noise = Noise::new(seed);
             let run = scene.run(|host, bucket| {
                 let harm = if host < one_box && bucket >= 0 {
@@ -618,7 +636,7 @@ fn few_hosts_with_a_past_of_minutes_are_judged_as_if_they_were_new() {
 fn errors_that_cease_everywhere_are_no_lack_of_data() {
     let mut scene = Scene::new(2, 12);
     (scene.metric, scene.kind) = ("errors_total", Kind::Counter);
-    scene.unit = Unit::Count;
+    (scene.unit, scene.has_per) = (Unit::Count, true);
     for (still_failing, is_harm) in [(0, false), (2, true)] {
         let mut noise = Noise::new(8);
         let run = scene.run(|host, bucket| {

@@ -31,6 +31,8 @@ struct Scene {
     tolerance: Option<f64>,
     weight: f64,
     selects: Selects,
+    /// Whether the metric is divided by another.
+    has_per: bool,
     /// Whether ids and names run the other way.
     is_reversed: bool,
     /// A host of the one-box that is none of it before a bucket.
@@ -129,6 +131,7 @@ impl Scene {
             tolerance: None,
             weight: 1.0,
             selects: Selects::Metric,
+            has_per: false,
             is_reversed: false,
             joins: None,
         }
@@ -141,9 +144,11 @@ impl Scene {
     fn check(&self) -> Check {
         let series = |matchers: Vec<LabelMatcher>| {
             Selection::Series(SeriesSelection {
+                per: self.has_per.then(|| SeriesSelector {
+                    matchers: vec![LabelMatcher::equal("__name__", "requests_total")],
+                }),
                 selector: SeriesSelector { matchers },
                 kind: None,
-                per: None,
                 quantile: None,
                 unit: None,
             })

@@ -7,6 +7,7 @@ use super::*;
 fn shown(every: i64, factor: f64, requests: Option<f64>) -> Finding {
     let mut scene = Scene::new(2, 10);
     (scene.metric, scene.kind, scene.unit) = ("errors_total", Kind::Counter, Unit::Count);
+    scene.has_per = requests.is_some();
     let mut noise = Noise::new(2);
     let run = scene.run(|host, bucket| {
         let rate = if host < 2 && bucket >= 0 {
@@ -42,6 +43,93 @@ fn rates_are_told_as_they_are_however_rarely_hosts_are_scraped() {
                     assert!((told / truth).ln().abs() < 0.4, "{told} {truth}, {name}");
                 }
             }
+        }
+    }
+}
+
+/// Errors among requests.
+#[derive(Clone, Copy, Debug)]
+struct Errors {
+    /// Buckets between two scrapes, and by how many of them those of a host are later than those of the one
+    /// before.
+    every: i64,
+    phase: i64,
+    /// The share of an ordinary host's requests that the one-box has.
+    weight: f64,
+    /// Errors of an ordinary host between two scrapes.
+    mean: f64,
+    /// From which bucket on the one-box has how many times as many.
+    harm: (i64, f64),
+}
+
+impl Errors {
+    fn run(self, seed: u64, one_box: usize) -> Run {
+        let mut scene = Scene::new(one_box, 8);
+        (scene.metric, scene.kind, scene.unit) = ("errors_total", Kind::Counter, Unit::Count);
+        (scene.weight, scene.has_per) = (self.weight, true);
+        let mut noise = Noise::new(seed);
+        scene.run(|host, bucket| {
+            if (bucket - host as i64 * self.phase).rem_euclid(self.every) != 0 {
+                return None;
+            }
+            let is_new = host < one_box && 0 <= bucket;
+            let traffic = if is_new { self.weight } else { 1.0 };
+            let (from, factor) = self.harm;
+            let harm = if is_new && from <= bucket {
+                factor
+            } else {
+                1.0
+            };
+            let seconds = 10.0 * self.every as f64;
+            let count = noise.poisson(self.mean * traffic * harm);
+            events(count, seconds, Some(100.0 * traffic))
+        })
+    }
+}
+
+#[test]
+fn a_share_of_the_traffic_is_no_harm_however_rarely_hosts_are_scraped() {
+    let (mut failed, mut runs) = (0, 0);
+    for weight in [0.05, 0.2, 1.0, 5.0] {
+        for (every, phase) in [(1, 0), (6, 0), (6, 1)] {
+            for mean in [0.5, 3.0, 7.0, 12.0] {
+                let errors = Errors {
+                    every,
+                    phase,
+                    weight,
+                    mean,
+                    harm: (0, 1.0),
+                };
+                for seed in 0..4 {
+                    let run = errors.run(seed, 1 + 2 * (seed as usize % 2));
+                    runs += 1;
+                    failed += u64::from(run.breached().is_some());
+                    let state = run.last().state;
+                    assert_ne!(state, CheckState::NoData, "{errors:?} {seed}");
+                }
+            }
+        }
+    }
+    assert!(100 < runs && failed <= 1, "{failed} of {runs}");
+}
+
+#[test]
+fn errors_that_begin_late_are_found_where_no_two_hosts_are_scraped_together() {
+    for weight in [0.2, 1.0, 5.0] {
+        let errors = Errors {
+            every: 6,
+            phase: 1,
+            weight,
+            mean: 1.0,
+            harm: (150, 10.0),
+        };
+        for seed in 0..4 {
+            let run = errors.run(seed, 1);
+            let found = run.breached();
+            assert!(
+                found.is_some_and(|at| 150 < at),
+                "{errors:?} {seed} {found:?}"
+            );
         }
     }
 }

@@ -1,0 +1,67 @@
+//! How many events there were, not clipped: how large a harm is.
+
+use serde::{Deserialize, Serialize};
+
+/// Events and exposure.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Tally {
+    pub(super) one_box: f64,
+    pub(super) one_box_exposure: f64,
+    pub(super) fleet: f64,
+    pub(super) fleet_exposure: f64,
+}
+
+/// Events of some hosts of the one-box, beside those of the fleet.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Tallies {
+    /// Since the grace.
+    pub(super) since: Tally,
+    /// The half of the latest minutes that is over, and the one that runs.
+    pub(super) halves: [Tally; 2],
+    /// Since each late start.
+    pub(super) late: Vec<Tally>,
+}
+
+impl Tallies {
+    pub(super) fn add(&mut self, tally: &Tally) {
+        let [_, half] = &mut self.halves;
+        for sum in [&mut self.since, half].into_iter().chain(&mut self.late) {
+            sum.add(tally);
+        }
+    }
+
+    /// What is in a window of [`Evidence`].
+    pub(super) fn window(&self, window: usize) -> Option<&Tally> {
+        match window.checked_sub(1) {
+            None => Some(&self.since),
+            Some(late) => self.late.get(late),
+        }
+    }
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.one_box += other.one_box;
+        self.one_box_exposure += other.one_box_exposure;
+        self.fleet += other.fleet;
+        self.fleet_exposure += other.fleet_exposure;
+    }
+}
+
+impl Tally {
+    /// Events by exposure: of the one-box, and of the fleet.
+    pub(super) fn rates(&self) -> (f64, f64) {
+        (
+            self.one_box / self.one_box_exposure.max(f64::MIN_POSITIVE),
+            self.fleet / self.fleet_exposure.max(f64::MIN_POSITIVE),
+        )
+    }
+
+    /// The ratio of the one-box's rate to what is usual for it, as a logarithm; half an event on
+    /// each side keeps it finite.
+    pub(super) fn effect(&self, usual: f64) -> f64 {
+        let own = (self.one_box + 0.5) / self.one_box_exposure.max(f64::MIN_POSITIVE);
+        let fleet = (self.fleet + 0.5) / self.fleet_exposure.max(f64::MIN_POSITIVE);
+        (own / (fleet * usual)).ln()
+    }
+}
