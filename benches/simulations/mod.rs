@@ -10,7 +10,7 @@ pub(crate) mod worlds;
 
 use sluice::{
     detect::{Cell, CheckState, Detector, GroupKey, HostBook, HostId, Panel, Setup, Stat, View},
-    event::{Interval, Kind, Labels, METRIC_NAME, Span, Timestamp, Unit},
+    event::{Interval, Kind, Labels, METRIC_NAME, Severity, Span, Timestamp, Unit},
     plan::{
         Check, DetectorPlan, Direction, LabelMatcher, LogSelection, Mode, Selection,
         SeriesSelection, SeriesSelector,
@@ -169,7 +169,7 @@ impl Scene {
                     panel.record(*group, *host, bucket, *cell);
                     hosts.moved(*host, bucket);
                     if self.watched == Watched::Records {
-                        hosts.heard_log(*host, bucket);
+                        hosts.heard_log(*host, Severity::INFO, bucket);
                     }
                 }
             }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     event::{Span, Timestamp},
-    plan::Selection,
+    plan::{Check, DetectorPlan, Selection},
     reduce::LossReason,
 };
 
@@ -34,14 +34,20 @@ const CADENCE_BUCKETS_MIN: u64 = 10;
 /// host that is dead half of the time, a little shorter than its patience each time, would look
 /// covered. And of the buckets in which its cadence lets one expect data, half must have some.
 ///
+/// So is a gap that is open when the gate may pass: what fell silent at the end of the bake, for longer than
+/// is ordinary, is not covered, however short of its patience it is.
+///
 /// Of log records nothing can be expected. So where some that are selected could not be used (they came late),
 /// of the buckets that had any the same share must have had some in time: errors that are all late are
 /// not seen.
 #[derive(Clone, Debug)]
 pub struct Coverage {
     is_log: bool,
+    /// Whether records are selected by their severity.
+    needs_severity: bool,
     began_at: Timestamp,
     grace_until: Timestamp,
+    bake_min_until: Timestamp,
     bake_until: Timestamp,
     heard: BTreeMap<HostId, Heard>,
     /// Buckets since the grace.
@@ -108,8 +114,10 @@ impl Coverage {
     pub fn new(setup: &Setup<'_>) -> Self {
         Self {
             is_log: matches!(setup.check.selection, Selection::Logs(_)),
+            needs_severity: needs_severity(setup.check),
             began_at: setup.began_at,
             grace_until: setup.grace_until,
+            bake_min_until: setup.bake_min_until,
             bake_until: setup.bake_until,
             heard: BTreeMap::new(),
             buckets: 0,
@@ -121,7 +129,7 @@ impl Coverage {
         let judged = self.grace_until < view.bucket.end;
         self.buckets += u64::from(judged);
         let mut missing: Vec<(NoDataCause, HostId)> = Vec::new();
-        let mut waiting = Vec::new();
+        let (mut waiting, mut late) = (Vec::new(), Vec::new());
         for &host in view.one_box {
             let sign = self.sign(view, host);
             if judged {
@@ -133,7 +141,13 @@ impl Coverage {
                     .count(&sign, view);
             }
             match sign.cause {
-                None => {}
+                None => match self.stale(view, &sign) {
+                    None => {}
+                    Some(last) if self.is_last(view) => {
+                        missing.push((NoDataCause::Stopped { last }, host));
+                    }
+                    Some(_) => late.push(host),
+                },
                 Some(_) if view.bucket.end < self.patience_until(view, host) => waiting.push(host),
                 Some(cause) => missing.push((cause, host)),
             }
@@ -157,7 +171,25 @@ impl Coverage {
             let names = host_list(&view.hosts.names(waiting));
             return Covered::Waiting(format!("the first data of {names}"));
         }
-        self.share(view)
+        match self.share(view) {
+            Covered::Yes if !late.is_empty() => {
+                let names = host_list(&view.hosts.names(late));
+                Covered::Waiting(format!("more data of {names}"))
+            }
+            covered => covered,
+        }
+    }
+
+    /// When a host was heard last that has been silent for longer than is ordinary, now that the gate may pass.
+    fn stale(&self, view: &View<'_>, sign: &Sign) -> Option<Timestamp> {
+        let last = sign.last?;
+        let may_pass = self.bake_min_until <= view.bucket.end || self.is_last(view);
+        (may_pass && sign.ordinary < view.bucket.end - last).then_some(last)
+    }
+
+    /// Whether the bake is over before another bucket closes.
+    fn is_last(&self, view: &View<'_>) -> bool {
+        self.bake_until < view.bucket.end + view.panel.resolution()
     }
 
     /// Why nothing can be said of the whole selection, if so. A series that a limit refuses might be the
@@ -176,7 +208,9 @@ impl Coverage {
         let Self {
             is_log: _,
             began_at: _,
+            needs_severity: _,
             grace_until: _,
+            bake_min_until: _,
             bake_until: _,
             heard,
             buckets,
@@ -260,7 +294,11 @@ impl Coverage {
         let cause = view
             .log_life(host)
             .err()
-            .or_else(|| (last? <= self.began_at).then_some(NoDataCause::NeverArrived));
+            .or_else(|| (last? <= self.began_at).then_some(NoDataCause::NeverArrived))
+            .or_else(|| {
+                let is_told = view.hosts.get(host).tells_severity;
+                (self.needs_severity && !is_told).then_some(NoDataCause::NoSeverity)
+            });
         let tracks = view
             .panel
             .groups()
@@ -343,6 +381,16 @@ impl Coverage {
     }
 }
 
+/// Whether the check selects records by their severity.
+fn needs_severity(check: &Check) -> bool {
+    match &check.selection {
+        Selection::Logs(logs) => {
+            logs.severity.is_some() || matches!(check.detector, DetectorPlan::NewTemplate)
+        }
+        Selection::Series(_) => false,
+    }
+}
+
 /// How many of so many in percent, rounded down; nothing of nothing is all.
 fn percent(part: u64, whole: u64) -> u64 {
     (part * 100).checked_div(whole).unwrap_or(100).min(100)
@@ -420,4 +468,56 @@ pub(super) fn silence_min(resolution: Span) -> Span {
 /// How long a series may be silent before it counts as gone.
 pub(super) fn patience(view: &View<'_>, track: &Track) -> Span {
     base_patience(view).max(track.cadence().times(5))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        detect::{
+            CheckState, Finding,
+            test_support::{Bench, Feed, series_check},
+        },
+        plan::{DetectorPlan, Limit},
+    };
+
+    const BAKE: i64 = 90;
+
+    /// A host that sends every so many buckets, and nothing in the last so many of the bake.
+    fn last(every: i64, silent: i64) -> Finding {
+        let limit = Limit::new(2.0);
+        let check = series_check(DetectorPlan::Bounds {
+            min: None,
+            max: Some(limit),
+            for_at_least: Span::ZERO,
+            within: Span::ZERO,
+        });
+        let mut bench = Bench::new(check, &["a"], &[]).bake(BAKE);
+        let mut findings = bench.run(BAKE, |_, bucket| {
+            if bucket.rem_euclid(every) == 0 && bucket < BAKE - silent {
+                Feed::Value(1.0)
+            } else {
+                Feed::Silent
+            }
+        });
+        findings.pop().expect("a finding for each bucket")
+    }
+
+    /// Two minutes are forgiven while more may come, but no more comes.
+    #[test]
+    fn who_falls_silent_when_the_bake_ends_is_not_covered() {
+        for (every, silent, expected) in [
+            (1, 0, CheckState::Ok),
+            (1, 5, CheckState::Ok),
+            (1, 6, CheckState::NoData),
+            (1, 11, CheckState::NoData),
+            (3, 11, CheckState::Ok),
+            (3, 16, CheckState::NoData),
+        ] {
+            let finding = last(every, silent);
+            assert_eq!(finding.state, expected, "{every} {silent}: {finding:?}");
+            let is_stopped = matches!(finding.cause, Some(NoDataCause::Stopped { .. }));
+            assert_eq!(is_stopped, expected == CheckState::NoData, "{finding:?}");
+        }
+    }
 }

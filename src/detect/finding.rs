@@ -62,6 +62,8 @@ pub enum NoDataCause {
     Lifeless,
     /// The source cannot be told from silence: no sign of life of the log stream.
     NoLifeSign,
+    /// Log records come, and none ever told the severity that the check selects by.
+    NoSeverity,
     /// Coverage of the bake stayed below what is needed.
     Gaps {
         /// Share of the bake's buckets with data, in percent; or of those in which its cadence promised some.
@@ -229,6 +231,9 @@ impl fmt::Display for NoDataCause {
             Self::Lifeless => f.write_str("all values of all hosts are the same and never move"),
             Self::NoLifeSign => {
                 f.write_str("no log record of any kind, so that silence cannot be told from health")
+            }
+            Self::NoSeverity => {
+                f.write_str("its log records tell no severity, so that none can be selected by it")
             }
             Self::Gaps {
                 covered_percent,

@@ -181,7 +181,7 @@ impl Bench {
             let bucket = self.interval(self.next);
             self.panel.clear_templates();
             for host in self.hosts.ids() {
-                self.hosts.heard_log(host, bucket);
+                self.hosts.heard_log(host, Severity::INFO, bucket);
                 let name = Arc::clone(&self.hosts.get(host).name);
                 for (text, count) in feed(&name, self.next) {
                     let track = self
@@ -216,7 +216,7 @@ impl Bench {
             Feed::Value(value) => (value, 0.0, None),
             Feed::Weighted(value, exposure) => (value, 0.0, Some(exposure)),
             Feed::Records(count) => {
-                self.hosts.heard_log(host, bucket);
+                self.hosts.heard_log(host, Severity::INFO, bucket);
                 (count / self.resolution.seconds_f64(), count, None)
             }
             Feed::Lost(_) => (0.0, 0.0, None),

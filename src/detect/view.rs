@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{NoDataCause, Panel};
 use crate::{
-    event::{Interval, Span, Timestamp},
+    event::{Interval, Severity, Span, Timestamp},
     plan::{Check, Mode},
 };
 
@@ -34,6 +34,8 @@ pub struct Host {
     pub first_seen: Timestamp,
     /// End of the latest bucket with a log record of any kind.
     pub log_last: Option<Timestamp>,
+    /// Whether any of its log records told a severity.
+    pub tells_severity: bool,
     /// Longest stretch between two buckets with log records.
     pub log_gap_longest: Span,
     /// End of the latest bucket in which anything of it moved: a value that differs from the one
@@ -91,6 +93,7 @@ impl Host {
             name,
             first_seen,
             log_last: None,
+            tells_severity: false,
             log_gap_longest: Span::ZERO,
             moved_last: None,
             still_longest: Span::ZERO,
@@ -142,8 +145,9 @@ impl HostBook {
     }
 
     /// Notes a log record of the host in the bucket.
-    pub fn heard_log(&mut self, id: HostId, bucket: Interval) {
+    pub fn heard_log(&mut self, id: HostId, severity: Severity, bucket: Interval) {
         let host = &mut self.hosts[id.0 as usize];
+        host.tells_severity |= severity != Severity::UNKNOWN;
         advance(&mut host.log_last, &mut host.log_gap_longest, bucket);
         advance(&mut host.moved_last, &mut host.still_longest, bucket);
     }

@@ -68,7 +68,7 @@ impl Directory {
             for bound in &self.streams[count.stream.0 as usize] {
                 let service = &mut self.services[bound.service];
                 service.heard(bound.host, bound.version.as_ref(), bucket.start, bucket.end);
-                service.hosts.heard_log(bound.host, bucket);
+                service.hosts.heard_log(bound.host, count.severity, bucket);
             }
         }
     }

@@ -26,8 +26,18 @@ fn record(at: Timestamp, severity: Severity, body: &str, count: u64) -> LogRecor
 }
 
 /// What became of a deployment under a log check. `send` gives what comes in the ten seconds that begin at a
-/// time, counted from the deployment.
+/// time, counted from the deployment, beside a sign of life.
 fn verdict(limits: &str, check: &str, send: impl Fn(i64, &mut Vec<LogRecord>)) -> Verdict {
+    verdict_beside(Severity::INFO, limits, check, send)
+}
+
+/// The same, with a sign of life of this severity.
+fn verdict_beside(
+    alive: Severity,
+    limits: &str,
+    check: &str,
+    send: impl Fn(i64, &mut Vec<LogRecord>),
+) -> Verdict {
     let text = format!(
         "resolution: 10s\nlateness: 0s\nlimits: {limits}\nchecks:\n  logs: {check}\nservices:\n  web:\n    \
          stages: [{{name: onebox, bake: {BAKE_MINUTES}m, grace: 0s, checks: [logs]}}]\n"
@@ -55,9 +65,7 @@ fn verdict(limits: &str, check: &str, send: impl Fn(i64, &mut Vec<LogRecord>)) -
             );
         }
         let mut batch = Batch::default();
-        batch
-            .logs
-            .push(record(at(seconds), Severity::INFO, "alive", 1));
+        batch.logs.push(record(at(seconds), alive, "alive", 1));
         send(seconds, &mut batch.logs);
         engine.step(Input::Batch(&batch), &mut outputs);
         let end = at(seconds) + Span::from_seconds(10);
@@ -140,4 +148,29 @@ fn an_error_that_has_no_name_for_want_of_room_is_not_passed() {
         let verdict = self::verdict(full, check, send(severity));
         assert_eq!(verdict.verdict, VerdictState::Pass, "{:?}", verdict.reasons);
     }
+}
+
+#[test]
+fn records_that_tell_no_severity_prove_nothing_about_errors() {
+    let nothing = |_: i64, _: &mut Vec<LogRecord>| {};
+    let once = |seconds: i64, logs: &mut Vec<LogRecord>| {
+        if seconds == -600 {
+            logs.push(record(at(seconds), Severity::WARN, "slow", 1));
+        }
+    };
+    for check in [BOUNDS, NEW, "{logs: {new: true}}"] {
+        let verdict = verdict_beside(Severity::UNKNOWN, "{}", check, nothing);
+        assert_eq!(verdict.verdict, VerdictState::NoData, "{check}");
+        assert!(
+            verdict.reasons[0].contains("tell no severity"),
+            "{:?}",
+            verdict.reasons
+        );
+        let verdict = verdict_beside(Severity::UNKNOWN, "{}", check, once);
+        assert_eq!(verdict.verdict, VerdictState::Pass, "{:?}", verdict.reasons);
+    }
+    // Who does not ask for a severity needs none.
+    let any = "{logs: {body: error}, bounds: {max: 5/m}}";
+    let verdict = verdict_beside(Severity::UNKNOWN, "{}", any, nothing);
+    assert_eq!(verdict.verdict, VerdictState::Pass, "{:?}", verdict.reasons);
 }

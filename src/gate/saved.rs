@@ -163,6 +163,7 @@ enum CauseForm {
     NoFleet,
     Lifeless,
     NoLifeSign,
+    NoSeverity,
     Gaps {
         covered_percent: u8,
         lost: Option<String>,

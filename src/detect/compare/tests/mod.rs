@@ -7,7 +7,7 @@ mod scrapes;
 use super::*;
 use crate::{
     detect::{Cell, GroupKey, HostBook, Panel, Stat},
-    event::{Interval, Kind, Labels, Unit},
+    event::{Interval, Kind, Labels, Severity, Unit},
     plan::{
         Check, DetectorPlan, Direction, LabelMatcher, LogSelection, Mode, Selection,
         SeriesSelection, SeriesSelector,
@@ -257,7 +257,7 @@ impl Scene {
                             book.moved(*id, bucket);
                         }
                         if self.selects == Selects::Logs {
-                            book.heard_log(*id, bucket);
+                            book.heard_log(*id, Severity::INFO, bucket);
                         }
                     }
                 }
