@@ -139,6 +139,7 @@ impl Scene {
             check: &check,
             mode: Mode::Blocking,
             began_at: at(0),
+            past_until: at(0),
             grace_until: at(self.grace),
             bake_min_until: at(self.pass_from.max(self.grace)),
             bake_until: at(self.grace + self.after),

@@ -57,7 +57,8 @@ pub struct NewTemplate {
     severity: Severity,
     alpha: f64,
     weight: f64,
-    began_at: Timestamp,
+    /// Until when hosts are what they were before.
+    past_until: Timestamp,
     grace_until: Timestamp,
     bake_until: Timestamp,
     cell: Span,
@@ -121,7 +122,7 @@ impl NewTemplate {
             severity: template_severity(setup.check),
             alpha: setup.alpha,
             weight: setup.weight,
-            began_at: setup.began_at,
+            past_until: setup.past_until.min(setup.began_at),
             grace_until: setup.grace_until,
             bake_until: setup.bake_until,
             cell,
@@ -140,7 +141,7 @@ impl NewTemplate {
             let hosts = view.one_box.iter().chain(view.fleet);
             hosts
                 .map(|host| view.hosts.get(*host).first_seen)
-                .any(|first_seen| first_seen + PAST_MIN <= self.began_at)
+                .any(|first_seen| first_seen + PAST_MIN <= self.past_until)
         });
         self.take(view);
         let is_last = self.bake_until < view.bucket.end + view.panel.resolution();
@@ -201,7 +202,7 @@ impl NewTemplate {
             severity: _,
             alpha: _,
             weight: _,
-            began_at: _,
+            past_until: _,
             grace_until: _,
             bake_until: _,
             cell: _,
@@ -279,10 +280,9 @@ impl NewTemplate {
         }
     }
 
-    /// Whether no host wrote it before the deployment. The bucket in which the deployment began
-    /// counts as after.
+    /// Whether no host wrote it before the new version ran. The bucket in which that began counts as after.
     fn is_new(&self, view: &View<'_>, track: &TemplateTrack) -> bool {
-        self.began_at < track.first_seen + view.panel.resolution()
+        self.past_until < track.first_seen + view.panel.resolution()
     }
 
     /// The hosts to compare with whose log streams live.
@@ -508,6 +508,22 @@ mod tests {
         for (name, one_box, fleet, severity, is_new, expected) in ROWS {
             let findings = run(one_box, fleet, severity, is_new);
             assert_eq!(states(&findings), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_the_new_version_wrote_before_the_deployment_was_told_is_new() {
+        for (until, is_breach) in [(0, false), (-30, true)] {
+            let check = log_check(DetectorPlan::NewTemplate);
+            let mut bench = Bench::new(check, &["c1"], &FLEET_9).past_until(until);
+            let findings = bench.run_templates(700, Severity::ERROR, |host, at| {
+                let mut texts = vec![("known", 1)];
+                if host == "c1" && -20 <= at {
+                    texts.push((NEW, 2));
+                }
+                texts
+            });
+            assert_eq!(first(&findings, Breach).is_some(), is_breach, "{until}");
         }
     }
 

@@ -44,6 +44,7 @@ pub(super) struct Bench {
     detector: Option<Detector>,
     resolution: Span,
     next: i64,
+    past_until: i64,
     grace: i64,
     bake: i64,
     alpha: f64,
@@ -92,6 +93,7 @@ impl Bench {
             detector: None,
             resolution: Span::from_seconds(10),
             next: -360,
+            past_until: 0,
             grace: 0,
             bake: 720,
             alpha: 0.01,
@@ -109,6 +111,12 @@ impl Bench {
 
     pub(super) fn grace(mut self, buckets: i64) -> Self {
         self.grace = buckets;
+        self
+    }
+
+    /// The new version ran from this bucket on, before the deployment was told.
+    pub(super) fn past_until(mut self, bucket: i64) -> Self {
+        self.past_until = bucket;
         self
     }
 
@@ -252,6 +260,7 @@ impl Bench {
             check: &self.check,
             mode: Mode::Blocking,
             began_at: self.at(0),
+            past_until: self.at(self.past_until),
             grace_until: self.at(self.grace),
             bake_min_until: self.at(0),
             bake_until: self.at(self.bake),

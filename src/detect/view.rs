@@ -56,6 +56,9 @@ pub struct Setup<'a> {
     pub mode: Mode,
     /// When the deployment began.
     pub began_at: Timestamp,
+    /// Until when hosts are what they were before: when the deployment began, or earlier where hosts ran the new
+    /// version before that was told.
+    pub past_until: Timestamp,
     /// Until when restarts and cold caches are forgiven.
     pub grace_until: Timestamp,
     /// From when on the gate may pass early.

@@ -88,6 +88,7 @@ impl Health {
                     check: &entry.check,
                     mode: Mode::Blocking,
                     began_at: Timestamp::MIN,
+                    past_until: Timestamp::MIN,
                     grace_until: Timestamp::MIN,
                     bake_min_until: Timestamp::MAX,
                     bake_until: Timestamp::MAX,

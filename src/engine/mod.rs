@@ -17,6 +17,7 @@ mod forgetting;
 mod health;
 mod holds;
 mod judge;
+mod late_begin;
 mod pipelines;
 mod promotion;
 mod refusal;
@@ -411,8 +412,10 @@ impl Engine {
         let (service, stage) = refusal::resolve(&plan, &begin)?;
         self.world.directory.expect_hosts(&begin);
         let held = self.held_at_begin(&begin, stage);
+        let past_until = self.world.directory.past_until(&begin, plan.resolution);
         let mut gate = Gate::open(
             begin,
+            past_until,
             service,
             stage,
             plan.resolution,

@@ -58,8 +58,8 @@ pub(super) struct CheckPanel {
 pub(super) struct HostFacts {
     /// Its region; the smallest where its series disagree.
     pub(super) region: Option<Arc<str>>,
-    /// Versions it was seen with of late, and the end of the latest bucket with each.
-    pub(super) versions: BTreeMap<Arc<str>, Timestamp>,
+    /// Versions it was seen with of late.
+    pub(super) versions: BTreeMap<Arc<str>, Ran>,
     /// By stage of the service: whether a series of the host fulfils the stage's `match`.
     pub(super) stages: Vec<bool>,
     /// Where its labels say that it is, one beside the other where its series disagree.
@@ -69,6 +69,15 @@ pub(super) struct HostFacts {
     pub(super) first_data: Option<Timestamp>,
     /// End of the latest bucket with data of it.
     pub(super) last_data: Option<Timestamp>,
+}
+
+/// When a host ran a version.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Ran {
+    /// End of the first bucket in which it was seen with it.
+    pub(super) first: Timestamp,
+    /// End of the latest.
+    pub(super) last: Timestamp,
 }
 
 /// Labels that tell hosts apart whatever the configuration takes for the host: left in the identity
@@ -242,12 +251,16 @@ impl Service {
 
 impl HostFacts {
     fn runs(&mut self, version: &Arc<str>, end: Timestamp) {
-        if let Some(last) = self.versions.get_mut(version) {
-            *last = end;
+        if let Some(ran) = self.versions.get_mut(version) {
+            ran.last = end;
         } else {
             // With every deployment another comes: none is asked for once it is gone.
-            self.versions.retain(|_, last| end < *last + GONE);
-            self.versions.insert(Arc::clone(version), end);
+            self.versions.retain(|_, ran| end < ran.last + GONE);
+            let ran = Ran {
+                first: end,
+                last: end,
+            };
+            self.versions.insert(Arc::clone(version), ran);
         }
     }
 
@@ -256,7 +269,7 @@ impl HostFacts {
     pub(super) fn version(&self) -> Option<&str> {
         self.versions
             .iter()
-            .max_by_key(|(_, last)| **last)
+            .max_by_key(|(_, ran)| ran.last)
             .map(|(version, _)| &**version)
     }
 }

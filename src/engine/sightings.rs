@@ -17,7 +17,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Directory, Engine, Output, service::Service};
+use super::{
+    Directory, Engine, Output,
+    service::{HostFacts, Ran, Service},
+};
 use crate::{
     event::{Begin, DeploymentEvent, End, Interval, Span, Timestamp, is_invisible},
     gate::{Gate, Place, VerdictState},
@@ -196,7 +199,7 @@ impl Service {
             any: Timestamp::MIN,
         };
         for facts in self.there(stage, place) {
-            for (version, at) in &facts.versions {
+            for (version, Ran { last: at, .. }) in &facts.versions {
                 seen.any = seen.any.max(*at);
                 match seen.versions.get_mut(version) {
                     Some(last) => *last = (*last).max(*at),
@@ -214,18 +217,14 @@ impl Service {
         self.there(stage, place)
             .filter_map(|facts| {
                 let version = facts.version()?;
-                let last = facts.versions.get(version)?;
-                (*last == bucket.end).then(|| version.to_owned())
+                let ran = facts.versions.get(version)?;
+                (ran.last == bucket.end).then(|| version.to_owned())
             })
             .collect()
     }
 
     /// What is known of the hosts of a place. One that tells no region is in the only one there is.
-    fn there(
-        &self,
-        stage: usize,
-        place: &Place,
-    ) -> impl Iterator<Item = &super::service::HostFacts> {
+    pub(super) fn there(&self, stage: usize, place: &Place) -> impl Iterator<Item = &HostFacts> {
         let StagePlan { regions, .. } = &self.plan.stages[stage];
         let is_only = regions.len() == 1;
         let region = place.region.clone();

@@ -261,7 +261,6 @@ impl Spreading {
     }
 }
 
-/// Tells the services that a series is about of the version of their host.
 /// The feed of a panel; what any other feed is for is done.
 fn of_panel(
     feed: Feed,
@@ -278,6 +277,7 @@ fn of_panel(
     None
 }
 
+/// Tells the services that a series is about of the version of their host.
 fn tell_version(services: &mut [Service], told: &ToldVersion, end: Timestamp) {
     for (index, service) in services.iter_mut().enumerate() {
         let about = told.services.as_ref();

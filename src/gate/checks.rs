@@ -105,6 +105,7 @@ pub(super) fn in_brief(mut finding: Finding) -> Finding {
 /// What all detectors of a gate have in common.
 pub(super) struct GateSetup {
     pub(super) began_at: Timestamp,
+    pub(super) past_until: Timestamp,
     pub(super) grace_until: Timestamp,
     pub(super) bake_min_until: Timestamp,
     pub(super) bake_until: Timestamp,
@@ -144,6 +145,7 @@ impl GateSetup {
             check,
             mode,
             began_at: self.began_at,
+            past_until: self.past_until,
             grace_until: self.grace_until,
             bake_min_until: self.bake_min_until,
             bake_until: self.bake_until,

@@ -31,6 +31,7 @@ pub struct GateState {
     #[serde(with = "BeginForm")]
     pub begin: Begin,
     pub(super) config_digest: String,
+    pub(super) past_until: Timestamp,
     pub(super) steps: BTreeMap<String, StepOutcome>,
     pub(super) checks: Vec<GateCheckState>,
     pub(super) bypass: Option<Bypass>,

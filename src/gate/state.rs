@@ -64,9 +64,11 @@ pub enum Change {
 }
 
 impl Gate {
-    /// Opens the gate. `checks` gives a configured check by its name.
+    /// Opens the gate. Until `past_until` (or the deployment began, if that is before) hosts are what they were
+    /// before; `checks` gives a configured check by its name.
     pub fn open<'a>(
         begin: Begin,
+        past_until: Timestamp,
         service: &ServicePlan,
         stage: &StagePlan,
         resolution: Span,
@@ -75,6 +77,7 @@ impl Gate {
     ) -> Self {
         let mut setup = GateSetup {
             began_at: begin.at,
+            past_until: past_until.min(begin.at),
             grace_until: begin.at + stage.grace,
             bake_min_until: begin.at + stage.bake.min,
             bake_until: begin.at + stage.bake.max,
@@ -90,6 +93,7 @@ impl Gate {
         let mut gate = Self {
             stage: stage.clone(),
             config_digest: config_digest.to_owned(),
+            past_until: setup.past_until,
             grace_until: setup.grace_until,
             bake_min_until: setup.bake_min_until,
             bake_until: setup.bake_until,
@@ -119,6 +123,7 @@ impl Gate {
             begin,
             stage: _,
             config_digest,
+            past_until,
             grace_until: _,
             bake_min_until: _,
             bake_until: _,
@@ -137,6 +142,7 @@ impl Gate {
         GateState {
             begin: begin.clone(),
             config_digest: config_digest.clone(),
+            past_until: *past_until,
             steps: steps.clone(),
             checks: checks.iter().map(GateCheck::save).collect(),
             bypass: bypass.clone(),
@@ -170,6 +176,7 @@ impl Gate {
         let GateState {
             begin,
             config_digest: saved_under,
+            past_until,
             steps,
             checks: saved,
             bypass,
@@ -189,7 +196,15 @@ impl Gate {
                 given: config_digest.to_owned(),
             });
         }
-        let mut gate = Self::open(begin, service, stage, resolution, config_digest, checks);
+        let mut gate = Self::open(
+            begin,
+            past_until,
+            service,
+            stage,
+            resolution,
+            config_digest,
+            checks,
+        );
         let given = gate.checks.iter().map(|check| &check.name);
         if !saved.iter().map(|check| &check.name).eq(given.clone()) {
             return Err(RestoreError::OtherChecks {

@@ -40,7 +40,7 @@ fn gate(hotfix: Option<Hotfix>) -> Gate {
         hotfix,
     };
     let resolution = plan.resolution;
-    Gate::open(begin, service, &stage, resolution, "", |_| {
+    Gate::open(begin, start(), service, &stage, resolution, "", |_| {
         unreachable!("no check")
     })
 }

@@ -221,6 +221,7 @@ mod tests {
         let at = |bucket: i64| Timestamp::from_seconds(1_772_359_200 + 10 * bucket);
         let terms = Terms {
             began_at: at(0),
+            past_until: at(0),
             grace_until: at(0),
             bake_min_until: at(bake_min),
             bake_until: at(buckets),

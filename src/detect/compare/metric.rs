@@ -351,7 +351,7 @@ impl Pasts {
                     values: past(
                         reader.terms,
                         group.track(*host),
-                        reader.terms.began_at,
+                        reader.terms.past_until,
                         count,
                     ),
                 })

@@ -14,6 +14,8 @@ use crate::{
 pub(super) struct Terms {
     /// When the deployment began.
     pub(super) began_at: Timestamp,
+    /// Until when hosts are what they were before; not after `began_at`.
+    pub(super) past_until: Timestamp,
     /// Until when restarts and cold caches are forgiven.
     pub(super) grace_until: Timestamp,
     /// From when on the gate may pass early.
@@ -87,6 +89,7 @@ impl Terms {
         let is_weight = |weight: f64| weight.is_finite() && weight > 0.0;
         Self {
             began_at: setup.began_at,
+            past_until: setup.past_until.min(setup.began_at),
             grace_until: setup.grace_until.max(setup.began_at),
             bake_min_until: setup.bake_min_until,
             bake_until: setup.bake_until,

@@ -56,6 +56,8 @@ pub struct Derivative {
     step: Span,
     alpha: f64,
     began_at: Timestamp,
+    /// Until when hosts are what they were before.
+    past_until: Timestamp,
     grace_until: Timestamp,
     bake: Span,
     /// By index of the group.
@@ -105,6 +107,7 @@ impl Derivative {
                 ALPHA_DEFAULT
             },
             began_at: setup.began_at,
+            past_until: setup.past_until.min(setup.began_at),
             grace_until: setup.grace_until,
             bake,
             groups: Vec::new(),
@@ -194,7 +197,7 @@ impl Derivative {
                 .iter()
                 .filter_map(|(host, trend)| {
                     let mut reading = against_limits(*host, trend, self.max, self.min)?;
-                    let from = self.began_at - self.window.times(4);
+                    let from = self.past_until - self.window.times(4);
                     reading.exceeds &=
                         is_full || self.is_beyond_past(view, group, *host, trend, from);
                     Some(reading)
@@ -235,7 +238,7 @@ impl Derivative {
         let Some(track) = group.track(host) else {
             return false;
         };
-        let past = track.weighted(view.panel.resolution(), from, self.began_at);
+        let past = track.weighted(view.panel.resolution(), from, self.past_until);
         let range = past
             .map(|(value, exposure)| f64::from(value) / f64::from(exposure))
             .filter(|value| value.is_finite())
@@ -254,7 +257,7 @@ impl Derivative {
         judged: &[(HostId, Trend)],
         budget: Budget,
     ) -> Vec<Reading> {
-        let (window, began_at) = (self.window, self.began_at);
+        let (window, past_until) = (self.window, self.past_until);
         let mut pasts = std::mem::take(&mut self.pasts);
         let readings = judged
             .iter()
@@ -264,7 +267,7 @@ impl Derivative {
                     Entry::Vacant(entry) => {
                         self.pasts_left = self.pasts_left.checked_sub(1)?;
                         let resolution = view.panel.resolution();
-                        entry.insert(Past::of(group, *host, resolution, window, began_at))
+                        entry.insert(Past::of(group, *host, resolution, window, past_until))
                     }
                 };
                 let mut reading = against_past(*host, trend, past.as_ref()?, window, budget);

@@ -35,6 +35,7 @@ impl Derivative {
             step: _,
             alpha: _,
             began_at: _,
+            past_until: _,
             grace_until: _,
             bake: _,
             groups,

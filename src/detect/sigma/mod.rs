@@ -53,7 +53,8 @@ pub struct Sigma {
     k: f64,
     direction: Direction,
     alpha: f64,
-    began_at: Timestamp,
+    /// Until when hosts are what they were before.
+    past_until: Timestamp,
     judged_from: Timestamp,
     bake_until: Timestamp,
     bake: Span,
@@ -119,7 +120,7 @@ impl Sigma {
             } else {
                 ALPHA_DEFAULT
             },
-            began_at: setup.began_at,
+            past_until: setup.past_until.min(setup.began_at),
             judged_from: setup.grace_until.max(setup.began_at),
             bake_until: setup.bake_until,
             bake: setup.bake_until - setup.grace_until,
@@ -162,15 +163,16 @@ impl Sigma {
                         continue;
                     }
                     let past = track
-                        .values(resolution, Timestamp::MIN, self.began_at)
+                        .values(resolution, Timestamp::MIN, self.past_until)
                         .len();
                     budget = budget.saturating_sub(past.max(1));
-                    *slot = match Baseline::of(track, group.unit, resolution, self.began_at) {
+                    *slot = match Baseline::of(track, group.unit, resolution, self.past_until) {
                         None => Slot::NoPast,
                         Some(baseline) => {
-                            let (began_at, is_alone) = (self.began_at, terms.is_alone);
-                            let learn =
-                                || Watch::stillness(&baseline, track, resolution, began_at, &terms);
+                            let (past_until, is_alone) = (self.past_until, terms.is_alone);
+                            let learn = || {
+                                Watch::stillness(&baseline, track, resolution, past_until, &terms)
+                            };
                             let flat = is_alone.then(learn).flatten();
                             Slot::Watched(Box::new(Watch::new(baseline, flat)), Excuse::None)
                         }
@@ -222,11 +224,11 @@ impl Sigma {
             let Some(track) = group.track(host) else {
                 continue;
             };
-            let began_at = self.began_at;
+            let past_until = self.past_until;
             let baseline = self
                 .fleet
                 .entry((index, host))
-                .or_insert_with(|| Baseline::of(track, group.unit, resolution, began_at));
+                .or_insert_with(|| Baseline::of(track, group.unit, resolution, past_until));
             let Interval { start, end } = block.interval;
             if let Some(baseline) = baseline
                 && let Some(observed) =

@@ -26,7 +26,7 @@ impl Sigma {
             k: _,
             direction: _,
             alpha: _,
-            began_at: _,
+            past_until: _,
             judged_from: _,
             bake_until: _,
             bake: _,

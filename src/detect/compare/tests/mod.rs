@@ -224,6 +224,7 @@ impl Scene {
             check: &check,
             mode: Mode::Blocking,
             began_at,
+            past_until: began_at,
             grace_until,
             bake_min_until: grace_until,
             bake_until: grace_until + self.resolution.times(self.after),
