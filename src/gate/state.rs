@@ -1,5 +1,6 @@
 //! The gate of one deployment: what it was told, and what it answers.
 
+mod saving;
 #[cfg(test)]
 #[path = "state_tests.rs"]
 mod tests;
@@ -7,16 +8,14 @@ mod tests;
 use std::collections::BTreeMap;
 
 use super::{
-    Blocker, Decision, GateCheck, GateError, GateState, RestoreError, Shadow, Verdict,
-    VerdictState,
+    Blocker, Decision, GateCheck, GateError, Shadow, Verdict, VerdictState,
     checks::{GateSetup, alpha_per_weight, in_brief, without_hosts},
     decision::Terms,
     pipeline::Attempt,
     reasons,
-    saved::GateCheckState,
 };
 use crate::{
-    detect::{Extent, View},
+    detect::View,
     event::{Begin, Bypass, Span, Step, StepOutcome, Timestamp},
     plan::{Check, ServicePlan, Skippable, StagePlan},
 };
@@ -111,124 +110,6 @@ impl Gate {
         };
         gate.decision = gate.decide();
         gate
-    }
-
-    /// What it has learned and latched: whoever adds a field decides here whether it is kept.
-    pub fn save(&self) -> GateState {
-        let Self {
-            begin,
-            stage: _,
-            config_digest,
-            grace_until: _,
-            bake_min_until: _,
-            bake_until: _,
-            steps,
-            checks,
-            bypass,
-            held,
-            shadow,
-            decision,
-            at,
-            since,
-            watermark,
-            ended,
-            has_left,
-        } = self;
-        GateState {
-            begin: begin.clone(),
-            config_digest: config_digest.clone(),
-            steps: steps.clone(),
-            checks: checks.iter().map(GateCheck::save).collect(),
-            bypass: bypass.clone(),
-            held: held.clone(),
-            shadow: shadow.clone(),
-            decision: decision.clone(),
-            at: *at,
-            since: *since,
-            watermark: *watermark,
-            ended: *ended,
-            has_left: *has_left,
-        }
-    }
-
-    /// The gate as it was when it was saved. The plan's parts are those that [`Gate::open`] took;
-    /// `extent` says how many metrics and hosts the check at an index is shown. A gate that is settled is
-    /// shown nothing any more: it may know metrics and hosts of a world that is gone.
-    ///
-    /// # Errors
-    /// The state was saved under another configuration or with other checks, contradicts itself, or
-    /// refers to metrics or hosts that there are not.
-    pub fn restore<'a>(
-        state: GateState,
-        service: &ServicePlan,
-        stage: &StagePlan,
-        resolution: Span,
-        config_digest: &str,
-        checks: impl Fn(&str) -> &'a Check,
-        extent: impl Fn(usize) -> Extent,
-    ) -> Result<Self, RestoreError> {
-        let GateState {
-            begin,
-            config_digest: saved_under,
-            steps,
-            checks: saved,
-            bypass,
-            held,
-            shadow,
-            decision,
-            at,
-            since,
-            watermark,
-            ended,
-            has_left,
-        } = state;
-        if saved_under != config_digest {
-            return Err(RestoreError::OtherConfiguration {
-                deployment: begin.deployment,
-                saved: saved_under,
-                given: config_digest.to_owned(),
-            });
-        }
-        let mut gate = Self::open(begin, service, stage, resolution, config_digest, checks);
-        let given = gate.checks.iter().map(|check| &check.name);
-        if !saved.iter().map(|check| &check.name).eq(given.clone()) {
-            return Err(RestoreError::OtherChecks {
-                deployment: gate.begin.deployment.clone(),
-                saved: saved.into_iter().map(|check| check.name).collect(),
-                given: given.cloned().collect(),
-            });
-        }
-        gate.steps = steps;
-        gate.bypass = bypass;
-        gate.held = held;
-        gate.shadow = shadow;
-        gate.decision = decision;
-        gate.at = at;
-        gate.since = since;
-        gate.watermark = watermark;
-        gate.ended = ended;
-        gate.has_left = has_left;
-        let is_settled = gate.is_settled();
-        for (index, (check, saved)) in gate.checks.iter_mut().zip(saved).enumerate() {
-            let GateCheckState {
-                name: _,
-                finding,
-                detector,
-            } = saved;
-            let extent = if is_settled {
-                Extent::UNBOUNDED
-            } else {
-                extent(index)
-            };
-            let restored = check.detector.restore(detector, extent);
-            restored.map_err(|problem| RestoreError::Unsound {
-                deployment: gate.begin.deployment.clone(),
-                check: check.name.clone(),
-                problem,
-            })?;
-            check.finding = finding.map(|kept| kept.0);
-        }
-        Ok(gate)
     }
 
     /// Judges the bucket that has just closed. `views` gives what the check at an index is shown and, if
