@@ -157,6 +157,14 @@ impl Finding {
         }
     }
 
+    /// Not judged before the grace ends.
+    pub fn in_grace(until: Timestamp) -> Self {
+        Self::warming(format!(
+            "the end of the grace at {}",
+            until.next_whole_second()
+        ))
+    }
+
     /// Not judged yet, because the first data is awaited.
     pub fn unheard(awaiting: impl Into<String>) -> Self {
         Self {
@@ -221,7 +229,7 @@ impl fmt::Display for NoDataCause {
         match self {
             Self::NothingSelected => f.write_str("nothing that the check selects was ever seen"),
             Self::NeverArrived => f.write_str("no data since the deployment began"),
-            Self::Stopped { last } => write!(f, "no data since {last}"),
+            Self::Stopped { last } => write!(f, "no data since {}", last.whole_seconds()),
             Self::Unusable { reason } => write!(f, "what came could not be used ({reason})"),
             Self::NoFleet => f.write_str("no fleet with data to compare with"),
             Self::Lifeless => f.write_str("all values of all hosts are the same and never move"),
@@ -247,5 +255,20 @@ impl fmt::Display for NoDataCause {
             }
             Self::NoPast => f.write_str("no history of its own, so that nothing was judged"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Span;
+
+    #[test]
+    fn times_in_words_have_whole_seconds() {
+        let at = Timestamp::from_seconds(1_772_359_200) + Span::from_nanos(123_456_789);
+        let grace = Finding::in_grace(at).awaiting.unwrap();
+        assert_eq!(grace, "the end of the grace at 2026-03-01T10:00:01Z");
+        let stopped = NoDataCause::Stopped { last: at }.to_string();
+        assert_eq!(stopped, "no data since 2026-03-01T10:00:00Z");
     }
 }

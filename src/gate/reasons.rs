@@ -55,7 +55,10 @@ pub(super) fn not_excluded(check: &GateCheck, finding: &Finding) -> String {
 pub(super) fn bake(gate: &Gate, now: Timestamp, until: Timestamp) -> String {
     let (done, whole) = (now - gate.begin.at, until - gate.begin.at);
     let done = Span::from_seconds((done.nanos() / 1_000_000_000).max(0));
-    format!("bake: {done} of {whole}, until {until}")
+    format!(
+        "bake: {done} of {whole}, until {}",
+        until.next_whole_second()
+    )
 }
 
 /// What keeps a gate from PASS whatever its checks say.
@@ -77,6 +80,7 @@ pub(super) fn hotfix(gate: &Gate, now: Timestamp, skips_bake: bool) -> Option<St
 
 /// That nothing is awaited any more.
 pub(super) fn ended(at: Timestamp) -> String {
+    let at = at.whole_seconds();
     format!("the deployment ended at {at} before its gate could decide; until then:")
 }
 
@@ -133,7 +137,7 @@ fn phrase(evidence: &Evidence) -> String {
     }
     if let Some(since) = evidence.first_breach {
         phrase.push_str(", since ");
-        phrase.push_str(&since.to_string());
+        phrase.push_str(&since.whole_seconds().to_string());
     }
     phrase
 }

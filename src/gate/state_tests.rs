@@ -98,3 +98,29 @@ fn a_hotfix_expires_by_the_later_of_data_and_report() {
         assert_eq!(gate.shadow().is_some(), is_skipped, "{closed} {reported}");
     }
 }
+
+#[test]
+fn times_in_reasons_have_no_fractions_of_a_second() {
+    let mut gate = gate(None);
+    let begin = Begin {
+        at: start() + Span::from_nanos(123_456_789),
+        ..gate.begin.clone()
+    };
+    let stage = gate.stage.clone();
+    let plan = Plan::parse(PLAN).unwrap_or_else(|faults| panic!("{faults}"));
+    gate = Gate::open(
+        begin,
+        &plan.services["web"],
+        &stage,
+        plan.resolution,
+        "",
+        |_| unreachable!("no check"),
+    );
+    close(&mut gate, 60);
+    let reasons = gate.verdict().reasons;
+    assert_eq!(reasons[1], "bake: 59s of 10m, until 2026-03-01T10:10:01Z");
+    gate.end(start() + Span::from_nanos(60_987_654_321));
+    let ended =
+        "the deployment ended at 2026-03-01T10:01:00Z before its gate could decide; until then:";
+    assert_eq!(gate.verdict().reasons[0], ended);
+}

@@ -8,7 +8,7 @@ use super::{
     url::percent_encode,
 };
 use crate::{
-    event::{Span, Timestamp},
+    event::Timestamp,
     gate::{CheckReport, VerdictState, plain_number},
 };
 
@@ -200,7 +200,7 @@ fn hosts(hosts: &[String]) -> String {
 
 /// An instant without fractions of a second: enough for a person.
 fn seconds(at: Timestamp) -> String {
-    at.floor(Span::from_seconds(1)).to_string()
+    at.whole_seconds().to_string()
 }
 
 fn number(value: Option<f64>) -> String {
