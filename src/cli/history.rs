@@ -315,6 +315,7 @@ fn in_words(entry: &Entry) -> String {
     for (pointer, name) in [
         ("/step", "step"),
         ("/outcome", "outcome"),
+        ("/refused", "refused"),
         ("/before", "configuration"),
         ("/after", "then"),
         ("/by", "by"),

@@ -158,7 +158,8 @@ impl Gate {
     /// Takes the report of a step. Says whether the verdict changed.
     ///
     /// # Errors
-    /// The stage does not ask for this step, or the deployment has ended.
+    /// The stage does not ask for this step, the deployment has ended, or the step failed after the gate
+    /// had passed: the report changes nothing then, and whoever goes by the PASS has to be stopped otherwise.
     pub fn report(&mut self, step: &Step) -> Result<bool, GateError> {
         if self.ended {
             return Err(GateError::Ended);
@@ -166,6 +167,11 @@ impl Gate {
         if !self.stage.steps.contains(&step.step) {
             let (given, known) = (step.step.clone(), self.stage.steps.clone());
             return Err(GateError::UnknownStep { given, known });
+        }
+        // Every step was reported as passed before, so that this is no repetition.
+        if step.outcome == StepOutcome::Failed && self.decision.state == VerdictState::Pass {
+            let (step, since) = (step.step.clone(), self.since);
+            return Err(GateError::Passed { step, since });
         }
         let outcome = self.steps.entry(step.step.clone()).or_insert(step.outcome);
         if *outcome == StepOutcome::Passed {

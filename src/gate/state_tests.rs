@@ -1,8 +1,8 @@
 //! A gate decides by the data that has come, whatever times its deployer's reports have.
 
-use super::{Change, Gate};
+use super::{Change, Gate, GateError};
 use crate::{
-    event::{Begin, Hotfix, Span, Step, StepOutcome, Timestamp},
+    event::{Begin, Bypass, Hotfix, Span, Step, StepOutcome, Timestamp},
     gate::VerdictState,
     plan::{Plan, Skippable},
 };
@@ -45,15 +45,19 @@ fn gate(hotfix: Option<Hotfix>) -> Gate {
     })
 }
 
-/// The step passes a number of seconds after the start.
-fn passes(gate: &mut Gate, seconds: i64) -> bool {
-    let step = Step {
+/// A report of the step a number of seconds after the start.
+fn report(gate: &mut Gate, outcome: StepOutcome, seconds: i64) -> Result<bool, GateError> {
+    gate.report(&Step {
         at: start() + Span::from_seconds(seconds),
         deployment: "d1".to_owned(),
         step: "tests".to_owned(),
-        outcome: StepOutcome::Passed,
-    };
-    gate.report(&step).unwrap()
+        outcome,
+    })
+}
+
+/// The step passes a number of seconds after the start.
+fn passes(gate: &mut Gate, seconds: i64) -> bool {
+    report(gate, StepOutcome::Passed, seconds).unwrap()
 }
 
 /// The bucket closes that ends a number of seconds after the start.
@@ -80,6 +84,42 @@ fn a_step_completes_the_proof_at_once_when_the_data_has_come() {
     assert_eq!(close(&mut gate, 600), None);
     assert!(passes(&mut gate, 620));
     assert_eq!(gate.state(), VerdictState::Pass);
+}
+
+#[test]
+fn a_step_that_fails_after_a_pass_is_refused_and_changes_nothing() {
+    let mut gate = gate(None);
+    close(&mut gate, 600);
+    assert!(passes(&mut gate, 620));
+    let passed = (gate.verdict(), gate.steps.clone());
+    let refused = report(&mut gate, StepOutcome::Failed, 630).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "step \"tests\" failed after the gate had said PASS, at 2026-03-01T10:10:20Z: that is final and stands. \
+         Roll the version back and end the deployment; to have it fail, begin another deployment of the \
+         version and report the step there"
+    );
+    assert_eq!((gate.verdict(), gate.steps.clone()), passed);
+    // A caller that did not hear our answer asks again.
+    assert!(!passes(&mut gate, 640));
+}
+
+#[test]
+fn a_failure_is_no_news_to_a_gate_that_failed_or_was_bypassed() {
+    let bypass = Bypass {
+        at: start(),
+        deployment: "d1".to_owned(),
+        by: "ana".to_owned(),
+        reason: "known".to_owned(),
+        ticket: "OPS-1".to_owned(),
+    };
+    let mut failed = gate(None);
+    assert_eq!(report(&mut failed, StepOutcome::Failed, 10), Ok(true));
+    assert_eq!(report(&mut failed, StepOutcome::Failed, 20), Ok(false));
+    let mut bypassed = gate(None);
+    assert_eq!(bypassed.bypass(bypass), Ok(true));
+    assert_eq!(report(&mut bypassed, StepOutcome::Failed, 10), Ok(false));
+    assert_eq!(bypassed.state(), VerdictState::Bypassed);
 }
 
 #[test]

@@ -94,6 +94,9 @@ async fn a_deployment_is_driven_from_the_command_line() {
     assert_eq!(code, 0, "{out} {error}");
     assert!(out.starts_with("PASS  d1"), "{out}");
 
+    let (code, out, error) = sluice(&server, &["deploy", "step", "d1", "smoke", "failed"]).await;
+    assert_eq!((code, out.as_str()), (2, ""), "{error}");
+    assert!(error.contains("PASS"), "{error}");
     assert_eq!(sluice(&server, &["deploy", "end", "d1"]).await.0, 0);
     assert_eq!(sluice(&server, &["verdict", "d9"]).await.0, 2);
     assert_eq!(sluice(&server, &["verdict", "d9", "--wait"]).await.0, 2);

@@ -541,6 +541,54 @@ async fn a_bypass_is_recorded_and_never_a_pass() {
 }
 
 #[tokio::test]
+async fn a_step_that_fails_after_a_pass_is_told_to_whoever_reports_it() {
+    let rig = Rig::new().await;
+    let mut gates = rig.gates().await;
+    gates.begin(beta("d1")).await.unwrap();
+    let passed = step("d1", "smoke", StepOutcome::Passed);
+    gates.report_step(passed.clone()).await.unwrap();
+    for _ in 0..7 {
+        cpu(&rig, busy(rig.now())).await;
+    }
+    let again = gates.report_step(passed).await.unwrap().into_inner();
+    assert_eq!(again.verdict(), VerdictState::Pass);
+
+    let refused = gates.report_step(step("d1", "smoke", StepOutcome::Failed));
+    let refused = refused.await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(
+        refused
+            .message()
+            .contains("had said PASS, at 2026-03-01T10:01:00Z")
+    );
+    let answer = rig.post_json(
+        "/api/v1/deployments/d1/steps",
+        r#"{"step": "smoke", "outcome": "failed"}"#,
+    );
+    let answer = answer.await;
+    assert_eq!(
+        (answer.status, &answer.json()["field"]),
+        (409, &"outcome".into())
+    );
+    assert_eq!(answer.json()["error"], refused.message());
+
+    // It changed nothing, but is remembered.
+    let stands = GetVerdictRequest {
+        deployment: "d1".to_owned(),
+    };
+    let stands = gates.get_verdict(stands).await.unwrap().into_inner();
+    assert_eq!(stands, again);
+    let history = rig.get("/api/v1/history?kind=step").await.json();
+    let steps = history["records"].as_array().unwrap();
+    let outcomes: Vec<_> = steps.iter().map(|step| &step["body"]["outcome"]).collect();
+    // Told twice at one time it is one report.
+    assert_eq!(outcomes, ["passed", "passed", "failed"]);
+    let why = steps[2]["body"]["refused"].as_str().unwrap();
+    assert!(refused.message().ends_with(why), "{why}");
+    assert!(steps[0]["body"]["refused"].is_null());
+}
+
+#[tokio::test]
 async fn a_deployer_asks_before_it_goes_on() {
     let rig = Rig::new().await;
     let mut gates = rig.gates().await;
