@@ -196,7 +196,16 @@ impl Evidence {
             note: note.into(),
         }
     }
+
+    /// Whether the metric is out of range, but blocks nothing, as its note says.
+    pub fn informs_only(&self) -> bool {
+        self.state != CheckState::Breach && self.note.contains(INFORMS_ONLY)
+    }
 }
+
+/// What the note of a metric says that is out of range, but blocks nothing: what else it says is not the
+/// version's fault, or too little is known to hold it against it.
+const INFORMS_ONLY: &str = "informs only";
 
 impl CheckState {
     /// The word that the JSON carries.

@@ -4,6 +4,7 @@ use super::{Blocker, Gate, GateCheck};
 use crate::{
     detect::{CheckState, Evidence, Finding},
     event::{Span, Timestamp},
+    plan::Mode,
 };
 
 /// Most hosts that a reason names.
@@ -49,6 +50,31 @@ pub(super) fn not_excluded(check: &GateCheck, finding: &Finding) -> String {
         (None, Some(awaiting)) => format!("{}: undecided, waited for {awaiting}", check.name),
         (None, None) => format!("{}: undecided", check.name),
     }
+}
+
+/// What is out of range in spite of the PASS: checks and metrics that inform only.
+pub(super) fn advisory(gate: &Gate) -> Vec<String> {
+    let mut told = Vec::new();
+    for check in &gate.checks {
+        let Some(finding) = &check.finding else {
+            continue;
+        };
+        if check.mode == Mode::Advisory && finding.state == CheckState::Breach {
+            told.extend(breach(check, finding));
+        }
+        // Of what is undecided the first is told as such.
+        let own = usize::from(finding.state == CheckState::Undecided);
+        let informing = finding.evidence.iter().skip(own);
+        let informing = informing.filter(|evidence| evidence.informs_only());
+        told.extend(
+            informing
+                .take(METRICS_MAX)
+                .map(|evidence| format!("{}: {}", check.name, phrase(evidence))),
+        );
+    }
+    told.iter()
+        .map(|breach| format!("passes; advisory: {breach}"))
+        .collect()
 }
 
 /// How far the bake has come.

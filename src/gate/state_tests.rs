@@ -2,6 +2,7 @@
 
 use super::{Change, Gate, GateError};
 use crate::{
+    detect::{Basis, CheckState, Evidence, Finding},
     event::{Begin, Bypass, Hotfix, Span, Step, StepOutcome, Timestamp},
     gate::VerdictState,
     plan::{Plan, Skippable},
@@ -137,6 +138,55 @@ fn a_hotfix_expires_by_the_later_of_data_and_report() {
         assert_eq!(is_passed, is_skipped, "{closed} {reported}");
         assert_eq!(gate.shadow().is_some(), is_skipped, "{closed} {reported}");
     }
+}
+
+#[test]
+fn a_pass_names_what_is_out_of_range_but_only_informs() {
+    let plan = Plan::parse(
+        "
+checks:
+  leak: {metric: rss, derivative: {}}
+  everything: {metric: '*', bounds: {max: 1e9}}
+services:
+  web: {stages: [{name: onebox, steps: [tests], checks: [{check: leak, mode: advisory}, everything]}]}
+",
+    );
+    let plan = plan.unwrap_or_else(|faults| panic!("{faults}"));
+    let service = &plan.services["web"];
+    let begin = gate(None).begin;
+    let mut gate = Gate::open(
+        begin,
+        service,
+        &service.stages[0],
+        plan.resolution,
+        "",
+        |name| &plan.checks[name],
+    );
+    let entry = |metric: &str, state, note: &str| Evidence {
+        hosts: vec!["h1".to_owned()],
+        ..Evidence::bare(metric, state, Basis::Slo, note)
+    };
+    let leaks = Evidence {
+        first_breach: Some(start() + Span::from_nanos(1_500_000_001)),
+        ..entry("rss", CheckState::Breach, "rises by 3 %/h")
+    };
+    gate.checks[0].finding = Some(Finding::new(CheckState::Breach, vec![leaks]));
+    let of_machine = "+40 %; informs only: it speaks of the machine";
+    let metrics = vec![
+        entry("latency", CheckState::Ok, "in range"),
+        entry("node_load1", CheckState::Undecided, of_machine),
+    ];
+    gate.checks[1].finding = Some(Finding::new(CheckState::Ok, metrics));
+    assert!(passes(&mut gate, 10));
+    assert_eq!(
+        gate.verdict().reasons,
+        [
+            "passes; advisory: leak: rss rises by 3 %/h, on h1, since 2026-03-01T10:00:01Z",
+            "passes; advisory: everything: node_load1 +40 %; informs only: it speaks of the machine, on h1",
+            "covered and in range: everything",
+            "steps passed: tests",
+        ]
+    );
 }
 
 #[test]
