@@ -30,6 +30,8 @@ mod spreading;
 mod state;
 mod succession;
 mod survey;
+#[cfg(test)]
+mod test_support;
 mod told;
 mod whereabouts;
 mod world;
