@@ -1,6 +1,6 @@
 //! Reasons: what decides, in words for the person who is woken by it.
 
-use super::{Blocker, Gate, GateCheck};
+use super::{Beside, Blocker, Gate, GateCheck};
 use crate::{
     detect::{CheckState, Evidence, Finding},
     event::{Span, Timestamp},
@@ -90,6 +90,24 @@ pub(super) fn bake(gate: &Gate, now: Timestamp, until: Timestamp) -> String {
 /// What keeps a gate from PASS whatever its checks say.
 pub(super) fn held(blocker: &Blocker) -> String {
     format!("held: {blocker}")
+}
+
+/// That another deployment is open on the same hosts.
+pub(super) fn beside(beside: &Beside) -> String {
+    let Beside {
+        deployment,
+        version,
+        hosts,
+    } = beside;
+    let shows = if hosts.len() == 1 {
+        "it shows"
+    } else {
+        "they show"
+    };
+    format!(
+        "also under deployment {deployment} ({version}): {}; what {shows} may be of either",
+        self::hosts(hosts)
+    )
 }
 
 /// That the deployment is a hotfix, and what that did.

@@ -8,7 +8,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use super::{
-    Blocker, Decision, GateCheck, GateError, Shadow, Verdict, VerdictState,
+    Beside, Blocker, Decision, GateCheck, GateError, Shadow, Verdict, VerdictState,
     checks::{GateSetup, alpha_per_weight, in_brief, without_hosts},
     decision::Terms,
     pipeline::Attempt,
@@ -39,6 +39,8 @@ pub struct Gate {
     bypass: Option<Bypass>,
     /// What keeps it from PASS though its deployment has begun.
     held: Vec<Blocker>,
+    /// Which other deployments are open on its hosts. It is told anew before each weighing.
+    beside: Vec<Beside>,
     /// After a PASS that did not wait for the bake: what the whole of it says.
     shadow: Option<Shadow>,
     decision: Decision,
@@ -96,6 +98,7 @@ impl Gate {
             checks,
             bypass: None,
             held: Vec::new(),
+            beside: Vec::new(),
             shadow: None,
             decision: Decision {
                 state: VerdictState::Pending,
@@ -139,15 +142,27 @@ impl Gate {
         }
     }
 
-    /// Holds the gate from its begin on: it can fail, but not pass.
-    pub fn begin_held(&mut self, held: Vec<Blocker>) {
+    /// Says what there is from the begin on: what holds the gate, so that it can fail but not pass, and who
+    /// else is on its hosts.
+    pub fn begin_among(&mut self, held: Vec<Blocker>, beside: Vec<Beside>) {
         self.held = held;
+        self.beside = beside;
         self.decision = self.decide();
     }
 
     /// Replaces what holds the gate; the next bucket is weighed by it.
     pub fn hold(&mut self, held: Vec<Blocker>) {
         self.held = held;
+    }
+
+    /// Replaces which other deployments are open on its hosts; the next bucket or report is weighed by it.
+    pub fn stand_beside(&mut self, beside: Vec<Beside>) {
+        self.beside = beside;
+    }
+
+    /// Which other deployments are open on its hosts.
+    pub fn beside(&self) -> &[Beside] {
+        &self.beside
     }
 
     /// What keeps it from PASS though its deployment has begun.
@@ -261,6 +276,11 @@ impl Gate {
         self.is_final() && !is_shadow_open
     }
 
+    /// Whether its deployment is under way, and the verdict can still change.
+    pub fn is_open(&self) -> bool {
+        !self.is_ended() && !self.is_settled()
+    }
+
     /// The deployment as the pipeline sees it.
     pub fn attempt(&self) -> Attempt<'_> {
         Attempt {
@@ -362,7 +382,11 @@ impl Gate {
             skips_bake: self.skips_bake(),
             held: &self.held,
         };
-        Decision::weigh(self, self.watermark, terms)
+        let mut decision = Decision::weigh(self, self.watermark, terms);
+        decision
+            .reasons
+            .extend(self.beside.iter().map(reasons::beside));
+        decision
     }
 
     /// What would be decided if nothing were skipped.

@@ -22,6 +22,7 @@ impl Gate {
             checks,
             bypass,
             held,
+            beside: _,
             shadow,
             decision,
             at,
