@@ -59,6 +59,7 @@ mod offsets;
 mod otlp_grpc;
 mod otlp_http;
 mod page;
+mod preflight;
 mod promotion;
 mod published;
 mod query;
@@ -90,6 +91,7 @@ pub use core::{Ending, Unavailable};
 #[cfg(test)]
 pub(crate) use feed::FeedDriver;
 pub use feed::{Feed, Shown};
+pub use preflight::{Obstacle, obstacles};
 pub use published::Deployment;
 pub use recovery_error::RecoveryError;
 pub use reload::{ReloadError, Reloaded, Reloader, Source as ConfigSource};
