@@ -31,6 +31,7 @@ mod api;
 mod backlog;
 mod chronicle;
 mod clock;
+mod clock_step;
 mod connections;
 mod core;
 #[cfg(test)]
