@@ -330,6 +330,11 @@ fn reduce(text: &mut Text, reducer: &ReducerCounters) {
             "Series that a check selects.",
             reducer.selected_series,
         ),
+        (
+            "unselected_series",
+            "Series that no check selects; the page names some of their metrics.",
+            reducer.unselected_series,
+        ),
         ("log_streams", "Log streams in the table.", reducer.streams),
         ("templates", "Message templates.", reducer.templates),
     ] {
