@@ -251,6 +251,23 @@ async fn metrics_tell_what_came_and_what_was_refused() {
 }
 
 #[tokio::test]
+async fn counters_are_zero_before_there_is_anything_to_count() {
+    let rig = Rig::new().await;
+    for series in [
+        r#"sluice_rejected_requests_total{source="loki",reason="malformed"}"#,
+        r#"sluice_rejected_samples_total{source="otlp_grpc",reason="no_value"}"#,
+        r#"sluice_rejected_samples_total{source="remote_write",reason="late"}"#,
+        r#"sluice_rejected_log_records_total{source="loki",reason="no_timestamp"}"#,
+        r#"sluice_denied_requests_total{reason="forbidden"}"#,
+        r#"sluice_lost_samples_total{reason="late"}"#,
+        r#"sluice_verdict_changes_total{verdict="FAIL"}"#,
+        "sluice_unselected_series",
+    ] {
+        assert_eq!(rig.metric(series).await, Some(0.0), "{series}");
+    }
+}
+
+#[tokio::test]
 async fn what_no_check_selects_is_counted_and_some_of_it_named() {
     let rig = Rig::new().await;
     let of =
