@@ -9,10 +9,6 @@ use tonic::{Code, transport::Endpoint};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
-use tonic_reflection::pb::v1::{
-    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
-    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
-};
 use tonic_types::StatusExt;
 
 use super::{
@@ -416,32 +412,40 @@ async fn a_gate_is_healthy_only_while_its_newest_deployment_has_a_pass() {
     );
 }
 
+/// The services that reflection of a version lists.
+macro_rules! listed {
+    ($rig:expr, $version:ident) => {{
+        use tonic_reflection::pb::$version::{
+            ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+            server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+        };
+        let channel = Endpoint::from_shared(format!("http://{}", $rig.at.grpc)).unwrap();
+        let mut reflection = ServerReflectionClient::new(channel.connect().await.unwrap());
+        let request = ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::ListServices(String::new())),
+        };
+        let requests = tokio_stream::iter([request]);
+        let answers = reflection.server_reflection_info(requests).await;
+        let mut answers = answers.unwrap().into_inner();
+        let answer = answers.message().await.unwrap().unwrap().message_response;
+        let Some(MessageResponse::ListServicesResponse(list)) = answer else {
+            panic!("{answer:?}")
+        };
+        let services = list.service.into_iter();
+        services
+            .map(|service| service.name)
+            .collect::<Vec<String>>()
+    }};
+}
+
 #[tokio::test]
-async fn reflection_lists_the_services() {
+async fn reflection_of_both_versions_lists_the_services() {
     let rig = Rig::new().await;
-    let channel = Endpoint::from_shared(format!("http://{}", rig.at.grpc)).unwrap();
-    let mut reflection = ServerReflectionClient::new(channel.connect().await.unwrap());
-    let request = ServerReflectionRequest {
-        host: String::new(),
-        message_request: Some(MessageRequest::ListServices(String::new())),
-    };
-    let requests = tokio_stream::iter([request]);
-    let mut answers = reflection
-        .server_reflection_info(requests)
-        .await
-        .unwrap()
-        .into_inner();
-    let answer = answers.message().await.unwrap().unwrap().message_response;
-    let Some(MessageResponse::ListServicesResponse(list)) = answer else {
-        panic!("{answer:?}")
-    };
-    let names: Vec<&str> = list
-        .service
-        .iter()
-        .map(|service| service.name.as_str())
-        .collect();
-    for name in ["sluice.v1.Gates", "grpc.health.v1.Health"] {
-        assert!(names.contains(&name), "{names:?}");
+    for names in [listed!(rig, v1), listed!(rig, v1alpha)] {
+        for name in ["sluice.v1.Gates", "grpc.health.v1.Health"] {
+            assert!(names.iter().any(|listed| listed == name), "{names:?}");
+        }
     }
 }
 
