@@ -13,6 +13,8 @@ use clap::Args;
 use super::{exit, print};
 use crate::{
     engine::{Engine, Output},
+    serve::{Obstacle, obstacles},
+    sink::Sinks,
     source::{
         backtest::{Fit, Fits, Grade, Placebos, Sightings},
         files,
@@ -51,6 +53,20 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     };
     for warning in plan.warnings() {
         print::warning(&warning);
+    }
+    let mut starts = true;
+    let sinks = Sinks::obstacles(&plan).into_iter().map(Obstacle::Machine);
+    for obstacle in obstacles(&plan).into_iter().chain(sinks) {
+        match obstacle {
+            Obstacle::Machine(problem) => print::warning(&problem),
+            Obstacle::Plan(problem) => {
+                print::error(&problem);
+                starts = false;
+            }
+        }
+    }
+    if !starts {
+        return exit::ERROR;
     }
     let (checks, services) = (plan.checks.len(), plan.services.len());
     let written = print::answer(&format!(

@@ -303,7 +303,7 @@ fn in_words(entry: &Entry) -> String {
     let text = |pointer: &str| body.pointer(pointer).and_then(|value| value.as_str());
     let region = Some(&entry.region).filter(|region| !region.is_empty());
     let region = region.map_or_else(String::new, |region| format!(" {region}"));
-    let mut line = format!("{}  {:<8}", entry.at, entry.kind.name());
+    let mut line = format!("{}  {:<8}", entry.at.whole_seconds(), entry.kind.name());
     if entry.kind != Kind::Reload {
         write!(
             line,
@@ -315,6 +315,7 @@ fn in_words(entry: &Entry) -> String {
     for (pointer, name) in [
         ("/step", "step"),
         ("/outcome", "outcome"),
+        ("/refused", "refused"),
         ("/before", "configuration"),
         ("/after", "then"),
         ("/by", "by"),

@@ -7,6 +7,7 @@ mod export;
 mod help;
 mod history;
 mod journal;
+mod log_filter;
 mod manual;
 mod print;
 mod promote;

@@ -68,7 +68,7 @@ fn say(what: &str, text: &str) {
 pub(super) fn verdict_line(verdict: &Verdict) -> String {
     let mut line = format!(
         "{}  {:<8}  {}",
-        verdict.at,
+        verdict.at.whole_seconds(),
         verdict.verdict,
         subject(verdict)
     );
@@ -93,7 +93,7 @@ pub(super) fn shadow_line(verdict: &Verdict) -> String {
         .map_or("", |shadow| shadow.verdict.name());
     let line = format!(
         "{}  {:<8}  {}  without the hotfix it would say {says}; its verdict stays {}",
-        verdict.at,
+        verdict.at.whole_seconds(),
         "",
         subject(verdict),
         verdict.verdict
@@ -105,7 +105,7 @@ pub(super) fn shadow_line(verdict: &Verdict) -> String {
 pub(super) fn awaited_line(verdict: &Verdict) -> String {
     let line = format!(
         "{}  {:<8}  {}  {}",
-        verdict.at,
+        verdict.at.whole_seconds(),
         verdict.verdict,
         subject(verdict),
         verdict.reasons.join(" · ")
@@ -124,8 +124,8 @@ pub(super) fn verdict_block(verdict: &Verdict) -> String {
         "\n{}  {}\n  since {}, watermark {}, configuration {}\n",
         verdict.verdict,
         clean(&subject(verdict)),
-        verdict.since,
-        verdict.watermark,
+        verdict.since.whole_seconds(),
+        verdict.watermark.whole_seconds(),
         clean(&verdict.config_digest)
     );
     // Each by itself: what holds the end of a line must not begin one.
@@ -136,7 +136,8 @@ pub(super) fn verdict_block(verdict: &Verdict) -> String {
         let Shadow { verdict, since, .. } = shadow;
         writeln!(
             text,
-            "  without the hotfix it would say {verdict} since {since}:"
+            "  without the hotfix it would say {verdict} since {}:",
+            since.whole_seconds()
         )
         .expect(IN_MEMORY);
         for reason in &shadow.reasons {

@@ -95,7 +95,7 @@ fn in_words(answer: &pb::MayPromoteResponse) -> String {
     let mut lines = vec![print::clean(&format!("{word}  {}", target(answer)))];
     for blocker in &answer.blockers {
         let clears = blocker.clears_at.as_ref().map_or_else(String::new, |at| {
-            format!(", until {}", timestamp_from_pb(at))
+            format!(", until {}", timestamp_from_pb(at).next_whole_second())
         });
         let line = format!("{}: {}{clears}", blocker.kind, blocker.reason);
         lines.push(format!("  {}", print::clean(&line)));

@@ -15,9 +15,8 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
 };
-use tracing_subscriber::EnvFilter;
 
-use super::{demo as player, exit, print};
+use super::{demo as player, exit, log_filter::LogFilter, print};
 use crate::{
     plan::Plan,
     serve::{
@@ -65,7 +64,7 @@ pub(super) fn run(arguments: Arguments) -> u8 {
         Err(code) => return code,
     };
     if let Err(error) = log_to_stderr(&arguments.log) {
-        print::error(&format!("--log {:?}: {error}", arguments.log));
+        print::error(&format!("--log {:?} (SLUICE_LOG): {error}", arguments.log));
         return exit::ERROR;
     }
     let runtime = match Runtime::new() {
@@ -124,7 +123,10 @@ fn read(file: &Path) -> Result<Plan, ReloadError> {
 }
 
 fn log_to_stderr(filter: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let filter = EnvFilter::try_new(filter)?;
+    let LogFilter { filter, warning } = LogFilter::read(filter)?;
+    if let Some(warning) = warning {
+        print::warning(&warning);
+    }
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr)

@@ -112,6 +112,7 @@ impl Absent {
                 .max(self.began_at + self.after.max(base_patience(view)))
                 .min(self.bake_until);
             return if now < until {
+                let until = until.next_whole_second();
                 Finding::warming(format!("the first data of its hosts, until {until}"))
             } else {
                 let cause = NoDataCause::NothingSelected;
@@ -315,9 +316,10 @@ impl Absent {
                 return blind(view, &self.selection, Basis::Slo, cause, [host]);
             }
             return Finding::warming(format!(
-                "{} from {}, until {until}",
+                "{} from {}, until {}",
                 self.selection,
-                view.hosts.name(host)
+                view.hosts.name(host),
+                until.next_whole_second()
             ));
         }
         self.still(view).unwrap_or_else(|| self.present(view))
@@ -365,7 +367,8 @@ impl Absent {
         let silence = since.map_or(Span::ZERO, |since| view.bucket.end - since);
         let names = view.hosts.names(absent.iter().map(|(host, _)| *host));
         let mut note = format!(
-            "silent for {silence} on {}, while others speak",
+            "silent for {} on {}, while others speak",
+            silence.whole_seconds(),
             host_list(&names)
         );
         if let Some(reason) = absent.iter().find_map(|(host, _)| self.loss(view, *host)) {
@@ -401,8 +404,9 @@ impl Absent {
         let evidence = quietest.map(|(last, host)| {
             let silence = view.bucket.end - last;
             let note = format!(
-                "the quietest, {}, silent for {silence}",
-                view.hosts.name(host)
+                "the quietest, {}, silent for {}",
+                view.hosts.name(host),
+                silence.whole_seconds()
             );
             let mut evidence = Evidence::bare(&self.selection, CheckState::Ok, Basis::Slo, note);
             evidence.observed = Some(silence.seconds_f64());

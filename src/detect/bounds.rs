@@ -114,9 +114,7 @@ impl Bounds {
     pub fn observe(&mut self, view: &View<'_>) -> Finding {
         let uncovered = uncovered(&mut self.coverage, view, &self.selection, Basis::Slo);
         if view.bucket.start < self.judged_from() {
-            return uncovered.unwrap_or_else(|| {
-                Finding::warming(format!("the end of the grace at {}", self.grace_until))
-            });
+            return uncovered.unwrap_or_else(|| Finding::in_grace(self.grace_until));
         }
         self.judged.resize(view.hosts.len(), None);
         let closest = self.read(view);

@@ -161,6 +161,14 @@ impl Finding {
         }
     }
 
+    /// Not judged before the grace ends.
+    pub fn in_grace(until: Timestamp) -> Self {
+        Self::warming(format!(
+            "the end of the grace at {}",
+            until.next_whole_second()
+        ))
+    }
+
     /// Not judged yet, because the first data is awaited.
     pub fn unheard(awaiting: impl Into<String>) -> Self {
         Self {
@@ -192,7 +200,16 @@ impl Evidence {
             note: note.into(),
         }
     }
+
+    /// Whether the metric is out of range, but blocks nothing, as its note says.
+    pub fn informs_only(&self) -> bool {
+        self.state != CheckState::Breach && self.note.contains(INFORMS_ONLY)
+    }
 }
+
+/// What the note of a metric says that is out of range, but blocks nothing: what else it says is not the
+/// version's fault, or too little is known to hold it against it.
+const INFORMS_ONLY: &str = "informs only";
 
 impl CheckState {
     /// The word that the JSON carries.
@@ -225,7 +242,7 @@ impl fmt::Display for NoDataCause {
         match self {
             Self::NothingSelected => f.write_str("nothing that the check selects was ever seen"),
             Self::NeverArrived => f.write_str("no data since the deployment began"),
-            Self::Stopped { last } => write!(f, "no data since {last}"),
+            Self::Stopped { last } => write!(f, "no data since {}", last.whole_seconds()),
             Self::Unusable { reason } => write!(f, "what came could not be used ({reason})"),
             Self::NoFleet => f.write_str("no fleet with data to compare with"),
             Self::Lifeless => f.write_str("all values of all hosts are the same and never move"),
@@ -257,5 +274,20 @@ impl fmt::Display for NoDataCause {
                 f.write_str("harm is likely, but not certain: these hosts have no past")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Span;
+
+    #[test]
+    fn times_in_words_have_whole_seconds() {
+        let at = Timestamp::from_seconds(1_772_359_200) + Span::from_nanos(123_456_789);
+        let grace = Finding::in_grace(at).awaiting.unwrap();
+        assert_eq!(grace, "the end of the grace at 2026-03-01T10:00:01Z");
+        let stopped = NoDataCause::Stopped { last: at }.to_string();
+        assert_eq!(stopped, "no data since 2026-03-01T10:00:00Z");
     }
 }

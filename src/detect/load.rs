@@ -129,7 +129,7 @@ impl Load {
                     "a load of {}/s per host, {} so far, until {}",
                     number(target),
                     number(self.reached.map_or(0.0, |(reached, _)| reached)),
-                    self.bake_until
+                    self.bake_until.next_whole_second()
                 ));
                 finding
             }
@@ -255,7 +255,7 @@ impl Load {
             note = format!("{note} ({})", percent(effect));
         }
         if let (CheckState::Ok, Some(at)) = (state, at) {
-            note = format!("{note}, reached at {at}");
+            note = format!("{note}, reached at {}", at.whole_seconds());
         }
         let mut evidence = Evidence::bare(&self.selection, state, Basis::Slo, note);
         evidence.observed = Some(reached);

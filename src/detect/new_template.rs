@@ -173,7 +173,7 @@ impl NewTemplate {
             return blind(view, &self.selection, basis, cause, hosts);
         }
         if view.bucket.start < self.grace_until {
-            return Finding::warming(format!("the end of the grace at {}", self.grace_until));
+            return Finding::in_grace(self.grace_until);
         }
         let mut alone = evidence.clone();
         alone.retain(|evidence| evidence.state == CheckState::NoData);

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use crate::{
-    engine::{Engine, Input, Output},
-    event::{
-        Batch, Begin, DeploymentEvent, KeyHash, Labels, LogRecord, METRIC_NAME, Point, SeriesBlock,
-        SeriesMeta, Severity, Span, Timestamp, Value,
+    engine::{
+        Engine, Input, Output,
+        test_support::{self, begin, number, plan},
     },
+    event::{Batch, KeyHash, Labels, LogRecord, METRIC_NAME, Severity, Span, Timestamp},
     gate::VerdictState,
     plan::Plan,
 };
@@ -24,55 +24,22 @@ services:
   web: {stages: [{name: onebox, bake: 30m, grace: 0s, checks: [cpu, errors, logs]}]}
 ";
 
-fn plan(text: &str) -> Arc<Plan> {
-    Arc::new(Plan::parse(text).unwrap_or_else(|faults| panic!("{faults}")))
-}
-
 fn limited(limits: &str) -> Arc<Plan> {
     plan(&format!("{CHECKS}limits: {limits}\n"))
 }
 
 fn at(minute: f64) -> Timestamp {
-    Timestamp::from_seconds(1_772_359_200) + Span::from_nanos((minute * 60e9) as i64)
+    test_support::at(0) + Span::from_nanos((minute * 60e9) as i64)
 }
 
-fn number(labels: &[(&str, &str)], at: Timestamp, value: f64) -> SeriesBlock {
-    let roles = [("host", "h1"), ("service", "web")];
-    SeriesBlock {
-        labels: Labels::new(labels.iter().chain(&roles).copied()),
-        meta: SeriesMeta::default(),
-        points: vec![Point {
-            at,
-            start: None,
-            value: Value::Number(value),
-        }],
-    }
-}
-
+/// A log record of the host, with more attributes.
 fn record(attributes: &[(&str, &str)], at: Timestamp) -> LogRecord {
-    let roles = [("host", "h1"), ("service", "web")];
+    let record = test_support::record(at, Severity::INFO, "alive", 1);
+    let roles = record.attributes.iter();
     LogRecord {
-        at,
-        severity: Severity::INFO,
-        body: "alive".to_owned(),
-        attributes: Labels::new(attributes.iter().chain(&roles).copied()),
-        count: 1,
+        attributes: Labels::new(roles.chain(attributes.iter().copied())),
+        ..record.clone()
     }
-}
-
-fn begin(deployment: &str, at: Timestamp) -> Input<'static> {
-    Input::Deployment(DeploymentEvent::Begin(Begin {
-        at,
-        deployment: deployment.to_owned(),
-        service: "web".to_owned(),
-        stage: "onebox".to_owned(),
-        region: None,
-        version: "v2".to_owned(),
-        one_box: vec!["h1".to_owned()],
-        fleet: Vec::new(),
-        weight: 1.0,
-        hotfix: None,
-    }))
 }
 
 /// An engine that is fed each ten seconds.
@@ -114,7 +81,7 @@ impl Run {
     }
 
     fn begin(&mut self, deployment: &str) -> &mut Self {
-        let begin = begin(deployment, at(self.step as f64 / 6.0));
+        let begin = begin(deployment, at(self.step as f64 / 6.0), &["h1"]);
         self.engine.step(begin, &mut self.outputs);
         self
     }

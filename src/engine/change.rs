@@ -126,6 +126,7 @@ impl Engine {
                     }
                 }
                 self.hold_again(Some(world), bucket.end);
+                self.look_beside();
                 self.judge(Some(world), bucket, outputs);
             }
         }

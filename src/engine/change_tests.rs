@@ -199,7 +199,11 @@ fn what_both_plans_have_in_common_is_known_from_the_start() {
         for run in [&mut changed, &mut always] {
             run.begin("new", "web", "onebox").until(500);
         }
-        let (new, same) = (changed.verdict("new"), always.verdict("new"));
+        let (mut new, same) = (changed.verdict("new"), always.verdict("new"));
+        if with_old {
+            let beside = new.reasons.pop().expect("the old one is open there");
+            assert!(beside.starts_with("also under deployment old"), "{beside}");
+        }
         assert!(
             new.checks
                 .iter()

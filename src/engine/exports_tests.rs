@@ -1,18 +1,18 @@
 //! What is missing from an export: nothing gained, or nothing known.
 
-use std::sync::Arc;
-
 use crate::{
-    engine::{Engine, Input, Output},
+    engine::{
+        Engine, Input, Output,
+        test_support::{at, begin, plan},
+    },
     event::{
-        Batch, Begin, DeploymentEvent, Kind, Labels, METRIC_NAME, Point, SeriesBlock, SeriesMeta,
-        Span, Temporality, Timestamp, Unit, Value,
+        Batch, Kind, Labels, METRIC_NAME, Point, SeriesBlock, SeriesMeta, Span, Temporality, Unit,
+        Value,
     },
     gate::{
         Verdict,
         VerdictState::{Fail, NoData, Pass},
     },
-    plan::Plan,
 };
 
 const HOSTS: usize = 8;
@@ -28,10 +28,6 @@ struct Sender {
     host: usize,
     service: &'static str,
     version: &'static str,
-}
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_seconds(1_772_359_200 + second)
 }
 
 /// A number from 0 to 9 that looks like chance, the same each time.
@@ -113,28 +109,16 @@ fn verdict(checks: &str, mut send: impl FnMut(i64, &mut Batch)) -> Verdict {
          stages: [{{name: onebox, bake: {BAKE}s, grace: 0s, checks: [{}]}}]\n",
         names.join(", ")
     );
-    let plan = Plan::parse(&text).unwrap_or_else(|faults| panic!("{faults}"));
-    let mut engine = Engine::new(Arc::new(plan));
+    let mut engine = Engine::new(plan(&text));
     let mut outputs: Vec<Output> = Vec::new();
-    let one_box = if text.contains("compare") { 2 } else { 1 };
+    let one_box: &[&str] = if text.contains("compare") {
+        &["h0", "h1"]
+    } else {
+        &["h0"]
+    };
     for second in (-BEFORE..=BAKE + 60).step_by(STEP as usize) {
         if second == 0 {
-            let begin = Begin {
-                at: at(0),
-                deployment: "d".to_owned(),
-                service: "web".to_owned(),
-                stage: "onebox".to_owned(),
-                region: None,
-                version: "v2".to_owned(),
-                one_box: (0..one_box).map(|host| format!("h{host}")).collect(),
-                fleet: Vec::new(),
-                weight: 1.0,
-                hotfix: None,
-            };
-            engine.step(
-                Input::Deployment(DeploymentEvent::Begin(begin)),
-                &mut outputs,
-            );
+            engine.step(begin("d", at(0), one_box), &mut outputs);
         }
         let mut batch = Batch::default();
         send(second, &mut batch);

@@ -1,29 +1,15 @@
 //! What a bucket tells the panels of log checks.
 
-use std::sync::Arc;
-
 use crate::{
-    engine::{Engine, Input},
-    event::{Batch, Begin, DeploymentEvent, Labels, LogRecord, Severity, Span, Timestamp},
+    engine::{
+        Engine, Input,
+        test_support::{at, begin, plan, record},
+    },
+    event::{Batch, LogRecord, Severity, Span},
     gate::{Verdict, VerdictState},
-    plan::Plan,
 };
 
 const BAKE_MINUTES: i64 = 60;
-
-fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_seconds(1_772_359_200 + seconds)
-}
-
-fn record(at: Timestamp, severity: Severity, body: &str, count: u64) -> LogRecord {
-    LogRecord {
-        at,
-        severity,
-        body: body.to_owned(),
-        attributes: Labels::new([("host", "h1"), ("service", "web")]),
-        count,
-    }
-}
 
 /// What became of a deployment under a log check. `send` gives what comes in the ten seconds that begin at a
 /// time, counted from the deployment, beside a sign of life.
@@ -42,27 +28,11 @@ fn verdict_beside(
         "resolution: 10s\nlateness: 0s\nlimits: {limits}\nchecks:\n  logs: {check}\nservices:\n  web:\n    \
          stages: [{{name: onebox, bake: {BAKE_MINUTES}m, grace: 0s, checks: [logs]}}]\n"
     );
-    let plan = Plan::parse(&text).unwrap_or_else(|faults| panic!("{faults}"));
-    let mut engine = Engine::new(Arc::new(plan));
+    let mut engine = Engine::new(plan(&text));
     let mut outputs = Vec::new();
     for seconds in (-3_600..=BAKE_MINUTES * 60).step_by(10) {
         if seconds == 0 {
-            let begin = Begin {
-                at: at(0),
-                deployment: "d".to_owned(),
-                service: "web".to_owned(),
-                stage: "onebox".to_owned(),
-                region: None,
-                version: "v2".to_owned(),
-                one_box: vec!["h1".to_owned()],
-                fleet: Vec::new(),
-                weight: 1.0,
-                hotfix: None,
-            };
-            engine.step(
-                Input::Deployment(DeploymentEvent::Begin(begin)),
-                &mut outputs,
-            );
+            engine.step(begin("d", at(0), &["h1"]), &mut outputs);
         }
         let mut batch = Batch::default();
         batch.logs.push(record(at(seconds), alive, "alive", 1));

@@ -18,6 +18,7 @@ mod health;
 mod holds;
 mod judge;
 mod late_begin;
+mod overlap;
 mod pipelines;
 mod promotion;
 mod refusal;
@@ -31,6 +32,8 @@ mod spreading;
 mod state;
 mod succession;
 mod survey;
+#[cfg(test)]
+mod test_support;
 mod told;
 mod whereabouts;
 mod world;
@@ -259,8 +262,7 @@ impl Engine {
 
     /// How many gates are open.
     pub fn open_gates(&self) -> usize {
-        let is_open = |gate: &&Gate| !gate.is_ended() && !gate.is_settled();
-        self.gates.values().filter(is_open).count()
+        self.gates.values().filter(|gate| gate.is_open()).count()
     }
 
     /// When a replay may stop: the end of the last bake of a gate that is still open, and no
@@ -299,6 +301,7 @@ impl Engine {
             self.watermark = self.watermark.max(bucket.end);
             self.open_sighted(bucket, outputs);
             self.hold_again(None, self.watermark);
+            self.look_beside();
             self.judge(None, bucket, outputs);
             self.end_sighted(bucket, outputs);
         }
@@ -340,7 +343,10 @@ impl Engine {
         let (id, at) = (event.deployment().to_owned(), event.at());
         let changed = match event {
             DeploymentEvent::Begin(begin) => self.begin(begin),
-            DeploymentEvent::Step(step) => self.on_gate(&id, |gate| gate.report(&step)),
+            DeploymentEvent::Step(step) => {
+                self.look_beside();
+                self.on_gate(&id, |gate| gate.report(&step))
+            }
             DeploymentEvent::Bypass(bypass) => self.bypass(&id, bypass),
             DeploymentEvent::End(end) => self.on_gate(&id, |gate| {
                 gate.end(end.at);
@@ -426,8 +432,9 @@ impl Engine {
                     .expect("a checked plan names only checks that exist")
             },
         );
-        if !held.is_empty() {
-            gate.begin_held(held);
+        let beside = self.beside_new(&gate);
+        if !(held.is_empty() && beside.is_empty()) {
+            gate.begin_among(held, beside);
         }
         self.pipelines.add(&self.plan, &gate.begin);
         self.gates.insert(gate.begin.deployment.clone(), gate);

@@ -199,7 +199,8 @@ fn check_hotfix(begin: &Begin, hotfix: &Hotfix) -> Result<(), Refusal> {
         let problem = if hotfix.expires == Timestamp::MIN {
             format!("is missing: {right}")
         } else {
-            format!("is {}, but it is {}: {right}", hotfix.expires, begin.at)
+            let now = begin.at.next_whole_second();
+            format!("is {}, but it is {now}: {right}", hotfix.expires)
         };
         return Err(Refusal::BadField {
             field: "hotfix.expires",
@@ -287,7 +288,7 @@ impl fmt::Display for Refused {
             deployment,
             refusal,
         } = self;
-        let refusal = refusal.to_string();
+        let (at, refusal) = (at.whole_seconds(), refusal.to_string());
         if refusal.contains(&format!("deployment {deployment:?}")) {
             write!(f, "at {at}: {refusal}")
         } else {

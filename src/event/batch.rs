@@ -152,6 +152,20 @@ impl Rejects {
 }
 
 impl RejectReason {
+    /// Every reason.
+    pub const ALL: [Self; 10] = [
+        Self::Malformed,
+        Self::NoTimestamp,
+        Self::NoValue,
+        Self::NoMetricName,
+        Self::BadLabels,
+        Self::NotUtf8,
+        Self::BadHistogram,
+        Self::NoTemporality,
+        Self::Unsupported,
+        Self::OverLimit,
+    ];
+
     /// The name that metrics carry.
     pub const fn name(self) -> &'static str {
         match self {

@@ -116,6 +116,19 @@ impl Timestamp {
         self.0 as f64 / NANOS_PER_SECOND as f64
     }
 
+    /// The instant without its fraction of a second: as a person reads it. For what has happened.
+    #[must_use]
+    pub fn whole_seconds(self) -> Self {
+        self.floor(Span::from_seconds(1))
+    }
+
+    /// The first whole second that is not before this instant: as a person reads it. For what is awaited,
+    /// which is not over before.
+    #[must_use]
+    pub fn next_whole_second(self) -> Self {
+        (self + Span::from_nanos(NANOS_PER_SECOND - 1)).whole_seconds()
+    }
+
     /// The start of the bucket of the given width that holds this instant; buckets are aligned to
     /// the epoch.
     ///
@@ -170,6 +183,14 @@ impl Span {
         assert!(width.0 > 0, "a bucket has a width");
         usize::try_from((i128::from(self.0) + i128::from(width.0) - 1) / i128::from(width.0))
             .unwrap_or(0)
+    }
+
+    /// The length without its fraction of a second, towards zero: as a person reads it. One that is
+    /// shorter than a second stays as it is.
+    #[must_use]
+    pub const fn whole_seconds(self) -> Self {
+        let rest = self.0 % NANOS_PER_SECOND;
+        Self(if rest == self.0 { rest } else { self.0 - rest })
     }
 
     /// This length times a count.
@@ -420,6 +441,28 @@ mod tests {
         assert_eq!(
             Timestamp::from_millis(1_500).to_string(),
             "1970-01-01T00:00:01.5Z"
+        );
+    }
+
+    #[test]
+    fn people_read_whole_seconds() {
+        let second = Timestamp::from_seconds(1_772_359_200);
+        for (nanos, passed, awaited) in [(0, 0, 0), (1, 0, 1), (999_999_999, 0, 1), (-1, -1, 0)] {
+            let at = second + Span::from_nanos(nanos);
+            assert_eq!(at.whole_seconds(), second + Span::from_seconds(passed));
+            assert_eq!(at.next_whole_second(), second + Span::from_seconds(awaited));
+        }
+        for (nanos, text) in [
+            (61_500_000_000, "1m1s"),
+            (250_000_000, "250ms"),
+            (-1_200_000_000, "-1s"),
+            (0, "0s"),
+        ] {
+            assert_eq!(Span::from_nanos(nanos).whole_seconds().to_string(), text);
+        }
+        assert_eq!(
+            Timestamp::MAX.next_whole_second(),
+            Timestamp::MAX.whole_seconds()
         );
     }
 

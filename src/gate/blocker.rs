@@ -224,8 +224,13 @@ impl fmt::Display for Blocker {
                 check,
                 since,
                 note,
-            }) => write!(f, "{place} is unhealthy: {check}: {note}, since {since}"),
-            Self::Peak { until: Some(until) } => write!(f, "not off-peak before {until}"),
+            }) => {
+                let since = since.whole_seconds();
+                write!(f, "{place} is unhealthy: {check}: {note}, since {since}")
+            }
+            Self::Peak { until: Some(until) } => {
+                write!(f, "not off-peak before {}", until.next_whole_second())
+            }
             Self::Peak { until: None } => f.write_str("not off-peak"),
             Self::Unlearned { hours } => write!(
                 f,

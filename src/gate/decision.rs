@@ -149,6 +149,8 @@ impl Proof {
         let mut reasons: Vec<String> = reasons::hotfix(gate, now, terms.skips_bake)
             .into_iter()
             .collect();
+        // What a PASS was given in spite of must not be found only by whoever reads on.
+        reasons.extend(reasons::advisory(gate));
         let is_waited_for = |name: &String| !self.skipped.contains(name);
         // What is undecided is covered, but not known to be in range: it is told by itself.
         let decided = self.checks.iter();

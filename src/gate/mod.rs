@@ -10,6 +10,7 @@
 //! ([`Blocker`]). A deployment that begins all the same is held: its gate can fail, but not pass before
 //! what held it is gone.
 
+mod beside;
 mod blocker;
 mod checks;
 mod decision;
@@ -22,6 +23,7 @@ mod state;
 mod traffic;
 mod verdict;
 
+pub use beside::Beside;
 pub use blocker::{Blocker, Standing};
 pub use checks::GateCheck;
 pub use decision::{Decision, Proof};

@@ -1,9 +1,10 @@
 //! Reasons: what decides, in words for the person who is woken by it.
 
-use super::{Blocker, Gate, GateCheck};
+use super::{Beside, Blocker, Gate, GateCheck};
 use crate::{
     detect::{CheckState, Evidence, Finding},
     event::{Span, Timestamp},
+    plan::Mode,
 };
 
 /// Most hosts that a reason names.
@@ -51,16 +52,62 @@ pub(super) fn not_excluded(check: &GateCheck, finding: &Finding) -> String {
     }
 }
 
+/// What is out of range in spite of the PASS: checks and metrics that inform only.
+pub(super) fn advisory(gate: &Gate) -> Vec<String> {
+    let mut told = Vec::new();
+    for check in &gate.checks {
+        let Some(finding) = &check.finding else {
+            continue;
+        };
+        if check.mode == Mode::Advisory && finding.state == CheckState::Breach {
+            told.extend(breach(check, finding));
+        }
+        // Of what is undecided the first is told as such.
+        let own = usize::from(finding.state == CheckState::Undecided);
+        let informing = finding.evidence.iter().skip(own);
+        let informing = informing.filter(|evidence| evidence.informs_only());
+        told.extend(
+            informing
+                .take(METRICS_MAX)
+                .map(|evidence| format!("{}: {}", check.name, phrase(evidence))),
+        );
+    }
+    told.iter()
+        .map(|breach| format!("passes; advisory: {breach}"))
+        .collect()
+}
+
 /// How far the bake has come.
 pub(super) fn bake(gate: &Gate, now: Timestamp, until: Timestamp) -> String {
     let (done, whole) = (now - gate.begin.at, until - gate.begin.at);
     let done = Span::from_seconds((done.nanos() / 1_000_000_000).max(0));
-    format!("bake: {done} of {whole}, until {until}")
+    format!(
+        "bake: {done} of {whole}, until {}",
+        until.next_whole_second()
+    )
 }
 
 /// What keeps a gate from PASS whatever its checks say.
 pub(super) fn held(blocker: &Blocker) -> String {
     format!("held: {blocker}")
+}
+
+/// That another deployment is open on the same hosts.
+pub(super) fn beside(beside: &Beside) -> String {
+    let Beside {
+        deployment,
+        version,
+        hosts,
+    } = beside;
+    let shows = if hosts.len() == 1 {
+        "it shows"
+    } else {
+        "they show"
+    };
+    format!(
+        "also under deployment {deployment} ({version}): {}; what {shows} may be of either",
+        self::hosts(hosts)
+    )
 }
 
 /// That the deployment is a hotfix, and what that did.
@@ -77,6 +124,7 @@ pub(super) fn hotfix(gate: &Gate, now: Timestamp, skips_bake: bool) -> Option<St
 
 /// That nothing is awaited any more.
 pub(super) fn ended(at: Timestamp) -> String {
+    let at = at.whole_seconds();
     format!("the deployment ended at {at} before its gate could decide; until then:")
 }
 
@@ -133,7 +181,7 @@ fn phrase(evidence: &Evidence) -> String {
     }
     if let Some(since) = evidence.first_breach {
         phrase.push_str(", since ");
-        phrase.push_str(&since.to_string());
+        phrase.push_str(&since.whole_seconds().to_string());
     }
     phrase
 }

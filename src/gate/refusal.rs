@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::event::Timestamp;
+
 /// What a gate refuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GateError {
@@ -14,6 +16,13 @@ pub enum GateError {
     },
     /// The deployment has ended.
     Ended,
+    /// A step failed after the gate had passed: a PASS is final.
+    Passed {
+        /// The step.
+        step: String,
+        /// When the gate passed.
+        since: Timestamp,
+    },
     /// Another person's decision stands already.
     Bypassed {
         /// Whose.
@@ -38,6 +47,13 @@ impl fmt::Display for GateError {
                 )
             }
             Self::Ended => f.write_str("the deployment has ended"),
+            Self::Passed { step, since } => write!(
+                f,
+                "step {step:?} failed after the gate had said PASS, at {}: that is final and stands. Roll the \
+                 version back and end the deployment; to have it fail, begin another deployment of the \
+                 version and report the step there",
+                since.whole_seconds()
+            ),
             Self::Bypassed { by, ticket } => {
                 write!(f, "it is bypassed already, by {by} ({ticket}): that stands")
             }

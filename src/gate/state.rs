@@ -8,7 +8,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use super::{
-    Blocker, Decision, GateCheck, GateError, Shadow, Verdict, VerdictState,
+    Beside, Blocker, Decision, GateCheck, GateError, Shadow, Verdict, VerdictState,
     checks::{GateSetup, alpha_per_weight, in_brief, without_hosts},
     decision::Terms,
     pipeline::Attempt,
@@ -41,6 +41,8 @@ pub struct Gate {
     bypass: Option<Bypass>,
     /// What keeps it from PASS though its deployment has begun.
     held: Vec<Blocker>,
+    /// Which other deployments are open on its hosts. It is told anew before each weighing.
+    beside: Vec<Beside>,
     /// After a PASS that did not wait for the bake: what the whole of it says.
     shadow: Option<Shadow>,
     decision: Decision,
@@ -102,6 +104,7 @@ impl Gate {
             checks,
             bypass: None,
             held: Vec::new(),
+            beside: Vec::new(),
             shadow: None,
             decision: Decision {
                 state: VerdictState::Pending,
@@ -145,15 +148,27 @@ impl Gate {
         }
     }
 
-    /// Holds the gate from its begin on: it can fail, but not pass.
-    pub fn begin_held(&mut self, held: Vec<Blocker>) {
+    /// Says what there is from the begin on: what holds the gate, so that it can fail but not pass, and who
+    /// else is on its hosts.
+    pub fn begin_among(&mut self, held: Vec<Blocker>, beside: Vec<Beside>) {
         self.held = held;
+        self.beside = beside;
         self.decision = self.decide();
     }
 
     /// Replaces what holds the gate; the next bucket is weighed by it.
     pub fn hold(&mut self, held: Vec<Blocker>) {
         self.held = held;
+    }
+
+    /// Replaces which other deployments are open on its hosts; the next bucket or report is weighed by it.
+    pub fn stand_beside(&mut self, beside: Vec<Beside>) {
+        self.beside = beside;
+    }
+
+    /// Which other deployments are open on its hosts.
+    pub fn beside(&self) -> &[Beside] {
+        &self.beside
     }
 
     /// What keeps it from PASS though its deployment has begun.
@@ -164,7 +179,8 @@ impl Gate {
     /// Takes the report of a step. Says whether the verdict changed.
     ///
     /// # Errors
-    /// The stage does not ask for this step, or the deployment has ended.
+    /// The stage does not ask for this step, the deployment has ended, or the step failed after the gate
+    /// had passed: the report changes nothing then, and whoever goes by the PASS has to be stopped otherwise.
     pub fn report(&mut self, step: &Step) -> Result<bool, GateError> {
         if self.ended {
             return Err(GateError::Ended);
@@ -172,6 +188,11 @@ impl Gate {
         if !self.stage.steps.contains(&step.step) {
             let (given, known) = (step.step.clone(), self.stage.steps.clone());
             return Err(GateError::UnknownStep { given, known });
+        }
+        // Every step was reported as passed before, so that this is no repetition.
+        if step.outcome == StepOutcome::Failed && self.decision.state == VerdictState::Pass {
+            let (step, since) = (step.step.clone(), self.since);
+            return Err(GateError::Passed { step, since });
         }
         let outcome = self.steps.entry(step.step.clone()).or_insert(step.outcome);
         if *outcome == StepOutcome::Passed {
@@ -259,6 +280,11 @@ impl Gate {
             shadow.is_open() && self.watermark < self.bake_until + SHADOW_PATIENCE
         });
         self.is_final() && !is_shadow_open
+    }
+
+    /// Whether its deployment is under way, and the verdict can still change.
+    pub fn is_open(&self) -> bool {
+        !self.is_ended() && !self.is_settled()
     }
 
     /// The deployment as the pipeline sees it.
@@ -362,7 +388,11 @@ impl Gate {
             skips_bake: self.skips_bake(),
             held: &self.held,
         };
-        Decision::weigh(self, self.watermark, terms)
+        let mut decision = Decision::weigh(self, self.watermark, terms);
+        decision
+            .reasons
+            .extend(self.beside.iter().map(reasons::beside));
+        decision
     }
 
     /// What would be decided if nothing were skipped.

@@ -133,6 +133,15 @@ pub enum LineKind {
 }
 
 impl VerdictState {
+    /// Every answer.
+    pub const ALL: [Self; 5] = [
+        Self::Pending,
+        Self::Pass,
+        Self::Bypassed,
+        Self::NoData,
+        Self::Fail,
+    ];
+
     /// The word that every door carries.
     pub const fn name(self) -> &'static str {
         match self {

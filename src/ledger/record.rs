@@ -144,6 +144,22 @@ impl Record {
         Self::about(begin, Kind::Step, step.at, false, &what, json(step))
     }
 
+    /// A step was reported, but changed nothing, for this reason.
+    pub fn refused_step(begin: &Begin, step: &Step, refusal: &str) -> Self {
+        #[derive(Serialize)]
+        struct RefusedStep<'a> {
+            #[serde(flatten)]
+            step: &'a Step,
+            refused: &'a str,
+        }
+        let what = format!("{} refused", step.step);
+        let body = json(&RefusedStep {
+            step,
+            refused: refusal,
+        });
+        Self::about(begin, Kind::Step, step.at, false, &what, body)
+    }
+
     /// A person overrode the gate.
     pub fn bypass(begin: &Begin, bypass: &Bypass) -> Self {
         let what = [&*bypass.by, &bypass.reason, &bypass.ticket].join(" ");

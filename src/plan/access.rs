@@ -203,23 +203,14 @@ impl Plan {
     /// What is odd about who may reach the engine.
     pub(super) fn lint_access(&self) -> Option<Warning> {
         let (key, address) = self.beyond_loopback()?;
-        let (problem, remedy) = if self.exposed().is_some() {
-            (
-                "whoever reaches it may do everything, so that serve will not start",
-                "add access: {tokens: [{role: …, file: …}]}, or access: {anonymous: true}",
-            )
-        } else if !self.access.tokens.is_empty() && self.tls.is_none() {
-            (
-                "tokens are read by whoever reads the network",
-                "add tls: {cert_file: …, key_file: …}, unless something in front encrypts",
-            )
-        } else {
-            return None;
-        };
-        Some(Warning {
+        let is_read = !self.access.tokens.is_empty() && self.tls.is_none();
+        is_read.then(|| Warning {
             path: key.to_owned(),
-            problem: format!("{address} is not loopback: {problem}"),
-            remedy: remedy.to_owned(),
+            problem: format!(
+                "{address} is not loopback: tokens are read by whoever reads the network"
+            ),
+            remedy: "add tls: {cert_file: …, key_file: …}, unless something in front encrypts"
+                .to_owned(),
         })
     }
 }

@@ -166,6 +166,17 @@ impl Partial {
 }
 
 impl LossReason {
+    /// Every reason.
+    pub const ALL: [Self; 7] = [
+        Self::Late,
+        Self::Future,
+        Self::NotFinite,
+        Self::Stale,
+        Self::Duplicate,
+        Self::Incompatible,
+        Self::OverLimit,
+    ];
+
     /// Whether the value itself is no measurement. Senders do nothing wrong with such: Prometheus sends
     /// stale markers and NaN unasked.
     pub const fn is_of_the_value(self) -> bool {

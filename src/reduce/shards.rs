@@ -1,7 +1,7 @@
 //! The side of the reduction that many threads write to.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, MutexGuard, TryLockError,
         atomic::{AtomicUsize, Ordering},
@@ -15,6 +15,7 @@ use super::{
     resolved::{Identity, Known, PutScratch, ResolvedPart},
     shard::{Context, NOTHING_BEFORE, Shard},
     standing::{Before, Limit, SelectedKey, Standing},
+    unselected::NAMES_MAX,
 };
 
 /// Keys that may be remembered for each series within the limit: a series that comes from two kinds of
@@ -67,6 +68,10 @@ pub struct ReducerCounters {
     pub series: u64,
     /// Series that a check selects.
     pub selected_series: u64,
+    /// Series that no check selects.
+    pub unselected_series: u64,
+    /// Some metrics of these, by name.
+    pub unselected_metrics: BTreeSet<String>,
     /// How often a new series came that a limit refuses; one that comes again counts again.
     pub refused_series: u64,
     /// Log streams in the table.
@@ -395,11 +400,17 @@ impl Shards {
                 (&mut counters.logs_unselected, counted.logs_unselected),
                 (&mut counters.logs_refused, counted.logs_refused),
                 (&mut counters.series, counted.unselected_series),
+                (&mut counters.unselected_series, counted.unselected_series),
                 (&mut counters.refused_series, counted.refused_series),
                 (&mut counters.streams, counted.streams),
                 (&mut counters.refused_streams, counted.refused_streams),
             ] {
                 *sum = sum.saturating_add(more);
+            }
+            let names = shard.unselected.names().map(str::to_owned);
+            counters.unselected_metrics.extend(names);
+            while NAMES_MAX < counters.unselected_metrics.len() {
+                counters.unselected_metrics.pop_last();
             }
             for (reason, count) in &counted.losses {
                 let sum = counters.losses.entry(*reason).or_default();

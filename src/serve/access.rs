@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::tls::Peer;
 use crate::{
     event::Begin,
-    plan::{AccessPlan, Role},
+    plan::{AccessPlan, Role, TokenPlan},
     source::files,
 };
 
@@ -153,34 +153,40 @@ impl Roles {
     }
 }
 
+impl Token {
+    /// Reads the token that stands at an index of the configuration.
+    fn read(index: usize, token: &TokenPlan) -> Result<Self, AccessError> {
+        let error = |problem: String| AccessError {
+            key: format!("access.tokens[{index}].file"),
+            problem,
+        };
+        let text = files::text(Path::new(&token.file));
+        let text = text.map_err(|fault| error(fault.to_string()))?;
+        let secret = text.trim();
+        let is_visible = secret.bytes().all(|byte| byte.is_ascii_graphic());
+        if secret.len() < TOKEN_BYTES_MIN || !is_visible {
+            return Err(error(format!(
+                "{}: no token: write one line of at least {TOKEN_BYTES_MIN} visible ASCII characters, such \
+                 as openssl rand -hex 32 gives",
+                token.file
+            )));
+        }
+        Ok(Self {
+            role: token.role,
+            file: token.file.clone(),
+            digest: digest(secret),
+        })
+    }
+}
+
 impl Guard {
     /// Reads the tokens.
     ///
     /// # Errors
     /// A file cannot be read, or holds no token.
     pub(super) fn new(plan: &AccessPlan) -> Result<Self, AccessError> {
-        let tokens = plan.tokens.iter().enumerate().map(|(index, token)| {
-            let error = |problem: String| AccessError {
-                key: format!("access.tokens[{index}].file"),
-                problem,
-            };
-            let text = files::text(Path::new(&token.file));
-            let text = text.map_err(|fault| error(fault.to_string()))?;
-            let secret = text.trim();
-            let is_visible = secret.bytes().all(|byte| byte.is_ascii_graphic());
-            if secret.len() < TOKEN_BYTES_MIN || !is_visible {
-                return Err(error(format!(
-                    "{}: no token: write one line of at least {TOKEN_BYTES_MIN} visible ASCII \
-                     characters, such as openssl rand -hex 32 gives",
-                    token.file
-                )));
-            }
-            Ok(Token {
-                role: token.role,
-                file: token.file.clone(),
-                digest: digest(secret),
-            })
-        });
+        let tokens = plan.tokens.iter().enumerate();
+        let tokens = tokens.map(|(index, token)| Token::read(index, token));
         Ok(Self {
             tokens: tokens.collect::<Result<_, _>>()?,
             certificates: plan
@@ -191,6 +197,12 @@ impl Guard {
             strangers: AtomicU64::new(0),
             forbidden: AtomicU64::new(0),
         })
+    }
+
+    /// Every file of tokens that cannot be used.
+    pub(super) fn faults(plan: &AccessPlan) -> impl Iterator<Item = AccessError> {
+        let tokens = plan.tokens.iter().enumerate();
+        tokens.filter_map(|(index, token)| Token::read(index, token).err())
     }
 
     /// Counts on from where another stands.

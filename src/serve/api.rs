@@ -86,7 +86,12 @@ pub(super) async fn healthy() -> &'static str {
 /// The page.
 pub(super) async fn index(State(shared): State<Arc<Shared>>) -> Response {
     match shared.published().board() {
-        Ok(board) => Html(page::render(&board, shared.clock.now())).into_response(),
+        Ok(board) => Html(page::render(
+            &board,
+            &shared.published().stats(),
+            shared.clock.now(),
+        ))
+        .into_response(),
         Err(Withheld(_)) => (
             StatusCode::SERVICE_UNAVAILABLE,
             Html(page::stopped().to_owned()),

@@ -26,8 +26,9 @@ use tracing::{error, info, warn};
 
 use super::backlog::{Backlog, Round, Until};
 use crate::{
-    engine::{Engine, Output},
+    engine::{Engine, Output, Refusal},
     event::{Begin, DeploymentEvent, Span, Timestamp},
+    gate::GateError,
     journal::{PlanChange, Reload},
     ledger::{self, FILE, Head, History, Ledger, LedgerError, Record},
 };
@@ -166,8 +167,8 @@ impl Chronicle {
         gate.is_some_and(|gate| !gate.is_ended())
     }
 
-    /// Notes an event that the engine took, and what followed from it. `was_open`: whether its deployment
-    /// was before.
+    /// Notes an event that the engine was told of, and what followed from it. `was_open`: whether its
+    /// deployment was before.
     pub(super) fn note_event(
         &mut self,
         engine: &Engine,
@@ -175,30 +176,48 @@ impl Chronicle {
         was_open: bool,
         outputs: &[Output],
     ) {
-        let is_refused = outputs.iter().any(|output| match output {
-            Output::Refused(_) => true,
+        let refusal = outputs.iter().find_map(|output| match output {
+            Output::Refused(refused) => Some(&refused.refusal),
             Output::Verdict(_) | Output::Shadow(_) | Output::Ended(_) | Output::Forgotten(_) => {
-                false
+                None
             }
         });
-        if let Some(gate) = engine.gate(event.deployment()).filter(|_| !is_refused) {
-            let begin = &gate.begin;
-            match event {
-                DeploymentEvent::Begin(_) => self.begin(begin),
-                DeploymentEvent::Step(step) => {
-                    self.hand_over(Record::step(begin, step));
-                }
-                DeploymentEvent::Bypass(bypass) => {
-                    self.hand_over(Record::bypass(begin, bypass));
-                }
-                // Whoever says it again ends nothing.
-                DeploymentEvent::End(end) if was_open => {
-                    self.hand_over(Record::end(begin, end));
-                }
-                DeploymentEvent::End(_) => {}
+        if let Some(gate) = engine.gate(event.deployment()) {
+            match refusal {
+                None => self.note_taken(&gate.begin, event, was_open),
+                Some(refusal) => self.note_refused(&gate.begin, event, refusal),
             }
         }
         self.note(engine, outputs);
+    }
+
+    fn note_taken(&mut self, begin: &Begin, event: &DeploymentEvent, was_open: bool) {
+        match event {
+            DeploymentEvent::Begin(_) => self.begin(begin),
+            DeploymentEvent::Step(step) => {
+                self.hand_over(Record::step(begin, step));
+            }
+            DeploymentEvent::Bypass(bypass) => {
+                self.hand_over(Record::bypass(begin, bypass));
+            }
+            // Whoever says it again ends nothing.
+            DeploymentEvent::End(end) if was_open => {
+                self.hand_over(Record::end(begin, end));
+            }
+            DeploymentEvent::End(_) => {}
+        }
+    }
+
+    /// Notes a failure that came after a PASS: whoever looks for what became of the version has to find it.
+    fn note_refused(&mut self, begin: &Begin, event: &DeploymentEvent, refusal: &Refusal) {
+        if let DeploymentEvent::Step(step) = event
+            && let Refusal::Gate {
+                error: error @ GateError::Passed { .. },
+                ..
+            } = refusal
+        {
+            self.hand_over(Record::refused_step(begin, step, &error.to_string()));
+        }
     }
 
     /// Notes what the engine said.

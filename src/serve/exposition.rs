@@ -9,7 +9,10 @@ use super::{
     published::Stats,
     shared::Shared,
 };
-use crate::reduce::ReducerCounters;
+use crate::{
+    gate::VerdictState,
+    reduce::{LossReason, ReducerCounters},
+};
 
 /// Version 0.0.4 of the text format, which every scraper reads.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -317,8 +320,10 @@ fn verdicts(text: &mut Text, stats: &Stats) {
         name,
         "Changes of verdicts, by the verdict that was reached.",
     ));
-    for (verdict, count) in &stats.engine.verdicts {
-        text.sample(name, &[("verdict", verdict.name())], count);
+    // A rate of what has never happened is to be 0, and not nothing.
+    for verdict in VerdictState::ALL {
+        let count = stats.engine.verdicts.get(&verdict).copied();
+        text.sample(name, &[("verdict", verdict.name())], count.unwrap_or(0));
     }
 }
 
@@ -329,6 +334,11 @@ fn reduce(text: &mut Text, reducer: &ReducerCounters) {
             "selected_series",
             "Series that a check selects.",
             reducer.selected_series,
+        ),
+        (
+            "unselected_series",
+            "Series that no check selects; the page names some of their metrics.",
+            reducer.unselected_series,
         ),
         ("log_streams", "Log streams in the table.", reducer.streams),
         ("templates", "Message templates.", reducer.templates),
@@ -384,7 +394,8 @@ fn reduce(text: &mut Text, reducer: &ReducerCounters) {
         name,
         "Samples and log records that could not be used.",
     ));
-    for (reason, count) in &reducer.losses {
+    for reason in LossReason::ALL {
+        let count = reducer.losses.get(&reason).copied().unwrap_or(0);
         text.sample(name, &[("reason", reason.name())], count);
     }
 }

@@ -9,7 +9,10 @@ use std::{
 use hdrhistogram::Histogram;
 
 use super::sink_counters::AllSinkCounters;
-use crate::event::Timestamp;
+use crate::{
+    event::{RejectReason, Timestamp},
+    reduce::LossReason,
+};
 
 /// The longest request that the summary tells apart, in microseconds: one minute.
 const REQUEST_MICROS_MAX: u64 = 60_000_000;
@@ -71,6 +74,20 @@ impl Source {
         Self::Loki,
     ];
 
+    const fn takes_samples(self) -> bool {
+        match self {
+            Self::RemoteWrite | Self::OtlpGrpc | Self::OtlpHttp => true,
+            Self::Loki => false,
+        }
+    }
+
+    const fn takes_logs(self) -> bool {
+        match self {
+            Self::OtlpGrpc | Self::OtlpHttp | Self::Loki => true,
+            Self::RemoteWrite => false,
+        }
+    }
+
     /// The name that metrics carry.
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -82,25 +99,51 @@ impl Source {
     }
 }
 
+/// Why a request is refused as a whole.
+const REQUEST_REASONS: [&str; 9] = [
+    "busy",
+    "compression",
+    "incomplete",
+    "malformed",
+    "not_recorded",
+    "recovering",
+    "stopped",
+    "too_large",
+    "unsupported",
+];
+
+/// Why a sample or log record is refused.
+fn reasons() -> impl Iterator<Item = &'static str> {
+    let rejects = RejectReason::ALL.map(RejectReason::name);
+    rejects
+        .into_iter()
+        .chain(LossReason::ALL.map(LossReason::name))
+}
+
+/// Counters that begin at 0: a rate of what has never happened is to be 0, and not nothing.
+fn zeros(names: impl Iterator<Item = &'static str>) -> BTreeMap<&'static str, u64> {
+    names.map(|name| (name, 0)).collect()
+}
+
 impl Metrics {
     /// Nothing counted.
     pub(super) fn new(started_at: Timestamp) -> Self {
-        let none = || SourceMetrics {
+        let none = |source: Source| SourceMetrics {
             requests: 0,
             bytes: 0,
             samples: 0,
             log_records: 0,
             exemplars: 0,
-            rejected_requests: BTreeMap::new(),
-            rejected_samples: BTreeMap::new(),
-            rejected_log_records: BTreeMap::new(),
+            rejected_requests: zeros(REQUEST_REASONS.into_iter()),
+            rejected_samples: zeros(reasons().filter(|_| source.takes_samples())),
+            rejected_log_records: zeros(reasons().filter(|_| source.takes_logs())),
             micros: Histogram::new_with_bounds(1, REQUEST_MICROS_MAX, 2)
                 .expect("the bounds of the summary are in order"),
             seconds_sum: 0.0,
         };
         let sources = Source::ALL
             .into_iter()
-            .map(|source| (source, none()))
+            .map(|source| (source, none(source)))
             .collect();
         Self {
             started_at,

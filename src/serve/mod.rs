@@ -31,6 +31,7 @@ mod api;
 mod backlog;
 mod chronicle;
 mod clock;
+mod clock_step;
 mod connections;
 mod core;
 #[cfg(test)]
@@ -59,6 +60,7 @@ mod offsets;
 mod otlp_grpc;
 mod otlp_http;
 mod page;
+mod preflight;
 mod promotion;
 mod published;
 mod query;
@@ -90,6 +92,7 @@ pub use core::{Ending, Unavailable};
 #[cfg(test)]
 pub(crate) use feed::FeedDriver;
 pub use feed::{Feed, Shown};
+pub use preflight::{Obstacle, obstacles};
 pub use published::Deployment;
 pub use recovery_error::RecoveryError;
 pub use reload::{ReloadError, Reloaded, Reloader, Source as ConfigSource};

@@ -4,11 +4,11 @@ use std::{fmt::Write as _, sync::Arc};
 
 use super::{
     markup::{STYLE, escape},
-    published::{Board, Deployment},
+    published::{Board, Deployment, Stats},
     url::percent_encode,
 };
 use crate::{
-    event::{Span, Timestamp},
+    event::Timestamp,
     gate::{CheckReport, VerdictState, plain_number},
 };
 
@@ -36,7 +36,7 @@ pub(super) const fn stopped() -> &'static str {
 }
 
 /// Renders the page.
-pub(super) fn render(board: &Board, now: Timestamp) -> String {
+pub(super) fn render(board: &Board, stats: &Stats, now: Timestamp) -> String {
     let mut page = [HEAD, STYLE, BODY].concat();
     let now = seconds(now);
     put(
@@ -65,8 +65,30 @@ pub(super) fn render(board: &Board, now: Timestamp) -> String {
             ),
         );
     }
+    unselected(&mut page, stats);
     page.push_str("</body></html>\n");
     page
+}
+
+/// What comes although nothing looks at it: a check that was meant to may have another name for it.
+fn unselected(page: &mut String, stats: &Stats) {
+    let (series, names) = (
+        stats.reducer.unselected_series,
+        &stats.reducer.unselected_metrics,
+    );
+    if series == 0 {
+        return;
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let some = if names.is_empty() {
+        String::new()
+    } else {
+        format!(", for example {}", escape(&names.join(", ")))
+    };
+    put(
+        page,
+        format_args!("<p class=\"small\">no check selects {series} series{some}</p>\n"),
+    );
 }
 
 /// The place on the page: open deployments that failed or lack data, then other open ones, then ended ones.
@@ -200,7 +222,7 @@ fn hosts(hosts: &[String]) -> String {
 
 /// An instant without fractions of a second: enough for a person.
 fn seconds(at: Timestamp) -> String {
-    at.floor(Span::from_seconds(1)).to_string()
+    at.whole_seconds().to_string()
 }
 
 fn number(value: Option<f64>) -> String {

@@ -61,7 +61,7 @@ impl RefusalKind {
             Refusal::DuplicateDeployment { .. } | Refusal::EndedDeployment { .. } => Self::Exists,
             Refusal::TooManyGates { .. } => Self::Exhausted,
             Refusal::Gate {
-                error: GateError::Ended | GateError::Bypassed { .. },
+                error: GateError::Ended | GateError::Passed { .. } | GateError::Bypassed { .. },
                 ..
             } => Self::Conflict,
         }
@@ -87,6 +87,10 @@ pub(super) fn refused_field(refusal: &Refusal) -> &'static str {
             error: GateError::UnknownStep { .. },
             ..
         } => "step",
+        Refusal::Gate {
+            error: GateError::Passed { .. },
+            ..
+        } => "outcome",
     }
 }
 

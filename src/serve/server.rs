@@ -23,7 +23,8 @@ use tracing::{info, warn};
 
 use super::{
     access::Guard,
-    clock::Clock,
+    clock::{Clock, Stopwatch},
+    clock_step::{self, ClockSteps},
     connections,
     core::{Core, Ending, RECOVERY_PATIENCE, Unavailable},
     feed::Feed,
@@ -403,12 +404,16 @@ async fn tick_by_the_clock(shared: Arc<Shared>) {
     tokio::pin!(stopping);
     let mut latest = None;
     let mut reach = shared.sources.reaches();
+    let (running, mut steps) = (Stopwatch::start(), ClockSteps::default());
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             // Its sender lives as long as the engine.
             Ok(()) = reach.changed() => {}
             () = &mut stopping => return,
+        }
+        if let Some(step) = steps.look(shared.clock.now(), running.elapsed()) {
+            clock_step::tell(step);
         }
         // A clock that was set back must not take event time back.
         latest = latest.max(shared.core.recovered_at());

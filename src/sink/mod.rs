@@ -28,7 +28,7 @@ mod webhook;
 
 pub use client::{ClientError, Files, fetch};
 
-use std::{fmt, path::Path, sync::Arc, time::Duration};
+use std::{error::Error as _, fmt, path::Path, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tracing::warn;
@@ -41,6 +41,7 @@ use self::{
 use crate::{
     plan::{Plan, SinkKind, SinkPlan},
     serve::{Feed, SinkCounters},
+    source::files,
 };
 
 /// How long deliveries that are under way may take when the engine stops.
@@ -105,8 +106,29 @@ impl Sinks {
     /// # Errors
     /// As [`Sinks::start`].
     pub fn check(plan: &Plan) -> Result<(), SinkError> {
-        let mut sinks = plan.sinks.iter();
-        sinks.try_for_each(|sink| client(sink).map(drop))
+        Self::faults(plan).next().map_or(Ok(()), Err)
+    }
+
+    /// What keeps the sinks of a plan from delivering on this machine, as far as that can be told before they
+    /// are started: certificates and tokens that cannot be read.
+    pub fn obstacles(plan: &Plan) -> Vec<String> {
+        let unusable = Self::faults(plan).map(|fault| {
+            let cause = fault.source().map(|cause| format!(": {cause}"));
+            format!("{fault}{}", cause.unwrap_or_default())
+        });
+        let without_token = plan.sinks.iter().filter_map(|sink| {
+            let read = files::text(Path::new(sink.token_file.as_ref()?));
+            let problem = read.err()?;
+            Some(format!(
+                "sink {}: {problem}: until it can be read nothing is delivered",
+                sink.name
+            ))
+        });
+        unusable.chain(without_token).collect()
+    }
+
+    fn faults(plan: &Plan) -> impl Iterator<Item = SinkError> {
+        plan.sinks.iter().filter_map(|sink| client(sink).err())
     }
 
     /// Ends the tasks; what is under way may be finished. Nothing is resolved: firing alerts end by
@@ -160,5 +182,34 @@ impl fmt::Display for SinkError {
 impl std::error::Error for SinkError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_cannot_be_read_are_told_before_a_start() {
+        let plan = Plan::parse(
+            "checks: {}
+services: {web: {stages: [{name: onebox, steps: [tests]}]}}
+sinks:
+  - {grafana_webhook: {url: 'https://h', name: oncall, ca_file: /nowhere/ca}}
+  - {alertmanager: {url: 'http://a', name: pager, bearer_file: /nowhere/token}}
+  - {alertmanager: {url: 'http://b', name: other}}
+",
+        );
+        let plan = plan.unwrap_or_else(|faults| panic!("{faults}"));
+        let told = Sinks::obstacles(&plan);
+        for (problem, parts) in told
+            .iter()
+            .zip([["oncall", "/nowhere/ca"], ["pager", "/nowhere/token"]])
+        {
+            for part in parts {
+                assert!(problem.contains(part), "{part} is not in {problem}");
+            }
+        }
+        assert_eq!(told.len(), 2, "{told:?}");
     }
 }

@@ -94,6 +94,9 @@ async fn a_deployment_is_driven_from_the_command_line() {
     assert_eq!(code, 0, "{out} {error}");
     assert!(out.starts_with("PASS  d1"), "{out}");
 
+    let (code, out, error) = sluice(&server, &["deploy", "step", "d1", "smoke", "failed"]).await;
+    assert_eq!((code, out.as_str()), (2, ""), "{error}");
+    assert!(error.contains("PASS"), "{error}");
     assert_eq!(sluice(&server, &["deploy", "end", "d1"]).await.0, 0);
     assert_eq!(sluice(&server, &["verdict", "d9"]).await.0, 2);
     assert_eq!(sluice(&server, &["verdict", "d9", "--wait"]).await.0, 2);
@@ -438,4 +441,34 @@ fn a_signal_reads_the_configuration_anew() {
     assert!(begin("d1").contains("step smoke: not reported yet"));
     signal("-TERM");
     assert!(engine.wait().unwrap().success());
+}
+
+#[test]
+fn check_refuses_what_serve_would_not_start_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sluice.yaml");
+    let check = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+        let run = command.arg("check").arg(&file).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (run.status.code(), text(run.stdout), text(run.stderr))
+    };
+    let exposed = CONFIGURATION.replacen("127.0.0.1:0", "0.0.0.0:0", 1);
+    let (code, out, error) = check(&exposed);
+    assert_eq!((code, out.as_str()), (Some(2), ""), "{error}");
+    assert!(
+        error.starts_with("error: listen.grpc is 0.0.0.0:0"),
+        "{error}"
+    );
+    // What another machine may have is told, and no fault of the file.
+    let token =
+        format!("{CONFIGURATION}access: {{tokens: [{{role: admin, file: /nowhere/token}}]}}\n");
+    let (code, out, error) = check(&token);
+    assert_eq!(code, Some(0), "{error}");
+    assert!(out.contains(": ok, services: 1"), "{out}");
+    assert!(
+        error.contains("warning: access.tokens[0].file: /nowhere/token"),
+        "{error}"
+    );
 }

@@ -251,6 +251,43 @@ async fn metrics_tell_what_came_and_what_was_refused() {
 }
 
 #[tokio::test]
+async fn counters_are_zero_before_there_is_anything_to_count() {
+    let rig = Rig::new().await;
+    for series in [
+        r#"sluice_rejected_requests_total{source="loki",reason="malformed"}"#,
+        r#"sluice_rejected_samples_total{source="otlp_grpc",reason="no_value"}"#,
+        r#"sluice_rejected_samples_total{source="remote_write",reason="late"}"#,
+        r#"sluice_rejected_log_records_total{source="loki",reason="no_timestamp"}"#,
+        r#"sluice_denied_requests_total{reason="forbidden"}"#,
+        r#"sluice_lost_samples_total{reason="late"}"#,
+        r#"sluice_verdict_changes_total{verdict="FAIL"}"#,
+        "sluice_unselected_series",
+    ] {
+        assert_eq!(rig.metric(series).await, Some(0.0), "{series}");
+    }
+}
+
+#[tokio::test]
+async fn what_no_check_selects_is_counted_and_some_of_it_named() {
+    let rig = Rig::new().await;
+    let of =
+        |metric: &str| payloads::series(&[("__name__", metric), ("host", "h1")], 1.0, rig.now());
+    let body = write_request(vec![
+        of("zebra"),
+        of("<b>"),
+        of("disk_used"),
+        cpu_series("h1", busy(rig.now()), rig.now()),
+    ]);
+    assert!(!rig.get("/").await.text().contains("no check selects"));
+    assert_eq!(rig.remote_write(&[], &body).await.status, 204);
+    rig.pass(10).await;
+    assert_eq!(rig.metric("sluice_unselected_series").await, Some(3.0));
+    let page = rig.get("/").await.text();
+    let told = "no check selects 3 series, for example &lt;b&gt;, disk_used, zebra";
+    assert!(page.contains(told), "{page}");
+}
+
+#[tokio::test]
 async fn the_page_shows_deployments_and_obeys_no_markup() {
     let rig = Rig::new().await;
     let body =

@@ -9,10 +9,6 @@ use tonic::{Code, transport::Endpoint};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
-use tonic_reflection::pb::v1::{
-    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
-    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
-};
 use tonic_types::StatusExt;
 
 use super::{
@@ -416,32 +412,40 @@ async fn a_gate_is_healthy_only_while_its_newest_deployment_has_a_pass() {
     );
 }
 
+/// The services that reflection of a version lists.
+macro_rules! listed {
+    ($rig:expr, $version:ident) => {{
+        use tonic_reflection::pb::$version::{
+            ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+            server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+        };
+        let channel = Endpoint::from_shared(format!("http://{}", $rig.at.grpc)).unwrap();
+        let mut reflection = ServerReflectionClient::new(channel.connect().await.unwrap());
+        let request = ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::ListServices(String::new())),
+        };
+        let requests = tokio_stream::iter([request]);
+        let answers = reflection.server_reflection_info(requests).await;
+        let mut answers = answers.unwrap().into_inner();
+        let answer = answers.message().await.unwrap().unwrap().message_response;
+        let Some(MessageResponse::ListServicesResponse(list)) = answer else {
+            panic!("{answer:?}")
+        };
+        let services = list.service.into_iter();
+        services
+            .map(|service| service.name)
+            .collect::<Vec<String>>()
+    }};
+}
+
 #[tokio::test]
-async fn reflection_lists_the_services() {
+async fn reflection_of_both_versions_lists_the_services() {
     let rig = Rig::new().await;
-    let channel = Endpoint::from_shared(format!("http://{}", rig.at.grpc)).unwrap();
-    let mut reflection = ServerReflectionClient::new(channel.connect().await.unwrap());
-    let request = ServerReflectionRequest {
-        host: String::new(),
-        message_request: Some(MessageRequest::ListServices(String::new())),
-    };
-    let requests = tokio_stream::iter([request]);
-    let mut answers = reflection
-        .server_reflection_info(requests)
-        .await
-        .unwrap()
-        .into_inner();
-    let answer = answers.message().await.unwrap().unwrap().message_response;
-    let Some(MessageResponse::ListServicesResponse(list)) = answer else {
-        panic!("{answer:?}")
-    };
-    let names: Vec<&str> = list
-        .service
-        .iter()
-        .map(|service| service.name.as_str())
-        .collect();
-    for name in ["sluice.v1.Gates", "grpc.health.v1.Health"] {
-        assert!(names.contains(&name), "{names:?}");
+    for names in [listed!(rig, v1), listed!(rig, v1alpha)] {
+        for name in ["sluice.v1.Gates", "grpc.health.v1.Health"] {
+            assert!(names.iter().any(|listed| listed == name), "{names:?}");
+        }
     }
 }
 
@@ -538,6 +542,54 @@ async fn a_bypass_is_recorded_and_never_a_pass() {
     let opted_in = gates.may_promote(request).await.unwrap().into_inner();
     assert!(opted_in.allowed, "{opted_in:?}");
     assert_eq!(opted_in.to_stage, "logs");
+}
+
+#[tokio::test]
+async fn a_step_that_fails_after_a_pass_is_told_to_whoever_reports_it() {
+    let rig = Rig::new().await;
+    let mut gates = rig.gates().await;
+    gates.begin(beta("d1")).await.unwrap();
+    let passed = step("d1", "smoke", StepOutcome::Passed);
+    gates.report_step(passed.clone()).await.unwrap();
+    for _ in 0..7 {
+        cpu(&rig, busy(rig.now())).await;
+    }
+    let again = gates.report_step(passed).await.unwrap().into_inner();
+    assert_eq!(again.verdict(), VerdictState::Pass);
+
+    let refused = gates.report_step(step("d1", "smoke", StepOutcome::Failed));
+    let refused = refused.await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(
+        refused
+            .message()
+            .contains("had said PASS, at 2026-03-01T10:01:00Z")
+    );
+    let answer = rig.post_json(
+        "/api/v1/deployments/d1/steps",
+        r#"{"step": "smoke", "outcome": "failed"}"#,
+    );
+    let answer = answer.await;
+    assert_eq!(
+        (answer.status, &answer.json()["field"]),
+        (409, &"outcome".into())
+    );
+    assert_eq!(answer.json()["error"], refused.message());
+
+    // It changed nothing, but is remembered.
+    let stands = GetVerdictRequest {
+        deployment: "d1".to_owned(),
+    };
+    let stands = gates.get_verdict(stands).await.unwrap().into_inner();
+    assert_eq!(stands, again);
+    let history = rig.get("/api/v1/history?kind=step").await.json();
+    let steps = history["records"].as_array().unwrap();
+    let outcomes: Vec<_> = steps.iter().map(|step| &step["body"]["outcome"]).collect();
+    // Told twice at one time it is one report.
+    assert_eq!(outcomes, ["passed", "passed", "failed"]);
+    let why = steps[2]["body"]["refused"].as_str().unwrap();
+    assert!(refused.message().ends_with(why), "{why}");
+    assert!(steps[0]["body"]["refused"].is_null());
 }
 
 #[tokio::test]

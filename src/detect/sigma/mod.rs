@@ -243,7 +243,7 @@ impl Sigma {
 
     fn weigh(&self, view: &View<'_>, tally: &Tally) -> Finding {
         if view.bucket.start < self.judged_from {
-            return Finding::warming(format!("the end of the grace at {}", self.judged_from));
+            return Finding::in_grace(self.judged_from);
         }
         if tally.is_reading {
             return Finding::warming("the rest of the past to be read");

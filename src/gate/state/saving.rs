@@ -1,4 +1,4 @@
-//! What of a gate is kept over a restart.
+//! A gate's state as a snapshot keeps it.
 
 use super::Gate;
 use crate::{
@@ -23,6 +23,7 @@ impl Gate {
             checks,
             bypass,
             held,
+            beside: _,
             shadow,
             decision,
             at,

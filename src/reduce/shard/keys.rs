@@ -77,7 +77,7 @@ impl Shard {
             };
             kind = context.select.series(&labels, series.meta);
             if kind.is_none() {
-                self.remember_unselected(context, series, key, before);
+                self.remember_unselected(context, series, labels.metric(), before);
                 return Place::Unselected;
             }
             self.series.value_mut(slot).meta = Some(series.meta);
@@ -141,7 +141,7 @@ impl Shard {
             return self.refuse(context, series, key, refused);
         }
         let Some(kind) = kind else {
-            self.remember_unselected(context, series, key, before);
+            self.remember_unselected(context, series, labels.metric(), before);
             return Place::Unselected;
         };
         let new = SelectedKey {
@@ -205,12 +205,13 @@ impl Shard {
         &mut self,
         context: &Context<'_>,
         series: &RawSeries,
-        key: [&[u8]; 3],
+        metric: &str,
         before: &mut Before,
     ) {
         if context.room.take_unselected() {
             self.counters.unselected_series += 1;
-            before.unselected = self.unselected.insert(hashes(context.raw, series, key));
+            let key = hashes(context.raw, series, context.raw.key(series));
+            before.unselected = self.unselected.insert(key, metric);
         }
     }
 

@@ -106,7 +106,7 @@ fn overview(page: &mut String, accounts: &[Account]) {
                     anchor(index, number),
                     escape(&verdict.deployment),
                     escape(&place(verdict)),
-                    verdict.since,
+                    verdict.since.whole_seconds(),
                     escape(verdict.reasons.first().map_or("", String::as_str)),
                 ),
             );
@@ -187,9 +187,15 @@ fn deployment(page: &mut String, story: &Story, anchor: &str) {
     } else {
         "it is not final: the recording ends before"
     };
-    told("since", &format!("{} ({stands})", verdict.since));
-    told("began", &begin.at.to_string());
-    told("bake until", &story.bake_until.to_string());
+    told(
+        "since",
+        &format!("{} ({stands})", verdict.since.whole_seconds()),
+    );
+    told("began", &begin.at.whole_seconds().to_string());
+    told(
+        "bake until",
+        &story.bake_until.next_whole_second().to_string(),
+    );
     told("judged until", &verdict.watermark.to_string());
     told("one-box", &begin.one_box.join(", "));
     told("fleet", &begin.fleet.join(", "));
@@ -241,7 +247,7 @@ fn history(page: &mut String, story: &Story) {
             format_args!(
                 "<tr class=\"{}\"><td class=\"time\">{}</td><td class=\"verdict\">{}</td><td class=\"note\">{}</td></tr>\n",
                 change.verdict,
-                change.at,
+                change.at.whole_seconds(),
                 change.verdict,
                 change_told(change),
             ),

@@ -81,7 +81,9 @@ impl Timeline {
             writeln!(
                 svg,
                 "<rect class=\"{verdict}\" x=\"{start:.1}\" width=\"{length:.1}\" height=\"20\">\
-                 <title>{verdict} from {from} to {until}</title></rect>"
+                 <title>{verdict} from {} to {}</title></rect>",
+                from.whole_seconds(),
+                until.whole_seconds()
             )
             .expect("a text in memory takes what is written");
         }
