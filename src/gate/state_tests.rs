@@ -156,6 +156,7 @@ services:
     let begin = gate(None).begin;
     let mut gate = Gate::open(
         begin,
+        start(),
         service,
         &service.stages[0],
         plan.resolution,
@@ -200,6 +201,7 @@ fn times_in_reasons_have_no_fractions_of_a_second() {
     let plan = Plan::parse(PLAN).unwrap_or_else(|faults| panic!("{faults}"));
     gate = Gate::open(
         begin,
+        start(),
         &plan.services["web"],
         &stage,
         plan.resolution,
