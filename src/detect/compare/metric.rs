@@ -14,6 +14,7 @@ use super::{
     own_past::OwnPastTest,
     presence::{Absence, Presence},
     reading::{HostPast, Past, Reader, past, per_exposure},
+    records::RecordsTest,
     scale::Working,
     terms::Terms,
 };
@@ -70,6 +71,7 @@ enum Test {
     Awaited,
     Hosts(Box<HostsTest>),
     Counts(Box<CountsTest>),
+    Records(Box<RecordsTest>),
     OwnPast(Box<OwnPastTest>),
     Fresh(Box<FreshTest>),
 }
@@ -106,6 +108,7 @@ impl Metric {
             Test::Awaited => Ok(()),
             Test::Hosts(test) => test.check(extent),
             Test::Counts(test) => test.check(extent),
+            Test::Records(test) => test.check(extent),
             Test::OwnPast(test) => test.check(extent),
             Test::Fresh(test) => test.check(extent),
         }
@@ -117,6 +120,7 @@ impl Metric {
             Test::Awaited => return None,
             Test::Hosts(test) => test.outcome(),
             Test::Counts(test) => test.outcome(),
+            Test::Records(test) => test.outcome(),
             Test::OwnPast(test) => test.outcome(),
             Test::Fresh(test) => test.outcome(),
         };
@@ -140,6 +144,7 @@ impl Metric {
             Test::Awaited => false,
             Test::Hosts(test) => test.is_blind(),
             Test::Counts(test) => test.outcome().state == CheckState::Warming,
+            Test::Records(test) => test.outcome().state == CheckState::Warming,
             Test::OwnPast(test) => test.is_blind(),
             Test::Fresh(test) => test.is_blind(terms.weight),
         }
@@ -156,6 +161,7 @@ impl Metric {
             Test::Awaited => {}
             Test::Hosts(test) => test.observe(reader, group),
             Test::Counts(test) => test.observe(reader, group),
+            Test::Records(test) => test.observe(reader, group),
             Test::OwnPast(test) => test.observe(reader, group),
             Test::Fresh(test) => test.observe(reader, group),
         }
@@ -164,7 +170,10 @@ impl Metric {
     }
 
     fn observe_late(&mut self, reader: &Reader<'_>, group: &Group) {
-        if matches!(self.test, Test::Awaited | Test::Counts(_)) {
+        if matches!(
+            self.test,
+            Test::Awaited | Test::Counts(_) | Test::Records(_)
+        ) {
             return;
         }
         // Beside the metrics that come late: a part of what was kept for both.
@@ -174,7 +183,10 @@ impl Metric {
             let pasts = Pasts::read(reader, group);
             let working = Working::choose(class, &mut pasts.values(), false);
             let (cadence, fleet) = (pasts.cadence(), &pasts.fleet);
+            let has_exposure = has_exposure(reader, group);
+            let allowance = reader.terms.allowance(class, group.kind, has_exposure);
             FreshTest::new(reader.terms, class, working, alpha, hosts, fleet, cadence)
+                .allowing(allowance)
         });
     }
 
@@ -210,17 +222,13 @@ impl Metric {
         let terms = reader.terms;
         let pasts = Pasts::read(reader, group);
         self.judged = reader.view.one_box.to_vec();
-        let has_exposure = reader
-            .view
-            .fleet
-            .iter()
-            .chain(reader.view.one_box)
-            .any(|host| group.track(*host).is_some_and(Track::is_exposed));
+        let has_exposure = has_exposure(reader, group);
         if !has_exposure {
             // A host with requests lives, and may have no error left.
             self.presence.learn(&self.class, &pasts.fleet);
         }
-        let is_events = terms.is_log || (group.kind == Kind::Counter && !self.class.is_share());
+        let is_counted = group.kind == Kind::Counter && !self.class.is_share();
+        let is_events = terms.is_log || (is_counted && !self.class.is_amount());
         let dense = if pasts.fleet.len() < MANY_HOSTS {
             DENSE_EVENTS_FEW * terms.resolution.seconds_f64() / 60.0
         } else {
@@ -228,8 +236,15 @@ impl Metric {
         };
         if is_events && pasts.events(terms) < dense {
             let Pasts { one_box, fleet } = &pasts;
-            let test = CountsTest::new(terms, self.alpha, has_exposure, one_box, fleet);
-            self.test = Test::Counts(Box::new(test));
+            let may_differ = terms.is_log && !has_exposure;
+            let records = may_differ.then(|| RecordsTest::new(terms, self.alpha, one_box, fleet));
+            self.test = records.flatten().map_or_else(
+                || {
+                    let test = CountsTest::new(terms, self.alpha, has_exposure, one_box, fleet);
+                    Test::Counts(Box::new(test))
+                },
+                |test| Test::Records(Box::new(test)),
+            );
             return;
         }
         let mut values = pasts.values();
@@ -237,7 +252,9 @@ impl Metric {
             let cell = group.track(*host)?.cell(reader.view.bucket)?;
             Some(per_exposure(cell.value, cell.exposure.unwrap_or(1.0)))
         }));
-        let working = Working::choose(&self.class, &mut values, has_exposure);
+        // Of little traffic single values tell less than their sum.
+        let is_thinned = terms.divisor(group.kind, has_exposure) < 1.0;
+        let working = Working::choose(&self.class, &mut values, has_exposure || is_thinned);
         let level = working.of_value(median(&mut values).unwrap_or(0.0));
         let events = (is_events, has_exposure);
         self.test = self.levels(reader, group, &pasts, (working, level), events);
@@ -253,6 +270,9 @@ impl Metric {
         (is_events, has_exposure): (bool, bool),
     ) -> Test {
         let (terms, class, alpha) = (reader.terms, &self.class, self.alpha);
+        let allowance = terms.allowance(class, group.kind, has_exposure);
+        let divisor = terms.divisor(group.kind, has_exposure);
+        let part = divisor.min(1.0);
         let usual = pasts.usual_samples();
         let with_past = |hosts: &[HostPast]| -> Vec<HostPast> {
             let known = hosts.iter().filter(|past| has_past(&past.values, usual));
@@ -271,26 +291,20 @@ impl Metric {
             || fleet.is_empty()
             || (is_few && one_box.iter().any(is_short));
         let own_past = (is_few && !is_fresh)
-            .then(|| OwnPastTest::new(terms, class, (alpha, has_exposure), &one_box, &fleet))
+            .then(|| {
+                let terms = (terms, has_exposure, part);
+                OwnPastTest::new(terms, class, alpha, &one_box, &fleet).allowing(allowance)
+            })
             .filter(OwnPastTest::has_past);
         if is_fresh || (is_few && own_past.is_none()) {
             let hosts: Vec<HostId> = pasts.one_box.iter().map(|past| past.host).collect();
             let (cadence, fleet) = (pasts.cadence(), &pasts.fleet);
             let test = FreshTest::new(terms, class, working, alpha, &hosts, fleet, cadence);
-            return Test::Fresh(Box::new(test));
+            return Test::Fresh(Box::new(test.allowing(allowance)));
         }
         if let Some(mut test) = own_past {
-            let to = reader.view.bucket.start;
-            let count = (to - terms.began_at).div_ceil(terms.resolution);
-            let since = |hosts: &[HostPast]| -> Vec<HostPast> {
-                let read = |known: &HostPast| HostPast {
-                    host: known.host,
-                    values: past(terms, group.track(known.host), to, count),
-                };
-                hosts.iter().map(read).collect()
-            };
-            let divisor = terms.divisor(group.kind, has_exposure);
-            test.catch_up(&since(&one_box), &since(&fleet), divisor);
+            let [one_box, fleet] = [&one_box, &fleet].map(|hosts| since(reader, group, hosts));
+            test.catch_up(&one_box, &fleet, divisor);
             return Test::OwnPast(Box::new(test));
         }
         let is_rate = is_events && has_exposure;
@@ -300,14 +314,16 @@ impl Metric {
             class.tolerance()
         };
         let tolerance = terms.tolerance(class, level, usual);
-        let looks = Looks::new(terms, alpha / terms.sides.signs().len() as f64);
+        let sides = class.sides(terms.sides);
+        let looks = Looks::new(terms, alpha / sides.signs().len() as f64);
         let rules = Rules {
             working,
             tolerance,
             least: least(class, terms, tolerance, is_rate),
             sigma_min: class.sigma_min(),
-            sides: terms.sides,
-            allowance: terms.allowance(class, group.kind),
+            sides,
+            allowance,
+            part,
             events_per_rate: (is_events && working.is_ratio())
                 .then(|| terms.resolution.seconds_f64()),
             has_noise: class.measure != Measure::Memory,
@@ -319,6 +335,24 @@ impl Metric {
         };
         Test::Hosts(Box::new(HostsTest::new(rules, one_box, fleet, looks)))
     }
+}
+
+/// Whether the metric is divided by another.
+fn has_exposure(reader: &Reader<'_>, group: &Group) -> bool {
+    let view = reader.view;
+    let mut hosts = view.fleet.iter().chain(view.one_box);
+    hosts.any(|host| group.track(*host).is_some_and(Track::is_exposed))
+}
+
+/// What hosts said between the deployment and the bucket of the view.
+fn since(reader: &Reader<'_>, group: &Group, hosts: &[HostPast]) -> Vec<HostPast> {
+    let (terms, to) = (reader.terms, reader.view.bucket.start);
+    let count = (to - terms.began_at).div_ceil(terms.resolution);
+    let read = |known: &HostPast| HostPast {
+        host: known.host,
+        values: past(terms, group.track(known.host), to, count),
+    };
+    hosts.iter().map(read).collect()
 }
 
 /// The smallest difference that is harm: what the configuration accepts, or by default the class.

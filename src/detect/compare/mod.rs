@@ -7,7 +7,7 @@
 //! - few hosts with a past: [`own_past`], farther from the fleet than it ever was, or by the signs of
 //!   [`pinned`], [`flat`](super::flat) and [`relapse`];
 //! - a one-box without a past: [`fresh`], its level against how fleet hosts differ;
-//! - rare events: [`counts`], its share of all events.
+//! - rare events: [`counts`], its share of all events; log records under another share of the traffic: [`records`].
 //!
 //! Hosts that join the one-box later are judged by [`late`].
 
@@ -28,6 +28,7 @@ mod own_past;
 mod pinned;
 mod presence;
 mod reading;
+mod records;
 mod relapse;
 mod report;
 mod sample;
