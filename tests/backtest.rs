@@ -212,6 +212,51 @@ services:
     );
 }
 
+/// A limit that is the same on all hosts, beside something that moves.
+#[test]
+fn a_comparison_of_what_never_changes_can_pass() {
+    let plan = "\
+resolution: 10s
+labels: {host: [host]}
+checks:
+  limit: {metric: connections_max, compare: {}}
+  moves: {metric: requests, bounds: {max: 9.5, for: 5m}}
+services: {shop: {match: {}, stages: [{name: onebox, bake: 10m, grace: 2m, checks: [limit, moves]}]}}
+";
+    let begin = r#"{"at": "2026-03-01T10:40:00Z", "event": "begin", "deployment": "d1", "service": "shop", "stage": "onebox", "version": "v2", "one_box": ["h1"]}"#;
+    let rows: Vec<String> = (0..60)
+        .flat_map(|minute| {
+            (1..5).flat_map(move |host| {
+                let at = format!("2026-03-01T10:{minute:02}:00Z");
+                let moving = (minute * 7 + host * 3) % 11;
+                let fixed = format!("{at},connections_max,h{host},100");
+                [fixed, format!("{at},requests,h{host},{moving}")]
+            })
+        })
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("sluice.yaml", plan.to_owned()),
+        ("deployments.jsonl", begin.to_owned()),
+        (
+            "m.csv",
+            format!("timestamp,metric,host,value\n{}\n", rows.join("\n")),
+        ),
+    ] {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    let place = folder.path().to_str().unwrap();
+    let config = format!("{place}/sluice.yaml");
+    let run = sluice(&["check", &config, "--against", place]);
+    let told = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(0), "{told}");
+    let wanted = "services.shop: checks.limit: never breached: every value of every host is 100: ";
+    assert!(told.contains(wanted), "{told}");
+    let run = sluice(&["replay", place]);
+    let told = String::from_utf8_lossy(&run.stdout);
+    assert_eq!(run.status.code(), Some(0), "{told}");
+}
+
 /// As with `up`, which is 1 as long as a host lives: such a value is no sign of life.
 #[test]
 fn a_bound_that_is_never_judged_can_never_pass() {

@@ -248,7 +248,7 @@ pub enum Direction {
     Up,
     /// Lower is worse.
     Down,
-    /// Both are; each side gets half of the check's alpha.
+    /// Both are; each side gets half of the check's alpha. `compare` takes less memory for no harm here.
     #[default]
     Both,
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::terms::Sides;
 use crate::{
     detect::{
         Group,
@@ -26,6 +27,8 @@ pub(super) enum Measure {
     Cpu,
     /// Events per time.
     Count,
+    /// A quantity per time that is no number of events: seconds, bytes, sums of them.
+    Amount,
     /// Anything else.
     Other,
 }
@@ -48,6 +51,16 @@ pub(super) struct Class {
     pub(super) speaks_of: Option<Bystander>,
 }
 
+/// Last words of the names of counters that add up a quantity.
+const QUANTITIES: [&str; 7] = [
+    "sum",
+    "seconds",
+    "milliseconds",
+    "microseconds",
+    "nanoseconds",
+    "bytes",
+    "joules",
+];
 /// A share of 1 may exceed it by what is rounded.
 const SHARE_MAX: f64 = 1.1;
 
@@ -82,9 +95,12 @@ impl Class {
     pub(super) fn tolerance(&self) -> f64 {
         match self.measure {
             Measure::Share { .. } => 0.01,
-            Measure::Memory | Measure::Latency | Measure::Cpu | Measure::Count | Measure::Other => {
-                1.1_f64.ln()
-            }
+            Measure::Memory
+            | Measure::Latency
+            | Measure::Cpu
+            | Measure::Count
+            | Measure::Amount
+            | Measure::Other => 1.1_f64.ln(),
         }
     }
 
@@ -94,7 +110,7 @@ impl Class {
     pub(super) fn least(&self) -> f64 {
         match self.measure {
             Measure::Memory | Measure::Latency | Measure::Cpu | Measure::Other => 1.05_f64.ln(),
-            Measure::Share { .. } | Measure::Count => self.tolerance(),
+            Measure::Share { .. } | Measure::Count | Measure::Amount => self.tolerance(),
         }
     }
 
@@ -102,9 +118,12 @@ impl Class {
     pub(super) fn tolerance_cold(&self) -> f64 {
         match self.measure {
             Measure::Share { .. } => 0.05,
-            Measure::Memory | Measure::Latency | Measure::Cpu | Measure::Count | Measure::Other => {
-                1.5_f64.ln()
-            }
+            Measure::Memory
+            | Measure::Latency
+            | Measure::Cpu
+            | Measure::Count
+            | Measure::Amount
+            | Measure::Other => 1.5_f64.ln(),
         }
     }
 
@@ -113,7 +132,9 @@ impl Class {
         match self.measure {
             Measure::Share { .. } => 0.01,
             Measure::Memory => 0.15,
-            Measure::Latency | Measure::Cpu | Measure::Count | Measure::Other => 0.35,
+            Measure::Latency | Measure::Cpu | Measure::Count | Measure::Amount | Measure::Other => {
+                0.35
+            }
         }
     }
 
@@ -122,9 +143,12 @@ impl Class {
     pub(super) fn sigma_min(&self) -> f64 {
         match self.measure {
             Measure::Share { .. } => 0.001,
-            Measure::Memory | Measure::Latency | Measure::Cpu | Measure::Count | Measure::Other => {
-                0.01
-            }
+            Measure::Memory
+            | Measure::Latency
+            | Measure::Cpu
+            | Measure::Count
+            | Measure::Amount
+            | Measure::Other => 0.01,
         }
     }
 
@@ -132,7 +156,26 @@ impl Class {
     pub(super) fn is_stock(&self) -> bool {
         match self.measure {
             Measure::Memory | Measure::Other => true,
-            Measure::Share { .. } | Measure::Latency | Measure::Cpu | Measure::Count => false,
+            Measure::Share { .. }
+            | Measure::Latency
+            | Measure::Cpu
+            | Measure::Count
+            | Measure::Amount => false,
+        }
+    }
+
+    /// Whether a counter of it adds up a quantity instead of counting events. Part of what it adds up may
+    /// follow the traffic, and part of it not.
+    pub(super) fn is_amount(&self) -> bool {
+        matches!(self.measure, Measure::Cpu | Measure::Amount)
+    }
+
+    /// Which side of the fleet is harm where this one was asked for. A process that has just begun holds
+    /// less memory for as long as it fills up: less than the fleet is harm only where nothing else is.
+    pub(super) fn sides(&self, asked: Sides) -> Sides {
+        match (self.measure, asked) {
+            (Measure::Memory, Sides::Both) => Sides::Up,
+            _ => asked,
         }
     }
 
@@ -155,11 +198,26 @@ fn speaks_of(name: &str) -> Option<Bystander> {
     }
 }
 
+/// Whether a counter adds up a quantity: by its unit, or by the suffixes that Prometheus asks for. What counts
+/// the members of a sum, or of a bucket, has the unit of that in its name, too.
+fn is_amount(name: &str, unit: Unit) -> bool {
+    let name = name.strip_suffix("_total").unwrap_or(name);
+    let last = name.rsplit(['_', '.']).next();
+    match (last, unit) {
+        (Some("count" | "bucket"), _) | (_, Unit::Count) => false,
+        (_, Unit::Seconds | Unit::Milliseconds | Unit::Bytes) => true,
+        (Some(last), _) => QUANTITIES.contains(&last),
+        (None, _) => false,
+    }
+}
+
 fn measure(name: &str, kind: Kind, unit: Unit) -> Measure {
     let has = |words: &[&str]| has_word(name, words);
     if kind == Kind::Counter && unit != Unit::Percent && unit != Unit::Ratio {
         return if has(&["cpu"]) {
             Measure::Cpu
+        } else if is_amount(name, unit) {
+            Measure::Amount
         } else {
             Measure::Count
         };
@@ -167,7 +225,8 @@ fn measure(name: &str, kind: Kind, unit: Unit) -> Measure {
     if has(&["cpu"]) {
         return Measure::Cpu;
     }
-    if has(&["mem", "memory", "rss", "heap"]) {
+    // Of what is left of it less is harm.
+    if has(&["mem", "memory", "rss", "heap"]) && !has(&["free", "available", "avail"]) {
         return Measure::Memory;
     }
     match unit {
@@ -250,10 +309,56 @@ mod tests {
                 Unit::Seconds,
                 Measure::Latency,
             ),
+            (
+                "memory_available_bytes",
+                Kind::Gauge,
+                Unit::Bytes,
+                Measure::Other,
+            ),
             ("queue_depth", Kind::Gauge, Unit::Count, Measure::Other),
             ("m01", Kind::Gauge, Unit::Unknown, Measure::Other),
         ] {
             assert_eq!(measure(name, kind, unit), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn counters_of_quantities_are_told_from_those_of_events() {
+        for (name, unit, expected) in [
+            ("process_cpu_seconds_total", Unit::Unknown, Measure::Cpu),
+            ("jvm_gc_pause_seconds_sum", Unit::Unknown, Measure::Amount),
+            ("jvm.gc.time", Unit::Milliseconds, Measure::Amount),
+            ("network_sent_bytes_total", Unit::Unknown, Measure::Amount),
+            (
+                "request_duration_seconds_count",
+                Unit::Seconds,
+                Measure::Count,
+            ),
+            (
+                "request_duration_seconds_bucket",
+                Unit::Seconds,
+                Measure::Count,
+            ),
+            ("checksum_failures_total", Unit::Unknown, Measure::Count),
+        ] {
+            assert_eq!(measure(name, Kind::Counter, unit), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn less_memory_than_the_fleet_is_harm_only_where_that_is_asked_for() {
+        let of = |measure| Class {
+            measure,
+            speaks_of: None,
+        };
+        let memory = of(Measure::Memory);
+        for (class, asked, sides) in [
+            (memory, Sides::Both, Sides::Up),
+            (memory, Sides::Down, Sides::Down),
+            (memory, Sides::Up, Sides::Up),
+            (of(Measure::Other), Sides::Both, Sides::Both),
+        ] {
+            assert_eq!(class.sides(asked), sides, "{class:?} {asked:?}");
         }
     }
 }

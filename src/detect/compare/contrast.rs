@@ -14,6 +14,14 @@ pub(super) struct Change {
     pub(super) weight: f64,
 }
 
+impl Change {
+    /// That of a host that counts as such a part of one.
+    pub(super) fn of_part(mut self, part: f64) -> Self {
+        self.weight *= part;
+        self
+    }
+}
+
 /// What is known of the noise beside the fleet's spread at this look.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Noise {

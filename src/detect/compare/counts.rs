@@ -26,6 +26,7 @@ use super::{
     outcome::{Outcome, Scale},
     reading::{HOLD_MAX, HostPast, Reader, Role},
     report,
+    terms::Terms,
 };
 use crate::{
     detect::{
@@ -63,6 +64,8 @@ const CONFIRM_EVENTS_MIN: f64 = 3.0;
 pub(super) struct CountsTest {
     alpha: f64,
     tolerance: f64,
+    /// Share of an ordinary host's traffic that a one-box host is given.
+    weight: f64,
     one_box: Vec<Member>,
     fleet: Vec<Member>,
     /// How many buckets the round has that runs, and how many of them are over.
@@ -103,15 +106,15 @@ struct Noise {
 }
 
 impl CountsTest {
-    /// Learns the usual shares from the past; hosts without one take part all the same.
+    /// Learns the usual shares from the past of one-box and fleet; hosts without one take part all the same. The
+    /// share of the traffic and the sides are those of `terms`, which may differ from the reader's.
     pub(super) fn new(
         reader: &Reader<'_>,
+        terms: &Terms,
         group: &Group,
         alpha: f64,
-        one_box: &[HostPast],
-        fleet: &[HostPast],
+        (one_box, fleet): (&[HostPast], &[HostPast]),
     ) -> Self {
-        let terms = reader.terms;
         let hosts =
             |side: &[HostPast]| -> Vec<HostId> { side.iter().map(|past| past.host).collect() };
         let (own_hosts, fleet_hosts) = (hosts(one_box), hosts(fleet));
@@ -162,6 +165,7 @@ impl CountsTest {
         Self {
             alpha,
             tolerance: terms.tolerance.unwrap_or(TOLERANCE_DEFAULT),
+            weight: terms.weight,
             one_box: own_hosts.into_iter().map(Member::new).collect(),
             fleet: fleet_hosts.into_iter().map(Member::new).collect(),
             round,
@@ -231,7 +235,7 @@ impl CountsTest {
             (&mut self.fleet, Role::Fleet),
         ] {
             for member in side {
-                member.observe(reader, group, role);
+                member.observe(reader, group, (role, self.weight));
             }
         }
         self.round_age += 1;

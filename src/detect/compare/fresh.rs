@@ -1,15 +1,18 @@
 //! A one-box without a past: its level against the fleet's, measured by how fleet hosts differ.
 
+mod levels;
+
 use std::collections::VecDeque;
 
+use levels::Levels;
 use serde::{Deserialize, Serialize};
 
 use super::{
     class::Class,
-    hosts::{SHARED, SHARED_TAIL},
     outcome::Outcome,
     reading::{HostPast, Reader, Role},
     report,
+    sample::without_worst,
     scale::Working,
     terms::{Sides, Terms},
 };
@@ -29,6 +32,8 @@ const BLOCK: Span = Span::from_minutes(5);
 const LOOKS_PER_BLOCK: usize = 5;
 /// Looks in a row that must find it.
 const PERSIST: usize = 3;
+/// Tolerances that a share must be out by without the value of each host that is farthest out.
+const REST_TOLERANCES: f64 = 0.5;
 /// Share of the looks at which there must be something to compare.
 const HELD_MIN: f64 = 0.5;
 /// Samples of a host in the window, at least.
@@ -53,6 +58,8 @@ pub(super) struct FreshTest {
     sigma_prior: f64,
     alpha: f64,
     sides: Sides,
+    /// What a healthy one-box may differ by on each side (up, down), see [`Terms::allowance`].
+    allowance: [f64; 2],
     block: usize,
     /// Buckets between two looks.
     stride: usize,
@@ -83,56 +90,6 @@ struct Recent {
     values: VecDeque<f64>,
 }
 
-/// The levels of the hosts over the latest block, and how much hosts differ.
-struct Levels {
-    each: Vec<(f64, HostId)>,
-    own: f64,
-    fleet: f64,
-    /// Of the one-box since the grace.
-    since: f64,
-    fleet_hosts: f64,
-    variance: f64,
-    /// Degrees of freedom of the variance.
-    nu: f64,
-}
-
-impl Levels {
-    fn now(&self) -> f64 {
-        self.own - self.fleet
-    }
-
-    fn whole(&self) -> f64 {
-        self.since - self.fleet
-    }
-
-    /// What stands now and stood since the grace.
-    fn harm(&self, side: f64) -> f64 {
-        (self.now() * side).min(self.whole() * side)
-    }
-
-    /// The standard error of the difference of so many one-box hosts.
-    fn error(&self, hosts: usize) -> f64 {
-        (self.variance * (1.0 / hosts as f64 + 1.0 / self.fleet_hosts)).sqrt()
-    }
-
-    /// The host without which the others show too little of the difference on a side; of one host there
-    /// is none.
-    fn culprit(&self, side: f64) -> Option<HostId> {
-        let others = self
-            .each
-            .len()
-            .checked_sub(1)
-            .filter(|others| 0 < *others)?;
-        let farthest =
-            |(a, _): &&(f64, HostId), (b, _): &&(f64, HostId)| (a * side).total_cmp(&(b * side));
-        let (worst, host) = *self.each.iter().max_by(farthest)?;
-        let rest = (self.own * self.each.len() as f64 - worst) / others as f64;
-        let shown = (rest - self.fleet) * side;
-        let critical = student_quantile(SHARED_TAIL, self.nu) * self.error(others);
-        (shown <= (SHARED * self.now() * side).max(critical)).then_some(host)
-    }
-}
-
 impl FreshTest {
     /// Learns from the past of the fleet how much its hosts differ.
     pub(super) fn new(
@@ -156,7 +113,8 @@ impl FreshTest {
             tolerance: terms.tolerance(class, level, class.tolerance_cold()),
             sigma_prior: class.sigma_cold(),
             alpha,
-            sides: terms.sides,
+            sides: class.sides(terms.sides),
+            allowance: [0.0; 2],
             block,
             stride: (block / LOOKS_PER_BLOCK).max(1),
             one_box: one_box.iter().map(|host| recent(*host)).collect(),
@@ -175,6 +133,18 @@ impl FreshTest {
         };
         test.learn(fleet);
         test
+    }
+
+    /// Allows the one-box to differ by so much on each side.
+    pub(super) fn allowing(mut self, allowance: [f64; 2]) -> Self {
+        self.allowance = allowance;
+        self
+    }
+
+    /// How much of a difference on a side is harm, as far as another share of the traffic does not explain
+    /// it.
+    fn beyond(&self, difference: f64, side: f64) -> f64 {
+        difference * side - self.allowance[usize::from(side < 0.0)]
     }
 
     fn learn(&mut self, fleet: &[HostPast]) {
@@ -325,7 +295,7 @@ impl FreshTest {
         }
         let margin = self.margin(&levels);
         let mut sides = self.sides.signs().iter();
-        self.is_unproven = sides.any(|side| self.tolerance + margin < levels.harm(*side));
+        self.is_unproven = sides.any(|side| self.is_beyond(&levels, *side, margin));
         if self.is_unproven {
             self.outcome.state = CheckState::NoData;
             self.outcome.remark = Some(UNPROVEN.to_owned());
@@ -368,8 +338,14 @@ impl FreshTest {
         let between = self.squares / self.comparisons.max(1.0);
         let nu = PRIOR_FREEDOM + freedom;
         let prior = PRIOR_FREEDOM * self.sigma_prior * self.sigma_prior;
+        let own = middle(&each)?;
         Some(Levels {
-            own: middle(&each)?,
+            own,
+            rest: if self.is_share {
+                self.rest(&each)
+            } else {
+                [own; 2]
+            },
             fleet: middle(&fleet)?,
             since: self.level(self.since.iter().copied())?,
             each,
@@ -377,6 +353,19 @@ impl FreshTest {
             variance: (prior + freedom * between) / nu,
             nu,
         })
+    }
+
+    /// The mean of these hosts of the one-box without the value of each that is farthest out on either side.
+    fn rest(&self, each: &[(f64, HostId)]) -> [f64; 2] {
+        let recents = self.one_box.iter();
+        let recents = recents.filter(|recent| each.iter().any(|(_, host)| *host == recent.host));
+        let rests = recents.map(|recent| {
+            let values: Vec<f64> = recent.values.iter().copied().collect();
+            without_worst(&values)
+        });
+        let rests: Vec<[f64; 2]> = rests.collect();
+        let middle = |index: usize| mean(rests.iter().map(|rest| rest[index]));
+        [0, 1].map(|index| middle(index).unwrap_or(f64::NAN))
     }
 
     /// How far the one-box must be out on a side, beyond the tolerance.
@@ -390,9 +379,17 @@ impl FreshTest {
         student_quantile(BETA, levels.nu) * levels.error(levels.each.len())
     }
 
-    /// Whether the one-box is out of line on a side.
+    /// Whether the one-box is out of line on a side. Shares are lumpy: of few requests one that fails is many
+    /// points, so that one value is not enough.
     fn is_out(&self, levels: &Levels, side: f64) -> bool {
-        levels.harm(side) > self.tolerance + self.critical(levels)
+        self.is_beyond(levels, side, self.critical(levels))
+    }
+
+    fn is_beyond(&self, levels: &Levels, side: f64, noise: f64) -> bool {
+        let rest = (levels.rest[usize::from(side < 0.0)] - levels.fleet) * side;
+        let is_lump = self.is_share && rest <= REST_TOLERANCES * self.tolerance;
+        let harm = levels.harm(side) * side;
+        !is_lump && self.beyond(harm, side) > self.tolerance + noise
     }
 
     /// The host that alone is the reason why it is.
@@ -412,11 +409,13 @@ impl FreshTest {
             *streak = if is_harm { *streak + 1 } else { 0 };
         }
         let side = (0..self.sides.signs().len()).find(|index| self.streaks[*index] >= PERSIST);
+        // How much harm another share of the traffic may hide: it may have taken as much as was added.
+        let hidden: f64 = self.allowance.iter().sum();
         let excluded = self
             .sides
             .signs()
             .iter()
-            .all(|side| (now * side).max(whole * side) + margin < self.tolerance);
+            .all(|side| (now * side).max(whole * side) + hidden + margin < self.tolerance);
         let end = reader.view.bucket.end;
         let span = reader
             .terms
@@ -428,6 +427,9 @@ impl FreshTest {
                 .unwrap_or(reader.terms.grace_until.max(end - span))
         });
         let alone = sides.find_map(|side| self.alone(&levels, *side));
+        let sides = self.sides.signs().iter();
+        let worst = sides.map(|side| self.beyond(levels.harm(*side) * side, *side));
+        let worst = worst.fold(f64::NEG_INFINITY, f64::max);
         let outcome = &mut self.outcome;
         outcome.remark = alone.map(|host| report::alone(reader.view.hosts.name(host)));
         outcome.state = match side {
@@ -438,15 +440,10 @@ impl FreshTest {
         outcome.first_breach = self.first_breach;
         outcome.effect = Some(now);
         outcome.interval = Some((now - margin, now + margin));
-        outcome.detectable = Some(self.tolerance + critical);
+        outcome.detectable = Some(self.tolerance + hidden + critical);
         outcome.observed = Some(self.working.natural(levels.own));
         outcome.expected = Some(self.working.natural(levels.fleet));
-        let worst = self
-            .sides
-            .signs()
-            .iter()
-            .map(|side| (now * side).min(whole * side));
-        outcome.severity = worst.fold(f64::NEG_INFINITY, f64::max) / self.tolerance;
+        outcome.severity = worst / self.tolerance;
     }
 }
 

@@ -11,6 +11,7 @@
 mod alone;
 mod rising;
 mod rules;
+mod scarce;
 mod showing;
 
 use alone::Alone;
@@ -28,7 +29,11 @@ use super::{
     terms::Sides,
 };
 use crate::{
-    detect::{Basis, CheckState, Extent, Group, Unsound, state::possible, stats::median},
+    detect::{
+        Basis, CheckState, Extent, Group, Unsound,
+        state::possible,
+        stats::{mean, median},
+    },
     event::{Span, Timestamp},
 };
 
@@ -54,9 +59,6 @@ const ENOUGH_HOSTS: usize = 16;
 const PAST_FREEDOM: f64 = 6.0;
 /// What a person should know of a breach that a trend found.
 const RISING: &str = "it moves away from the fleet all the time";
-/// Events of a host, of the one-box or of the fleet, that a window must hold before ratios of events
-/// are compared.
-const EVENTS_MIN: f64 = 20.0;
 
 /// The comparison of one metric over many hosts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -101,6 +103,8 @@ struct Changes {
     one_box: Vec<Change>,
     slots: Vec<usize>,
     fit: FleetFit,
+    /// How many values there are of a one-box host.
+    samples: f64,
 }
 
 /// What a window is asked for.
@@ -221,7 +225,7 @@ impl HostsTest {
         let from = end - width.times(self.looks.count() as i64);
         if let Some(alpha) = due.since {
             if let Some(changes) = self.changes(Channel::Level, |slot| slot.since) {
-                self.suspect(&changes, alpha, Channel::Level, from, end);
+                self.suspect(reader, &changes, alpha, Channel::Level, from);
                 if let Some(contrast) = changes.contrast() {
                     self.describe(&contrast);
                 }
@@ -237,7 +241,7 @@ impl HostsTest {
         if let Some(alpha) = due.spread.filter(|_| self.rules.has_noise)
             && let Some(changes) = self.changes(Channel::Spread, |slot| slot.since)
         {
-            self.suspect(&changes, alpha, Channel::Spread, from, end);
+            self.suspect(reader, &changes, alpha, Channel::Spread, from);
         }
         if let Some(alpha) = due.trend {
             self.look_at_trend(alpha, from, end);
@@ -247,31 +251,16 @@ impl HostsTest {
             let from = end - width.times(2 * self.looks.halves[window] as i64);
             if let Some(changes) = self.changes(Channel::Level, whole) {
                 let alpha = self.looks.alpha_trailing[window];
-                self.suspect(&changes, alpha, Channel::Level, from, end);
+                self.suspect(reader, &changes, alpha, Channel::Level, from);
             }
             if let Some(alpha) = due
                 .spread_latest
                 .filter(|_| window == SPREAD_WINDOW && self.rules.has_noise)
                 && let Some(changes) = self.changes(Channel::Spread, whole)
             {
-                self.suspect(&changes, alpha, Channel::Spread, from, end);
+                self.suspect(reader, &changes, alpha, Channel::Spread, from);
             }
         }
-    }
-
-    /// Whether events are compared, and neither the fleet nor the one-box had enough of them in a
-    /// window that hosts of both were heard in.
-    fn is_quiet(&self, window: impl Fn(&Slot) -> Sums) -> bool {
-        let Some(events) = self.rules.events_per_rate else {
-            return false;
-        };
-        let (one_box, fleet) = self.slots.split_at(self.one_box_count);
-        let usual = |slots: &[Slot]| {
-            let heard = slots.iter().map(&window).filter(|sums| sums.count > 0.0);
-            median(&mut heard.map(|sums| sums.sum * events).collect::<Vec<_>>())
-        };
-        let counts = usual(one_box).zip(usual(fleet));
-        counts.is_some_and(|(one_box, fleet)| one_box.max(fleet) < EVENTS_MIN)
     }
 
     /// Compares over a window.
@@ -308,8 +297,10 @@ impl HostsTest {
             (change.before.is_finite() && change.after.is_finite()).then_some(change)
         };
         let own = one_box.iter().enumerate();
-        let own = own.filter_map(|(index, slot)| Some((change(slot, PRESENT_LEAST)?, index)));
-        let (one_box, slots) = own.unzip();
+        let own = own.filter_map(|(index, slot)| {
+            Some((change(slot, PRESENT_LEAST)?.of_part(self.rules.part), index))
+        });
+        let (one_box, slots): (Vec<Change>, Vec<usize>) = own.unzip();
         let others = fleet.iter();
         let changes: Vec<Change> = others
             .filter_map(|slot| change(slot, PRESENT_MIN))
@@ -331,7 +322,9 @@ impl HostsTest {
             noise.sigma_min = noise.sigma_min.max(variance.sqrt());
         }
         let fit = FleetFit::new(&changes, noise)?;
+        let weights = one_box.iter().map(|change| change.weight);
         Some(Changes {
+            samples: usual * mean(weights).unwrap_or(0.0),
             one_box,
             slots,
             fit,
@@ -376,12 +369,13 @@ impl HostsTest {
     /// Notes what a look found, if it is beyond what its alpha allows.
     fn suspect(
         &mut self,
+        reader: &Reader<'_>,
         changes: &Changes,
         alpha: f64,
         channel: Channel,
         from: Timestamp,
-        end: Timestamp,
     ) {
+        let end = reader.view.bucket.end;
         let least = self.least(channel);
         let sides: &[f64] = match channel {
             Channel::Level => self.rules.sides.signs(),
@@ -393,8 +387,12 @@ impl HostsTest {
             };
             let harm = self.harm_in(channel, &contrast, *side);
             let is_certain = least < harm && contrast.critical(alpha) < harm;
-            if is_certain && contrast.exceeds_placebo(*side) && changes.rest_shows(&contrast, *side)
-            {
+            let is_certain = is_certain && contrast.exceeds_placebo(*side);
+            let is_level = channel == Channel::Level;
+            if is_level && self.is_one_value(changes, harm) && !reader.is_last() {
+                continue;
+            }
+            if is_certain && changes.rest_shows(&contrast, *side) {
                 self.raise(Suspicion {
                     side: *side,
                     is_spread: channel == Channel::Spread,
@@ -405,8 +403,8 @@ impl HostsTest {
                     from,
                     confirmed: false,
                 });
-            } else if channel == Channel::Level {
-                self.suspect_alone(changes, alpha, *side, (from, end));
+            } else if is_level {
+                self.suspect_alone(changes, alpha, *side, is_certain, (from, end));
             }
         }
     }

@@ -14,6 +14,7 @@ use super::{
     own_past::OwnPastTest,
     presence::{Absence, Presence},
     reading::{HostPast, Past, Reader, past, per_exposure},
+    records::RecordsTest,
     scale::Working,
     terms::Terms,
 };
@@ -70,6 +71,7 @@ enum Test {
     Awaited,
     Hosts(Box<HostsTest>),
     Counts(Box<CountsTest>),
+    Records(Box<RecordsTest>),
     OwnPast(Box<OwnPastTest>),
     Fresh(Box<FreshTest>),
 }
@@ -106,6 +108,7 @@ impl Metric {
             Test::Awaited => Ok(()),
             Test::Hosts(test) => test.check(extent),
             Test::Counts(test) => test.check(extent),
+            Test::Records(test) => test.check(extent),
             Test::OwnPast(test) => test.check(extent),
             Test::Fresh(test) => test.check(extent),
         }
@@ -117,6 +120,7 @@ impl Metric {
             Test::Awaited => return None,
             Test::Hosts(test) => test.outcome(),
             Test::Counts(test) => test.outcome(),
+            Test::Records(test) => test.outcome(),
             Test::OwnPast(test) => test.outcome(),
             Test::Fresh(test) => test.outcome(),
         };
@@ -140,6 +144,7 @@ impl Metric {
             Test::Awaited => false,
             Test::Hosts(test) => test.is_blind(),
             Test::Counts(test) => test.is_blind(),
+            Test::Records(test) => test.is_blind(),
             Test::OwnPast(test) => test.is_blind(),
             Test::Fresh(test) => test.is_blind(terms.weight),
         }
@@ -164,6 +169,7 @@ impl Metric {
             Test::Awaited => {}
             Test::Hosts(test) => test.observe(reader, group),
             Test::Counts(test) => test.observe(reader, group),
+            Test::Records(test) => test.observe(reader, group),
             Test::OwnPast(test) => test.observe(reader, group),
             Test::Fresh(test) => test.observe(reader, group),
         }
@@ -172,7 +178,10 @@ impl Metric {
     }
 
     fn observe_late(&mut self, reader: &Reader<'_>, group: &Group) {
-        if matches!(self.test, Test::Awaited | Test::Counts(_)) {
+        if matches!(
+            self.test,
+            Test::Awaited | Test::Counts(_) | Test::Records(_)
+        ) {
             return;
         }
         // Beside the metrics that come late: a part of what was kept for both.
@@ -182,7 +191,10 @@ impl Metric {
             let pasts = Pasts::read(reader, group);
             let working = Working::choose(class, &mut pasts.values(), false);
             let (cadence, fleet) = (pasts.cadence(), &pasts.fleet);
+            let has_exposure = reader.terms.has_per;
+            let allowance = reader.terms.allowance(class, group.kind, has_exposure);
             FreshTest::new(reader.terms, class, working, alpha, hosts, fleet, cadence)
+                .allowing(allowance)
         });
     }
 
@@ -223,7 +235,8 @@ impl Metric {
             // A host with requests lives, and may have no error left.
             self.presence.learn(&self.class, &pasts.fleet);
         }
-        let is_events = terms.is_log || (group.kind == Kind::Counter && !self.class.is_share());
+        let is_counted = group.kind == Kind::Counter && !self.class.is_share();
+        let is_events = terms.is_log || (is_counted && !self.class.is_amount());
         let dense = if pasts.fleet.len() < MANY_HOSTS {
             DENSE_EVENTS_FEW * terms.resolution.seconds_f64() / 60.0
         } else {
@@ -231,8 +244,16 @@ impl Metric {
         };
         // A one-box with little traffic has few where the fleet has many.
         if is_events && pasts.events(terms) * terms.weight.min(1.0) < dense {
-            let test = CountsTest::new(reader, group, self.alpha, &pasts.one_box, &pasts.fleet);
-            self.test = Test::Counts(Box::new(test));
+            let pasts = (&pasts.one_box[..], &pasts.fleet[..]);
+            let may_differ = terms.is_log && !has_exposure;
+            let records = may_differ.then(|| RecordsTest::new(reader, group, self.alpha, pasts));
+            self.test = records.flatten().map_or_else(
+                || {
+                    let test = CountsTest::new(reader, terms, group, self.alpha, pasts);
+                    Test::Counts(Box::new(test))
+                },
+                |test| Test::Records(Box::new(test)),
+            );
             return;
         }
         let mut values = pasts.values();
@@ -240,7 +261,9 @@ impl Metric {
             let cell = group.track(*host)?.cell(reader.view.bucket)?;
             Some(per_exposure(cell.value, cell.exposure.unwrap_or(1.0)))
         }));
-        let working = Working::choose(&self.class, &mut values, has_exposure);
+        // Of little traffic single values tell less than their sum.
+        let is_thinned = terms.divisor(group.kind, has_exposure) < 1.0;
+        let working = Working::choose(&self.class, &mut values, has_exposure || is_thinned);
         let level = working.of_value(median(&mut values).unwrap_or(0.0));
         let events = (is_events, has_exposure);
         self.test = self.levels(reader, group, &pasts, (working, level), events);
@@ -256,6 +279,9 @@ impl Metric {
         (is_events, has_exposure): (bool, bool),
     ) -> Test {
         let (terms, class, alpha) = (reader.terms, &self.class, self.alpha);
+        let allowance = terms.allowance(class, group.kind, has_exposure);
+        let divisor = terms.divisor(group.kind, has_exposure);
+        let part = divisor.min(1.0);
         let usual = pasts.usual_samples();
         let with_past = |hosts: &[HostPast]| -> Vec<HostPast> {
             let known = hosts.iter().filter(|past| has_past(&past.values, usual));
@@ -274,26 +300,20 @@ impl Metric {
             || fleet.is_empty()
             || (is_few && one_box.iter().any(is_short));
         let own_past = (is_few && !is_fresh)
-            .then(|| OwnPastTest::new(terms, class, (alpha, has_exposure), &one_box, &fleet))
+            .then(|| {
+                let terms = (terms, has_exposure, part);
+                OwnPastTest::new(terms, class, alpha, &one_box, &fleet).allowing(allowance)
+            })
             .filter(OwnPastTest::has_past);
         if is_fresh || (is_few && own_past.is_none()) {
             let hosts: Vec<HostId> = pasts.one_box.iter().map(|past| past.host).collect();
             let (cadence, fleet) = (pasts.cadence(), &pasts.fleet);
             let test = FreshTest::new(terms, class, working, alpha, &hosts, fleet, cadence);
-            return Test::Fresh(Box::new(test));
+            return Test::Fresh(Box::new(test.allowing(allowance)));
         }
         if let Some(mut test) = own_past {
-            let to = reader.view.bucket.start;
-            let count = (to - terms.began_at).div_ceil(terms.resolution);
-            let since = |hosts: &[HostPast]| -> Vec<HostPast> {
-                let read = |known: &HostPast| HostPast {
-                    host: known.host,
-                    values: past(terms, group.track(known.host), to, count),
-                };
-                hosts.iter().map(read).collect()
-            };
-            let divisor = terms.divisor(group.kind, has_exposure);
-            test.catch_up(&since(&one_box), &since(&fleet), divisor);
+            let [one_box, fleet] = [&one_box, &fleet].map(|hosts| since(reader, group, hosts));
+            test.catch_up(&one_box, &fleet, divisor);
             return Test::OwnPast(Box::new(test));
         }
         let is_rate = is_events && has_exposure;
@@ -303,14 +323,16 @@ impl Metric {
             class.tolerance()
         };
         let tolerance = terms.tolerance(class, level, usual);
-        let looks = Looks::new(terms, alpha / terms.sides.signs().len() as f64);
+        let sides = class.sides(terms.sides);
+        let looks = Looks::new(terms, alpha / sides.signs().len() as f64);
         let rules = Rules {
             working,
             tolerance,
             least: least(class, terms, tolerance, is_rate),
             sigma_min: class.sigma_min(),
-            sides: terms.sides,
-            allowance: terms.allowance(class, group.kind),
+            sides,
+            allowance,
+            part,
             events_per_rate: (is_events && working.is_ratio())
                 .then(|| terms.resolution.seconds_f64()),
             has_noise: class.measure != Measure::Memory,
@@ -322,6 +344,18 @@ impl Metric {
         };
         Test::Hosts(Box::new(HostsTest::new(rules, one_box, fleet, looks)))
     }
+}
+
+/// Whether the metric is divided by another.
+/// What hosts said between the deployment and the bucket of the view.
+fn since(reader: &Reader<'_>, group: &Group, hosts: &[HostPast]) -> Vec<HostPast> {
+    let (terms, to) = (reader.terms, reader.view.bucket.start);
+    let count = (to - terms.began_at).div_ceil(terms.resolution);
+    let read = |known: &HostPast| HostPast {
+        host: known.host,
+        values: past(terms, group.track(known.host), to, count),
+    };
+    hosts.iter().map(read).collect()
 }
 
 /// The smallest difference that is harm: what the configuration accepts, or by default the class.

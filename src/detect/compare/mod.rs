@@ -7,7 +7,7 @@
 //! - few hosts with a past: [`own_past`], farther from the fleet than it ever was, or by the signs of
 //!   [`pinned`], [`flat`](super::flat) and [`relapse`];
 //! - a one-box without a past: [`fresh`], its level against how fleet hosts differ;
-//! - rare events: [`counts`], its share of all events.
+//! - rare events: [`counts`], its share of all events; log records under another share of the traffic: [`records`].
 //!
 //! Hosts that join the one-box later are judged by [`late`].
 
@@ -28,6 +28,7 @@ mod own_past;
 mod pinned;
 mod presence;
 mod reading;
+mod records;
 mod relapse;
 mod report;
 mod sample;
@@ -126,10 +127,7 @@ impl Compare {
     }
 
     fn awaiting_grace(&self) -> Finding {
-        Finding::warming(format!(
-            "the end of the grace at {}",
-            self.terms.grace_until
-        ))
+        Finding::in_grace(self.terms.grace_until)
     }
 
     fn no_data(view: &View<'_>, cause: NoDataCause, hosts: Vec<HostId>) -> Finding {

@@ -1,5 +1,6 @@
 //! Few hosts with a past: the one-box must stray farther from the fleet than it, and they, ever did.
 
+mod differences;
 mod each;
 mod showing;
 
@@ -38,6 +39,10 @@ const SHORT_BAKE: Span = Span::from_minutes(20);
 const SHORT_BAKE_SAMPLES: usize = 60;
 /// Smallest distance that is believed, as a share of the tolerance.
 const FLOOR_SHARE: f64 = 0.2;
+/// Share of the excursions of what is usually nothing that are not larger.
+const LARGE_EXCURSION: f64 = 0.95;
+/// Share of the past that must have been one: of what is rarer, four of six samples are not by chance.
+const EXCURSIONS_MIN: f64 = 0.02;
 /// Share of the past in which the load was not higher.
 const HIGH_LOAD: f64 = 0.95;
 /// Size of the excursions that are counted, in tolerances.
@@ -63,6 +68,10 @@ pub(super) struct OwnPastTest {
     level: f64,
     one_box: Vec<Member>,
     fleet: Vec<Member>,
+    /// The least value of the past of anyone.
+    lowest: f64,
+    /// What a healthy one-box may differ by on each side (up, down), see [`Terms::allowance`].
+    allowance: [f64; 2],
     /// Whether all hosts have a level to speak of.
     is_comparable: bool,
     /// The fleet's level relative to what is usual: now, and at most in the past.
@@ -89,16 +98,6 @@ pub(super) struct OwnPastTest {
     outcome: Outcome,
 }
 
-/// How far hosts are from what is usual for them, relative to each other.
-struct Differences {
-    own: f64,
-    /// Of each host of the one-box.
-    each: Vec<f64>,
-    others: Vec<f64>,
-    /// The fleet's level relative to what is usual; 1 where levels do not compare.
-    load: f64,
-}
-
 /// The values of all hosts in one sample.
 fn at(values: &[Vec<f64>], column: usize) -> Vec<f64> {
     values.iter().map(|values| values[column]).collect()
@@ -115,11 +114,46 @@ fn stride(terms: &Terms) -> usize {
     stride.max(1)
 }
 
+/// How far what is usually nothing strays now and then, by the differences of the past: the size that hardly
+/// any of them exceeds; 0 for what is more than nothing, or strays too seldom to do it by chance for most
+/// of a window. Medians say nothing of it, and its mean is a part of a unit: a few samples with one unit
+/// each would be many times the usual.
+fn excursions(own: &[Vec<f64>], own_past: &[f64], other_pasts: &[Vec<f64>]) -> f64 {
+    if own.iter().any(|values| median_of(values) != 0.0) {
+        return 0.0;
+    }
+    let everyone = other_pasts.iter().flatten().chain(own_past);
+    let sizes: Vec<f64> = everyone
+        .map(|value| value.abs())
+        .filter(|size| size.is_finite())
+        .collect();
+    let strayed = |size: &f64| *size > 0.0;
+    let mut strays: Vec<f64> = sizes.iter().copied().filter(strayed).collect();
+    if (strays.len() as f64) < EXCURSIONS_MIN * sizes.len() as f64 {
+        return 0.0;
+    }
+    quantile(&mut strays, LARGE_EXCURSION).unwrap_or(0.0)
+}
+
+/// Makes differences from their middle as large as they are where only a part of the traffic makes them: what
+/// is counted varies by the root of its number.
+fn widen(past: &mut [f64], part: f64) {
+    let middle = median_of(past);
+    for value in past {
+        *value = middle + (*value - middle) / part.sqrt();
+    }
+}
+
 /// What values are divided by.
 fn full(class: &Class) -> f64 {
     match class.measure {
         Measure::Share { full } => full,
-        Measure::Memory | Measure::Latency | Measure::Cpu | Measure::Count | Measure::Other => 1.0,
+        Measure::Memory
+        | Measure::Latency
+        | Measure::Cpu
+        | Measure::Count
+        | Measure::Amount
+        | Measure::Other => 1.0,
     }
 }
 
@@ -133,11 +167,12 @@ impl OwnPastTest {
         known.count() < 2 * WINDOWS[0]
     }
 
-    /// Learns from the past of all hosts up to the deployment.
+    /// Learns from the past of all hosts up to the deployment. Of a one-box whose rates are scaled up from a
+    /// `part` of the traffic, at most 1, chance has the more of a hand in them.
     pub(super) fn new(
-        terms: &Terms,
+        (terms, has_exposure, part): (&Terms, bool, f64),
         class: &Class,
-        (alpha, has_exposure): (f64, bool),
+        alpha: f64,
         one_box: &[HostPast],
         fleet: &[HostPast],
     ) -> Self {
@@ -165,12 +200,16 @@ impl OwnPastTest {
         } else {
             Scale::Relative
         };
+        let sides = class.sides(terms.sides);
+        let everything = own.iter().chain(&others).flatten();
         let mut test = Self {
             full,
             has_exposure,
-            sides: terms.sides,
+            sides,
             tolerance,
             level,
+            lowest: everything.copied().fold(f64::INFINITY, f64::min),
+            allowance: [0.0; 2],
             one_box: own_members,
             fleet: fleet_members,
             is_comparable,
@@ -178,13 +217,13 @@ impl OwnPastTest {
             load_max: f64::INFINITY,
             stride,
             closed: 0,
-            plain: Company::new(&[], &[], tolerance, FLOOR_SHARE * tolerance),
+            plain: Company::new(&[], &[], tolerance, 0.0),
             each: Each::default(),
             alone: None,
             twin: None,
             stakes: Stakes {
                 planned: terms.buckets(terms.bake_until - terms.began_at) as f64 / stride as f64,
-                alpha: alpha / terms.sides.signs().len() as f64,
+                alpha: alpha / sides.signs().len() as f64,
                 judged: 0,
             },
             streaks: Vec::new(),
@@ -196,15 +235,19 @@ impl OwnPastTest {
             first_breach: None,
             outcome: Outcome::warming(Basis::Model, scale),
         };
-        test.learn(&own, &others);
+        test.learn(&own, &others, part);
         test
     }
 
     /// Learns how far apart the hosts ever were.
-    fn learn(&mut self, own: &[Vec<f64>], others: &[Vec<f64>]) {
-        let floor = FLOOR_SHARE * self.tolerance;
+    fn learn(&mut self, own: &[Vec<f64>], others: &[Vec<f64>], part: f64) {
         self.load_max = self.highest_load(others);
-        let (own_past, each_past, other_pasts) = self.pasts(own, others, false);
+        let (mut own_past, mut each_past, other_pasts) = self.pasts(own, others, false);
+        for past in each_past.iter_mut().chain([&mut own_past]) {
+            widen(past, part);
+        }
+        let lumps = excursions(own, &own_past, &other_pasts);
+        let floor = lumps.max(FLOOR_SHARE * self.tolerance);
         self.each = Each::new(&each_past, floor);
         self.plain = Company::new(&own_past, &other_pasts, self.tolerance, floor);
         let least = RELAPSE_TOLERANCES * self.tolerance;
@@ -432,57 +475,5 @@ impl OwnPastTest {
                     .zip(relative)
                     .is_some_and(|(plain, relative)| relative * side >= TWIN_SHARE * plain * side)
             })
-    }
-
-    /// The fleet's level relative to what is usual.
-    fn load_of(&self, fleet: &[f64]) -> f64 {
-        if !self.is_comparable {
-            return 1.0;
-        }
-        let ratios = fleet.iter().zip(&self.fleet);
-        let ratios: Vec<f64> = ratios.map(|(value, member)| value / member.usual).collect();
-        median_of(&ratios)
-    }
-
-    fn differences(&self, own: &[f64], fleet: &[f64], is_relative: bool) -> Differences {
-        let departures = |values: &[f64], members: &[Member]| -> Vec<f64> {
-            let members = values.iter().zip(members);
-            members
-                .map(|(value, member)| {
-                    let departure = value - member.usual;
-                    if is_relative {
-                        departure / member.usual
-                    } else {
-                        departure
-                    }
-                })
-                .collect()
-        };
-        let of_fleet = departures(fleet, &self.fleet);
-        let own = departures(own, &self.one_box);
-        let load = self.load_of(fleet);
-        // Differences grow with the load of all hosts: under one that the past did not see they are
-        // scaled down to it.
-        let excess = (load / self.load_max).max(1.0);
-        let others = (0..of_fleet.len())
-            .map(|index| {
-                let mut rest = of_fleet.clone();
-                let of_this = rest.swap_remove(index);
-                if rest.is_empty() {
-                    of_this / excess
-                } else {
-                    (of_this - median_of(&rest)) / excess
-                }
-            })
-            .collect();
-        let middle = median_of(&of_fleet);
-        let each = own.iter().map(|value| (value - middle) / excess).collect();
-        let own = mean(own.into_iter().filter(|value| value.is_finite())).unwrap_or(f64::NAN);
-        Differences {
-            own: (own - middle) / excess,
-            each,
-            others,
-            load,
-        }
     }
 }

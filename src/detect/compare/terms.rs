@@ -126,13 +126,38 @@ impl Terms {
     }
 
     /// What a healthy one-box may differ by on each side (up, down), as logarithms, because it is
-    /// given another share of the traffic: what is not counted may follow the traffic or not.
-    pub(super) fn allowance(&self, class: &Class, kind: Kind) -> [f64; 2] {
-        if self.is_log || kind == Kind::Counter || class.is_share() {
+    /// given another share of the traffic. Requests follow it. What is not counted may follow the traffic or
+    /// not, and so may log records, the processor, and what else is partly spent on nothing in particular: a
+    /// harm is one only if it is one either way. Where a metric is divided by another there is nothing to
+    /// allow.
+    pub(super) fn allowance(&self, class: &Class, kind: Kind, has_exposure: bool) -> [f64; 2] {
+        let is_counted = self.is_log || kind == Kind::Counter;
+        let follows = is_counted && !self.is_log && !class.is_amount();
+        if has_exposure || follows || class.is_share() {
             return [0.0; 2];
         }
-        let share = self.weight.ln();
+        // What is counted was divided by the share before.
+        let share = if is_counted {
+            -self.weight.ln()
+        } else {
+            self.weight.ln()
+        };
         [share.max(0.0), (-share).max(0.0)]
+    }
+
+    /// The same for log records on one side of harm, as rare events: they may follow the traffic or not, so
+    /// that the larger of the two rates is healthy on the way up, and the smaller on the way down.
+    pub(super) fn of_records(&self, side: Sides) -> Self {
+        let weight = match side {
+            Sides::Up => self.weight.max(1.0),
+            Sides::Down => self.weight.min(1.0),
+            Sides::Both => self.weight,
+        };
+        Self {
+            weight,
+            sides: side,
+            ..self.clone()
+        }
     }
 
     /// The accepted difference on the working scale of the class: logarithms, or shares. `level` is
@@ -143,7 +168,12 @@ impl Terms {
             (Some(tolerance), Measure::Share { .. }) => (tolerance * level.abs()).max(1e-6),
             (
                 Some(tolerance),
-                Measure::Memory | Measure::Latency | Measure::Cpu | Measure::Count | Measure::Other,
+                Measure::Memory
+                | Measure::Latency
+                | Measure::Cpu
+                | Measure::Count
+                | Measure::Amount
+                | Measure::Other,
             ) => tolerance.ln_1p(),
         }
     }

@@ -230,10 +230,12 @@ impl Seen {
                     fault(grade, why);
                 }
             }
+            // It passes as long as something else of the hosts moves: the trials tell.
             DetectorPlan::Compare { .. } if self.is_constant() => fault(
-                Grade::NeverPasses,
+                Grade::NeverBreaches,
                 format!(
-                    "every value of every host is {}: dead exporters look like this",
+                    "every value of every host is {}: only another value would, and dead exporters look like \
+                     this",
                     plain_number(self.lowest.unwrap_or_default())
                 ),
             ),
@@ -292,7 +294,8 @@ impl Seen {
             told(highest),
             bounds.join(", ")
         );
-        let is_percent = |max: f64| 1.0 < max && max <= 100.0 && 0.0 <= lowest && highest <= 1.0;
+        let is_share = 0.0 <= lowest && 0.0 < highest && highest <= 1.0;
+        let is_percent = |max: f64| 1.0 < max && max <= 100.0 && is_share;
         if !self.is_time && max.is_some_and(is_percent) {
             why.push_str("; values look like shares of 1: is the bound in percent (90% is 0.9)?");
         }

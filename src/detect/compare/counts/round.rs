@@ -47,8 +47,13 @@ impl Member {
         }
     }
 
-    /// Takes what it said in the bucket, if anything.
-    pub(super) fn observe(&mut self, reader: &Reader<'_>, group: &Group, role: Role) {
+    /// Takes what it said in the bucket, if anything; a one-box host has so much of an ordinary host's traffic.
+    pub(super) fn observe(
+        &mut self,
+        reader: &Reader<'_>,
+        group: &Group,
+        (role, weight): (Role, f64),
+    ) {
         let Some(reading) = reader.read(group, self.host, role) else {
             return;
         };
@@ -68,7 +73,7 @@ impl Member {
         let seconds = known.unwrap_or(since);
         let per_second = match role {
             _ if terms.has_per => reading.exposure,
-            Role::OneBox => terms.weight,
+            Role::OneBox => weight,
             Role::Fleet | Role::Other => 1.0,
         };
         self.count.events += reading.events;

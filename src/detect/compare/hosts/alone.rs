@@ -20,6 +20,10 @@ use crate::{detect::compare::report, event::Timestamp};
 pub(in crate::detect::compare) const SHARED_TAIL: f64 = 0.01;
 pub(in crate::detect::compare) const SHARED: f64 = 0.5;
 
+/// Share of the clip that a host's level must be away from its usual place before most of its values are beyond
+/// it: then what was clipped is no outlier.
+const SATURATED: f64 = 0.75;
+
 /// A harm that one host shows.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename = "CompareAlone")]
@@ -76,12 +80,14 @@ impl Changes {
 }
 
 impl HostsTest {
-    /// Notes the host that by itself is beyond what the alpha of a look allows, the worst of them.
+    /// Notes the host that by itself is beyond what the alpha of a look allows, the worst of them. Where
+    /// all of them together are, but without one of them are not (`is_shared_by_none`), it is that one.
     pub(super) fn suspect_alone(
         &mut self,
         changes: &Changes,
         alpha: f64,
         side: f64,
+        is_shared_by_none: bool,
         (from, end): (Timestamp, Timestamp),
     ) {
         let hosts = changes.one_box.len();
@@ -90,14 +96,18 @@ impl HostsTest {
         }
         let mut worst: Option<(f64, usize)> = None;
         for (change, slot) in changes.each() {
-            let Some(contrast) = changes.fit.against(std::slice::from_ref(change)) else {
+            let Some(mut contrast) = changes.fit.against(std::slice::from_ref(change)) else {
                 continue;
             };
+            if SATURATED * self.clip.level < contrast.effect * side {
+                contrast.effect += self.clipped_away(slot..slot + 1);
+            }
             let harm = self.harm(&contrast, side);
-            let is_certain =
-                self.rules.least < harm && contrast.critical(alpha / hosts as f64) < harm;
+            let is_certain = is_shared_by_none
+                || (self.rules.least < harm && contrast.critical(alpha / hosts as f64) < harm);
             let is_worst = worst.is_none_or(|(most, _)| most < harm);
-            if is_certain && is_worst && contrast.exceeds_placebo(side) {
+            let stands_out = is_shared_by_none || contrast.exceeds_placebo(side);
+            if is_certain && is_worst && stands_out {
                 worst = Some((harm, slot));
             }
         }

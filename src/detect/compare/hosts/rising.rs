@@ -45,6 +45,7 @@ impl HostsTest {
             expected: None,
         };
         Some(Changes {
+            samples: usual,
             one_box,
             slots,
             fit: FleetFit::new(&fleet, noise)?,

@@ -19,6 +19,9 @@ pub(in crate::detect::compare) struct Rules {
     /// What a healthy one-box may differ by on each side (up, down) beyond the tolerance, because
     /// it is given another share of the traffic.
     pub(in crate::detect::compare) allowance: [f64; 2],
+    /// What a one-box host counts for, because its rates were scaled up from such a share of the traffic: chance
+    /// has that much more of a hand in them; at most 1.
+    pub(in crate::detect::compare) part: f64,
     /// What a rate is multiplied by to give the events of a bucket; `None` where events are not
     /// counted.
     pub(in crate::detect::compare) events_per_rate: Option<f64>,

@@ -1,5 +1,7 @@
 //! What a look says: the state, and the numbers that a person is shown.
 
+use std::ops::Range;
+
 use super::{Channel, CheckState, Contrast, HostsTest, Scale, Slot, Sums};
 use crate::detect::stats::mean;
 
@@ -50,7 +52,7 @@ impl HostsTest {
             Channel::Spread => 0.0,
         };
         let clipped_away = match channel {
-            Channel::Level => self.clipped_away(),
+            Channel::Level => self.clipped_away(0..self.one_box_count),
             Channel::Spread => 0.0,
         };
         let effect = contrast.effect + clipped_away;
@@ -77,13 +79,13 @@ impl HostsTest {
         }
     }
 
-    /// How much of the one-box's level the clipping of single values took away.
-    fn clipped_away(&self) -> f64 {
+    /// How much of the level of some hosts the clipping of single values took away.
+    pub(super) fn clipped_away(&self, hosts: Range<usize>) -> f64 {
         if self.rules.working.is_ratio() {
             return 0.0;
         }
         let (mut sum, mut count) = (0.0, 0.0);
-        for slot in &self.slots[..self.one_box_count] {
+        for slot in &self.slots[hosts] {
             let sums = self.shown_window(slot);
             if sums.count > 0.0 {
                 sum += (sums.plain - sums.sum) / sums.count;

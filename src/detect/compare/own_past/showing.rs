@@ -25,6 +25,8 @@ impl OwnPastTest {
         let level = level.or_else(|| company.own.latest_mean()).map(to_scale);
         let reach = filled.map(|index| to_scale(company.reach(index, &self.stakes)));
         let tolerance = to_scale(company.tolerance());
+        // How much harm another share of the traffic may hide: it may have taken as much as was added.
+        let hidden: f64 = self.allowance.iter().sum();
         let observed = mean(own.iter().copied().filter(|value| value.is_finite()));
         let difference = self.plain.own.latest_mean().map(|value| value * excess);
         let outcome = &mut self.outcome;
@@ -33,16 +35,19 @@ impl OwnPastTest {
         outcome.interval = level
             .zip(reach)
             .map(|(level, reach)| (level - reach, level + reach));
-        outcome.detectable = reach.map(|reach| reach.max(tolerance));
+        outcome.detectable = reach.map(|reach| reach.max(tolerance) + hidden);
         outcome.observed = observed.map(|observed| observed * self.full);
         let expected = observed.zip(difference);
+        // Differences are medians over minutes, what was observed is the latest: what never was
+        // negative is not expected to be.
+        let least = self.lowest.min(0.0);
         outcome.expected =
-            expected.map(|(observed, difference)| (observed - difference) * self.full);
+            expected.map(|(observed, difference)| (observed - difference).max(least) * self.full);
         let is_excluded = level.zip(reach).is_some_and(|(level, reach)| {
             self.sides
                 .signs()
                 .iter()
-                .all(|side| level * side + reach < tolerance)
+                .all(|side| level * side + hidden + reach < tolerance)
         });
         let worst = self
             .sides

@@ -3,6 +3,7 @@
 mod behaviour;
 mod one_host;
 mod scrapes;
+mod traffic;
 
 use super::*;
 use crate::{

@@ -52,6 +52,26 @@ fn a_harm_of_one_host_that_the_mean_of_five_hides_is_no_pass() {
 }
 
 #[test]
+fn one_sick_host_of_three_is_no_pass_however_far_its_values_are_clipped() {
+    // They drift so slowly that their past tells little of it: beyond the clip is not beyond what hosts do.
+    for seed in 0..8 {
+        for (factor, is_sick) in [(4.0, true), (1.0, false)] {
+            let mut scene = Scene::new(3, 8);
+            scene.after = 330;
+            let mut hosts = Hosts::new(seed, scene.hosts(), 0.1, 0.997, 0.15);
+            let run = scene.run(|host, bucket| {
+                let is_ill = host == 1 && bucket >= 0;
+                gauge(0.1 * if is_ill { factor } else { 1.0 } * hosts.value(host, bucket))
+            });
+            let last = run.last();
+            assert_eq!(run.breached(), None, "{seed} ×{factor}: {last:?}");
+            let is_alone = last.cause == Some(NoDataCause::OneHost);
+            assert_eq!(is_alone, is_sick, "{seed} ×{factor}: {last:?}");
+        }
+    }
+}
+
+#[test]
 fn errors_of_one_host_alone_are_no_pass() {
     for (one_box, rate) in [(2, 0.6), (5, 0.3)] {
         let mut scene = Scene::new(one_box, 20);

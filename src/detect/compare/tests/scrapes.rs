@@ -133,3 +133,24 @@ fn errors_that_begin_late_are_found_where_no_two_hosts_are_scraped_together() {
         }
     }
 }
+
+#[test]
+fn an_hour_of_past_is_an_hour_however_rarely_hosts_are_scraped() {
+    for every in [1, 3, 6] {
+        let mut scene = Scene::new(1, 3);
+        (scene.before, scene.after) = (360, 360);
+        let mut hosts = Hosts::new(5, scene.hosts(), 0.1, 0.5, 0.05);
+        let run = scene.run(|host, bucket| {
+            let is_new = host == 0 && bucket >= 0;
+            let value = 0.1 * if is_new { 2.0 } else { 1.0 } * hosts.value(host, bucket);
+            let is_scraped = (bucket + host as i64).rem_euclid(every) == 0;
+            is_scraped.then(|| gauge(value)).flatten()
+        });
+        let breached = run.breached();
+        assert!(
+            breached.is_some(),
+            "every {every} buckets: {:?}",
+            run.last()
+        );
+    }
+}
