@@ -154,7 +154,11 @@ impl Metric {
     pub(super) fn is_unproven(&self) -> bool {
         match &self.test {
             Test::Fresh(test) => test.is_unproven(),
-            Test::Awaited | Test::Hosts(_) | Test::Counts(_) | Test::OwnPast(_) => false,
+            Test::Awaited
+            | Test::Hosts(_)
+            | Test::Counts(_)
+            | Test::Records(_)
+            | Test::OwnPast(_) => false,
         }
     }
 
