@@ -408,7 +408,16 @@ fn judge(size: Size) {
             };
             world.directory.expect_hosts(&begin);
             let check = |name: &str| &plan.checks[name];
-            Gate::open(begin, service, stage, RESOLUTION, &plan.digest, check)
+            let past_until = begin.at;
+            Gate::open(
+                begin,
+                past_until,
+                service,
+                stage,
+                RESOLUTION,
+                &plan.digest,
+                check,
+            )
         })
         .collect();
     let mut spreads = Vec::new();

@@ -247,6 +247,7 @@ fn gate(plan: &Plan, directory: &mut Directory) -> Gate {
     let check = |name: &str| &plan.checks[name];
     Gate::open(
         begin,
+        BEGAN,
         service,
         &service.stages[0],
         RESOLUTION,
