@@ -1,7 +1,9 @@
 //! Another deployment that is open on hosts of a gate.
 
+use serde::{Deserialize, Serialize};
+
 /// Another deployment that is open on hosts of a gate: what these show may be of either.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beside {
     /// Its id.
     pub deployment: String,

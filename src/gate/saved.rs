@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Blocker, Decision, Shadow};
+use super::{Beside, Blocker, Decision, Shadow};
 use crate::{
     detect::{CheckState, DetectorState, Evidence, Finding, NoDataCause, Unsound},
     event::{Begin, Bypass, Hotfix, StepOutcome, Timestamp},
@@ -36,6 +36,7 @@ pub struct GateState {
     pub(super) checks: Vec<GateCheckState>,
     pub(super) bypass: Option<Bypass>,
     pub(super) held: Vec<Blocker>,
+    pub(super) beside: Vec<Beside>,
     pub(super) shadow: Option<Shadow>,
     pub(super) decision: Decision,
     pub(super) at: Timestamp,

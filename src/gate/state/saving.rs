@@ -23,7 +23,7 @@ impl Gate {
             checks,
             bypass,
             held,
-            beside: _,
+            beside,
             shadow,
             decision,
             at,
@@ -40,6 +40,7 @@ impl Gate {
             checks: checks.iter().map(GateCheck::save).collect(),
             bypass: bypass.clone(),
             held: held.clone(),
+            beside: beside.clone(),
             shadow: shadow.clone(),
             decision: decision.clone(),
             at: *at,
@@ -74,6 +75,7 @@ impl Gate {
             checks: saved,
             bypass,
             held,
+            beside,
             shadow,
             decision,
             at,
@@ -109,6 +111,7 @@ impl Gate {
         gate.steps = steps;
         gate.bypass = bypass;
         gate.held = held;
+        gate.beside = beside;
         gate.shadow = shadow;
         gate.decision = decision;
         gate.at = at;
