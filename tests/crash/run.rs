@@ -101,7 +101,10 @@ impl Left {
         let lost = site.at().metrics("sluice_lost_samples_total");
         let is_nothing = |line: &String| line.ends_with(" 0");
         assert!(!lost.is_empty(), "the counter is there from the start");
-        assert!(lost.iter().all(is_nothing) || 0 < self.book.late, "{lost:?}");
+        assert!(
+            lost.iter().all(is_nothing) || 0 < self.book.late,
+            "{lost:?}"
+        );
         drop(engine);
     }
 }

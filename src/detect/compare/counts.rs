@@ -378,15 +378,9 @@ impl CountsTest {
             }
         };
         let effect = since.effect(usual);
-        let mut told = format!(
-            "{} events on the one-box, {} on the fleet",
-            since.one_box, since.fleet
-        );
         let late = window.checked_sub(1);
-        if let Some(from) = late.and_then(|late| self.late_from.get(late)) {
-            let minutes = (reader.view.bucket.end - *from).div_ceil(Span::from_minutes(1));
-            told += &format!(" in the last {}", Span::from_minutes(minutes as i64));
-        }
+        let from = late.and_then(|late| self.late_from.get(late));
+        let told = since.told(from.map(|from| reader.view.bucket.end - *from));
         let remark = alone.map_or_else(String::new, |(_, found)| self.told(reader, found));
         let outcome = &mut self.outcome;
         outcome.state = state;

@@ -293,7 +293,7 @@ impl FreshTest {
             self.outcome.remark = Some(report::alone(name));
             return;
         }
-        let margin = self.margin(&levels);
+        let margin = margin(&levels);
         let mut sides = self.sides.signs().iter();
         self.is_unproven = sides.any(|side| self.is_beyond(&levels, *side, margin));
         if self.is_unproven {
@@ -374,11 +374,6 @@ impl FreshTest {
         student_quantile(alpha, levels.nu) * levels.error(levels.each.len())
     }
 
-    /// How far the difference may be from what it seems to be, on each side.
-    fn margin(&self, levels: &Levels) -> f64 {
-        student_quantile(BETA, levels.nu) * levels.error(levels.each.len())
-    }
-
     /// Whether the one-box is out of line on a side. Shares are lumpy: of few requests one that fails is many
     /// points, so that one value is not enough.
     fn is_out(&self, levels: &Levels, side: f64) -> bool {
@@ -402,7 +397,7 @@ impl FreshTest {
         self.held += 1;
         let (now, whole) = (levels.now(), levels.whole());
         let critical = self.critical(&levels);
-        let margin = self.margin(&levels);
+        let margin = margin(&levels);
         for (index, side) in self.sides.signs().iter().enumerate() {
             let is_harm = self.is_out(&levels, *side) && levels.culprit(*side).is_none();
             let streak = &mut self.streaks[index];
@@ -445,6 +440,11 @@ impl FreshTest {
         outcome.expected = Some(self.working.natural(levels.fleet));
         outcome.severity = worst / self.tolerance;
     }
+}
+
+/// How far the difference may be from what it seems to be, on each side.
+fn margin(levels: &Levels) -> f64 {
+    student_quantile(BETA, levels.nu) * levels.error(levels.each.len())
 }
 
 fn fleet_level(working: &Working, fleet: &[HostPast]) -> f64 {

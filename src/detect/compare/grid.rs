@@ -170,9 +170,9 @@ impl Grid {
             // ln of theta and of 1 - theta, without cancellation.
             let fleet = -softplus(log_odds);
             let one_box = -softplus(-log_odds);
-            for cap in 0..CAPS_COUNT {
+            for (cap, unit) in units.iter().enumerate() {
                 let events = counted.one_box[cap] * one_box + counted.fleet[cap] * fleet;
-                self.likelihood[cap][point] += events / units[cap];
+                self.likelihood[cap][point] += events / unit;
             }
         }
     }

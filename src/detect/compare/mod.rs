@@ -251,15 +251,7 @@ impl Compare {
         }
         if states.contains(&CheckState::NoData) {
             let evidence = self.evidence(view, CheckState::NoData);
-            let mut doubtful = self
-                .judging()
-                .filter(|metric| metric.state() == Some(CheckState::NoData));
-            let cause = if doubtful.all(Metric::is_unproven) {
-                NoDataCause::Unproven
-            } else {
-                NoDataCause::OneHost
-            };
-            return Finding::no_data(cause, evidence);
+            return Finding::no_data(self.doubt(), evidence);
         }
         if states.is_empty() {
             // Only metrics that inform: nothing can be proven, and nothing is wrong.
@@ -277,6 +269,16 @@ impl Compare {
             CheckState::Ok
         };
         Finding::new(state, self.evidence(view, state))
+    }
+
+    /// Why metrics are in doubt when the bake ends.
+    fn doubt(&self) -> NoDataCause {
+        let is_in_doubt = |metric: &&Metric| metric.state() == Some(CheckState::NoData);
+        if self.judging().filter(is_in_doubt).all(Metric::is_unproven) {
+            NoDataCause::Unproven
+        } else {
+            NoDataCause::OneHost
+        }
     }
 
     /// The metrics that do not only inform.

@@ -119,8 +119,17 @@ impl Gate {
         gate.watermark = watermark;
         gate.ended = ended;
         gate.has_left = has_left;
-        let is_settled = gate.is_settled();
-        for (index, (check, saved)) in gate.checks.iter_mut().zip(saved).enumerate() {
+        gate.restore_checks(saved, extent)?;
+        Ok(gate)
+    }
+
+    fn restore_checks(
+        &mut self,
+        saved: Vec<GateCheckState>,
+        extent: impl Fn(usize) -> Extent,
+    ) -> Result<(), RestoreError> {
+        let is_settled = self.is_settled();
+        for (index, (check, saved)) in self.checks.iter_mut().zip(saved).enumerate() {
             let GateCheckState {
                 name: _,
                 finding,
@@ -133,12 +142,12 @@ impl Gate {
             };
             let restored = check.detector.restore(detector, extent);
             restored.map_err(|problem| RestoreError::Unsound {
-                deployment: gate.begin.deployment.clone(),
+                deployment: self.begin.deployment.clone(),
                 check: check.name.clone(),
                 problem,
             })?;
             check.finding = finding.map(|kept| kept.0);
         }
-        Ok(gate)
+        Ok(())
     }
 }

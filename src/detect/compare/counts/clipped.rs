@@ -192,10 +192,10 @@ mod tests {
                 }
             }
             let exposures = [(2 * own) as f64, (6 * other) as f64];
-            for cap in 0..CAPS_COUNT {
-                let [of_own, of_fleet] = [0, 1].map(|side| sums[side][cap] / exposures[side]);
-                let ratio: f64 = of_own / of_fleet;
-                assert!(ratio.ln().abs() < 0.15, "{own} {other} {cap}: {ratio}");
+            let [of_own, of_fleet] = sums;
+            for (of_own, of_fleet) in of_own.into_iter().zip(of_fleet) {
+                let ratio: f64 = of_own / exposures[0] / (of_fleet / exposures[1]);
+                assert!(ratio.ln().abs() < 0.15, "{own} {other}: {ratio}");
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::Span;
+
 /// Events and exposure.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Tally {
@@ -49,6 +51,16 @@ impl Tally {
 }
 
 impl Tally {
+    /// How many events there were, for a person; and in which latest time, if not since the judging began.
+    pub(super) fn told(&self, latest: Option<Span>) -> String {
+        let Self { one_box, fleet, .. } = self;
+        let when = latest.map_or_else(String::new, |latest| {
+            let minutes = latest.div_ceil(Span::from_minutes(1));
+            format!(" in the last {}", Span::from_minutes(minutes as i64))
+        });
+        format!("{one_box} events on the one-box, {fleet} on the fleet{when}")
+    }
+
     /// Events by exposure: of the one-box, and of the fleet.
     pub(super) fn rates(&self) -> (f64, f64) {
         (
