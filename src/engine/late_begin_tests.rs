@@ -1,14 +1,11 @@
 //! A deployment that is told when its hosts run the new version already.
 
-use std::sync::Arc;
-
 use crate::{
-    engine::{Engine, Input},
-    event::{
-        Batch, Begin, Kind, Labels, METRIC_NAME, Point, SeriesBlock, SeriesMeta, Span, Temporality,
-        Timestamp, Unit, Value,
+    engine::{
+        Engine, Input,
+        test_support::{self, beginning, plan},
     },
-    plan::Plan,
+    event::{Batch, Labels, METRIC_NAME, Point, SeriesBlock, SeriesMeta, Span, Timestamp, Value},
 };
 
 const PLAN: &str = "
@@ -16,29 +13,28 @@ resolution: 1m
 lateness: 0s
 checks: {cpu: {metric: cpu, bounds: {max: 90%}}}
 services:
-  shop:
+  web:
     stages:
-      - {name: canary, match: {tier: canary}, bake: 10m, checks: [cpu]}
+      - {name: onebox, match: {tier: canary}, bake: 10m, checks: [cpu]}
       - {name: prod, bake: 10m, checks: [cpu]}
 ";
 
 const RESOLUTION: Span = Span::from_minutes(1);
 
 fn at(minute: i64) -> Timestamp {
-    Timestamp::from_seconds(1_772_359_200) + RESOLUTION.times(minute)
+    test_support::at(0) + RESOLUTION.times(minute)
 }
 
 /// Minutes up to the beginning of the deployment, in which hosts are seen: name, and from which minute on with
 /// the new version; before that with the old one, from the first minute on.
 fn engine(minutes: i64, hosts: &[(&str, i64)]) -> Engine {
-    let plan = Plan::parse(PLAN).unwrap_or_else(|faults| panic!("{faults}"));
-    let mut engine = Engine::new(Arc::new(plan));
+    let mut engine = Engine::new(plan(PLAN));
     for minute in -minutes..0 {
         let series = hosts.iter().map(|(host, changes)| SeriesBlock {
             labels: Labels::new([
                 (METRIC_NAME, "cpu"),
                 ("host", *host),
-                ("service", "shop"),
+                ("service", "web"),
                 (
                     "tier",
                     if host.starts_with('c') {
@@ -49,11 +45,7 @@ fn engine(minutes: i64, hosts: &[(&str, i64)]) -> Engine {
                 ),
                 ("version", if *changes <= minute { "v2" } else { "v1" }),
             ]),
-            meta: SeriesMeta {
-                kind: Kind::Gauge,
-                temporality: Temporality::Cumulative,
-                unit: Unit::Ratio,
-            },
+            meta: SeriesMeta::default(),
             points: vec![Point {
                 at: at(minute),
                 start: None,
@@ -73,18 +65,7 @@ fn engine(minutes: i64, hosts: &[(&str, i64)]) -> Engine {
 
 /// Until when hosts were what they were before a deployment, in minutes from its beginning.
 fn past_until(engine: &Engine, one_box: &[&str]) -> i64 {
-    let begin = Begin {
-        at: at(0),
-        deployment: "d".to_owned(),
-        service: "shop".to_owned(),
-        stage: "canary".to_owned(),
-        region: None,
-        version: "v2".to_owned(),
-        one_box: one_box.iter().map(|host| (*host).to_owned()).collect(),
-        fleet: Vec::new(),
-        weight: 1.0,
-        hotfix: None,
-    };
+    let begin = beginning("d", at(0), one_box);
     let until = engine.world.directory.past_until(&begin, RESOLUTION);
     (until - at(0)).nanos() / RESOLUTION.nanos()
 }

@@ -114,7 +114,7 @@ mod tests {
     use crate::{
         engine::{
             Input, Output,
-            test_support::{at, plan},
+            test_support::{at, beginning, plan},
         },
         event::{DeploymentEvent, End, Span, Step, StepOutcome},
         gate::VerdictState,
@@ -150,16 +150,9 @@ services:
 
         fn begin(&mut self, service: &str, id: &str, one_box: &[&str]) {
             self.tell(DeploymentEvent::Begin(Begin {
-                at: self.now,
-                deployment: id.to_owned(),
                 service: service.to_owned(),
-                stage: "onebox".to_owned(),
-                region: None,
                 version: format!("v-{id}"),
-                one_box: one_box.iter().map(|host| (*host).to_owned()).collect(),
-                fleet: Vec::new(),
-                weight: 1.0,
-                hotfix: None,
+                ..beginning(id, self.now, one_box)
             }));
         }
 

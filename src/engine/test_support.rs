@@ -49,9 +49,9 @@ pub(super) fn record(at: Timestamp, severity: Severity, body: &str, count: u64) 
     }
 }
 
-/// A version enters the stage `onebox` of the service `web`.
-pub(super) fn begin(deployment: &str, at: Timestamp, one_box: &[&str]) -> Input<'static> {
-    Input::Deployment(DeploymentEvent::Begin(Begin {
+/// Version `v2` enters the stage `onebox` of the service `web`.
+pub(super) fn beginning(deployment: &str, at: Timestamp, one_box: &[&str]) -> Begin {
+    Begin {
         at,
         deployment: deployment.to_owned(),
         service: "web".to_owned(),
@@ -62,5 +62,10 @@ pub(super) fn begin(deployment: &str, at: Timestamp, one_box: &[&str]) -> Input<
         fleet: Vec::new(),
         weight: 1.0,
         hotfix: None,
-    }))
+    }
+}
+
+/// The same, as it is told to an engine.
+pub(super) fn begin(deployment: &str, at: Timestamp, one_box: &[&str]) -> Input<'static> {
+    Input::Deployment(DeploymentEvent::Begin(beginning(deployment, at, one_box)))
 }

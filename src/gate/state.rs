@@ -181,6 +181,7 @@ impl Gate {
     /// # Errors
     /// The stage does not ask for this step, the deployment has ended, or the step failed after the gate
     /// had passed: the report changes nothing then, and whoever goes by the PASS has to be stopped otherwise.
+    /// As long as it is asked what a hotfix did not wait for, a failure is taken: that answer fails.
     pub fn report(&mut self, step: &Step) -> Result<bool, GateError> {
         if self.ended {
             return Err(GateError::Ended);
@@ -189,8 +190,10 @@ impl Gate {
             let (given, known) = (step.step.clone(), self.stage.steps.clone());
             return Err(GateError::UnknownStep { given, known });
         }
-        // Every step was reported as passed before, so that this is no repetition.
-        if step.outcome == StepOutcome::Failed && self.decision.state == VerdictState::Pass {
+        let is_late = self.decision.state == VerdictState::Pass && self.is_settled();
+        // A caller that did not hear our answer asks again; what was taken as failed is no news.
+        let is_news = self.steps.get(&step.step) != Some(&step.outcome);
+        if step.outcome == StepOutcome::Failed && is_late && is_news {
             let (step, since) = (step.step.clone(), self.since);
             return Err(GateError::Passed { step, since });
         }
@@ -282,7 +285,7 @@ impl Gate {
         self.is_final() && !is_shadow_open
     }
 
-    /// Whether its deployment is under way, and the verdict can still change.
+    /// Whether its deployment is under way, and what is said of it can still change.
     pub fn is_open(&self) -> bool {
         !self.is_ended() && !self.is_settled()
     }

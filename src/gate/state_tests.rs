@@ -123,14 +123,33 @@ fn a_failure_is_no_news_to_a_gate_that_failed_or_was_bypassed() {
     assert_eq!(bypassed.state(), VerdictState::Bypassed);
 }
 
-#[test]
-fn a_hotfix_expires_by_the_later_of_data_and_report() {
-    let hotfix = Hotfix {
+/// One that expires after five minutes.
+fn hotfix() -> Hotfix {
+    Hotfix {
         by: "mia".to_owned(),
         reason: "outage".to_owned(),
         ticket: "T1".to_owned(),
         expires: start() + Span::from_seconds(300),
-    };
+    }
+}
+
+#[test]
+fn a_failure_after_the_pass_of_a_hotfix_is_heard_by_what_it_did_not_wait_for() {
+    let mut gate = gate(Some(hotfix()));
+    close(&mut gate, 60);
+    assert!(passes(&mut gate, 70));
+    assert_eq!(gate.shadow().unwrap().verdict, VerdictState::Pending);
+    assert_eq!(report(&mut gate, StepOutcome::Failed, 80), Ok(false));
+    assert_eq!(close(&mut gate, 90), Some(Change::Shadow));
+    assert_eq!(gate.shadow().unwrap().verdict, VerdictState::Fail);
+    assert_eq!(gate.state(), VerdictState::Pass);
+    // A caller that did not hear our answer asks again.
+    assert_eq!(report(&mut gate, StepOutcome::Failed, 100), Ok(false));
+}
+
+#[test]
+fn a_hotfix_expires_by_the_later_of_data_and_report() {
+    let hotfix = hotfix();
     for (closed, reported, is_skipped) in [(280, 290, true), (280, 300, false), (300, 290, false)] {
         let mut gate = gate(Some(hotfix.clone()));
         assert_eq!(close(&mut gate, closed), None);

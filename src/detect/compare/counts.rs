@@ -200,6 +200,10 @@ impl CountsTest {
         for number in numbers {
             counted("number of buckets", number as u64)?;
         }
+        possible(
+            "share of the traffic",
+            self.weight.is_finite() && 0.0 < self.weight,
+        )?;
         for side in &self.sides {
             let sets = self.tallies.len().saturating_sub(1);
             let is_whole = side.left_out.len() == sets && side.single.len() == sets;

@@ -48,9 +48,6 @@ impl Tally {
         self.fleet += other.fleet;
         self.fleet_exposure += other.fleet_exposure;
     }
-}
-
-impl Tally {
     /// How many events there were, for a person; and in which latest time, if not since the judging began.
     pub(super) fn told(&self, latest: Option<Span>) -> String {
         let Self { one_box, fleet, .. } = self;

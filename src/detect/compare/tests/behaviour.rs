@@ -107,7 +107,13 @@ fn many_quiet_hosts_prove_that_there_is_no_harm() {
 
 #[test]
 fn a_fresh_one_box_is_judged_by_its_level() {
-    for (factor, is_breach) in [(1.0, false), (1.3, false), (8.0, true)] {
+    for (factor, is_breach, cause) in [
+        (1.0, false, None),
+        (1.3, false, None),
+        // Likely harm is no PASS.
+        (3.2, false, Some(NoDataCause::Unproven)),
+        (8.0, true, None),
+    ] {
         let mut scene = Scene::new(1, 4);
         scene.resolution = Span::from_seconds(60);
         (scene.before, scene.grace, scene.after) = (60, 2, 30);
@@ -119,30 +125,10 @@ fn a_fresh_one_box_is_judged_by_its_level() {
             }
             gauge(0.1 * value * if host == 0 { factor } else { 1.0 })
         });
-        assert_eq!(
-            run.breached().is_some(),
-            is_breach,
-            "{factor}: {:?}",
-            run.last()
-        );
-        assert_eq!(run.last().evidence[0].basis, Basis::Model);
-    }
-}
-
-#[test]
-fn likely_harm_of_a_fresh_one_box_is_no_pass() {
-    for (factor, cause) in [(1.0, None), (3.2, Some(NoDataCause::Unproven))] {
-        let mut scene = Scene::new(1, 4);
-        scene.resolution = Span::from_seconds(60);
-        (scene.before, scene.grace, scene.after) = (60, 2, 30);
-        let mut hosts = Hosts::new(3, scene.hosts(), 0.1, 0.5, 0.05);
-        let run = scene.run(|host, bucket| {
-            let value = hosts.value(host, bucket);
-            let harm = if host == 0 { factor } else { 1.0 };
-            (host != 0 || 1 <= bucket).then(|| gauge(0.1 * value * harm))?
-        });
-        assert_eq!(run.breached(), None, "{factor}");
-        assert_eq!(run.last().cause, cause, "{factor}: {:?}", run.last());
+        let last = run.last();
+        assert_eq!(run.breached().is_some(), is_breach, "{factor}: {last:?}");
+        assert_eq!(last.cause, cause, "{factor}: {last:?}");
+        assert_eq!(last.evidence[0].basis, Basis::Model);
     }
 }
 
