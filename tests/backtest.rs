@@ -234,17 +234,7 @@ services: {shop: {match: {}, stages: [{name: onebox, bake: 10m, grace: 2m, check
             })
         })
         .collect();
-    let folder = tempfile::tempdir().unwrap();
-    for (name, text) in [
-        ("sluice.yaml", plan.to_owned()),
-        ("deployments.jsonl", begin.to_owned()),
-        (
-            "m.csv",
-            format!("timestamp,metric,host,value\n{}\n", rows.join("\n")),
-        ),
-    ] {
-        fs::write(folder.path().join(name), text).unwrap();
-    }
+    let folder = folder(plan, begin, &rows);
     let place = folder.path().to_str().unwrap();
     let config = format!("{place}/sluice.yaml");
     let run = sluice(&["check", &config, "--against", place]);
@@ -272,17 +262,7 @@ services: {shop: {match: {}, stages: [{name: onebox, bake: 10m, checks: [alive]}
             ["h1", "h2", "h3"].map(|host| format!("2026-03-01T10:{minute:02}:00Z,up,{host},1"))
         })
         .collect();
-    let folder = tempfile::tempdir().unwrap();
-    for (name, text) in [
-        ("sluice.yaml", plan.to_owned()),
-        ("deployments.jsonl", begin.to_owned()),
-        (
-            "up.csv",
-            format!("timestamp,metric,host,value\n{}\n", rows.join("\n")),
-        ),
-    ] {
-        fs::write(folder.path().join(name), text).unwrap();
-    }
+    let folder = folder(plan, begin, &rows);
     let place = folder.path().to_str().unwrap();
     let config = format!("{place}/sluice.yaml");
     let run = sluice(&["check", &config, "--against", place]);
@@ -344,6 +324,20 @@ fn expect(name: &str, found: &str) {
 
 fn replay(arguments: &[&str]) -> Output {
     sluice(&[&["replay"], arguments].concat())
+}
+
+/// A recording of metrics: what is configured, how a deployment begins, and samples by time, metric and host.
+fn folder(plan: &str, begin: &str, rows: &[String]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let samples = format!("timestamp,metric,host,value\n{}\n", rows.join("\n"));
+    for (name, text) in [
+        ("sluice.yaml", plan),
+        ("deployments.jsonl", begin),
+        ("m.csv", &samples),
+    ] {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    folder
 }
 
 fn sluice(arguments: &[&str]) -> Output {
