@@ -328,14 +328,14 @@ fn replay(arguments: &[&str]) -> Output {
 
 /// A recording of metrics: what is configured, how a deployment begins, and samples by time, metric and host.
 fn folder(plan: &str, begin: &str, rows: &[String]) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder can be made");
     let samples = format!("timestamp,metric,host,value\n{}\n", rows.join("\n"));
     for (name, text) in [
         ("sluice.yaml", plan),
         ("deployments.jsonl", begin),
         ("m.csv", &samples),
     ] {
-        fs::write(folder.path().join(name), text).unwrap();
+        fs::write(folder.path().join(name), text).expect("a file can be written");
     }
     folder
 }
