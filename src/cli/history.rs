@@ -28,7 +28,7 @@ Examples:
   sluice history --service checkout --from 2026-03-01T00:00:00Z
   sluice history --data-dir /var/lib/sluice --kind bypass --output json
   sluice history verify --data-dir /var/lib/sluice --head 3f8a…
-  sqlite3 /var/lib/sluice/ledger.sqlite 'SELECT * FROM verdicts WHERE verdict = \"FAIL\"'";
+  sqlite3 /var/lib/sluice/ledger.sqlite \"SELECT * FROM verdicts WHERE verdict = 'FAIL'\"";
 
 const VERIFY_EXAMPLE: &str = "\
 Example:

@@ -120,7 +120,7 @@ async fn wait(arguments: &Arguments) -> Result<Verdict, AskError> {
     let reach = arguments.server.reach()?;
     let mut watch = Watch {
         waiting: Waiting::begin(&arguments.deployment, arguments.timeout),
-        last: Err(AskError::Away("not asked yet".to_owned())),
+        last: None,
     };
     let watching = async {
         loop {
@@ -128,10 +128,10 @@ async fn wait(arguments: &Arguments) -> Result<Verdict, AskError> {
                 Ok(()) => return,
                 Err(AskError::Away(reason)) => {
                     watch.waiting.lose(&reason);
-                    watch.last = Err(AskError::Away(reason));
+                    watch.last = Some(Err(AskError::Away(reason)));
                 }
                 Err(refused @ AskError::Refused(_)) => {
-                    watch.last = Err(refused);
+                    watch.last = Some(Err(refused));
                     return;
                 }
             }
@@ -141,14 +141,18 @@ async fn wait(arguments: &Arguments) -> Result<Verdict, AskError> {
     // At the timeout the verdict as it stands is the answer.
     drop(timeout(arguments.timeout, watching).await);
     watch.waiting.end();
-    watch.last
+    match watch.last {
+        Some(last) => last,
+        // The time was over before anybody could answer: then it is as without waiting.
+        None => ask(arguments).await,
+    }
 }
 
 /// What a waiting client has seen.
 struct Watch {
     waiting: Waiting,
-    /// What the server says now.
-    last: Result<Verdict, AskError>,
+    /// What the server said last.
+    last: Option<Result<Verdict, AskError>>,
 }
 
 impl Watch {
@@ -164,7 +168,7 @@ impl Watch {
             if !is_final {
                 self.waiting.show(&verdict);
             }
-            self.last = Ok(verdict);
+            self.last = Some(Ok(verdict));
             if is_final {
                 return Ok(());
             }

@@ -106,13 +106,11 @@ pub fn may_promote<'a>(
             problem: "is missing: name the version that would go on".to_owned(),
         });
     }
-    let from = place(service, request.stage.as_ref(), request.region.as_ref())?;
+    let (stage, region) = (request.stage.as_ref(), request.region.as_ref());
+    let from = place(service, ("stage", stage), region)?;
     let history = History::new(service, attempts);
-    let to = match place(
-        service,
-        request.to_stage.as_ref(),
-        request.to_region.as_ref(),
-    )? {
+    let (stage, region) = (request.to_stage.as_ref(), request.to_region.as_ref());
+    let to = match place(service, ("to_stage", stage), region)? {
         Some(place) => Some(place),
         None => history.next(from.as_ref()),
     };
@@ -154,14 +152,14 @@ pub fn may_promote<'a>(
 
 fn place(
     service: &ServicePlan,
-    stage: Option<&String>,
+    (field, stage): (&'static str, Option<&String>),
     region: Option<&String>,
 ) -> Result<Option<Place>, Refusal> {
     let Some(name) = stage else {
         return match region {
             None => Ok(None),
             Some(_) => Err(Refusal::BadField {
-                field: "stage",
+                field,
                 problem: "is missing: a region is one of a stage".to_owned(),
             }),
         };
@@ -513,7 +511,13 @@ services:
             }
         ));
         let stray = field(&|request| request.to_region = Some("eu".to_owned()));
-        assert!(matches!(stray, Refusal::BadField { field: "stage", .. }));
+        assert!(matches!(
+            stray,
+            Refusal::BadField {
+                field: "to_stage",
+                ..
+            }
+        ));
     }
 
     #[test]

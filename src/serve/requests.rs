@@ -101,8 +101,7 @@ pub(super) fn refused_field(refusal: &Refusal) -> &'static str {
 pub(super) fn check_begin(begin: &Begin) -> Result<(), FieldError> {
     check_letters("deployment", &begin.deployment)?;
     if let "." | ".." = begin.deployment.as_str() {
-        let problem =
-            "is a step in a path: whoever asks for it by HTTP would ask for something else";
+        let problem = "cannot be . or .., which stand for folders in the path that asks for it; choose another name";
         return Err(FieldError::new("deployment", problem));
     }
     check_name("service", &begin.service)?;

@@ -55,6 +55,8 @@ async fn a_deployment_is_driven_from_the_command_line() {
     let verdict: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &verdict["verdict"]), (3, &"PENDING".into()));
 
+    let (code, _, error) = sluice(&server, &["verdict", "d1", "--wait", "--timeout", "0s"]).await;
+    assert_eq!(code, 3, "it is asked once all the same: {error}");
     let (code, _, error) = sluice(&server, &["verdict", "d1", "--wait", "--timeout", "1s"]).await;
     assert_eq!(code, 3);
     let mut lines = error.lines();
