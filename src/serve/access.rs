@@ -128,9 +128,9 @@ impl Operation {
         }
     }
 
-    /// Whether it changes anything that a person stands for.
+    /// Whether it changes anything: data do, too.
     pub(super) const fn is_act(self) -> bool {
-        matches!(self, Self::Drive | Self::Privileged)
+        matches!(self, Self::Push | Self::Drive | Self::Privileged)
     }
 }
 
