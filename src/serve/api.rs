@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Extension, Json,
     body::Body,
-    extract::{Path, Query, State, rejection::QueryRejection},
+    extract::{FromRequestParts, Path, Query, State, rejection::QueryRejection},
     response::{
         Html, IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
     },
 };
 use futures_util::stream;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode, header, request::Parts};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::timeout;
@@ -42,6 +42,22 @@ const BODY_BYTES_MAX: usize = 4 << 20;
 
 /// The longest `wait` of a request.
 const WAIT_MAX: Duration = Duration::from_mins(5);
+
+/// The id of a deployment, as the path names it.
+pub(super) struct Id(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let id = Path::<String>::from_request_parts(parts, state).await;
+        id.map(|Path(id)| Self(id)).map_err(|_| {
+            let problem =
+                "of the path is no UTF-8: encode each byte of it that is no letter or digit as %xx";
+            ApiError::Field(FieldError::new("deployment", problem))
+        })
+    }
+}
 
 /// What is served, for programs.
 const OPENAPI: &str = include_str!("../../proto/openapi.json");
@@ -92,11 +108,9 @@ pub(super) async fn index(State(shared): State<Arc<Shared>>) -> Response {
             shared.clock.now(),
         ))
         .into_response(),
-        Err(Withheld(_)) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            Html(page::stopped().to_owned()),
-        )
-            .into_response(),
+        Err(Withheld(_)) => {
+            (StatusCode::SERVICE_UNAVAILABLE, Html(page::stopped())).into_response()
+        }
     }
 }
 
@@ -144,7 +158,7 @@ pub(super) async fn list(
 /// The verdict as it stands, or, with `wait`, as soon as it is final or the wait is over.
 pub(super) async fn verdict(
     State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
+    Id(id): Id,
     patience: Result<Query<Patience>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(patience) = patience?;
@@ -171,7 +185,7 @@ pub(super) async fn verdict(
 /// `error` where the engine can tell no more.
 pub(super) async fn watch(
     State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Response, ApiError> {
     match shared.published().deployment(&id) {
         Ok(Some(_)) => {}
@@ -213,7 +227,7 @@ pub(super) async fn begin(
 /// Reports how a step went.
 pub(super) async fn step(
     State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
+    Id(id): Id,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -227,7 +241,7 @@ pub(super) async fn step(
 /// Closes a gate.
 pub(super) async fn end(
     State(shared): State<Arc<Shared>>,
-    Path(deployment): Path<String>,
+    Id(deployment): Id,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -246,7 +260,7 @@ pub(super) async fn end(
 /// Lets a person override a gate.
 pub(super) async fn bypass(
     State(shared): State<Arc<Shared>>,
-    Path(deployment): Path<String>,
+    Id(deployment): Id,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {

@@ -105,6 +105,11 @@ fn doors(text: &mut Text, shared: &Shared) {
             "Exemplars that were passed over.",
             exemplars,
         ),
+        (
+            "sluice_repeated_requests_total",
+            "Requests with log records that an equal one had brought before: they count once.",
+            repeated,
+        ),
     ] {
         text.family(counter(name, help));
         for (source, metrics) in &sources {
@@ -418,6 +423,10 @@ fn log_records(metrics: &SourceMetrics) -> u64 {
 
 fn exemplars(metrics: &SourceMetrics) -> u64 {
     metrics.exemplars
+}
+
+fn repeated(metrics: &SourceMetrics) -> u64 {
+    metrics.repeated
 }
 
 pub(super) fn counter<'a>(name: &'a str, help: &'a str) -> Family<'a> {

@@ -15,6 +15,7 @@ use tokio::{
 use super::{
     core::{Core, Room, Unavailable},
     metrics::{Metrics, Source},
+    repeats::Repeats,
 };
 use crate::{
     decode::{DecodeError, DecodeLimits, Decoder},
@@ -44,6 +45,7 @@ pub(super) struct Intake {
     /// Requests that may still come in.
     open: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<Hands>>>,
+    repeats: Arc<Repeats>,
 }
 
 /// Memory that one request after the other uses.
@@ -102,6 +104,7 @@ impl Intake {
                 plan.limits.open_requests.min(Semaphore::MAX_PERMITS),
             )),
             idle: Arc::default(),
+            repeats: Arc::default(),
         }
     }
 
@@ -116,11 +119,17 @@ impl Intake {
     }
 
     /// Decodes a body, gives it its place, and puts it once it is durable. Returns when it counts. A
-    /// sender that leaves in between changes nothing: what has its place is put.
+    /// sender that leaves in between changes nothing: what has its place is put. Log records that came
+    /// before in an equal body are answered as they were then, and count once.
     ///
     /// # Errors
     /// The body cannot be read as a whole, or the core does not take it; then nothing of it counts.
     pub(super) async fn take(&self, source: Source, body: Body) -> Result<Taken, Turned> {
+        let mark = self.repeats.mark(&body);
+        if let Some(taken) = mark.and_then(|mark| self.repeats.taken(mark)) {
+            self.metrics.count(source, |metrics| metrics.repeated += 1);
+            return Ok(taken);
+        }
         let guess = match body.encoding {
             Encoding::Identity => body.bytes.len(),
             Encoding::Gzip | Encoding::Zstd | Encoding::Snappy => body
@@ -131,7 +140,13 @@ impl Intake {
         };
         let room = self.core.reserve(guess).map_err(Turned::Unavailable)?;
         let this = self.clone();
-        let work = task::spawn(async move { this.work(source, body, room).await });
+        let work = task::spawn(async move {
+            let taken = this.work(source, body, room).await;
+            if let (Some(mark), Ok(taken)) = (mark, &taken) {
+                this.repeats.note(mark, taken);
+            }
+            taken
+        });
         match work.await {
             Ok(taken) => taken,
             // A decoder that panics fails its own request, as it would without a task of its own.
@@ -317,12 +332,23 @@ impl fmt::Display for Taken {
         if !self.rejects.is_empty() {
             f.write_str("; ")?;
         }
-        write!(f, "{} dropped: ", self.dropped_count())?;
+        let count = self.dropped_count();
+        let what = if count == 1 { "value" } else { "values" };
+        write!(f, "{count} {what} dropped: ")?;
         for (index, (reason, count)) in self.dropped.iter().enumerate() {
             let comma = if index > 0 { ", " } else { "" };
-            write!(f, "{comma}{reason} ({count})")?;
+            write!(f, "{comma}{reason} ({count}{})", hint(reason))?;
         }
         Ok(())
+    }
+}
+
+/// What a sender can do about what was dropped.
+fn hint(reason: &str) -> &'static str {
+    match reason {
+        "late" => "; older than `lateness` allows",
+        "future" => "; farther ahead of the clock than `limits.future` allows",
+        _ => "",
     }
 }
 

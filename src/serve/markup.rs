@@ -30,6 +30,11 @@ th { font-weight: 600; border-bottom: 1px solid #8886; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 td.time { white-space: nowrap; }
 td.note { min-width: 16rem; }
+svg.effect { display: block; width: 8rem; height: .9rem; margin-top: .25rem; overflow: visible; }
+svg.effect path { fill: none; stroke: #888; } svg.effect .seen { stroke-dasharray: 2 2; }
+svg.effect .interval { stroke: currentColor; stroke-width: 2.5; opacity: .55; } svg.effect circle { fill: currentColor; }
+.breach svg.effect { color: var(--fail); }
+.old { display: none; color: var(--fail); font-weight: 700; } .stale .old { display: block; }
 .breach .state { color: var(--fail); font-weight: 700; }
 .no_data .state { color: var(--no-data); font-weight: 700; }
 ";

@@ -53,6 +53,8 @@ pub(super) struct SourceMetrics {
     pub log_records: u64,
     /// Exemplars that were passed over.
     pub exemplars: u64,
+    /// Requests that brought log records which had been taken before, in an equal body.
+    pub repeated: u64,
     /// Requests that were refused as a whole, by reason.
     pub rejected_requests: BTreeMap<&'static str, u64>,
     /// Samples that were refused, by reason.
@@ -134,6 +136,7 @@ impl Metrics {
             samples: 0,
             log_records: 0,
             exemplars: 0,
+            repeated: 0,
             rejected_requests: zeros(REQUEST_REASONS.into_iter()),
             rejected_samples: zeros(reasons().filter(|_| source.takes_samples())),
             rejected_log_records: zeros(reasons().filter(|_| source.takes_logs())),

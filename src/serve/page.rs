@@ -1,9 +1,16 @@
 //! The web page: deployments with their verdicts, readable at 3 a.m.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{
+    fmt::Write as _,
+    sync::{Arc, OnceLock},
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use sha2::{Digest, Sha256};
 
 use super::{
     markup::{STYLE, escape},
+    plot,
     published::{Board, Deployment, Stats},
     url::percent_encode,
 };
@@ -20,24 +27,56 @@ const HOSTS_MAX: usize = 5;
 const HEAD: &str = r#"<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="refresh" content="5">
 <title>Sluice</title>
 <style>"#;
-const BODY: &str = "</style></head><body>
+/// Takes the next state in without leaving the page: else an engine that restarts would leave behind what the
+/// browser says of it, and the keyboard would begin at the top every few seconds.
+const SCRIPT: &str = r#"
+setInterval(async () => {
+  try {
+    const answer = await fetch(location.href, { cache: "no-store" });
+    const next = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const focus = document.activeElement?.getAttribute("href");
+    document.body.className = "";
+    document.body.replaceChildren(...next.body.childNodes);
+    const again = focus && [...document.links].find((link) => link.getAttribute("href") === focus);
+    if (again) again.focus({ preventScroll: true });
+  } catch {
+    document.body.className = "stale";
+  }
+}, 5000);
+"#;
+const NO_SCRIPT: &str = "<noscript><meta http-equiv=\"refresh\" content=\"5\"></noscript>\n";
+const BODY: &str = "</head><body>
 <h1>Sluice: may this change go on?</h1>
+<p class=\"old\" role=\"status\">The engine does not answer: what stands here is old.</p>
 ";
 
 /// What the page says when the engine has stopped.
-pub(super) const fn stopped() -> &'static str {
-    "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-     <meta http-equiv=\"refresh\" content=\"5\"><title>Sluice</title></head><body>\
-     <h1>NO_DATA: the engine stopped</h1><p>Every verdict is withheld. Restart the engine.</p>\
-     </body></html>"
+pub(super) fn stopped() -> String {
+    const TITLE: &str =
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Sluice</title>";
+    const TEXT: &str = "</head><body><h1>NO_DATA: the engine stopped</h1>\
+         <p>Every verdict is withheld. Restart the engine.</p></body></html>";
+    [TITLE, &refresh(), TEXT].concat()
+}
+
+/// What takes the next state in. Nothing else may run or be fetched, whatever a name from outside tries to be.
+fn refresh() -> String {
+    static REFRESH: OnceLock<String> = OnceLock::new();
+    let made = REFRESH.get_or_init(|| {
+        let digest = BASE64_STANDARD.encode(Sha256::digest(SCRIPT));
+        format!(
+            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; connect-src 'self'; \
+             style-src 'unsafe-inline'; script-src 'sha256-{digest}'\">\n{NO_SCRIPT}<script>{SCRIPT}</script>\n"
+        )
+    });
+    made.clone()
 }
 
 /// Renders the page.
 pub(super) fn render(board: &Board, stats: &Stats, now: Timestamp) -> String {
-    let mut page = [HEAD, STYLE, BODY].concat();
+    let mut page = [HEAD, STYLE, "</style>\n", &refresh(), BODY].concat();
     let now = seconds(now);
     put(
         &mut page,
@@ -177,7 +216,7 @@ fn checks(page: &mut String, checks: &[CheckReport]) {
     page.push_str(
         "<div class=\"scroll\"><table><tr><th>check</th><th>metric</th><th>state</th>\
          <th class=\"number\">observed</th><th class=\"number\">expected</th>\
-         <th class=\"number\">effect</th><th>hosts</th><th>since</th><th>note</th></tr>\n",
+         <th class=\"number\">effect</th><th>interval</th><th>hosts</th><th>since</th><th>note</th></tr>\n",
     );
     for report in checks {
         let state = report.state.name();
@@ -192,12 +231,13 @@ fn checks(page: &mut String, checks: &[CheckReport]) {
             format_args!(
                 "<tr class=\"{state}\"><td>{}{advisory}</td><td>{}</td><td class=\"state\">{state}</td>\
                  <td class=\"number\">{}</td><td class=\"number\">{}</td>\
-                 <td class=\"number\">{}</td><td>{}</td><td class=\"time\">{since}</td><td class=\"note\">{}</td></tr>\n",
+                 <td class=\"number\">{}</td><td>{}</td><td>{}</td><td class=\"time\">{since}</td><td class=\"note\">{}</td></tr>\n",
                 escape(&report.check),
                 escape(&report.metric),
                 number(report.observed),
                 number(report.expected),
                 number(report.effect),
+                plot::effect(report),
                 escape(&hosts(&report.hosts)),
                 escape(&report.note),
             ),

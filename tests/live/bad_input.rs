@@ -127,7 +127,7 @@ async fn one_bad_sample_does_not_void_its_request() {
     assert_eq!((answer.status, written(&answer)[0]), (400, Some("1")));
     let text = answer.text();
     assert!(
-        text.contains("no_metric_name") && text.contains("future (1)"),
+        text.contains("no_metric_name") && text.contains("future (1; farther ahead of the clock"),
         "{text}"
     );
     rig.pass(10).await;
@@ -169,7 +169,7 @@ async fn one_bad_sample_does_not_void_its_request() {
     let partial = answer.partial_success.unwrap();
     assert_eq!(
         (partial.rejected, partial.error_message.as_str()),
-        (1, "1 dropped: late (1)")
+        (1, "1 value dropped: late (1; older than `lateness` allows)")
     );
 }
 
@@ -218,7 +218,7 @@ async fn no_more_data_points_are_told_as_rejected_than_came() {
         (partial.rejected, partial.error_message.as_str()),
         (
             1,
-            "3 dropped: late (3); a summary counts once for each of its series"
+            "3 values dropped: late (3; older than `lateness` allows); a summary counts once for each of its series"
         )
     );
 }
@@ -449,6 +449,16 @@ async fn every_error_of_the_http_door_is_json_that_names_what_is_wrong() {
             "nothing is at /api/v2/deployments",
         ),
         ("/-/reload", 405, "/-/reload does not take GET"),
+        (
+            "/api/v1/deployments/%ff/verdict",
+            400,
+            "deployment of the path is no UTF-8",
+        ),
+        (
+            "/api/v1/may-promote?service=checkout&version=v2&to_region=eu",
+            400,
+            "to_stage is missing",
+        ),
         ("/api/v1/may-promote?version=v2", 400, "service is missing"),
         (
             "/api/v1/may-promote?service=checkout",

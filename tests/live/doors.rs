@@ -251,6 +251,29 @@ async fn metrics_tell_what_came_and_what_was_refused() {
 }
 
 #[tokio::test]
+async fn log_records_that_are_delivered_again_count_once() {
+    let rig = Rig::new().await;
+    let time = rig.now().nanos();
+    let push = |line: &str| {
+        format!(
+            r#"{{"streams": [{{"stream": {{"host": "h1", "level": "error"}}, "values": [["{time}", "{line}"]]}}]}}"#
+        )
+    };
+    // The answer to the first was lost on its way.
+    for line in ["refused", "refused", "refused", "another"] {
+        let answer = rig.post_json("/loki/api/v1/push", &push(line)).await;
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    }
+    for (series, value) in [
+        (r#"sluice_received_requests_total{source="loki"}"#, 4.0),
+        (r#"sluice_decoded_log_records_total{source="loki"}"#, 2.0),
+        (r#"sluice_repeated_requests_total{source="loki"}"#, 2.0),
+    ] {
+        assert_eq!(rig.metric(series).await, Some(value), "{series}");
+    }
+}
+
+#[tokio::test]
 async fn counters_are_zero_before_there_is_anything_to_count() {
     let rig = Rig::new().await;
     for series in [
@@ -307,7 +330,8 @@ async fn the_page_shows_deployments_and_obeys_no_markup() {
     ] {
         assert!(page.contains(text), "{text} is not in {page}");
     }
-    assert!(!page.contains("<script>") && !page.contains("<b>"));
+    assert_eq!(page.matches("<script>").count(), 1, "its own: {page}");
+    assert!(!page.contains("<b>"));
     assert_eq!(
         rig.get("/api/v1/deployments/%3Cscript%3E%2F1/verdict")
             .await

@@ -9,7 +9,10 @@ use super::{
 };
 use crate::{
     gate::{CheckReport, LineKind, Verdict, plain_number},
-    serve::markup::{STYLE, escape},
+    serve::{
+        markup::{STYLE, escape},
+        plot,
+    },
 };
 
 /// Hosts that a row names before the others wait for a click.
@@ -310,11 +313,13 @@ fn checks(page: &mut String, checks: &[CheckReport]) {
 
 fn effect(report: &CheckReport) -> String {
     let effect = number(report.effect);
+    let picture = plot::effect(report);
     match report.interval {
         Some([low, high]) => {
-            format!("{effect} ({} … {})", plain_number(low), plain_number(high))
+            let (low, high) = (plain_number(low), plain_number(high));
+            format!("{effect} ({low} … {high}){picture}")
         }
-        None => effect,
+        None => effect + &picture,
     }
 }
 
