@@ -79,6 +79,8 @@ pub enum NoDataCause {
     NoPast,
     /// Harm is likely, and without a past of these hosts not certain.
     Unproven,
+    /// A host of the fleet shows what the one-box does, and whichever of them is ill may be it by itself.
+    Rivalled,
 }
 
 /// What a detector says of one check at the end of a bucket.
@@ -272,6 +274,9 @@ impl fmt::Display for NoDataCause {
             Self::NoPast => f.write_str("no history of its own, so that nothing was judged"),
             Self::Unproven => {
                 f.write_str("harm is likely, but not certain: these hosts have no past")
+            }
+            Self::Rivalled => {
+                f.write_str("a host of the fleet is as far out, and either may be ill by itself")
             }
         }
     }

@@ -21,6 +21,8 @@ pub(super) enum Measure {
     },
     /// Memory in use.
     Memory,
+    /// What else a process gathers from its start on: threads, connections, entries of caches.
+    Held,
     /// How long something takes.
     Latency,
     /// Processor in use.
@@ -38,6 +40,7 @@ pub(super) enum Measure {
 pub(super) enum Bystander {
     Machine,
     Callee,
+    Process,
 }
 
 /// A metric's class.
@@ -61,6 +64,22 @@ const QUANTITIES: [&str; 7] = [
     "bytes",
     "joules",
 ];
+/// Words of what a process gathers from its start on.
+const HELD: [&str; 11] = [
+    "threads",
+    "goroutines",
+    "connections",
+    "sessions",
+    "descriptors",
+    "fds",
+    "cache",
+    "cached",
+    "classes",
+    "buffers",
+    "pool",
+];
+/// Words of what is in use just now: that follows the load, not the age of the process.
+const IN_USE: [&str; 4] = ["busy", "active", "running", "used"];
 /// A share of 1 may exceed it by what is rounded.
 const SHARE_MAX: f64 = 1.1;
 
@@ -70,6 +89,7 @@ impl Bystander {
         match self {
             Self::Machine => "the machine, not the version",
             Self::Callee => "what it calls, not the version",
+            Self::Process => "the age of the process, not the version",
         }
     }
 }
@@ -96,6 +116,7 @@ impl Class {
         match self.measure {
             Measure::Share { .. } => 0.01,
             Measure::Memory
+            | Measure::Held
             | Measure::Latency
             | Measure::Cpu
             | Measure::Count
@@ -109,7 +130,9 @@ impl Class {
     /// is as often below it as above. A metric's traffic is given to it: there it is the tolerance.
     pub(super) fn least(&self) -> f64 {
         match self.measure {
-            Measure::Memory | Measure::Latency | Measure::Cpu | Measure::Other => 1.05_f64.ln(),
+            Measure::Memory | Measure::Held | Measure::Latency | Measure::Cpu | Measure::Other => {
+                1.05_f64.ln()
+            }
             Measure::Share { .. } | Measure::Count | Measure::Amount => self.tolerance(),
         }
     }
@@ -119,6 +142,7 @@ impl Class {
         match self.measure {
             Measure::Share { .. } => 0.05,
             Measure::Memory
+            | Measure::Held
             | Measure::Latency
             | Measure::Cpu
             | Measure::Count
@@ -132,9 +156,12 @@ impl Class {
         match self.measure {
             Measure::Share { .. } => 0.01,
             Measure::Memory => 0.15,
-            Measure::Latency | Measure::Cpu | Measure::Count | Measure::Amount | Measure::Other => {
-                0.35
-            }
+            Measure::Held
+            | Measure::Latency
+            | Measure::Cpu
+            | Measure::Count
+            | Measure::Amount
+            | Measure::Other => 0.35,
         }
     }
 
@@ -144,6 +171,7 @@ impl Class {
         match self.measure {
             Measure::Share { .. } => 0.001,
             Measure::Memory
+            | Measure::Held
             | Measure::Latency
             | Measure::Cpu
             | Measure::Count
@@ -155,7 +183,7 @@ impl Class {
     /// Whether it is a stock that something may leak into: memory, descriptors, queues.
     pub(super) fn is_stock(&self) -> bool {
         match self.measure {
-            Measure::Memory | Measure::Other => true,
+            Measure::Memory | Measure::Held | Measure::Other => true,
             Measure::Share { .. }
             | Measure::Latency
             | Measure::Cpu
@@ -171,10 +199,11 @@ impl Class {
     }
 
     /// Which side of the fleet is harm where this one was asked for. A process that has just begun holds
-    /// less memory for as long as it fills up: less than the fleet is harm only where nothing else is.
+    /// less memory, and has fewer threads, for as long as it fills up: less than the fleet is harm only where
+    /// nothing else is.
     pub(super) fn sides(&self, asked: Sides) -> Sides {
         match (self.measure, asked) {
-            (Measure::Memory, Sides::Both) => Sides::Up,
+            (Measure::Memory | Measure::Held, Sides::Both) => Sides::Up,
             _ => asked,
         }
     }
@@ -186,8 +215,12 @@ impl Class {
 }
 
 /// Whom a metric speaks of, by the names that exporters and OpenTelemetry's semantic conventions use:
-/// `system.*`, `hw.*` and `k8s.node.*` are the machine, `http.client.*` and its like what is called.
+/// `system.*`, `hw.*` and `k8s.node.*` are the machine, `http.client.*` and its like what is called. How
+/// long a process has been up begins anew with every version.
 fn speaks_of(name: &str) -> Option<Bystander> {
+    if has_word(name, &["uptime"]) {
+        return Some(Bystander::Process);
+    }
     let mut parts = name.split(['_', '.']);
     match (parts.next()?, parts.next()?) {
         ("node" | "system" | "hw" | "machine", _) | ("k8s", "node") => Some(Bystander::Machine),
@@ -226,7 +259,8 @@ fn measure(name: &str, kind: Kind, unit: Unit) -> Measure {
         return Measure::Cpu;
     }
     // Of what is left of it less is harm.
-    if has(&["mem", "memory", "rss", "heap"]) && !has(&["free", "available", "avail"]) {
+    let is_left = has(&["free", "available", "avail", "idle"]);
+    if has(&["mem", "memory", "rss", "heap"]) && !is_left {
         return Measure::Memory;
     }
     match unit {
@@ -236,6 +270,9 @@ fn measure(name: &str, kind: Kind, unit: Unit) -> Measure {
         Unit::Unknown if has(&["ratio", "utilization"]) => Measure::Share { full: 1.0 },
         Unit::Unknown if has(PERCENT) => Measure::Share { full: 100.0 },
         Unit::Unknown if has(&["latency", "duration"]) => Measure::Latency,
+        Unit::Unknown | Unit::Bytes | Unit::Count if has(&HELD) && !has(&IN_USE) && !is_left => {
+            Measure::Held
+        }
         Unit::Unknown | Unit::Bytes | Unit::Count => Measure::Other,
     }
 }
@@ -246,7 +283,7 @@ mod tests {
 
     #[test]
     fn conventions_tell_the_machine_and_what_is_called_from_the_service() {
-        use Bystander::{Callee, Machine};
+        use Bystander::{Callee, Machine, Process};
         for (name, expected) in [
             ("node_load1", Some(Machine)),
             ("system.memory.usage", Some(Machine)),
@@ -262,6 +299,9 @@ mod tests {
             ("out_latency_s", Some(Callee)),
             ("outages_total", None),
             ("nodes", None),
+            ("process_uptime_seconds", Some(Process)),
+            ("process.uptime", Some(Process)),
+            ("process_start_time_seconds", None),
         ] {
             assert_eq!(speaks_of(name), expected, "{name}");
         }
@@ -316,6 +356,14 @@ mod tests {
                 Measure::Other,
             ),
             ("queue_depth", Kind::Gauge, Unit::Count, Measure::Other),
+            ("go_threads", Kind::Gauge, Unit::Unknown, Measure::Held),
+            (
+                "pool_connections_idle",
+                Kind::Gauge,
+                Unit::Unknown,
+                Measure::Other,
+            ),
+            ("threads_busy", Kind::Gauge, Unit::Count, Measure::Other),
             ("m01", Kind::Gauge, Unit::Unknown, Measure::Other),
         ] {
             assert_eq!(measure(name, kind, unit), expected, "{name}");
@@ -356,6 +404,7 @@ mod tests {
             (memory, Sides::Both, Sides::Up),
             (memory, Sides::Down, Sides::Down),
             (memory, Sides::Up, Sides::Up),
+            (of(Measure::Held), Sides::Both, Sides::Up),
             (of(Measure::Other), Sides::Both, Sides::Both),
         ] {
             assert_eq!(class.sides(asked), sides, "{class:?} {asked:?}");

@@ -32,6 +32,8 @@ const SERIES_MIN: usize = 8;
 /// No fleet host may come this close at the same moment: a share of the one-box's distance, plain
 /// and in what is usual for each.
 const FLEET_SHARE: f64 = 0.7;
+/// Fleet hosts of which one that is out is told from the others.
+const RIVAL_HOSTS_MIN: usize = 3;
 
 /// The differences of the one-box to the fleet, and of each fleet host to the others.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -92,8 +94,23 @@ impl Company {
         }
     }
 
-    /// Whether the medians over one window are out of all proportion on this side.
+    /// Whether the medians over one window are out of all proportion on this side, and those of no host of the
+    /// fleet are nearly as far out.
     pub(super) fn strays(&self, index: usize, side: f64, stakes: &Stakes) -> bool {
+        self.is_out(index, side, stakes) && self.rivals(index).next().is_none()
+    }
+
+    /// The host of the fleet without which they would be: it alone is nearly as far out. Of two there would be
+    /// nobody left to tell who is ill.
+    pub(super) fn rival(&self, index: usize, side: f64, stakes: &Stakes) -> Option<usize> {
+        let mut rivals = self.rivals(index);
+        let rival = rivals.next()?;
+        let is_one = rivals.next().is_none() && RIVAL_HOSTS_MIN <= self.others.len();
+        (is_one && self.is_out(index, side, stakes)).then_some(rival)
+    }
+
+    /// Whether the medians over one window are out of all proportion on this side, whatever the fleet does.
+    fn is_out(&self, index: usize, side: f64, stakes: &Stakes) -> bool {
         let Some(window) = self.own.windows.get(index) else {
             return false;
         };
@@ -106,9 +123,6 @@ impl Company {
         };
         // What heals is forgiven.
         if level * side <= self.tolerance || latest * side < 0.5 * level * side {
-            return false;
-        }
-        if !self.exceeds_fleet(index, level) {
             return false;
         }
         let (level_max, step_max) = self.past_max(index);
@@ -162,19 +176,18 @@ impl Company {
         (margin(exponent.0), margin(exponent.1))
     }
 
-    /// Whether no fleet host strays nearly as far at the same moment.
-    fn exceeds_fleet(&self, index: usize, level: f64) -> bool {
-        let own_sigma = self.own.windows[index].level_sigma;
-        let mut others = self
-            .others
-            .iter()
-            .filter_map(|other| other.windows.get(index));
-        let limit = FLEET_SHARE * level.abs();
-        others.all(|other| {
-            other.level().is_none_or(|of_other| {
-                let of_other = of_other.abs();
-                of_other < limit && of_other / other.level_sigma < limit / own_sigma
-            })
+    /// The fleet hosts that stray nearly as far at the same moment, plain or in what is usual for each.
+    fn rivals(&self, index: usize) -> impl Iterator<Item = usize> {
+        let own = self.own.windows.get(index);
+        let own = own.and_then(|window| Some((window.level()?, window.level_sigma)));
+        let others = self.others.iter().enumerate();
+        others.filter_map(move |(host, other)| {
+            let (level, sigma) = own?;
+            let window = other.windows.get(index)?;
+            let of_other = window.level()?.abs();
+            let limit = FLEET_SHARE * level.abs();
+            let is_near = of_other < limit && of_other / window.level_sigma < limit / sigma;
+            (!is_near).then_some(host)
         })
     }
 }

@@ -1,5 +1,7 @@
 //! The difference between the one-box and the fleet, measured by the spread among fleet hosts.
 
+use serde::{Deserialize, Serialize};
+
 use crate::detect::stats::{mean, student_quantile};
 
 /// Fewest fleet hosts for which the level before is regressed on instead of subtracted.
@@ -33,7 +35,8 @@ pub(super) struct Noise {
 }
 
 /// One-box against fleet, at one look.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename = "CompareContrast")]
 pub(super) struct Contrast {
     /// How much more the one-box changed than the fleet did.
     pub(super) effect: f64,

@@ -2,22 +2,28 @@
 //!
 //! A look fails the one-box if its change is significant at the alpha of the look (`t` over hosts,
 //! against no change at all) and larger than what is accepted, larger than any group of as many fleet
-//! hosts shows, not that of a single host ([`alone`]), and confirmed by the latest minutes. What is
+//! hosts shows and than what hosts go through by themselves ([`farthest`]), not that of a single host
+//! ([`alone`]), and confirmed by the latest minutes. What is
 //! accepted is not subtracted before the test: that would hide a harm of twice the tolerance behind
 //! the noise of a one-box of one host. The spread of values is judged likewise.
 //! Below [`ENOUGH_HOSTS`] the spread is shrunk towards the variance of changes in the past, since so
 //! few hosts alone would need effects of five to ten standard errors.
 
 mod alone;
+mod farthest;
 mod rising;
+mod rival;
 mod rules;
 mod scarce;
 mod showing;
+mod suspicion;
 
 use alone::Alone;
 pub(super) use alone::{SHARED, SHARED_TAIL};
+pub(super) use farthest::Farthest;
 pub(super) use rules::Rules;
 use serde::{Deserialize, Serialize};
+use suspicion::{SUSPECT, Suspicion};
 
 use super::{
     contrast::{Change, Contrast, FleetFit, Noise},
@@ -34,7 +40,7 @@ use crate::{
         state::possible,
         stats::{mean, median},
     },
-    event::{Span, Timestamp},
+    event::Timestamp,
 };
 
 /// Share of the usual number of samples that a host must have in a window to take part as a whole.
@@ -44,10 +50,6 @@ const PRESENT_MIN: f64 = 0.8;
 const PRESENT_LEAST: f64 = 0.2;
 /// Tail at which the trailing window must confirm what another window found.
 const CONFIRM_TAIL: f64 = 0.05;
-/// Buckets before a confirmation means something.
-const CONFIRM_BUCKETS_MIN: usize = 2;
-/// How long a look that was not confirmed stays suspect.
-const SUSPECT: Span = Span::from_minutes(30);
 /// Spread that is accepted: half as much again, as a logarithm.
 const SPREAD_TOLERANCE: f64 = 0.405;
 /// Smallest standard deviation of the logarithm of a spread that is believed.
@@ -57,8 +59,6 @@ const SPREAD_SIGMA_MIN: f64 = 0.05;
 const ENOUGH_HOSTS: usize = 16;
 /// Its weight, in degrees of freedom.
 const PAST_FREEDOM: f64 = 6.0;
-/// What a person should know of a breach that a trend found.
-const RISING: &str = "it moves away from the fleet all the time";
 
 /// The comparison of one metric over many hosts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -69,32 +69,19 @@ pub(super) struct HostsTest {
     placebo: Placebo,
     /// The same of the spread of values.
     spread_placebo: Placebo,
+    farthest: Farthest,
     /// The one-box first, then the fleet.
     slots: Vec<Slot>,
     one_box_count: usize,
     suspicion: Option<Suspicion>,
     /// A harm that one host of several shows.
     alone: Option<Alone>,
+    /// The slot of a fleet host that is as far out as the one-box, and alone is why that is no breach.
+    rival: Option<usize>,
     outcome: Outcome,
     /// Room to work in; empty between two buckets.
     #[serde(skip)]
     scratch: Vec<f64>,
-}
-
-/// A look that found something.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Suspicion {
-    side: f64,
-    is_spread: bool,
-    is_trend: bool,
-    /// What the latest minutes must show to confirm it, on the working scale.
-    least: f64,
-    /// The smallest standard deviation that was believed.
-    sigma_min: f64,
-    raised_at: Timestamp,
-    /// Start of the window that found it.
-    from: Timestamp,
-    confirmed: bool,
 }
 
 /// The changes of the hosts in a window.
@@ -103,8 +90,20 @@ struct Changes {
     one_box: Vec<Change>,
     slots: Vec<usize>,
     fit: FleetFit,
+    fleet: Fleet,
     /// How many values there are of a one-box host.
     samples: f64,
+    /// How many values hosts of the fleet have in the window.
+    window: f64,
+    /// How much of the level of the one-box the clipping of single values took away.
+    clipped_away: f64,
+}
+
+/// The changes of the fleet's hosts, with the indices of their slots, and what is known of their noise.
+struct Fleet {
+    changes: Vec<Change>,
+    slots: Vec<usize>,
+    noise: Noise,
 }
 
 /// What a window is asked for.
@@ -130,8 +129,12 @@ impl HostsTest {
         };
         let pasts: Vec<HostPast> = one_box.into_iter().chain(fleet).collect();
         let working = rules.working;
-        let (slots, mut clip, [placebo, spread_placebo]) =
-            slot::learn(&working, rules.tolerance, &pasts, one_box_count);
+        let slot::Learned {
+            slots,
+            mut clip,
+            placebos: [placebo, spread_placebo],
+            farthest,
+        } = slot::learn(&working, rules.tolerance, &pasts, one_box_count);
         let [up, down] = rules.allowance;
         clip.level += up.max(down);
         Self {
@@ -140,10 +143,12 @@ impl HostsTest {
             looks,
             placebo,
             spread_placebo,
+            farthest,
             slots,
             one_box_count,
             suspicion: None,
             alone: None,
+            rival: None,
             outcome: Outcome::warming(basis, working.scale()),
             scratch: Vec::new(),
         }
@@ -155,6 +160,7 @@ impl HostsTest {
         possible("number of hosts", self.one_box_count <= self.slots.len())?;
         let alone = self.alone.as_ref().map_or(0, Alone::slot);
         possible("host", alone < self.slots.len().max(1))?;
+        possible("host", self.rival.unwrap_or(0) < self.slots.len().max(1))?;
         self.looks.check()
     }
 
@@ -211,6 +217,7 @@ impl HostsTest {
         self.look(reader, due);
         self.confirm(reader);
         self.confirm_alone(reader);
+        self.look_for_rival(reader);
         for (window, ended) in due.half.into_iter().enumerate() {
             if ended {
                 for slot in &mut self.slots {
@@ -301,10 +308,9 @@ impl HostsTest {
             Some((change(slot, PRESENT_LEAST)?.of_part(self.rules.part), index))
         });
         let (one_box, slots): (Vec<Change>, Vec<usize>) = own.unzip();
-        let others = fleet.iter();
-        let changes: Vec<Change> = others
-            .filter_map(|slot| change(slot, PRESENT_MIN))
-            .collect();
+        let others = fleet.iter().zip(self.one_box_count..);
+        let others = others.filter_map(|(slot, index)| Some((change(slot, PRESENT_MIN)?, index)));
+        let (changes, fleet_slots): (Vec<Change>, Vec<usize>) = others.unzip();
         let placebo = match channel {
             Channel::Level => &self.placebo,
             Channel::Spread => &self.spread_placebo,
@@ -325,29 +331,25 @@ impl HostsTest {
         let weights = one_box.iter().map(|change| change.weight);
         Some(Changes {
             samples: usual * mean(weights).unwrap_or(0.0),
+            window: usual,
+            clipped_away: match channel {
+                Channel::Level => self.clipped_away(0..self.one_box_count, &window),
+                Channel::Spread => 0.0,
+            },
             one_box,
             slots,
             fit,
+            fleet: Fleet {
+                changes,
+                slots: fleet_slots,
+                noise,
+            },
         })
     }
 
     /// What is harm on this side, as far as another share of the traffic does not explain it.
     fn harm(&self, contrast: &Contrast, side: f64) -> f64 {
         contrast.effect * side - self.rules.allowance[usize::from(side < 0.0)]
-    }
-
-    fn raise(&mut self, found: Suspicion) {
-        match &mut self.suspicion {
-            // The breach that stands keeps its start.
-            Some(suspicion)
-                if suspicion.confirmed
-                    && suspicion.side == found.side
-                    && suspicion.is_spread == found.is_spread =>
-            {
-                suspicion.raised_at = found.raised_at;
-            }
-            suspicion => *suspicion = Some(found),
-        }
     }
 
     fn level(&self, channel: Channel, sums: &Sums) -> Option<f64> {
@@ -389,6 +391,7 @@ impl HostsTest {
             let is_certain = least < harm && contrast.critical(alpha) < harm;
             let is_certain = is_certain && contrast.exceeds_placebo(*side);
             let is_level = channel == Channel::Level;
+            let is_certain = is_certain && (!is_level || !self.is_usual(changes, &contrast, *side));
             if is_level && self.is_one_value(changes, harm) && !reader.is_last() {
                 continue;
             }
@@ -401,6 +404,7 @@ impl HostsTest {
                     sigma_min: self.sigma_min(channel),
                     raised_at: end,
                     from,
+                    contrast,
                     confirmed: false,
                 });
             } else if is_level {
@@ -429,50 +433,6 @@ impl HostsTest {
         match channel {
             Channel::Level => self.harm(contrast, side),
             Channel::Spread => contrast.effect * side,
-        }
-    }
-
-    /// A breach stands only while the latest minutes show it: what heals is forgiven.
-    fn confirm(&mut self, reader: &Reader<'_>) {
-        let Some(mut suspicion) = self.suspicion else {
-            return;
-        };
-        let end = reader.view.bucket.end;
-        if end - suspicion.raised_at > SUSPECT && !suspicion.confirmed {
-            self.suspicion = None;
-            return;
-        }
-        let channel = if suspicion.is_spread {
-            Channel::Spread
-        } else {
-            Channel::Level
-        };
-        let latest = |slot: &Slot| slot.trailing(0);
-        let changes = self.changes_beyond(channel, latest, suspicion.sigma_min);
-        let contrast = changes.and_then(|changes| changes.contrast());
-        let stands = self.looks.count() >= CONFIRM_BUCKETS_MIN
-            && contrast.is_some_and(|contrast| {
-                let harm = self.harm_in(channel, &contrast, suspicion.side);
-                harm > suspicion.least && harm > contrast.critical(CONFIRM_TAIL)
-            });
-        if stands {
-            suspicion.confirmed = true;
-            self.suspicion = Some(suspicion);
-            if self.outcome.state != CheckState::Breach {
-                self.outcome.first_breach = Some(suspicion.from);
-            }
-            self.outcome.state = CheckState::Breach;
-            if let Some(contrast) = contrast {
-                self.show(&contrast, channel, suspicion.side);
-            }
-            self.outcome.remark = suspicion.is_trend.then(|| RISING.to_owned());
-        } else if self.outcome.state == CheckState::Breach || suspicion.confirmed {
-            self.suspicion = None;
-            self.outcome.state = CheckState::Undecided;
-            self.outcome.first_breach = None;
-            self.outcome.remark = None;
-        } else {
-            self.outcome.state = CheckState::Undecided;
         }
     }
 }

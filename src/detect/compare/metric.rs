@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     detect::{
-        CheckState, Extent, Group, HostId, Track, Unsound,
+        CheckState, Extent, Group, HostId, NoDataCause, Track, Unsound,
         stats::{mean, median},
     },
     event::{Kind, Span},
@@ -150,15 +150,18 @@ impl Metric {
         }
     }
 
-    /// Whether it is no data because harm is likely, and not certain.
-    pub(super) fn is_unproven(&self) -> bool {
-        match &self.test {
-            Test::Fresh(test) => test.is_unproven(),
-            Test::Awaited
-            | Test::Hosts(_)
-            | Test::Counts(_)
-            | Test::Records(_)
-            | Test::OwnPast(_) => false,
+    /// Why it is in doubt, if it is.
+    pub(super) fn doubt(&self) -> NoDataCause {
+        let is_rivalled = match &self.test {
+            Test::Fresh(test) if test.is_unproven() => return NoDataCause::Unproven,
+            Test::Hosts(test) => test.is_rivalled(),
+            Test::OwnPast(test) => test.is_rivalled(),
+            Test::Awaited | Test::Fresh(_) | Test::Counts(_) | Test::Records(_) => false,
+        };
+        if is_rivalled {
+            NoDataCause::Rivalled
+        } else {
+            NoDataCause::OneHost
         }
     }
 

@@ -271,11 +271,13 @@ impl Compare {
         Finding::new(state, self.evidence(view, state))
     }
 
-    /// Why metrics are in doubt when the bake ends.
+    /// Why metrics are in doubt when the bake ends: one host is where they do not agree.
     fn doubt(&self) -> NoDataCause {
         let is_in_doubt = |metric: &&Metric| metric.state() == Some(CheckState::NoData);
-        if self.judging().filter(is_in_doubt).all(Metric::is_unproven) {
-            NoDataCause::Unproven
+        let mut doubts = self.judging().filter(is_in_doubt).map(Metric::doubt);
+        let first = doubts.next().unwrap_or(NoDataCause::OneHost);
+        if doubts.all(|doubt| doubt == first) {
+            first
         } else {
             NoDataCause::OneHost
         }

@@ -2,6 +2,7 @@
 
 mod differences;
 mod each;
+mod rival;
 mod showing;
 
 use each::Each;
@@ -84,6 +85,8 @@ pub(super) struct OwnPastTest {
     each: Each,
     /// The host that alone is the reason why it strays, and on which side.
     alone: Option<(usize, f64)>,
+    /// The host of the fleet that strays as far as the one-box does, and alone is why that is no breach.
+    rival: Option<usize>,
     /// The one-box's differences with each host measured in its own usual level, which must agree:
     /// hosts with unequal levels stray apart when all of them grow. `None` for shares, and where
     /// levels are too unequal or zero.
@@ -149,6 +152,7 @@ fn full(class: &Class) -> f64 {
     match class.measure {
         Measure::Share { full } => full,
         Measure::Memory
+        | Measure::Held
         | Measure::Latency
         | Measure::Cpu
         | Measure::Count
@@ -220,6 +224,7 @@ impl OwnPastTest {
             plain: Company::new(&[], &[], tolerance, 0.0),
             each: Each::default(),
             alone: None,
+            rival: None,
             twin: None,
             stakes: Stakes {
                 planned: terms.buckets(terms.bake_until - terms.began_at) as f64 / stride as f64,
@@ -330,6 +335,7 @@ impl OwnPastTest {
         self.each.check(hosts)?;
         let alone = self.alone.map_or(0, |(host, _)| host);
         possible("host", alone < self.one_box.len().max(1))?;
+        possible("host", self.rival.unwrap_or(0) < self.fleet.len().max(1))?;
         self.twin.iter().try_for_each(Follower::check)
     }
 
@@ -367,6 +373,8 @@ impl OwnPastTest {
         }
         if let Some((host, _)) = self.alone {
             self.describe_alone(reader, host);
+        } else if let Some(host) = self.rival {
+            self.describe_rival(reader, host);
         }
     }
 
@@ -463,17 +471,22 @@ impl OwnPastTest {
             .alone
             .filter(|(host, side)| self.each.is_out(*host, *side, self.tolerance));
         self.alone = alone.or(stood).filter(|_| found.is_none());
+        self.rival = self.find_rival().filter(|_| found.is_none());
     }
 
     fn strays(&self, index: usize, side: f64) -> bool {
+        self.plain.strays(index, side, &self.stakes) && self.agrees(index, side)
+    }
+
+    /// Whether the differences in usual levels show what the plain ones do.
+    fn agrees(&self, index: usize, side: f64) -> bool {
         let level = |follower: &Follower| follower.windows.get(index)?.level();
-        self.plain.strays(index, side, &self.stakes)
-            && self.twin.as_ref().is_none_or(|twin| {
-                let plain = level(&self.plain.own);
-                let relative = level(twin).map(|level| level * self.level);
-                plain
-                    .zip(relative)
-                    .is_some_and(|(plain, relative)| relative * side >= TWIN_SHARE * plain * side)
-            })
+        self.twin.as_ref().is_none_or(|twin| {
+            let plain = level(&self.plain.own);
+            let relative = level(twin).map(|level| level * self.level);
+            plain
+                .zip(relative)
+                .is_some_and(|(plain, relative)| relative * side >= TWIN_SHARE * plain * side)
+        })
     }
 }

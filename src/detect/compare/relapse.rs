@@ -37,6 +37,8 @@ pub(super) struct Relapse {
 struct Side {
     /// Whether the last sample was out.
     is_out: bool,
+    /// The host that led as this excursion began, if it counts.
+    leader: Option<usize>,
     /// How many there were, by the host of the one-box that led: was farthest out as they began.
     led: Vec<usize>,
     /// Which sample began the latest.
@@ -66,6 +68,11 @@ impl Relapse {
         for side in &self.sides {
             possible("latest excursion", side.last <= self.taken)?;
             possible("host", side.led.len() <= hosts.max(1))?;
+            let led = side.leader.map(|leader| side.led.get(leader).copied());
+            possible(
+                "host that leads",
+                led.is_none_or(|led| 0 < led.unwrap_or(0)),
+            )?;
             for episodes in &side.led {
                 counted("number of excursions", *episodes as u64)?;
             }
@@ -74,7 +81,8 @@ impl Relapse {
     }
 
     /// Takes the distances of a sample, of all of the one-box and of each of its hosts; NaN: there is none.
-    /// An excursion counts if no fleet host goes as far in the same sample.
+    /// An excursion lasts until the one-box is back, and counts if no fleet host goes as far while it lasts: of
+    /// two that are hit alike now one is farther out and now the other.
     pub(super) fn take(&mut self, own: f64, each: &[f64], others: &[f64]) {
         if own.is_nan() {
             return;
@@ -86,14 +94,16 @@ impl Relapse {
             is_near || other.is_nan()
         });
         for (side, sign) in self.sides.iter_mut().zip([1.0, -1.0]) {
-            let is_now = is_alone && distance * sign > self.reach;
-            if is_now && !side.is_out {
+            let is_now = distance * sign > self.reach;
+            if is_now && !side.is_out && is_alone {
                 let hosts = each.iter().enumerate().filter(|(_, value)| !value.is_nan());
                 let leader = hosts.max_by(|(_, a), (_, b)| (*a * sign).total_cmp(&(*b * sign)));
-                let leader = leader.map_or(0, |(host, _)| host);
-                side.led.resize(each.len().max(1), 0);
-                side.led[leader] += 1;
+                side.begin(leader.map_or(0, |(host, _)| host), each.len());
                 side.last = self.taken;
+            } else if is_now && !is_alone {
+                side.share();
+            } else if !is_now {
+                side.leader = None;
             }
             side.is_out = is_now;
         }
@@ -123,6 +133,20 @@ impl Relapse {
 }
 
 impl Side {
+    /// An excursion begins that this one of so many hosts leads.
+    fn begin(&mut self, leader: usize, hosts: usize) {
+        self.led.resize(hosts.max(1), 0);
+        self.led[leader] += 1;
+        self.leader = Some(leader);
+    }
+
+    /// A fleet host goes as far: this excursion does not count.
+    fn share(&mut self) {
+        if let Some(leader) = self.leader.take() {
+            self.led[leader] -= 1;
+        }
+    }
+
     fn episodes(&self) -> usize {
         self.led.iter().sum()
     }
@@ -162,6 +186,22 @@ mod tests {
             relapse.take(value, &[], &[value, f64::NAN]);
         }
         assert!(!relapse.is_chronic(1.0));
+    }
+
+    #[test]
+    fn of_two_that_are_hit_alike_neither_comes_and_goes() {
+        let mut relapse = calm();
+        for step in 0..20 {
+            let other = if step % 2 == 0 { 2.9 } else { 3.1 };
+            relapse.take(3.0, &[], &[other]);
+        }
+        assert!(!relapse.is_chronic(1.0), "an incident of both");
+        assert_eq!(relapse.sides[0].episodes(), 0);
+        for _ in 0..4 {
+            relapse.take(0.0, &[], &[0.1]);
+            relapse.take(3.0, &[], &[0.1]);
+        }
+        assert!(relapse.is_chronic(1.0), "what is its own still counts");
     }
 
     #[test]

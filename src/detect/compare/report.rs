@@ -51,6 +51,13 @@ pub(super) fn alone(names: &str) -> String {
     format!("{names} alone is the reason, which may be its own fault: replace it, and look again")
 }
 
+/// What a person should know where a host of the fleet stands where the one-box does.
+pub(super) fn rival(name: &str) -> String {
+    format!(
+        "{name} of the fleet is as far out, so that either may be ill by itself: replace {name}, and look again"
+    )
+}
+
 /// The metric as a person reads it.
 pub(super) fn metric(group: &Group) -> String {
     group.key.labels.to_string()

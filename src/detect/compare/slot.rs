@@ -3,13 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    hosts::Farthest,
     looks::TRAILING_COUNT,
     reading::{HostPast, hold, per_exposure},
     scale::Working,
 };
 use crate::detect::{
     HostId,
-    stats::{MAD_TO_SIGMA, median},
+    stats::{MAD_TO_SIGMA, mean, median},
 };
 
 /// Robust standard deviations at which single values are clipped.
@@ -172,14 +173,25 @@ impl Slot {
     }
 }
 
-/// Learns the usual places of the hosts, the one-box first, how far from it single values may lie before
-/// they are clipped, and how levels and spreads varied.
+/// What the past tells.
+pub(super) struct Learned {
+    /// The usual places of the hosts, the one-box first.
+    pub(super) slots: Vec<Slot>,
+    /// How far from it single values may lie before they are clipped.
+    pub(super) clip: Clip,
+    /// How levels and spreads varied.
+    pub(super) placebos: [Placebo; 2],
+    /// How far hosts went by themselves.
+    pub(super) farthest: Farthest,
+}
+
+/// Learns from the past of hosts, the one-box first.
 pub(super) fn learn(
     working: &Working,
     tolerance: f64,
     pasts: &[HostPast],
     one_box_count: usize,
-) -> (Vec<Slot>, Clip, [Placebo; 2]) {
+) -> Learned {
     let numbers: Vec<Vec<f64>> = pasts
         .iter()
         .map(|past| {
@@ -231,27 +243,45 @@ pub(super) fn learn(
     let samples = |numbers: &Vec<f64>| numbers.iter().filter(|number| number.is_finite()).count();
     let samples = is_sparse.then(|| fleet.iter().map(samples).max().unwrap_or(0));
     let middles = (&middles[..], samples);
-    let placebos = fill(working, clip, &mut slots, pasts, &numbers, middles);
-    (slots, clip, placebos)
+    let hosts = (pasts, &numbers[..], one_box_count);
+    let (placebos, farthest) = fill(working, clip, &mut slots, hosts, middles);
+    Learned {
+        slots,
+        clip,
+        placebos,
+        farthest,
+    }
 }
 
-/// Fills in the sums of the past, and learns how levels and spreads varied: over buckets, or over so many
-/// samples where those are rarer.
+/// Fills in the sums of the past, and learns how levels and spreads varied and how far hosts went: over
+/// buckets, or over so many samples where those are rarer.
 fn fill(
     working: &Working,
     clip: Clip,
     slots: &mut [Slot],
-    pasts: &[HostPast],
-    numbers: &[Vec<f64>],
+    (pasts, numbers, one_box_count): (&[HostPast], &[Vec<f64>], usize),
     (middles, samples): (&[f64], Option<usize>),
-) -> [Placebo; 2] {
+) -> ([Placebo; 2], Farthest) {
     let mut levels = Placebo::new(samples.unwrap_or(middles.len()));
     let mut spreads = levels.clone();
+    let mut farthest = Farthest::new(samples.unwrap_or(middles.len()));
+    let mut one_box = Together::default();
     let mut clipped = Vec::with_capacity(middles.len());
     let mut wiggles = Vec::with_capacity(middles.len());
-    for (slot, (past, numbers)) in slots.iter_mut().zip(pasts.iter().zip(numbers)) {
-        clipped.clear();
-        wiggles.clear();
+    let mut plain = Vec::with_capacity(middles.len());
+    let number = |mean: f64| {
+        if working.is_ratio() {
+            working.of_value(mean)
+        } else {
+            mean
+        }
+    };
+    for (index, (slot, (past, numbers))) in
+        slots.iter_mut().zip(pasts.iter().zip(numbers)).enumerate()
+    {
+        for values in [&mut clipped, &mut wiggles, &mut plain] {
+            values.clear();
+        }
         for ((value, number), middle) in past.values.iter().zip(numbers).zip(middles) {
             let number = Number {
                 value: f64::from(value.0),
@@ -261,27 +291,80 @@ fn fill(
             let sums = slot.sums(working, clip, number, *middle);
             slot.before.add(&sums);
             let is_there = sums.count > 0.0;
-            let level = if working.is_ratio() {
-                per_exposure(sums.sum, sums.plain)
+            let (level, as_it_came) = if working.is_ratio() {
+                let ratio = per_exposure(sums.sum, sums.plain);
+                (ratio, ratio)
             } else {
-                sums.sum
+                (sums.sum, sums.plain)
             };
-            clipped.push(if is_there { level } else { f64::NAN });
-            wiggles.push(if is_there { sums.wiggle } else { f64::NAN });
+            let all = [
+                (&mut clipped, level),
+                (&mut wiggles, sums.wiggle),
+                (&mut plain, as_it_came),
+            ];
+            for (values, value) in all {
+                values.push(if is_there { value } else { f64::NAN });
+            }
         }
         slot.last = f64::NAN;
         if samples.is_some() {
-            clipped.retain(|value| value.is_finite());
-            wiggles.retain(|value| value.is_finite());
+            for values in [&mut clipped, &mut wiggles, &mut plain] {
+                values.retain(|value| value.is_finite());
+            }
         }
-        if working.is_ratio() {
-            levels.learn(&clipped, |mean| working.of_value(mean));
-        } else {
-            levels.learn(&clipped, |mean| mean);
+        levels.learn(&clipped, number);
+        if !working.is_ratio() {
             spreads.learn(&wiggles, f64::ln);
         }
+        if index < one_box_count {
+            one_box.add(&plain);
+        } else {
+            farthest.learn_fleet(&plain, usual(working, &plain), number);
+        }
     }
-    [levels, spreads]
+    let one_box = one_box.means();
+    farthest.learn_one_box(&one_box, usual(working, &one_box), number);
+    ([levels, spreads], farthest)
+}
+
+/// Where these values mostly are. The middle of what is often zero would be none.
+fn usual(working: &Working, values: &[f64]) -> f64 {
+    let mut finite: Vec<f64> = values
+        .iter()
+        .copied()
+        .filter(|value| value.is_finite())
+        .collect();
+    if working.is_ratio() {
+        mean(finite.into_iter()).map_or(f64::NAN, |mean| working.of_value(mean))
+    } else {
+        median(&mut finite).unwrap_or(f64::NAN)
+    }
+}
+
+/// Values of several hosts, bucket by bucket.
+#[derive(Default)]
+struct Together {
+    sums: Vec<f64>,
+    counts: Vec<f64>,
+}
+
+impl Together {
+    fn add(&mut self, values: &[f64]) {
+        let len = self.sums.len().max(values.len());
+        self.sums.resize(len, 0.0);
+        self.counts.resize(len, 0.0);
+        let all = self.sums.iter_mut().zip(&mut self.counts).zip(values);
+        for ((sum, count), value) in all.filter(|(_, value)| value.is_finite()) {
+            *sum += value;
+            *count += 1.0;
+        }
+    }
+
+    /// Their means; NaN where no host had one.
+    fn means(&self) -> Vec<f64> {
+        let all = self.sums.iter().zip(&self.counts);
+        all.map(|(sum, count)| sum / count).collect()
+    }
 }
 
 /// Fewest buckets of the past that tell how means over windows vary.

@@ -169,6 +169,7 @@ impl Terms {
             (
                 Some(tolerance),
                 Measure::Memory
+                | Measure::Held
                 | Measure::Latency
                 | Measure::Cpu
                 | Measure::Count

@@ -27,6 +27,8 @@ const LOOKS_ALONE_MIN: u32 = 8;
 /// Looks in one length of the window: at limits, and at statistics, where each look costs alpha.
 const LOOKS_PER_WINDOW: i64 = 30;
 const LOOKS_PER_WINDOW_STATISTICAL: i64 = 8;
+/// Windows that are looked at as one, beside a fleet.
+const LONG: i64 = 4;
 /// Pasts that are read in one bucket at most, so that a deployment over many hosts does not hold up
 /// its buckets.
 const PASTS_PER_BUCKET: usize = 500;
@@ -38,7 +40,10 @@ const ALPHA_DEFAULT: f64 = 0.001;
 /// host's own past by a margin.
 ///
 /// The window begins after the grace at the earliest, and is never longer than the bake leaves
-/// room for. It is judged when it is half full. A slope is Theil and Sen's over medians of blocks;
+/// room for. It is judged when it is half full. Beside a fleet, up to [`LONG`] windows are looked at as one,
+/// too, as far as the bake and the past that is remembered go: saw-teeth hide a leak in two of their periods,
+/// not in eight. What is in range is what a rise of a tenth over that time, or a slope beyond the limit, is
+/// excluded of; the rest is undecided. A slope is Theil and Sen's over medians of blocks;
 /// beside it, the level, the envelope and the later half of the window must rise too, so that
 /// saw-teeth, restarts and caches that fill up are no leaks; three looks in a row, by the own past
 /// alone for a whole window, and beyond the range that this past had. Looks are spread
@@ -204,9 +209,7 @@ impl Derivative {
                 })
                 .collect()
         } else {
-            let fleet: Vec<Trend> = view.fleet.iter().filter_map(|host| trend(*host)).collect();
-            let own: Vec<Trend> = judged.iter().map(|(_, trend)| *trend).collect();
-            match against_fleet(&own, &fleet, window.span(), budget) {
+            match self.beside_fleet(view, group, window, budget) {
                 Some(reading) => vec![reading],
                 None => self.against_pasts(view, (index, group), &judged, budget),
             }
@@ -221,8 +224,7 @@ impl Derivative {
             });
         }
         let is_complete = readings.len() == judged.len() || readings[0].host.is_none();
-        let is_full = self.window <= window.span();
-        self.weigh(view, index, &readings, is_complete, is_full)
+        self.weigh(view, index, &readings, is_complete)
     }
 
     /// Whether the window ends beyond the range that the host's past had since `from`. The rising
@@ -248,6 +250,42 @@ impl Derivative {
             });
         let last = trend.thirds[2];
         range.is_some_and(|(low, high)| last < low || high < last)
+    }
+
+    /// All judged hosts against the fleet, in the window or in several as one: whichever is too steep, else
+    /// the longer one, which excludes more.
+    fn beside_fleet(
+        &self,
+        view: &View<'_>,
+        group: &Group,
+        window: Interval,
+        budget: Budget,
+    ) -> Option<Reading> {
+        let resolution = view.panel.resolution();
+        let over = |window: Interval| {
+            let trends = |hosts: &[HostId]| -> Vec<Trend> {
+                let tracks = hosts.iter().filter_map(|host| group.track(*host));
+                let trends = tracks.map(|track| Trend::of(track, resolution, window));
+                trends.flatten().collect()
+            };
+            let (own, fleet) = (trends(view.one_box), trends(view.fleet));
+            against_fleet(&own, &fleet, window.span(), budget)
+        };
+        let reading = over(window)?;
+        let start = self.grace_until.max(self.began_at);
+        let long = Interval {
+            start: start.max(window.end - self.window.times(LONG)),
+            end: window.end,
+        };
+        if reading.exceeds || long.span() < self.window.times(2) {
+            return Some(reading);
+        }
+        Some(over(long).unwrap_or(reading))
+    }
+
+    /// Whether the bake leaves room for several windows.
+    fn has_long(&self) -> bool {
+        self.window.times(2) <= self.bake
     }
 
     fn against_pasts(
@@ -284,8 +322,9 @@ impl Derivative {
         let groups = view.panel.len().max(1) as f64;
         let length = self.bake.max(self.window).seconds_f64();
         let looks = length / self.step.seconds_f64() + 1.0;
+        let windows = if self.has_long() { 2.0 } else { 1.0 };
         Budget {
-            alpha: self.alpha / (looks * groups),
+            alpha: self.alpha / (windows * looks * groups),
             windows_over_alpha: length / self.window.seconds_f64()
                 * groups
                 * view.one_box.len().max(1) as f64
@@ -300,7 +339,6 @@ impl Derivative {
         index: usize,
         readings: &[Reading],
         is_complete: bool,
-        is_full: bool,
     ) -> Outcome {
         let mut breaching: Vec<&Reading> = Vec::new();
         let mut first: Option<Timestamp> = None;
@@ -309,7 +347,7 @@ impl Derivative {
             let key = (index, reading.host);
             if !reading.exceeds {
                 self.streaks.remove(&key);
-                is_open |= !reading.is_excluded && !is_full;
+                is_open |= !reading.is_excluded;
                 continue;
             }
             let streak = self.streaks.entry(key).or_insert(Streak {
@@ -434,8 +472,13 @@ impl Derivative {
                 slope(reading.allowed)
             ),
         };
+        let spread = if outcome.state == CheckState::Undecided && 0.0 < reading.margin {
+            format!(" ± {}", slope(reading.margin).trim_start_matches('+'))
+        } else {
+            String::new()
+        };
         let mut note = format!(
-            "slope {}, {against}, on {}",
+            "slope {}{spread}, {against}, on {}",
             slope(reading.observed),
             host_list(&hosts)
         );

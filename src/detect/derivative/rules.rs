@@ -21,6 +21,8 @@ const PAST_WINDOWS_MAX: usize = 32;
 /// fleet, and against the past alone.
 const RISE_MIN: f64 = 0.02;
 const RISE_ALONE_MIN: f64 = 0.05;
+/// Rise over the window, likewise, that must be excluded beside a fleet before a trend is in range.
+const RISE_MAX: f64 = 0.1;
 /// Extrapolates the steepest of `n` windows to the steepest of more: the tail of real metrics falls
 /// with about this power.
 const TAIL_POWER: f64 = 0.2;
@@ -158,7 +160,9 @@ pub(super) fn against_fleet(
     let side = slopes.difference.signum();
     let level = judged.iter().map(|trend| trend.level).sum::<f64>() / judged.len() as f64;
     let rise = slopes.difference.abs() * window.seconds_f64();
-    let floor = RISE_MIN * if all_positive { 1.0 } else { level.abs() };
+    let unit = if all_positive { 1.0 } else { level.abs() };
+    let floor = RISE_MIN * unit;
+    let largest = (slopes.difference.abs() + quantile * slopes.error) * window.seconds_f64();
     let exceeds = quantile * slopes.error < slopes.difference.abs()
         && floor < rise
         && slopes.is_beyond_fleet
@@ -172,7 +176,7 @@ pub(super) fn against_fleet(
         is_relative: all_positive,
         level,
         exceeds,
-        is_excluded: slopes.difference.abs() <= quantile * slopes.error,
+        is_excluded: largest <= RISE_MAX * unit,
         basis: Basis::GaussianHosts,
     })
 }

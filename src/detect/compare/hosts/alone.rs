@@ -100,13 +100,15 @@ impl HostsTest {
                 continue;
             };
             if SATURATED * self.clip.level < contrast.effect * side {
-                contrast.effect += self.clipped_away(slot..slot + 1);
+                contrast.effect +=
+                    self.clipped_away(slot..slot + 1, |slot| self.shown_window(slot));
             }
             let harm = self.harm(&contrast, side);
             let is_certain = is_shared_by_none
                 || (self.rules.least < harm && contrast.critical(alpha / hosts as f64) < harm);
             let is_worst = worst.is_none_or(|(most, _)| most < harm);
-            let stands_out = is_shared_by_none || contrast.exceeds_placebo(side);
+            let is_usual = self.is_usual_alone(changes, contrast.effect, side);
+            let stands_out = is_shared_by_none || (contrast.exceeds_placebo(side) && !is_usual);
             if is_certain && is_worst && stands_out {
                 worst = Some((harm, slot));
             }

@@ -1,8 +1,8 @@
 //! The trend: a one-box that moves away from the fleet all the time, as a leak does.
 
 use super::{
-    Change, Changes, Channel, FleetFit, HostsTest, Noise, PRESENT_LEAST, PRESENT_MIN, Slot,
-    Suspicion, TRAILING_COUNT, present,
+    Change, Changes, Channel, Contrast, Fleet, FleetFit, HostsTest, Noise, PRESENT_LEAST,
+    PRESENT_MIN, Slot, Suspicion, TRAILING_COUNT, present,
 };
 use crate::{detect::stats::median, event::Timestamp};
 
@@ -38,17 +38,25 @@ impl HostsTest {
         let own = one_box.iter().enumerate();
         let own = own.filter_map(|(index, slot)| Some((rise(slot, PRESENT_LEAST)?, index)));
         let (one_box, slots) = own.unzip();
-        let others = fleet.iter();
-        let fleet: Vec<Change> = others.filter_map(|slot| rise(slot, PRESENT_MIN)).collect();
+        let others = fleet.iter().zip(self.one_box_count..);
+        let others = others.filter_map(|(slot, index)| Some((rise(slot, PRESENT_MIN)?, index)));
+        let (changes, fleet_slots): (Vec<Change>, Vec<usize>) = others.unzip();
         let noise = Noise {
             sigma_min,
             expected: None,
         };
         Some(Changes {
             samples: usual,
+            window: usual,
+            clipped_away: 0.0,
             one_box,
             slots,
-            fit: FleetFit::new(&fleet, noise)?,
+            fit: FleetFit::new(&changes, noise)?,
+            fleet: Fleet {
+                changes,
+                slots: fleet_slots,
+                noise,
+            },
         })
     }
 
@@ -64,7 +72,7 @@ impl HostsTest {
                 None => return,
             };
             let least = level * self.rules.tolerance;
-            if self.rises_and_stands_out(*side, alpha, least, sigma_min) {
+            if let Some(contrast) = self.rises_and_stands_out(*side, alpha, least, sigma_min) {
                 self.raise(Suspicion {
                     side: *side,
                     is_spread: false,
@@ -73,6 +81,7 @@ impl HostsTest {
                     sigma_min,
                     raised_at: end,
                     from,
+                    contrast,
                     confirmed: false,
                 });
             }
@@ -87,29 +96,36 @@ impl HostsTest {
         Some(-FALL * rise <= whole.effect * side - 0.5 * rise)
     }
 
-    fn rises_and_stands_out(&self, side: f64, alpha: f64, least: f64, sigma_min: f64) -> bool {
+    /// How far it is above the fleet by now, if it rises faster than that.
+    fn rises_and_stands_out(
+        &self,
+        side: f64,
+        alpha: f64,
+        least: f64,
+        sigma_min: f64,
+    ) -> Option<Contrast> {
         let longest = (0..TRAILING_COUNT).rev().find(|window| {
             let half = self.looks.halves[*window];
             half > 0 && 3 * half <= self.looks.count()
         });
         let latest = longest.and_then(|window| {
             let latest = |slot: &Slot| slot.trailing(window);
-            self.changes_beyond(Channel::Level, latest, sigma_min)?
-                .contrast()
+            let changes = self.changes_beyond(Channel::Level, latest, sigma_min)?;
+            let contrast = changes.contrast()?;
+            // A job at the end of the bake rises, too.
+            (!self.is_usual(&changes, &contrast, side)).then_some(contrast)
         });
         let changes = self.rises(sigma_min);
         let shared = changes.and_then(|changes| {
             let all = changes.contrast()?;
             changes.rest_shows(&all, side).then_some(all)
         });
-        let (Some(latest), Some(rises)) = (latest, shared) else {
-            return false;
-        };
+        let (latest, rises) = latest.zip(shared)?;
         let over = self.looks.count() as f64 * self.rules.rise_per_bucket;
         let tolerance = self.rules.tolerance * over.min(1.0);
         let rise = rises.effect * side;
         let is_beyond = rise > tolerance && rise > rises.critical(alpha);
         let stands_out = self.harm(&latest, side) > least.max(latest.critical(TAIL));
-        is_beyond && stands_out && rises.exceeds_placebo(side)
+        (is_beyond && stands_out && rises.exceeds_placebo(side)).then_some(latest)
     }
 }

@@ -52,7 +52,9 @@ impl HostsTest {
             Channel::Spread => 0.0,
         };
         let clipped_away = match channel {
-            Channel::Level => self.clipped_away(0..self.one_box_count),
+            Channel::Level => {
+                self.clipped_away(0..self.one_box_count, |slot| self.shown_window(slot))
+            }
             Channel::Spread => 0.0,
         };
         let effect = contrast.effect + clipped_away;
@@ -71,7 +73,7 @@ impl HostsTest {
     }
 
     /// The latest minutes if there is a breach to show, else everything since the grace.
-    fn shown_window(&self, slot: &Slot) -> Sums {
+    pub(super) fn shown_window(&self, slot: &Slot) -> Sums {
         if self.outcome.state == CheckState::Breach {
             slot.trailing(0)
         } else {
@@ -79,14 +81,14 @@ impl HostsTest {
         }
     }
 
-    /// How much of the level of some hosts the clipping of single values took away.
-    pub(super) fn clipped_away(&self, hosts: Range<usize>) -> f64 {
+    /// How much of the level of some hosts in a window the clipping of single values took away.
+    pub(super) fn clipped_away(&self, hosts: Range<usize>, window: impl Fn(&Slot) -> Sums) -> f64 {
         if self.rules.working.is_ratio() {
             return 0.0;
         }
         let (mut sum, mut count) = (0.0, 0.0);
         for slot in &self.slots[hosts] {
-            let sums = self.shown_window(slot);
+            let sums = window(slot);
             if sums.count > 0.0 {
                 sum += (sums.plain - sums.sum) / sums.count;
                 count += 1.0;

@@ -232,3 +232,36 @@ fn one_fresh_host_of_two_that_is_out_of_line_is_no_pass() {
         }
     }
 }
+
+#[test]
+fn beside_a_sick_host_of_the_fleet_a_harmed_one_box_does_not_pass() {
+    for (one_box, fleet) in [(1, 4), (1, 8), (2, 12), (1, 20)] {
+        for harm in [1.0, 5.0] {
+            let scene = Scene::new(one_box, fleet);
+            let mut hosts = Hosts::new(3, scene.hosts(), 0.05, 0.5, 0.03);
+            let run = scene.run(|host, bucket| {
+                let factor = match host {
+                    _ if bucket < 0 => 1.0,
+                    host if host < one_box => harm,
+                    host if host == one_box => 10.0,
+                    _ => 1.0,
+                };
+                gauge(0.1 * factor * hosts.value(host, bucket))
+            });
+            let last = run.last();
+            let is_rivalled = last.cause == Some(NoDataCause::Rivalled);
+            let name = format!("{one_box} of {fleet}, {harm}: {last:?}");
+            if harm > 1.0 {
+                assert!(is_rivalled || run.breached().is_some(), "{name}");
+            } else {
+                assert!(
+                    !is_rivalled && run.breached().is_none(),
+                    "the others are well: {name}"
+                );
+            }
+            let sick = format!("h{one_box:04} of the fleet is as far out");
+            let told = last.evidence[0].note.contains(&sick);
+            assert_eq!(told, is_rivalled, "{name}");
+        }
+    }
+}
