@@ -152,13 +152,17 @@ impl Metric {
 
     /// Whether it is no data because harm is likely, and not certain.
     pub(super) fn is_unproven(&self) -> bool {
-        match &self.test {
-            Test::Fresh(test) => test.is_unproven(),
-            Test::Awaited
-            | Test::Hosts(_)
-            | Test::Counts(_)
-            | Test::Records(_)
-            | Test::OwnPast(_) => false,
+        let own = match &self.test {
+            Test::Awaited => None,
+            Test::Hosts(test) => Some((test.outcome(), false)),
+            Test::Counts(test) => Some((test.outcome(), false)),
+            Test::Records(test) => Some((test.outcome(), false)),
+            Test::OwnPast(test) => Some((test.outcome(), false)),
+            Test::Fresh(test) => Some((test.outcome(), test.is_unproven())),
+        };
+        match own {
+            Some((outcome, is_unproven)) if outcome.state == CheckState::NoData => is_unproven,
+            Some(_) | None => self.late.is_unproven(),
         }
     }
 
@@ -350,7 +354,6 @@ impl Metric {
     }
 }
 
-/// Whether the metric is divided by another.
 /// What hosts said between the deployment and the bucket of the view.
 fn since(reader: &Reader<'_>, group: &Group, hosts: &[HostPast]) -> Vec<HostPast> {
     let (terms, to) = (reader.terms, reader.view.bucket.start);
