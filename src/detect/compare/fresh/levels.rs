@@ -9,8 +9,8 @@ use crate::detect::{
 /// Weight of what is assumed of fresh hosts where harm must be certain, in degrees of freedom.
 const CAUTIOUS: f64 = 4.0;
 /// The same where it must be likely: what is usual counts as one host more. With two, a doubled level of one
-/// fresh host beside 3 others passes in 30 % of the cases instead of 19 %; with none, two hosts that happen
-/// to agree would make everything harm.
+/// fresh host beside 3 others passes half as often again; with none, two hosts that happen to agree would
+/// make everything harm.
 const USUAL: f64 = 1.0;
 /// Chance that a healthy host is farther out than that.
 const USUAL_TAIL: f64 = 0.06;
