@@ -62,6 +62,11 @@ impl LateHosts {
         self.test.as_ref().map(|test| test.outcome())
     }
 
+    /// Whether that is no data because harm is likely, and not certain.
+    pub(super) fn is_unproven(&self) -> bool {
+        self.test.as_ref().is_some_and(|test| test.is_unproven())
+    }
+
     /// Refuses saved hosts that would not go on.
     pub(super) fn check(&self, extent: Extent) -> Result<(), Unsound> {
         extent.hosts(&self.hosts)?;

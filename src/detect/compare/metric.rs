@@ -152,16 +152,19 @@ impl Metric {
 
     /// Why it is in doubt, if it is.
     pub(super) fn doubt(&self) -> NoDataCause {
-        let is_rivalled = match &self.test {
+        let own = match &self.test {
+            Test::Awaited => None,
+            Test::Hosts(test) => Some((test.outcome(), test.is_rivalled())),
+            Test::Counts(test) => Some((test.outcome(), false)),
+            Test::Records(test) => Some((test.outcome(), false)),
+            Test::OwnPast(test) => Some((test.outcome(), test.is_rivalled())),
             Test::Fresh(test) if test.is_unproven() => return NoDataCause::Unproven,
-            Test::Hosts(test) => test.is_rivalled(),
-            Test::OwnPast(test) => test.is_rivalled(),
-            Test::Awaited | Test::Fresh(_) | Test::Counts(_) | Test::Records(_) => false,
+            Test::Fresh(test) => Some((test.outcome(), false)),
         };
-        if is_rivalled {
-            NoDataCause::Rivalled
-        } else {
-            NoDataCause::OneHost
+        match own.filter(|(outcome, _)| outcome.state == CheckState::NoData) {
+            Some((_, true)) => NoDataCause::Rivalled,
+            None if self.late.is_unproven() => NoDataCause::Unproven,
+            Some(_) | None => NoDataCause::OneHost,
         }
     }
 
@@ -353,7 +356,6 @@ impl Metric {
     }
 }
 
-/// Whether the metric is divided by another.
 /// What hosts said between the deployment and the bucket of the view.
 fn since(reader: &Reader<'_>, group: &Group, hosts: &[HostPast]) -> Vec<HostPast> {
     let (terms, to) = (reader.terms, reader.view.bucket.start);

@@ -283,11 +283,6 @@ impl Derivative {
         Some(over(long).unwrap_or(reading))
     }
 
-    /// Whether the bake leaves room for several windows.
-    fn has_long(&self) -> bool {
-        self.window.times(2) <= self.bake
-    }
-
     fn against_pasts(
         &mut self,
         view: &View<'_>,
@@ -322,7 +317,12 @@ impl Derivative {
         let groups = view.panel.len().max(1) as f64;
         let length = self.bake.max(self.window).seconds_f64();
         let looks = length / self.step.seconds_f64() + 1.0;
-        let windows = if self.has_long() { 2.0 } else { 1.0 };
+        // Where the bake leaves room, two are looked at.
+        let windows = if self.window.times(2) <= self.bake {
+            2.0
+        } else {
+            1.0
+        };
         Budget {
             alpha: self.alpha / (windows * looks * groups),
             windows_over_alpha: length / self.window.seconds_f64()
