@@ -226,7 +226,7 @@ impl Directory {
     ) -> Option<HostId> {
         let roles = &self.plan.labels;
         let entry = &mut self.services[service];
-        let identity = entry.identity(labels);
+        let identity = entry.identity.of(labels);
         let mut bound: Option<(HostId, Whose)> = None;
         for panel in 0..entry.panels.len() {
             let Selection::Series(selection) = &entry.panels[panel].check.selection else {

@@ -16,6 +16,7 @@ mod ended;
 mod forgetting;
 mod health;
 mod holds;
+mod identity;
 mod judge;
 mod late_begin;
 mod overlap;

@@ -6,19 +6,20 @@ use std::{
 };
 
 use foldhash::fast::FixedState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
     health::Health,
+    identity::Identity,
     selection::{checks, matches_all},
     sightings::{GONE, SeenVersions},
     whereabouts::Whereabouts,
 };
 use crate::{
     detect::{HostBook, HostId, Panel},
-    event::{Labels, METRIC_NAME, SCOPE_LABELS, Span, Timestamp},
-    plan::{Check, DetectorPlan, LabelRoles, Plan, Selection, ServicePlan},
+    event::{Labels, Span, Timestamp},
+    plan::{Check, DetectorPlan, Plan, Selection, ServicePlan},
 };
 
 /// What the core knows of one service.
@@ -40,10 +41,8 @@ pub(super) struct Service {
     pub(super) health: Health,
     /// Versions that were seen, where a new one opens a gate.
     pub(super) sightings: SeenVersions,
-    /// Labels that are no part of the identity of a series.
-    left_out: HashSet<String, FixedState>,
-    /// The identity found last: series come in the order of their labels, host after host.
-    identity: Labels,
+    /// What makes series of different hosts comparable.
+    pub(super) identity: Identity,
 }
 
 /// A check and what it sees.
@@ -80,19 +79,6 @@ pub(super) struct Ran {
     pub(super) last: Timestamp,
 }
 
-/// Labels that tell hosts apart whatever the configuration takes for the host: left in the identity
-/// of a series, each host would have metrics of its own, and nothing could be compared.
-const PLACE_LABELS: [&str; 8] = [
-    "container.id",
-    "host",
-    "host.id",
-    "host.name",
-    "instance",
-    "k8s.pod.uid",
-    "pod",
-    "service.instance.id",
-];
-
 /// How many buckets of the past a check sees: 6 hours at the default resolution.
 const PANEL_DEPTH: usize = 2_160;
 
@@ -114,8 +100,7 @@ impl Service {
             ids: HashMap::with_hasher(FixedState::default()),
             facts: Vec::new(),
             series: 0,
-            left_out: left_out(&plan.labels, service),
-            identity: Labels::default(),
+            identity: Identity::new(&plan.labels, service),
         }
     }
 
@@ -189,17 +174,6 @@ impl Service {
             }
         }
         Some(())
-    }
-
-    /// Labels that make series of different hosts comparable: all but the roles, and but those that
-    /// tell the stages of the service apart: a one-box that is marked as such is still compared.
-    pub(super) fn identity(&mut self, labels: &Labels) -> Labels {
-        let keep = |name: &str| !self.left_out.contains(name);
-        let kept = labels.iter().filter(|(name, _)| keep(name));
-        if !self.identity.iter().eq(kept) {
-            self.identity = labels.retain(keep);
-        }
-        self.identity.clone()
     }
 
     /// Learns what the labels of a series tell about its host. Gives where they say that it is.
@@ -298,24 +272,4 @@ pub(super) fn depth(check: &Check, resolution: Span) -> usize {
         // Also a window that is longer than the usual past must be seen as a whole.
         (DetectorPlan::Derivative { over, .. }, _) => PANEL_DEPTH.max(over.div_ceil(resolution)),
     }
-}
-
-pub(super) fn left_out(roles: &LabelRoles, service: &ServicePlan) -> HashSet<String, FixedState> {
-    let LabelRoles {
-        host,
-        service: name,
-        region,
-        version,
-    } = roles;
-    let roles = [host, name, region, version].into_iter().flatten();
-    let stages = service.stages.iter().flat_map(|stage| &stage.matchers);
-    let staged = stages
-        .map(|matcher| &matcher.label)
-        .filter(|name| *name != METRIC_NAME);
-    let places = PLACE_LABELS.into_iter().map(str::to_owned);
-    // Nor by what its series were measured: two scopes count for one metric of a host, and another version
-    // of an instrumentation on the one-box is still compared.
-    let scopes = SCOPE_LABELS.into_iter().map(str::to_owned);
-    let known = places.chain(scopes);
-    known.chain(roles.chain(staged).cloned()).collect()
 }

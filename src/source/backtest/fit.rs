@@ -375,6 +375,16 @@ fn of_trials(trials: &[&CheckTrial]) -> Option<Fault> {
         .find_map(|trial| trial.lacked.clone())
         .unwrap_or_default();
     let fault = |grade, why| Some(Fault { grade, why });
+    let told = trials
+        .iter()
+        .filter_map(|trial| trial.told_otherwise.as_ref());
+    if let Some(first) = told.clone().next() {
+        let told = told.count();
+        return fault(
+            Grade::NeverPasses,
+            format!("without data in {told} of {count} deployments and placebos: {first}"),
+        );
+    }
     if all(CheckState::NoData) {
         return fault(
             Grade::NeverPasses,
