@@ -361,6 +361,40 @@ fn a_label_that_may_tell_metrics_apart_is_named_where_it_keeps_them_from_meeting
     }
 }
 
+/// As pods of one name in two regions are: the mean of both would be in range.
+#[test]
+fn hosts_of_one_name_in_two_regions_are_two_hosts() {
+    let plan = "\
+resolution: 10s
+lateness: 0s
+checks: {queue: {metric: queue_depth, bounds: {max: 50, for: 30s}}}
+services: {shop: {match: {}, stages: [{name: prod, regions: [eu, us], bake: 5m, grace: 0s, checks: [queue]}]}}
+";
+    let mut rows = Vec::new();
+    for step in 0..72 {
+        let at = format!("2026-03-01T10:{:02}:{:02}Z", step / 6, step % 6 * 10);
+        for (region, host) in [("eu", 0), ("eu", 1), ("us", 0), ("us", 1)] {
+            let is_sick = (region, host) == ("eu", 1) && 42 <= step;
+            let value = 20 + (step * 7 + host * 3) % 11 + if is_sick { 35 } else { 0 };
+            rows.push(format!("{at},queue_depth,web-{host},{region},{value}"));
+        }
+    }
+    for (region, code, wanted) in [
+        ("eu", 1, "on web-1 (eu)"),
+        ("us", 0, "covered and in range: queue"),
+    ] {
+        let begin = format!(
+            r#"{{"at": "2026-03-01T10:05:00Z", "event": "begin", "deployment": "d1", "service": "shop", "stage": "prod", "region": "{region}", "version": "v2"}}"#
+        );
+        let columns = "timestamp,metric,host,region,value";
+        let folder = folder_of(columns, plan, &begin, &rows);
+        let run = sluice(&["replay", folder.path().to_str().unwrap()]);
+        let told = String::from_utf8_lossy(&run.stdout);
+        assert_eq!(run.status.code(), Some(code), "{region}: {told}");
+        assert!(told.contains(wanted), "{region}: {told}");
+    }
+}
+
 #[test]
 fn hosts_without_a_label_cannot_be_compared() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! What the judge half knows under one plan → what it knows under the next.
 
-use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use super::{
     Directory, Selector,
@@ -9,6 +9,7 @@ use super::{
     selection::checks,
     service::{Service, depth, wants_templates},
     snapshot::ServiceState,
+    spot::SpotLabels,
     whereabouts::Whereabouts,
 };
 use crate::{
@@ -52,7 +53,7 @@ fn carry(
 ) {
     let has_same_hosts = are_told_alike(&before.labels, &plan.labels)
         && known.plan.matchers == after.matchers
-        && staged(&known.plan) == staged(after);
+        && known.spots.is_like(&SpotLabels::new(&plan.labels, after));
     if !has_same_hosts {
         saved.hosts = Cow::default();
         saved.facts = Cow::Owned(Vec::new());
@@ -108,12 +109,6 @@ fn are_told_alike(one: &LabelRoles, other: &LabelRoles) -> bool {
         [host, service, region, version].map(Clone::clone)
     };
     tells(one) == tells(other)
-}
-
-/// The labels that tell the stages of a service apart.
-fn staged(service: &ServicePlan) -> BTreeSet<&str> {
-    let matchers = service.stages.iter().flat_map(|stage| &stage.matchers);
-    matchers.map(|matcher| &*matcher.label).collect()
 }
 
 /// Whether the panels of two checks hold the same.

@@ -165,8 +165,11 @@ impl Seen {
                 let Some(cell) = track.cell(bucket) else {
                     continue;
                 };
-                let name = &watched.hosts.get(*host).name;
-                if !self.hosts.contains(&**name) {
+                let name = match &*watched.hosts.get(*host).name {
+                    "" => "",
+                    _ => watched.hosts.name(*host),
+                };
+                if !self.hosts.contains(name) {
                     self.hosts.insert(name.to_string());
                 }
                 let value = match cell.exposure {
