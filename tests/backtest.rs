@@ -272,6 +272,129 @@ services: {shop: {match: {}, stages: [{name: onebox, bake: 10m, checks: [alive]}
     assert!(told.contains(wanted), "{told}");
 }
 
+/// Eight hosts, of which one gets a version that changes the value of a label, and from 10 min later on shows
+/// so many times the load.
+fn relabelled(labels: &str, metric: &str, label: &str, sick: f64) -> tempfile::TempDir {
+    let plan = format!(
+        "\
+resolution: 30s
+lateness: 0s
+labels: {{host: [host]{labels}}}
+checks: {{load: {{metric: {metric}, compare: {{direction: up}}}}}}
+services: {{shop: {{match: {{}}, stages: [{{name: onebox, bake: 30m, grace: 2m, checks: [load]}}]}}}}
+"
+    );
+    let begin = r#"{"at": "2026-03-01T11:00:00Z", "event": "begin", "deployment": "d1", "service": "shop", "stage": "onebox", "version": "v2", "one_box": ["h1"]}"#;
+    let mut state = 7_u64;
+    let mut noise = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f64 / f64::from(1 << 24)
+    };
+    let mut rows = Vec::new();
+    for step in 0..190 {
+        let (minute, second) = (step / 2, step % 2 * 30);
+        let at = format!(
+            "2026-03-01T{}:{:02}:{second:02}Z",
+            10 + minute / 60,
+            minute % 60
+        );
+        for host in 1..=8 {
+            let is_new = host == 1 && 60 <= minute;
+            let value = 10.0 + noise() + noise();
+            let value = if is_new && 70 <= minute {
+                sick * value
+            } else {
+                value
+            };
+            let told = if is_new { "b" } else { "a" };
+            rows.push(format!("{at},{metric},h{host},{told},{value:.4}"));
+        }
+    }
+    folder_of(
+        &format!("timestamp,metric,host,{label},value"),
+        &plan,
+        begin,
+        &rows,
+    )
+}
+
+#[test]
+fn a_label_that_changes_with_the_version_makes_no_other_metric() {
+    for (labels, metric, label) in [
+        ("", "container_load", "image"),
+        ("", "load", "pod_template_hash"),
+        (", ignore: [path]", "load", "path"),
+    ] {
+        for (sick, code) in [(1.0, 0), (3.0, 1)] {
+            let folder = relabelled(labels, metric, label, sick);
+            let run = sluice(&["replay", folder.path().to_str().unwrap()]);
+            let told = String::from_utf8_lossy(&run.stdout);
+            assert_eq!(run.status.code(), Some(code), "{label}: {told}");
+        }
+    }
+}
+
+#[test]
+fn a_label_that_may_tell_metrics_apart_is_named_where_it_keeps_them_from_meeting() {
+    for (labels, label) in [
+        ("", "path"),
+        ("", "code"),
+        (", keep: [revision]", "revision"),
+    ] {
+        let folder = relabelled(labels, "load", label, 1.0);
+        let place = folder.path().to_str().unwrap();
+        let wanted = format!(
+            "the one-box tells {label}=b, the fleet {label}=a: what only tells versions or containers apart is \
+             left out with labels.ignore"
+        );
+        let run = sluice(&["replay", place]);
+        let told = String::from_utf8_lossy(&run.stdout);
+        assert_eq!(run.status.code(), Some(4), "{told}");
+        assert!(told.contains(&wanted), "{told}");
+        let config = format!("{place}/sluice.yaml");
+        let run = sluice(&["check", &config, "--against", place]);
+        let told = String::from_utf8_lossy(&run.stderr);
+        assert_eq!(run.status.code(), Some(2), "{told}");
+        assert!(told.contains(&wanted), "{told}");
+    }
+}
+
+/// As pods of one name in two regions are: the mean of both would be in range.
+#[test]
+fn hosts_of_one_name_in_two_regions_are_two_hosts() {
+    let plan = "\
+resolution: 10s
+lateness: 0s
+checks: {queue: {metric: queue_depth, bounds: {max: 50, for: 30s}}}
+services: {shop: {match: {}, stages: [{name: prod, regions: [eu, us], bake: 5m, grace: 0s, checks: [queue]}]}}
+";
+    let mut rows = Vec::new();
+    for step in 0..72 {
+        let at = format!("2026-03-01T10:{:02}:{:02}Z", step / 6, step % 6 * 10);
+        for (region, host) in [("eu", 0), ("eu", 1), ("us", 0), ("us", 1)] {
+            let is_sick = (region, host) == ("eu", 1) && 42 <= step;
+            let value = 20 + (step * 7 + host * 3) % 11 + if is_sick { 35 } else { 0 };
+            rows.push(format!("{at},queue_depth,web-{host},{region},{value}"));
+        }
+    }
+    for (region, code, wanted) in [
+        ("eu", 1, "on web-1 (eu)"),
+        ("us", 0, "covered and in range: queue"),
+    ] {
+        let begin = format!(
+            r#"{{"at": "2026-03-01T10:05:00Z", "event": "begin", "deployment": "d1", "service": "shop", "stage": "prod", "region": "{region}", "version": "v2"}}"#
+        );
+        let columns = "timestamp,metric,host,region,value";
+        let folder = folder_of(columns, plan, &begin, &rows);
+        let run = sluice(&["replay", folder.path().to_str().unwrap()]);
+        let told = String::from_utf8_lossy(&run.stdout);
+        assert_eq!(run.status.code(), Some(code), "{region}: {told}");
+        assert!(told.contains(wanted), "{region}: {told}");
+    }
+}
+
 #[test]
 fn hosts_without_a_label_cannot_be_compared() {
     let folder = tempfile::tempdir().unwrap();
@@ -328,8 +451,13 @@ fn replay(arguments: &[&str]) -> Output {
 
 /// A recording of metrics: what is configured, how a deployment begins, and samples by time, metric and host.
 fn folder(plan: &str, begin: &str, rows: &[String]) -> tempfile::TempDir {
+    folder_of("timestamp,metric,host,value", plan, begin, rows)
+}
+
+/// The same with samples in other columns.
+fn folder_of(columns: &str, plan: &str, begin: &str, rows: &[String]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder can be made");
-    let samples = format!("timestamp,metric,host,value\n{}\n", rows.join("\n"));
+    let samples = format!("{columns}\n{}\n", rows.join("\n"));
     for (name, text) in [
         ("sluice.yaml", plan),
         ("deployments.jsonl", begin),

@@ -207,7 +207,16 @@ impl Evidence {
     pub fn informs_only(&self) -> bool {
         self.state != CheckState::Breach && self.note.contains(INFORMS_ONLY)
     }
+
+    /// Whether one-box and fleet tell the metric with different values of a label, as its note says.
+    pub fn is_told_otherwise(&self) -> bool {
+        self.state == CheckState::NoData && self.note.contains(TOLD_OTHERWISE)
+    }
 }
+
+/// The key of the configuration that helps where one-box and fleet tell a metric with different values of a
+/// label: the note of such a metric names it.
+pub(super) const TOLD_OTHERWISE: &str = "labels.ignore";
 
 /// What the note of a metric says that is out of range, but blocks nothing: what else it says is not the
 /// version's fault, or too little is known to hold it against it.

@@ -43,6 +43,8 @@ pub struct Panel {
     refused_last: Option<Timestamp>,
     /// End of the latest bucket in which data was lost of which nobody knows whose it was.
     hole: Option<Timestamp>,
+    /// By the name of several hosts, the end of the latest bucket with data of which nobody knows whose it is.
+    unclear: BTreeMap<Arc<str>, Timestamp>,
 }
 
 /// Groups of which nothing is left.
@@ -97,6 +99,7 @@ impl Panel {
             templates: BTreeMap::new(),
             refused_last: None,
             hole: None,
+            unclear: BTreeMap::new(),
         }
     }
 
@@ -120,6 +123,21 @@ impl Panel {
     /// End of the latest bucket in which data was lost of which nobody knows whose it was.
     pub fn hole(&self) -> Option<Timestamp> {
         self.hole
+    }
+
+    /// Notes that data was in a bucket with this end which may be of any of the hosts of a name.
+    pub fn note_unclear(&mut self, name: &Arc<str>, end: Timestamp) {
+        match self.unclear.get_mut(name) {
+            Some(last) => *last = end.max(*last),
+            None => {
+                self.unclear.insert(Arc::clone(name), end);
+            }
+        }
+    }
+
+    /// Whether there was such data after a time.
+    pub fn is_unclear_since(&self, name: &str, at: Timestamp) -> bool {
+        self.unclear.get(name).is_some_and(|last| at < *last)
     }
 
     /// Completes a panel that was saved: its width and depth come from the plan, `hosts` says how
@@ -344,6 +362,7 @@ impl Panel {
     /// Forgets the tracks that had nothing since a time, whatever feeds them: series are to be bound
     /// again. Groups keep their indices.
     pub fn forget_tracks(&mut self, before: Timestamp) {
+        self.unclear.retain(|_, last| before <= *last);
         for group in &mut self.groups {
             group.tracks.retain(|track| {
                 let loss = track.loss().map_or(Timestamp::MIN, |(_, at)| at);

@@ -45,6 +45,9 @@ pub struct Host {
     pub still_longest: Span,
     /// Nothing of it is remembered but its id.
     pub is_gone: bool,
+    /// What a person is shown instead of its name, where others have that too. Not saved.
+    #[serde(skip)]
+    shown: Option<Arc<str>>,
 }
 
 /// What a detector is made from, when a deployment begins.
@@ -101,6 +104,7 @@ impl Host {
             moved_last: None,
             still_longest: Span::ZERO,
             is_gone: false,
+            shown: None,
         }
     }
 }
@@ -134,9 +138,15 @@ impl HostBook {
         &self.hosts[id.0 as usize]
     }
 
-    /// The name of a host, as a person is shown it.
+    /// Shows a host to people by another name, or by its own again.
+    pub fn show_as(&mut self, id: HostId, name: Option<String>) {
+        self.hosts[id.0 as usize].shown = name.map(Arc::from);
+    }
+
+    /// The name of a host, as a person is shown it: with where it is, if others have that name too.
     pub fn name(&self, id: HostId) -> &str {
-        let name = &*self.get(id).name;
+        let host = self.get(id);
+        let name = host.shown.as_deref().unwrap_or(&host.name);
         if name.is_empty() { "(no host)" } else { name }
     }
 

@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 
 use super::{
     combine::{CellKey, seconds},
+    namesakes::Owner,
     selection::role,
     service::Service,
 };
@@ -30,7 +31,7 @@ pub(super) struct Bindings {
     pub(super) deltas: Vec<Delta>,
     pub(super) senders: Vec<Sender>,
     /// Indices of `senders`. Looked up, never walked.
-    by_sender: HashMap<(usize, HostId, Labels), u32, FixedState>,
+    by_sender: HashMap<(usize, Owner, Labels), u32, FixedState>,
     /// By service, panel and place: what makes a ratio. Looked up, never walked.
     sides: HashMap<(usize, u32, Place), Sides, FixedState>,
 }
@@ -162,13 +163,15 @@ pub(super) struct ToldVersion {
     pub(super) services: Option<Vec<usize>>,
     pub(super) hosts: Vec<String>,
     pub(super) version: Arc<str>,
+    /// Of the series: hosts of one name may differ in some.
+    pub(super) labels: Labels,
 }
 
 /// A process on a host of a service, with the version that its labels tell.
 #[derive(Clone, Debug)]
 pub(super) struct Origin {
     pub(super) service: usize,
-    pub(super) host: HostId,
+    pub(super) owner: Owner,
     pub(super) version: Option<Arc<str>>,
     /// What tells it from others of its version.
     process: Option<Arc<str>>,
@@ -182,6 +185,8 @@ pub(super) struct Source {
     pub(super) heard: Timestamp,
     /// End of the latest bucket in which something of it moved.
     pub(super) moved: Timestamp,
+    /// Whether nobody knew in the bucket in which it was heard whose it is.
+    is_unclear: bool,
 }
 
 impl Bindings {
@@ -189,15 +194,17 @@ impl Bindings {
     fn source(
         &mut self,
         service: usize,
-        host: HostId,
+        owner: &Owner,
         version: Option<&str>,
         labels: &Labels,
     ) -> u32 {
         let process = PROCESS_LABELS.iter().find_map(|name| labels.get(name));
-        let known = self.by_host.entry((service, host)).or_default();
+        let known = self.by_host.entry((service, owner.host)).or_default();
         let is_it = |index: &&u32| {
             let origin = &self.sources[**index as usize].origin;
-            origin.version.as_deref() == version && origin.process.as_deref() == process
+            origin.version.as_deref() == version
+                && origin.process.as_deref() == process
+                && origin.owner == *owner
         };
         if let Some(index) = known.iter().find(is_it) {
             return *index;
@@ -207,21 +214,22 @@ impl Bindings {
         self.sources.push(Source {
             origin: Origin {
                 service,
-                host,
+                owner: owner.clone(),
                 version: version.map(Arc::from),
                 process: process.map(Arc::from),
             },
             heard: Timestamp::MIN,
             moved: Timestamp::MIN,
+            is_unclear: false,
         });
         index
     }
 
-    /// Whose a series with these labels is, on a host of a service. Labels with one of these names tell its
+    /// Whose a series with these labels is, with its owner in a service. Labels with one of these names tell its
     /// version.
     pub(super) fn whose(
         &mut self,
-        (service, host): (usize, HostId),
+        (service, owner): (usize, &Owner),
         labels: &Labels,
         temporality: Temporality,
         version: &[String],
@@ -229,17 +237,23 @@ impl Bindings {
         let told = role(labels, version);
         let is_delta = temporality == Temporality::Delta;
         Whose {
-            source: self.source(service, host, told, labels),
-            sender: is_delta.then(|| self.sender(service, host, labels, version)),
+            source: self.source(service, owner, told, labels),
+            sender: is_delta.then(|| self.sender(service, owner, labels, version)),
         }
     }
 
     /// Who exports deltas with these labels on a host, which is added if it is new.
-    fn sender(&mut self, service: usize, host: HostId, labels: &Labels, version: &[String]) -> u32 {
+    fn sender(
+        &mut self,
+        service: usize,
+        owner: &Owner,
+        labels: &Labels,
+        version: &[String],
+    ) -> u32 {
         let tells = |name: &str| {
             SENDER_LABELS.contains(&name) || version.iter().any(|version| version == name)
         };
-        let key = (service, host, labels.retain(tells));
+        let key = (service, owner.clone(), labels.retain(tells));
         let next = index_of(self.senders.len());
         let index = *self.by_sender.entry(key).or_insert(next);
         if index == next {
@@ -277,7 +291,9 @@ impl Bindings {
         let sides = self.sides.get(&(key.service, key.panel, key.place));
         sides.is_some_and(|sides| {
             sides.numerator.iter().all(|source| {
-                sides.exposure.contains(source) && self.sources[*source as usize].heard != end
+                let known = &self.sources[*source as usize];
+                let is_unclear = known.is_unclear || known.origin.owner.spot.is_none();
+                is_unclear || (sides.exposure.contains(source) && known.heard != end)
             })
         })
     }
@@ -356,20 +372,24 @@ impl Sender {
 }
 
 impl Source {
-    /// Notes that data of it was in the bucket.
-    pub(super) fn hear(&mut self, service: &mut Service, bucket: Interval) {
+    /// Notes that data of it was in the bucket. Says whether it is known whose it is.
+    pub(super) fn hear(&mut self, service: &mut Service, bucket: Interval) -> bool {
         if self.heard != bucket.end {
             self.heard = bucket.end;
-            let Origin { host, version, .. } = &self.origin;
-            service.heard(*host, version.as_ref(), bucket.start, bucket.end);
+            let Origin { owner, version, .. } = &self.origin;
+            self.is_unclear = service.is_unclear(owner);
+            if !self.is_unclear {
+                service.heard(owner.host, version.as_ref(), bucket.start, bucket.end);
+            }
         }
+        !self.is_unclear
     }
 
     /// Notes that something of it moved in the bucket.
     pub(super) fn moves(&mut self, service: &mut Service, bucket: Interval) {
         if self.moved != bucket.end {
             self.moved = bucket.end;
-            service.hosts.moved(self.origin.host, bucket);
+            service.hosts.moved(self.origin.owner.host, bucket);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     binding::{Bindings, Distribution, Feed, PanelFeed, Part, ToldVersion, Whose},
+    namesakes::Owner,
     roles::Roles,
     selection::{Selector, Way, role, way},
     service::Service,
@@ -49,7 +50,7 @@ pub struct Directory {
 #[derive(Debug)]
 pub(super) struct StreamBinding {
     pub(super) service: usize,
-    pub(super) host: HostId,
+    pub(super) owner: Owner,
     pub(super) version: Option<Arc<str>>,
     /// Where its labels say that its host is.
     pub(super) told: Whereabouts,
@@ -122,6 +123,7 @@ impl Directory {
                         .then(|| selector.owners(labels).collect()),
                     hosts: told.hosts,
                     version: Arc::from(told.version),
+                    labels: labels.clone(),
                 }),
             );
         }
@@ -146,11 +148,11 @@ impl Directory {
         let mut bindings = Vec::new();
         for index in self.selector.owners(attributes) {
             let service = &mut self.services[index];
-            let host = service.host_id(host_name, self.watermark);
-            let told = service.learn(host, attributes, region);
+            let owner = service.owner(host_name, attributes, self.watermark);
+            let told = service.learn(&owner, attributes, region);
             bindings.push(StreamBinding {
                 service: index,
-                host,
+                owner,
                 told,
                 version: version.clone(),
             });
@@ -171,7 +173,7 @@ impl Directory {
             .find(|entry| entry.plan.name == begin.service)
         {
             for name in begin.one_box.iter().chain(&begin.fleet) {
-                service.host(name, now);
+                service.expect(name, begin.region.as_deref(), now);
             }
         }
     }
@@ -202,6 +204,7 @@ impl Directory {
             .iter()
             .map(|panel| roles.reference(service, &service.panels[*panel].check))
             .collect();
+        let gate_began_at = gate.begin.at;
         gate.observe(bucket.end, |index| {
             let entry = &service.panels[panels[index]];
             let view = View {
@@ -211,7 +214,9 @@ impl Directory {
                 one_box: &roles.one_box,
                 fleet: references[index].as_deref().unwrap_or(&roles.fleet),
             };
-            (view, roles.unfit(&entry.check, bucket.end))
+            let unfit = roles.unfit(&entry.check, bucket.end);
+            let unclear = || roles.unclear(service, &entry.panel, gate_began_at);
+            (view, unfit.or_else(unclear))
         })
     }
 
@@ -226,8 +231,8 @@ impl Directory {
     ) -> Option<HostId> {
         let roles = &self.plan.labels;
         let entry = &mut self.services[service];
-        let identity = entry.identity(labels);
-        let mut bound: Option<(HostId, Whose)> = None;
+        let identity = entry.identity.of(labels);
+        let mut bound: Option<(Owner, Whose)> = None;
         for panel in 0..entry.panels.len() {
             let Selection::Series(selection) = &entry.panels[panel].check.selection else {
                 continue;
@@ -238,14 +243,16 @@ impl Directory {
             let cells = cells(selection, way, &identity);
             let unit = selection.unit.unwrap_or_else(|| told_unit(meta, kind));
             let is_filled = is_filled(kind, &entry.panels[panel].check.detector);
-            let (host, whose) = *bound.get_or_insert_with(|| {
-                let host = entry.host_id(role(labels, &roles.host).unwrap_or(""), self.watermark);
-                entry.learn(host, labels, role(labels, &roles.region));
-                let (host_of, told) = ((service, host), meta.temporality);
-                let whose = self.bindings.whose(host_of, labels, told, &roles.version);
+            let (owner, whose) = bound.get_or_insert_with(|| {
+                let name = role(labels, &roles.host).unwrap_or("");
+                let owner = entry.owner(name, labels, self.watermark);
+                entry.learn(&owner, labels, role(labels, &roles.region));
+                let (owner_of, told) = ((service, &owner), meta.temporality);
+                let whose = self.bindings.whose(owner_of, labels, told, &roles.version);
                 feeds.extend(whose.sender.map(Feed::Sender));
-                (host, whose)
+                (owner, whose)
             });
+            let (host, whose) = (owner.host, *whose);
             let target = &mut entry.panels[panel].panel;
             let mut place = |key: &GroupKey, kind: Kind| {
                 let group = target.group_index(key, kind, unit);
@@ -288,7 +295,8 @@ impl Directory {
                 }
             }
         }
-        bound.map(|(host, _)| host)
+        let (owner, _) = bound?;
+        owner.spot.is_some().then_some(owner.host)
     }
 }
 

@@ -53,11 +53,13 @@ impl World {
         self.reducer
             .forget(before, &mut self.directory, |directory, streams| {
                 directory.unbind(before);
+                // Before series are bound again: what is gone is no host that they may be of.
+                directory.forget_hosts(before, open);
                 directory.rename_streams(streams);
                 has_forgotten = true;
             });
         if has_forgotten {
-            self.directory.forget_gone(before, open);
+            self.directory.forget_metrics(open);
         }
     }
 }
@@ -105,26 +107,33 @@ impl Directory {
             if id.is_some() {
                 for binding in &bindings {
                     let facts = &mut self.services[binding.service].facts;
-                    facts[binding.host.0 as usize].told.add(&binding.told);
+                    facts[binding.owner.host.0 as usize].told.add(&binding.told);
                 }
                 self.streams.push(bindings);
             }
         }
     }
 
-    /// Forgets the metrics that no series feeds, and the hosts that nobody heard since a time.
-    fn forget_gone(&mut self, before: Timestamp, open: &[&Gate]) {
+    /// Forgets the metrics that no series feeds.
+    fn forget_metrics(&mut self, open: &[&Gate]) {
         for service in &mut self.services {
             let of_service = open
                 .iter()
                 .filter(|gate| gate.begin.service == service.plan.name);
-            let deployments = of_service
-                .clone()
-                .map(|gate| gate.begin.deployment.as_str());
+            let deployments = of_service.map(|gate| gate.begin.deployment.as_str());
             let deployments = deployments.collect();
             for entry in &mut service.panels {
                 entry.panel.forget_groups(&deployments);
             }
+        }
+    }
+
+    /// Forgets the hosts that nobody heard since a time.
+    fn forget_hosts(&mut self, before: Timestamp, open: &[&Gate]) {
+        for service in &mut self.services {
+            let of_service = open
+                .iter()
+                .filter(|gate| gate.begin.service == service.plan.name);
             let named =
                 of_service.flat_map(|gate| gate.begin.one_box.iter().chain(&gate.begin.fleet));
             let named: BTreeSet<&str> = named.map(String::as_str).collect();

@@ -118,7 +118,7 @@ impl Service {
         let mut health = std::mem::take(&mut self.health);
         health.conditions.ailments.clear();
         if !health.watchers.is_empty() {
-            let everyone: Vec<HostId> = self.by_name.values().copied().collect();
+            let everyone: Vec<HostId> = self.everyone().collect();
             for watcher in &mut health.watchers {
                 let entry = &self.panels[watcher.panel];
                 let excesses = watcher.detector.excesses(&View {
@@ -193,11 +193,7 @@ impl Service {
     fn ailments(&self, stage: usize, check: &str, evidence: &Evidence) -> Vec<Ailment> {
         let plan = &self.plan.stages[stage];
         let facts = |name: &String| {
-            // A series without a host is shown as a word.
-            let id = self
-                .by_name
-                .get(name.as_str())
-                .or_else(|| self.by_name.get(""));
+            let id = self.shown_as(name);
             id.map(|id| &self.facts[id.0 as usize])
         };
         let ailment = |region: Option<&String>| {
@@ -245,8 +241,8 @@ impl Service {
         };
         let (mut rate, mut seen, mut unseen) = (0.0, 0_u32, 0_u32);
         for (_, group) in self.panels[panel].panel.groups() {
-            for host in self.by_name.values() {
-                let Some((last, cell)) = group.track(*host).and_then(Track::latest) else {
+            for host in self.everyone() {
+                let Some((last, cell)) = group.track(host).and_then(Track::latest) else {
                     continue;
                 };
                 let silent = bucket.end - last;

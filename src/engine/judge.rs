@@ -67,8 +67,12 @@ impl Directory {
         for count in logs {
             for bound in &self.streams[count.stream.0 as usize] {
                 let service = &mut self.services[bound.service];
-                service.heard(bound.host, bound.version.as_ref(), bucket.start, bucket.end);
-                service.hosts.heard_log(bound.host, count.severity, bucket);
+                if service.is_unclear(&bound.owner) {
+                    continue;
+                }
+                let host = bound.owner.host;
+                service.heard(host, bound.version.as_ref(), bucket.start, bucket.end);
+                service.hosts.heard_log(host, count.severity, bucket);
             }
         }
     }
@@ -84,7 +88,14 @@ impl Directory {
                     .iter()
                     .find(|bound| bound.service == service)
                     .expect("a class is given only to streams of its service");
-                let host = bound.host;
+                let host = bound.owner.host;
+                let service_of = &mut self.services[service];
+                if service_of.is_unclear(&bound.owner) {
+                    let name = &service_of.hosts.get(host).name;
+                    let panel = &mut service_of.panels[panel].panel;
+                    panel.note_unclear(name, bucket.end);
+                    continue;
+                }
                 add(
                     counts.entry((service, panel, host)).or_default(),
                     count.count,
@@ -109,7 +120,7 @@ impl Directory {
             let group = entry.panels[panel]
                 .panel
                 .group_index(&key, Kind::Counter, LOG_UNIT);
-            for host in entry.by_name.values().copied() {
+            for host in entry.by_name.values().flatten().copied() {
                 let count = counts.get(&(service, panel, host)).copied().unwrap_or(0);
                 let shows_life = entry.hosts.is_log_alive(host, bucket.end);
                 if count > 0 || shows_life {
@@ -147,7 +158,13 @@ impl Directory {
             };
             let source = &sources[feed.source as usize];
             let service = &mut self.services[source.origin.service];
+            let is_unclear = service.is_unclear(&source.origin.owner);
             let panel = &mut service.panels[feed.panel as usize].panel;
+            if is_unclear {
+                let name = &service.hosts.get(source.origin.owner.host).name;
+                panel.note_unclear(name, bucket.end);
+                continue;
+            }
             feed.part.lose(panel, distributions, (bucket, loss.reason));
         }
     }
@@ -165,14 +182,23 @@ impl Directory {
             return;
         };
         let mut bound = self.streams[stream.0 as usize].iter();
-        let entry = &mut self.services[service].panels[panel];
-        if let (Some(bound), Selection::Logs(selection)) = (
-            bound.find(|bound| bound.service == service),
-            &entry.check.selection,
-        ) {
+        let Some(bound) = bound.find(|bound| bound.service == service) else {
+            return;
+        };
+        let service = &mut self.services[service];
+        let is_unclear = service.is_unclear(&bound.owner);
+        let entry = &mut service.panels[panel];
+        if is_unclear {
+            let name = &service.hosts.get(bound.owner.host).name;
+            entry.panel.note_unclear(name, bucket.end);
+            return;
+        }
+        if let Selection::Logs(selection) = &entry.check.selection {
             let key = log_group(selection);
             let group = entry.panel.group_index(&key, Kind::Counter, LOG_UNIT);
-            entry.panel.record_loss(group, bound.host, bucket, reason);
+            entry
+                .panel
+                .record_loss(group, bound.owner.host, bucket, reason);
         }
     }
 }

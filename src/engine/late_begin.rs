@@ -39,7 +39,8 @@ impl Service {
             self.there(stage, &place).filter_map(of_hosts).min()
         } else {
             let ids = begin.one_box.iter();
-            let ids = ids.filter_map(|host| self.by_name.get(&**host));
+            let region = begin.region.as_deref();
+            let ids = ids.flat_map(|host| self.called_in(host, region));
             ids.filter_map(|id| of_hosts(&self.facts[id.0 as usize]))
                 .min()
         };

@@ -87,11 +87,7 @@ impl Engine {
     /// The hosts that a deployment is judged by: those that it names, else those that are found.
     fn judged_hosts(&self, begin: &Begin, grace_until: Timestamp) -> BTreeSet<Arc<str>> {
         if !begin.one_box.is_empty() {
-            return begin
-                .one_box
-                .iter()
-                .map(|host| host.as_str().into())
-                .collect();
+            return self.named_hosts(begin);
         }
         let services = &self.world.directory.services;
         let Some(service) = services
@@ -102,9 +98,26 @@ impl Engine {
         };
         let roles = Roles::find(service, begin, grace_until);
         let names = roles.one_box.iter();
-        names
-            .map(|host| Arc::clone(&service.hosts.get(*host).name))
-            .collect()
+        names.map(|host| service.hosts.name(*host).into()).collect()
+    }
+
+    /// The hosts that a deployment names, of several of one name those that may be in its region.
+    fn named_hosts(&self, begin: &Begin) -> BTreeSet<Arc<str>> {
+        let mut services = self.world.directory.services.iter();
+        let service = services.find(|service| service.plan.name == begin.service);
+        let shown = |name: &String| {
+            let hosts = service.into_iter().flat_map(|service| {
+                let called = service.called_in(name, begin.region.as_deref());
+                called.map(|host| Arc::<str>::from(service.hosts.name(host)))
+            });
+            let hosts: Vec<Arc<str>> = hosts.collect();
+            if hosts.is_empty() {
+                vec![Arc::from(name.as_str())]
+            } else {
+                hosts
+            }
+        };
+        begin.one_box.iter().flat_map(shown).collect()
     }
 }
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::{HOST_MEMORY, service::Service};
 use crate::{
-    detect::HostId,
-    event::{Begin, Timestamp},
+    detect::{HostId, Panel},
+    event::{Begin, Span, Timestamp},
     plan::{Check, DetectorPlan, StagePlan},
 };
 
@@ -29,6 +29,9 @@ pub(super) struct Roles {
     /// its grace, with the end of their last data; none where others have come.
     gone: Vec<(Arc<str>, Timestamp)>,
 }
+
+/// For how long a host may still be heard when another of its name is what it was.
+const FORMER_OVERLAP: Span = Span::from_minutes(2);
 
 /// Most hosts that a phrase names.
 const HOSTS_NAMED_MAX: usize = 3;
@@ -62,12 +65,8 @@ impl Roles {
                 .last_data
                 .is_some_and(|last| at < last)
         };
-        let scope: Vec<HostId> = service
-            .by_name
-            .values()
-            .copied()
-            .filter(|host| in_region(*host))
-            .collect();
+        let everyone_there = service.everyone().filter(|host| in_region(*host));
+        let scope: Vec<HostId> = everyone_there.collect();
         let version = |host: HostId| service.facts[host.0 as usize].version();
 
         let since = begin.at - HOST_MEMORY;
@@ -81,7 +80,8 @@ impl Roles {
             for host in &named.hosts {
                 is_one_box[host.0 as usize] = true;
             }
-            roles.one_box_elsewhere = named.leave_out(service, begin.region.as_deref(), stage);
+            let elsewhere = named.leave_out(service, begin.region.as_deref(), stage);
+            roles.one_box_elsewhere = elsewhere.or_else(|| named.leave_out_several(service));
             roles.one_box = named.hosts;
         } else if scope.iter().any(|host| version(*host).is_some()) {
             // Hosts that ran the version in an earlier deployment, and are gone since, are not meant.
@@ -108,8 +108,9 @@ impl Roles {
             roles.fleet_elsewhere = left_out.filter(|_| named.hosts.is_empty());
             roles.fleet = named.hosts;
         } else if !everyone {
-            let is_other =
-                |host: &HostId| !is_one_box[host.0 as usize] && heard_since(*host, since);
+            let is_other = |host: &HostId| {
+                heard_since(*host, since) && !is_of_one_box(service, *host, &is_one_box)
+            };
             roles.fleet = scope.into_iter().filter(is_other).collect();
         }
         roles
@@ -132,6 +133,33 @@ impl Roles {
         compares.then(|| format!("no fleet is left to compare with: {elsewhere}"))
     }
 
+    /// Why a check of the deployment cannot prove anything: something of a host that it judges may be of another
+    /// host of that name.
+    pub(super) fn unclear(
+        &self,
+        service: &Service,
+        panel: &Panel,
+        began_at: Timestamp,
+    ) -> Option<String> {
+        let mut phrases = Vec::new();
+        let mut count = 0;
+        for host in &self.one_box {
+            let name = &service.hosts.get(*host).name;
+            let is_shared = service.facts[host.0 as usize].has_namesakes;
+            if !is_shared || !panel.is_unclear_since(name, began_at) {
+                continue;
+            }
+            count += 1;
+            if phrases.len() < HOSTS_NAMED_MAX {
+                phrases.push(format!(
+                    "{}, and some of what the check selects does not tell of which",
+                    are_several(service, service.called(name))
+                ));
+            }
+        }
+        in_brief(phrases, count)
+    }
+
     /// The hosts that the check compares with, where it is not the fleet: `load` means the hosts of
     /// another stage. Where that has regions, a host that is known to be elsewhere is none of them:
     /// nothing else may tell the stages of a pipeline apart.
@@ -144,7 +172,7 @@ impl Roles {
             .stages
             .iter()
             .position(|stage| stage.name == *of)?;
-        let hosts = service.by_name.values().copied();
+        let hosts = service.everyone();
         let regions = &service.plan.stages[stage].regions;
         let is_of = |host: &HostId| {
             let facts = &service.facts[host.0 as usize];
@@ -162,6 +190,34 @@ impl Roles {
         let is_other = |host: &HostId| !is_one_box[host.0 as usize];
         Some(hosts.filter(|host| is_of(host) && is_other(host)).collect())
     }
+}
+
+/// Whether a host is one of the one-box, or what one of it was before: one of its name, that fell silent when
+/// that came. A host whose labels put it into another stage is another one from then on.
+fn is_of_one_box(service: &Service, host: HostId, is_one_box: &[bool]) -> bool {
+    let facts = &service.facts[host.0 as usize];
+    if is_one_box[host.0 as usize] || !facts.has_namesakes {
+        return is_one_box[host.0 as usize];
+    }
+    let namesakes = service.called(&service.hosts.get(host).name).iter();
+    let mut latter = namesakes.filter(|other| is_one_box[other.0 as usize]);
+    latter.any(|other| {
+        let first = service.facts[other.0 as usize].first_data;
+        let both = first.zip(facts.last_data);
+        both.is_some_and(|(first, last)| last <= first + FORMER_OVERLAP)
+    })
+}
+
+/// That hosts of one name are several, and where they are.
+fn are_several(service: &Service, hosts: &[HostId]) -> String {
+    let name = hosts
+        .first()
+        .map_or("", |host| &service.hosts.get(*host).name);
+    format!(
+        "{name} is {} hosts ({})",
+        hosts.len(),
+        service.places_of(hosts)
+    )
 }
 
 /// Hosts that were there when a deployment began, but not after its grace, with the end of their last data.
@@ -207,12 +263,34 @@ impl Named {
         let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
         names.sort_unstable();
         names.dedup();
-        let hosts = names
-            .into_iter()
-            .filter_map(|name| service.by_name.get(name).copied());
+        let hosts = names.into_iter().flat_map(|name| service.called(name));
         Self {
-            hosts: hosts.collect(),
+            hosts: hosts.copied().collect(),
         }
+    }
+
+    /// Leaves out those of which several of one name are left: whoever names it means one of them. Says which
+    /// these are.
+    fn leave_out_several(&mut self, service: &Service) -> Option<String> {
+        let mut phrases = Vec::new();
+        let mut count = 0;
+        let mut kept = Vec::with_capacity(self.hosts.len());
+        let name = |host: &HostId| &service.hosts.get(*host).name;
+        for called in self.hosts.chunk_by(|a, b| name(a) == name(b)) {
+            if let [host] = called {
+                kept.push(*host);
+                continue;
+            }
+            count += 1;
+            if phrases.len() < HOSTS_NAMED_MAX {
+                phrases.push(format!(
+                    "{}, and the deployment does not tell which",
+                    are_several(service, called)
+                ));
+            }
+        }
+        self.hosts = kept;
+        in_brief(phrases, count)
     }
 
     /// Leaves out those whose labels tell that they are in another region, or of another stage. Says which,
@@ -223,11 +301,9 @@ impl Named {
         region: Option<&str>,
         stage: Option<(usize, &StagePlan)>,
     ) -> Option<String> {
-        let mut phrases = Vec::new();
-        let mut left_out = 0_usize;
-        self.hosts.retain(|host| {
+        let why = |host: &HostId| {
             let facts = &service.facts[host.0 as usize];
-            let name = service.hosts.name(*host);
+            let name = &service.hosts.get(*host).name;
             let in_another = || {
                 let region = region?;
                 let told = facts.told.elsewhere(region)?;
@@ -238,15 +314,24 @@ impl Named {
                 let told = facts.told.of_another_stage(stage)?;
                 Some(format!("{name} is not of the stage: {told}"))
             };
-            let Some(phrase) = in_another().or_else(of_another) else {
-                return true;
-            };
-            left_out += 1;
-            if phrases.len() < HOSTS_NAMED_MAX {
-                phrases.push(phrase);
+            in_another().or_else(of_another)
+        };
+        let mut phrases = Vec::new();
+        let mut left_out = 0_usize;
+        let mut kept = Vec::with_capacity(self.hosts.len());
+        let name = |host: &HostId| &service.hosts.get(*host).name;
+        for called in self.hosts.chunk_by(|a, b| name(a) == name(b)) {
+            let before = kept.len();
+            kept.extend(called.iter().filter(|host| why(*host).is_none()));
+            // Who names a host means the one that is there.
+            if before < kept.len() {
+                continue;
             }
-            false
-        });
+            left_out += called.len();
+            let room = HOSTS_NAMED_MAX - phrases.len().min(HOSTS_NAMED_MAX);
+            phrases.extend(called.iter().filter_map(why).take(room));
+        }
+        self.hosts = kept;
         in_brief(phrases, left_out)
     }
 }

@@ -35,7 +35,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_seconds(1_772_359_200 + second)
 }
 
-/// Whose samples come in which seconds: `h1 region=eu env=prod`.
+/// Whose samples come in which seconds: `h1 region=eu env=prod sick`.
 type Told = (&'static str, std::ops::Range<i64>);
 
 /// What a deployment says in the end; restored from its own bytes every 20 seconds if so asked.
@@ -48,7 +48,8 @@ fn verdict(hosts: &[Told], begin: &str, is_restarted: bool) -> Verdict {
         for (host, seconds) in hosts {
             let mut words = host.split(' ');
             let mut labels = vec![("service", "shop"), ("host", words.next().unwrap())];
-            labels.extend(words.map(|word| word.split_once('=').unwrap()));
+            let is_sick = host.ends_with("sick");
+            labels.extend(words.filter_map(|word| word.split_once('=')));
             if !seconds.contains(&second) {
                 continue;
             }
@@ -66,7 +67,9 @@ fn verdict(hosts: &[Told], begin: &str, is_restarted: bool) -> Verdict {
                 points: vec![Point {
                     at: at(second),
                     start: None,
-                    value: Value::Number(0.5 + (second * 7 % 5) as f64 / 100.0),
+                    value: Value::Number(
+                        if is_sick { 0.95 } else { 0.5 } + (second * 7 % 5) as f64 / 100.0,
+                    ),
                 }],
             });
         }
@@ -153,6 +156,58 @@ fn a_named_host_of_another_stage_proves_nothing() {
     // It is of the stage from the deployment on.
     let relabelled = [("h1 env=prod", 0..22), ("h1 env=dev", 22..160)];
     check(&relabelled, "beta h1", Pass, "covered and in range: cpu");
+}
+
+#[test]
+fn hosts_of_one_name_are_told_apart_by_region_and_by_what_stages_ask_for() {
+    use VerdictState::{Fail, NoData, Pass};
+    let covered = "covered and in range: cpu";
+    for (sick, well, place, other) in [
+        (
+            "h1 region=eu sick",
+            "h1 region=us",
+            "onebox/eu",
+            "onebox/us",
+        ),
+        (
+            "h1 region=us sick",
+            "h1 region=eu",
+            "onebox/us",
+            "onebox/eu",
+        ),
+    ] {
+        let all = [(sick, ALWAYS), (well, ALWAYS)];
+        let shown = format!("on h1 ({})", &place[7..]);
+        check(&all, &format!("{place} h1"), Fail, &shown);
+        check(&all, &format!("{other} h1"), Pass, covered);
+    }
+    for (dev, prod, expected, reason) in [
+        ("h1 env=dev sick", "h1 env=prod", Fail, "on h1 (dev)"),
+        ("h1 env=dev", "h1 env=prod sick", Pass, covered),
+    ] {
+        check(
+            &[(dev, ALWAYS), (prod, ALWAYS)],
+            "beta h1",
+            expected,
+            reason,
+        );
+    }
+    let two = [("h1 region=eu", ALWAYS), ("h1 region=us", 10..160)];
+    let which = "h1 is 2 hosts (eu and us), and the deployment does not tell which";
+    check(&two, "bounds h1", NoData, which);
+    // What tells no region is of the only host of its name, and of none where there are two.
+    let untold = ("h1", ALWAYS);
+    let only = [two[0].clone(), untold.clone(), ("h2 region=us", ALWAYS)];
+    check(&only, "onebox/eu h1", Pass, covered);
+    let [first, second] = two;
+    for order in [
+        [untold.clone(), first.clone(), second.clone()],
+        [first, second, untold],
+    ] {
+        let unclear =
+            "h1 is 2 hosts (eu and us), and some of what the check selects does not tell of which";
+        check(&order, "onebox/us h1", NoData, unclear);
+    }
 }
 
 #[test]

@@ -303,6 +303,7 @@ fn stream_labels(plan: &Plan) -> BTreeSet<String> {
         service,
         region,
         version,
+        ignore: _,
     } = &plan.labels;
     let roles = [host, service, region, version].into_iter().flatten();
     let services: &BTreeMap<String, ServicePlan> = &plan.services;

@@ -1,24 +1,24 @@
 //! What the core knows of one service: its hosts, and a panel for each of its checks.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use foldhash::fast::FixedState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
     health::Health,
+    identity::Identity,
+    namesakes::Owner,
     selection::{checks, matches_all},
     sightings::{GONE, SeenVersions},
+    spot::{Spot, SpotLabels},
     whereabouts::Whereabouts,
 };
 use crate::{
     detect::{HostBook, HostId, Panel},
-    event::{Labels, METRIC_NAME, SCOPE_LABELS, Span, Timestamp},
-    plan::{Check, DetectorPlan, LabelRoles, Plan, Selection, ServicePlan},
+    event::{Labels, Span, Timestamp},
+    plan::{Check, DetectorPlan, Plan, Selection, ServicePlan},
 };
 
 /// What the core knows of one service.
@@ -28,10 +28,10 @@ pub(super) struct Service {
     /// The checks that its stages use, ascending by name, each with what it sees.
     pub(super) panels: Vec<CheckPanel>,
     pub(super) hosts: HostBook,
-    /// Every host of `hosts` once, but those that are gone.
-    pub(super) by_name: BTreeMap<Arc<str>, HostId>,
-    /// The same with those that are gone, for the look-up of each new series.
-    ids: HashMap<Arc<str>, HostId, FixedState>,
+    /// Every host of `hosts` once, but those that are gone; those of one name in the order of where they are.
+    pub(super) by_name: BTreeMap<Arc<str>, Vec<HostId>>,
+    /// The same with those that are gone, in the order of their ids, for the look-up of each new series.
+    pub(super) ids: HashMap<Arc<str>, Vec<HostId>, FixedState>,
     /// By host.
     pub(super) facts: Vec<HostFacts>,
     /// Series that are bound to it.
@@ -40,10 +40,10 @@ pub(super) struct Service {
     pub(super) health: Health,
     /// Versions that were seen, where a new one opens a gate.
     pub(super) sightings: SeenVersions,
-    /// Labels that are no part of the identity of a series.
-    left_out: HashSet<String, FixedState>,
-    /// The identity found last: series come in the order of their labels, host after host.
-    identity: Labels,
+    /// What tells hosts of one name apart.
+    pub(super) spots: SpotLabels,
+    /// What makes series of different hosts comparable.
+    pub(super) identity: Identity,
 }
 
 /// A check and what it sees.
@@ -65,6 +65,11 @@ pub(super) struct HostFacts {
     /// Where its labels say that it is, one beside the other where its series disagree.
     #[serde(skip)]
     pub(super) told: Whereabouts,
+    /// What tells it from others of its name.
+    pub(super) spot: Spot,
+    /// Whether there are others of its name.
+    #[serde(skip)]
+    pub(super) has_namesakes: bool,
     /// Start of the first bucket with data of it.
     pub(super) first_data: Option<Timestamp>,
     /// End of the latest bucket with data of it.
@@ -79,19 +84,6 @@ pub(super) struct Ran {
     /// End of the latest.
     pub(super) last: Timestamp,
 }
-
-/// Labels that tell hosts apart whatever the configuration takes for the host: left in the identity
-/// of a series, each host would have metrics of its own, and nothing could be compared.
-const PLACE_LABELS: [&str; 8] = [
-    "container.id",
-    "host",
-    "host.id",
-    "host.name",
-    "instance",
-    "k8s.pod.uid",
-    "pod",
-    "service.instance.id",
-];
 
 /// How many buckets of the past a check sees: 6 hours at the default resolution.
 const PANEL_DEPTH: usize = 2_160;
@@ -114,102 +106,23 @@ impl Service {
             ids: HashMap::with_hasher(FixedState::default()),
             facts: Vec::new(),
             series: 0,
-            left_out: left_out(&plan.labels, service),
-            identity: Labels::default(),
+            spots: SpotLabels::new(&plan.labels, service),
+            identity: Identity::new(&plan.labels, service),
         }
     }
 
-    /// A host of the service, which is added if it is new.
-    pub(super) fn host(&mut self, name: &str, now: Timestamp) -> HostId {
-        let id = self.host_id(name, now);
-        self.welcome(id, now);
-        id
-    }
-
-    /// The id of a host, which is added if it is new. It may be gone.
-    pub(super) fn host_id(&mut self, name: &str, now: Timestamp) -> HostId {
-        if let Some(id) = self.ids.get(name) {
-            return *id;
-        }
-        let name: Arc<str> = name.into();
-        let id = self.hosts.add(Arc::clone(&name), now);
-        self.ids.insert(Arc::clone(&name), id);
-        self.by_name.insert(name, id);
-        self.facts.push(HostFacts {
-            stages: vec![false; self.plan.stages.len()],
-            ..HostFacts::default()
-        });
-        id
-    }
-
-    /// Takes a host for one of the service again, if it was gone.
-    pub(super) fn welcome(&mut self, id: HostId, now: Timestamp) {
-        let host = self.hosts.get(id);
-        if host.is_gone {
-            self.by_name.insert(Arc::clone(&host.name), id);
-            self.hosts.welcome(id, now);
-        }
-    }
-
-    /// Forgets the hosts that nobody heard since a time, but those that are `kept`: they are gone until
-    /// something of them comes again. What their labels tell stays: a log stream tells it only once.
-    pub(super) fn forget_hosts(&mut self, before: Timestamp, kept: &BTreeSet<&str>) {
-        let Self {
-            hosts,
-            by_name,
-            facts,
-            ..
-        } = self;
-        by_name.retain(|name, id| {
-            let known = &mut facts[id.0 as usize];
-            let last = known.last_data.unwrap_or(Timestamp::MIN);
-            if before <= last.max(hosts.get(*id).first_seen) || kept.contains(&**name) {
-                return true;
-            }
-            hosts.forget(*id);
-            known.versions.clear();
-            (known.first_data, known.last_data) = (None, None);
-            false
-        });
-    }
-
-    /// Takes hosts that were remembered in the place of those that it has. `None`: two of them have
-    /// one name.
-    pub(super) fn adopt_hosts(&mut self, hosts: HostBook, facts: Vec<HostFacts>) -> Option<()> {
-        (self.hosts, self.facts) = (hosts, facts);
-        self.by_name.clear();
-        self.ids.clear();
-        for host in self.hosts.ids() {
-            let name = Arc::clone(&self.hosts.get(host).name);
-            if self.ids.insert(Arc::clone(&name), host).is_some() {
-                return None;
-            }
-            if !self.hosts.get(host).is_gone {
-                self.by_name.insert(name, host);
-            }
-        }
-        Some(())
-    }
-
-    /// Labels that make series of different hosts comparable: all but the roles, and but those that
-    /// tell the stages of the service apart: a one-box that is marked as such is still compared.
-    pub(super) fn identity(&mut self, labels: &Labels) -> Labels {
-        let keep = |name: &str| !self.left_out.contains(name);
-        let kept = labels.iter().filter(|(name, _)| keep(name));
-        if !self.identity.iter().eq(kept) {
-            self.identity = labels.retain(keep);
-        }
-        self.identity.clone()
-    }
-
-    /// Learns what the labels of a series tell about its host. Gives where they say that it is.
+    /// Learns what the labels of a series tell about its host. Gives where they say that it is. Nothing is
+    /// learned where it may be of another host.
     pub(super) fn learn(
         &mut self,
-        host: HostId,
+        owner: &Owner,
         labels: &Labels,
         region: Option<&str>,
     ) -> Whereabouts {
-        let facts = &mut self.facts[host.0 as usize];
+        if owner.spot.is_none() {
+            return Whereabouts::default();
+        }
+        let facts = &mut self.facts[owner.host.0 as usize];
         let told = Whereabouts::of(labels, region, &self.plan.stages);
         facts.told.add(&told);
         if let Some(region) = region
@@ -241,9 +154,16 @@ impl Service {
         }
     }
 
-    /// Notes the version of a host that a series about it told; what nobody has heard is no host.
-    pub(super) fn told_version(&mut self, host: &str, version: &Arc<str>, end: Timestamp) {
-        if let Some(id) = self.by_name.get(host) {
+    /// Notes the version of a host that a series about it told, with these labels; what nobody has heard is no
+    /// host.
+    pub(super) fn told_version(
+        &mut self,
+        host: &str,
+        labels: &Labels,
+        version: &Arc<str>,
+        end: Timestamp,
+    ) {
+        if let Some(id) = self.meant(host, labels) {
             self.facts[id.0 as usize].runs(version, end);
         }
     }
@@ -298,24 +218,4 @@ pub(super) fn depth(check: &Check, resolution: Span) -> usize {
         // Also a window that is longer than the usual past must be seen as a whole.
         (DetectorPlan::Derivative { over, .. }, _) => PANEL_DEPTH.max(over.div_ceil(resolution)),
     }
-}
-
-pub(super) fn left_out(roles: &LabelRoles, service: &ServicePlan) -> HashSet<String, FixedState> {
-    let LabelRoles {
-        host,
-        service: name,
-        region,
-        version,
-    } = roles;
-    let roles = [host, name, region, version].into_iter().flatten();
-    let stages = service.stages.iter().flat_map(|stage| &stage.matchers);
-    let staged = stages
-        .map(|matcher| &matcher.label)
-        .filter(|name| *name != METRIC_NAME);
-    let places = PLACE_LABELS.into_iter().map(str::to_owned);
-    // Nor by what its series were measured: two scopes count for one metric of a host, and another version
-    // of an instrumentation on the one-box is still compared.
-    let scopes = SCOPE_LABELS.into_iter().map(str::to_owned);
-    let known = places.chain(scopes);
-    known.chain(roles.chain(staged).cloned()).collect()
 }

@@ -98,7 +98,7 @@ impl Service {
         }
         let count = hosts.len();
         self.adopt_hosts(hosts, facts).ok_or(Unsound::Impossible {
-            what: "two hosts of one name",
+            what: "two hosts of one name in one place",
         })?;
         let mut panels: BTreeMap<String, Panel> = saved
             .panels

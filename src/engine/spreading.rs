@@ -64,8 +64,13 @@ impl Directory {
             };
             let source = &mut bindings.sources[feed.source as usize];
             let service = &mut services[source.origin.service];
-            source.hear(service, bucket);
+            let is_clear = source.hear(service, bucket);
             let panel = &mut service.panels[feed.panel as usize].panel;
+            if !is_clear {
+                let name = &service.hosts.get(source.origin.owner.host).name;
+                panel.note_unclear(name, bucket.end);
+                continue;
+            }
             if is_cut {
                 // From the earliest samples nothing follows for the bucket.
                 let loss = (bucket, LossReason::OverLimit);
@@ -76,7 +81,7 @@ impl Directory {
                 service: source.origin.service,
                 panel: feed.panel,
                 place,
-                host: source.origin.host,
+                host: source.origin.owner.host,
             };
             let (place, share) = match feed.part {
                 Part::Value(place) if panel.has_one_feeder(place) => {
@@ -165,6 +170,9 @@ impl Directory {
                 }
                 let source = &mut bindings.sources[delta.source as usize];
                 let service = &mut services[source.origin.service];
+                if service.is_unclear(&source.origin.owner) {
+                    continue;
+                }
                 let panel = &mut service.panels[delta.panel as usize].panel;
                 if panel.gain_nothing_at(delta.place, bucket, exported) && is_export {
                     source.moves(service, bucket);
@@ -283,7 +291,7 @@ fn tell_version(services: &mut [Service], told: &ToldVersion, end: Timestamp) {
         let about = told.services.as_ref();
         if about.is_none_or(|about| about.contains(&index)) {
             for host in &told.hosts {
-                service.told_version(host, &told.version, end);
+                service.told_version(host, &told.labels, &told.version, end);
             }
         }
     }

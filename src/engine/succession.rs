@@ -5,14 +5,16 @@ use std::{borrow::Cow, sync::Arc};
 use super::{
     Directory, Selector,
     health::counter,
+    identity::Identity,
     selection::checks,
-    service::{Service, depth, left_out, wants_templates},
+    service::{Service, depth, wants_templates},
     snapshot::ServiceState,
+    spot::SpotLabels,
     whereabouts::Whereabouts,
 };
 use crate::{
     event::Span,
-    plan::{Check, Plan, ServicePlan},
+    plan::{Check, LabelRoles, Plan, ServicePlan},
 };
 
 impl Directory {
@@ -49,9 +51,9 @@ fn carry(
     (before, plan): (&Plan, &Plan),
     after: &ServicePlan,
 ) {
-    let has_same_hosts = before.labels == plan.labels
+    let has_same_hosts = are_told_alike(&before.labels, &plan.labels)
         && known.plan.matchers == after.matchers
-        && left_out(&before.labels, &known.plan) == left_out(&plan.labels, after);
+        && known.spots.is_like(&SpotLabels::new(&plan.labels, after));
     if !has_same_hosts {
         saved.hosts = Cow::default();
         saved.facts = Cow::Owned(Vec::new());
@@ -64,6 +66,7 @@ fn carry(
         facts.stages = vec![false; after.stages.len()];
         facts.told = Whereabouts::default();
     }
+    let has_same_metrics = known.identity.is_like(&Identity::new(&plan.labels, after));
     let check = |name: &str| {
         let mut panels = known.panels.iter();
         panels
@@ -73,6 +76,7 @@ fn carry(
     let after: Vec<&Check> = checks(plan, after).collect();
     let is_kept = |name: &str, is_same: &dyn Fn(&Check, &Check) -> bool| {
         let new = after.iter().find(|new| new.name == name);
+        let new = new.filter(|_| has_same_metrics);
         check(name)
             .zip(new)
             .is_some_and(|(old, new)| is_same(old, new))
@@ -90,6 +94,21 @@ fn carry(
         |name| is_kept(name, &|old, new| old == new),
         counts_the_same,
     );
+}
+
+/// Whether both find the same hosts, services, regions and versions.
+fn are_told_alike(one: &LabelRoles, other: &LabelRoles) -> bool {
+    let tells = |roles: &LabelRoles| {
+        let LabelRoles {
+            host,
+            service,
+            region,
+            version,
+            ignore: _,
+        } = roles;
+        [host, service, region, version].map(Clone::clone)
+    };
+    tells(one) == tells(other)
 }
 
 /// Whether the panels of two checks hold the same.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Engine, service::Service};
 use crate::{
-    detect::{HostBook, Panel},
+    detect::{HostBook, HostId, Panel},
     event::Timestamp,
     plan::Check,
 };
@@ -24,7 +24,8 @@ pub struct KnownHost {
 
 impl Engine {
     /// The hosts of a service in a region that ever sent data, ascending by name; none where the
-    /// service or the stage is not configured. A host whose region is not told is in every one.
+    /// service or the stage is not configured. A host whose region is not told is in every one; of several of
+    /// one name the one of the stage is told, if only one is.
     pub fn hosts(&self, service: &str, stage: &str, region: Option<&str>) -> Vec<KnownHost> {
         let services = &self.world.directory.services;
         let Some(service) = services.iter().find(|entry| entry.plan.name == service) else {
@@ -43,13 +44,20 @@ fn known<'a>(
     stage: usize,
     region: Option<&'a str>,
 ) -> impl Iterator<Item = KnownHost> + 'a {
-    service.by_name.iter().filter_map(move |(name, host)| {
+    let of_name = move |name: &'a Arc<str>| {
+        let called: Vec<HostId> = service.called_in(name, region).collect();
+        let in_stage = |host: &&HostId| service.facts[host.0 as usize].stages[stage];
+        let mut meant = called.iter().filter(in_stage);
+        match (&called[..], meant.next(), meant.next()) {
+            ([only], ..) | (_, Some(only), None) => Some((name, *only)),
+            _ => None,
+        }
+    };
+    let named = service.by_name.keys().filter_map(of_name);
+    named.filter_map(move |(name, host)| {
         let facts = &service.facts[host.0 as usize];
         let (first_data, last_data) = (facts.first_data?, facts.last_data?);
-        let is_elsewhere = region
-            .zip(facts.region.as_deref())
-            .is_some_and(|(asked, told)| asked != told);
-        (!is_elsewhere).then(|| KnownHost {
+        Some(KnownHost {
             name: Arc::clone(name),
             is_in_stage: facts.stages[stage],
             first_data,

@@ -92,6 +92,7 @@ mod tests {
             service: names(&["service"]),
             region: names(&["region"]),
             version: names(&["service.version", "version"]),
+            ignore: Vec::new(),
         }
     }
 

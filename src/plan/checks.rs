@@ -222,7 +222,8 @@ fn series(keys: &Entries<'_>, metric: &Place<'_>) -> Option<SeriesSelection> {
     })
 }
 
-fn selector(place: &Place<'_>) -> Option<SeriesSelector> {
+/// A selector of series.
+pub(super) fn selector(place: &Place<'_>) -> Option<SeriesSelector> {
     let text = place.text()?;
     match SeriesSelector::parse(text) {
         Ok(selector) => Some(selector),

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Check, DetectorPlan, LabelMatcher, Limit, OffPeak, Plan, Selection, SeriesSelector,
-    ServicePlan, Skippable, Slope, StagePlan, StartBlockers, units,
+    Check, DetectorPlan, IgnoredLabel, LabelMatcher, LabelRoles, Limit, OffPeak, Plan, Selection,
+    SeriesSelector, ServicePlan, Skippable, Slope, StagePlan, StartBlockers, units,
 };
 use crate::event::{Severity, Span, Unit};
 
@@ -30,7 +30,6 @@ impl Plan {
     /// Everything that can change a verdict, in a fixed order. A change of this rendering changes
     /// every digest, so its version stands in it.
     fn canonical(&self) -> Value {
-        let labels = &self.labels;
         let limits = &self.limits;
         let patterns: Vec<Value> = self
             .log_patterns
@@ -41,7 +40,7 @@ impl Plan {
             "sluice-plan-1",
             self.resolution.nanos(),
             self.lateness.nanos(),
-            [labels.host, labels.service, labels.region, labels.version],
+            roles(&self.labels),
             self.checks.values().map(check).collect::<Vec<_>>(),
             self.services.values().map(service).collect::<Vec<_>>(),
             patterns,
@@ -59,6 +58,25 @@ impl Plan {
             limits.future.nanos(),
         ])
     }
+}
+
+fn roles(labels: &LabelRoles) -> Value {
+    let LabelRoles {
+        host,
+        service,
+        region,
+        version,
+        ignore,
+    } = labels;
+    let mut told = vec![json!(host), json!(service), json!(region), json!(version)];
+    // What came later stands only where it says something, so that older digests keep their meaning.
+    if *ignore != IgnoredLabel::usual() {
+        let one = |ignored: &IgnoredLabel| json!([ignored.label, selector(&ignored.of)]);
+        let mut ignored: Vec<Value> = ignore.iter().map(one).collect();
+        ignored.sort_by_cached_key(Value::to_string);
+        told.push(Value::from(ignored));
+    }
+    Value::from(told)
 }
 
 fn check(check: &Check) -> Value {
@@ -264,6 +282,12 @@ mod tests {
         ("resolution: 10s", "resolution: 20s"),
         ("lateness: 20s", "lateness: 30s"),
         ("cloud.region", "region.cloud"),
+        ("labels:", "labels:\n  ignore: [path]"),
+        (
+            "labels:",
+            "labels:\n  ignore: [{label: path, metric: http_requests_total}]",
+        ),
+        ("labels:", "labels:\n  keep: [revision]"),
         ("sinks:", "limits: {series: 7}\nsinks:"),
         ("sinks:", "log_patterns: [{pattern: '(?<time>x)'}]\nsinks:"),
     ];

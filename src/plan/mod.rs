@@ -13,6 +13,7 @@ mod digest;
 mod environment;
 mod fault;
 mod grammar;
+mod ignored;
 mod limit;
 mod lint;
 mod log_patterns;
@@ -36,6 +37,7 @@ pub use access::{AccessPlan, CertificatePlan, Role, TlsPlan, TokenPlan};
 pub use environment::Environment;
 pub use fault::{Fault, Faults, Warning};
 pub use grammar::SelectorError;
+pub use ignored::IgnoredLabel;
 pub use limit::Limit;
 pub use policies::{OffPeak, Policies, Skippable, StartBlockers};
 pub use selector::{LabelMatcher, MatchOp, SeriesSelector};
@@ -105,8 +107,8 @@ pub struct Listen {
 }
 
 /// Which label tells the host, service, region and version of a series; the first that is present
-/// wins.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// wins. And which labels tell nothing that is compared.
+#[derive(Clone, Debug, PartialEq)]
 pub struct LabelRoles {
     /// Unit of comparison.
     pub host: Vec<String>,
@@ -116,6 +118,11 @@ pub struct LabelRoles {
     pub region: Vec<String>,
     /// Version.
     pub version: Vec<String>,
+    /// Labels that do not tell the metrics of a host apart, beside those of the roles: with another value the
+    /// series is still the same metric. Default: what tells versions, pods, containers and processes of
+    /// Kubernetes, OpenTelemetry and cAdvisor. For who sees metrics as NO_DATA that one-box and fleet tell with
+    /// different values of a label.
+    pub ignore: Vec<IgnoredLabel>,
 }
 
 /// A check: what it looks at, and by which detector.

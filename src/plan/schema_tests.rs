@@ -17,7 +17,7 @@ access:
   certificates: [{role: admin, name: ana.example}]
 resolution: 10s
 lateness: 0
-labels: {host: [h], service: [s], region: [], version: [v]}
+labels: {host: [h], service: [s], region: [], version: [v], ignore: [path, {label: id, metric: x}], keep: [revision]}
 checks:
   a: {metric: x, kind: gauge, unit: percent, bounds: {min: 1%, max: 90%, for: 5m}}
   b: {metric: x, kind: counter, bounds: {max: 5MB/s}}

@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::{
-    JournalPlan, LabelRoles, LedgerPlan, Limits, Listen,
+    IgnoredLabel, JournalPlan, LabelRoles, LedgerPlan, Limits, Listen,
+    ignored::ignored,
     tree::Tree,
     units::{self, Complaint},
     walk::Place,
@@ -63,6 +64,7 @@ impl Default for LabelRoles {
             service: owned(&["service.name", "service", "job"]),
             region: owned(&["cloud.region", "region"]),
             version: owned(&["service.version", "version"]),
+            ignore: IgnoredLabel::usual(),
         }
     }
 }
@@ -153,9 +155,11 @@ pub(super) fn lateness(value: &Tree) -> Result<Span, Complaint> {
 /// Reads `labels`; roles that are not given keep their defaults.
 pub(super) fn labels(place: &Place<'_>) -> LabelRoles {
     let mut roles = LabelRoles::default();
-    let Some(keys) = place.map(&["host", "service", "region", "version"]) else {
+    let known = ["host", "service", "region", "version", "ignore", "keep"];
+    let Some(keys) = place.map(&known) else {
         return roles;
     };
+    roles.ignore = ignored(keys.get("ignore"), keys.get("keep"));
     for (key, slot) in [
         ("host", &mut roles.host),
         ("service", &mut roles.service),

@@ -23,6 +23,7 @@ mod hosts;
 mod late;
 mod looks;
 mod metric;
+mod otherwise;
 mod outcome;
 mod own_past;
 mod pinned;
@@ -226,12 +227,16 @@ impl Compare {
         }
         if let Some((_, first)) = absences.first() {
             let cause = first.cause.clone();
-            let evidence = absences
-                .into_iter()
-                .take(Finding::EVIDENCE_MAX)
-                .map(|(index, absence)| absent(view, index, absence))
+            let absences = absences.into_iter().take(Finding::EVIDENCE_MAX);
+            let mut evidence: Vec<(usize, Evidence)> = absences
+                .map(|(index, absence)| (index, absent(view, index, absence)))
                 .collect();
-            return Finding::no_data(cause, evidence);
+            for (index, evidence) in evidence.iter_mut().take(otherwise::SOUGHT_MAX) {
+                let told = otherwise::told_otherwise(view, *index, self.terms.began_at);
+                evidence.note.extend(told.map(|told| format!("; {told}")));
+            }
+            let evidence = evidence.into_iter().map(|(_, evidence)| evidence);
+            return Finding::no_data(cause, evidence.collect());
         }
         if is_reading {
             return Finding::warming("the past of the other metrics to be read".to_owned());

@@ -1,5 +1,6 @@
 //! Derivative: the trend over the window is not steeper than allowed.
 
+mod beside;
 mod outcome;
 mod rules;
 mod state;
@@ -16,7 +17,7 @@ use crate::{
     plan::{Check, DetectorPlan, Slope},
 };
 use outcome::{Awaiting, Outcome, Streak};
-use rules::{Budget, FLEET_MIN, Past, Reading, against_fleet, against_limits, against_past};
+use rules::{Budget, FLEET_MIN, Past, Reading, against_limits, against_past};
 pub(super) use state::State;
 use trend::Trend;
 
@@ -27,8 +28,6 @@ const LOOKS_ALONE_MIN: u32 = 8;
 /// Looks in one length of the window: at limits, and at statistics, where each look costs alpha.
 const LOOKS_PER_WINDOW: i64 = 30;
 const LOOKS_PER_WINDOW_STATISTICAL: i64 = 8;
-/// Windows that are looked at as one, beside a fleet.
-const LONG: i64 = 4;
 /// Pasts that are read in one bucket at most, so that a deployment over many hosts does not hold up
 /// its buckets.
 const PASTS_PER_BUCKET: usize = 500;
@@ -40,7 +39,7 @@ const ALPHA_DEFAULT: f64 = 0.001;
 /// host's own past by a margin.
 ///
 /// The window begins after the grace at the earliest, and is never longer than the bake leaves
-/// room for. It is judged when it is half full. Beside a fleet, up to [`LONG`] windows are looked at as one,
+/// room for. It is judged when it is half full. Beside a fleet, up to four windows are looked at as one,
 /// too, as far as the bake and the past that is remembered go: saw-teeth hide a leak in two of their periods,
 /// not in eight. What is in range is what a rise of a tenth over that time, or a slope beyond the limit, is
 /// excluded of; the rest is undecided. A slope is Theil and Sen's over medians of blocks;
@@ -252,37 +251,6 @@ impl Derivative {
         range.is_some_and(|(low, high)| last < low || high < last)
     }
 
-    /// All judged hosts against the fleet, in the window or in several as one: whichever is too steep, else
-    /// the longer one, which excludes more.
-    fn beside_fleet(
-        &self,
-        view: &View<'_>,
-        group: &Group,
-        window: Interval,
-        budget: Budget,
-    ) -> Option<Reading> {
-        let resolution = view.panel.resolution();
-        let over = |window: Interval| {
-            let trends = |hosts: &[HostId]| -> Vec<Trend> {
-                let tracks = hosts.iter().filter_map(|host| group.track(*host));
-                let trends = tracks.map(|track| Trend::of(track, resolution, window));
-                trends.flatten().collect()
-            };
-            let (own, fleet) = (trends(view.one_box), trends(view.fleet));
-            against_fleet(&own, &fleet, window.span(), budget)
-        };
-        let reading = over(window)?;
-        let start = self.grace_until.max(self.began_at);
-        let long = Interval {
-            start: start.max(window.end - self.window.times(LONG)),
-            end: window.end,
-        };
-        if reading.exceeds || long.span() < self.window.times(2) {
-            return Some(reading);
-        }
-        Some(over(long).unwrap_or(reading))
-    }
-
     fn against_pasts(
         &mut self,
         view: &View<'_>,
@@ -472,11 +440,10 @@ impl Derivative {
                 slope(reading.allowed)
             ),
         };
-        let spread = if outcome.state == CheckState::Undecided && 0.0 < reading.margin {
-            format!(" ± {}", slope(reading.margin).trim_start_matches('+'))
-        } else {
-            String::new()
-        };
+        let is_open = outcome.state == CheckState::Undecided && 0.0 < reading.margin;
+        let spread =
+            is_open.then(|| format!(" ± {}", slope(reading.margin).trim_start_matches('+')));
+        let spread = spread.unwrap_or_default();
         let mut note = format!(
             "slope {}{spread}, {against}, on {}",
             slope(reading.observed),

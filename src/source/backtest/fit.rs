@@ -165,8 +165,11 @@ impl Seen {
                 let Some(cell) = track.cell(bucket) else {
                     continue;
                 };
-                let name = &watched.hosts.get(*host).name;
-                if !self.hosts.contains(&**name) {
+                let name = match &*watched.hosts.get(*host).name {
+                    "" => "",
+                    _ => watched.hosts.name(*host),
+                };
+                if !self.hosts.contains(name) {
                     self.hosts.insert(name.to_string());
                 }
                 let value = match cell.exposure {
@@ -375,6 +378,16 @@ fn of_trials(trials: &[&CheckTrial]) -> Option<Fault> {
         .find_map(|trial| trial.lacked.clone())
         .unwrap_or_default();
     let fault = |grade, why| Some(Fault { grade, why });
+    let told = trials
+        .iter()
+        .filter_map(|trial| trial.told_otherwise.as_ref());
+    if let Some(first) = told.clone().next() {
+        let told = told.count();
+        return fault(
+            Grade::NeverPasses,
+            format!("without data in {told} of {count} deployments and placebos: {first}"),
+        );
+    }
     if all(CheckState::NoData) {
         return fault(
             Grade::NeverPasses,

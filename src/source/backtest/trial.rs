@@ -42,6 +42,8 @@ pub struct CheckTrial {
     pub state: Option<CheckState>,
     /// What it lacked, or waited for, if it did.
     pub lacked: Option<String>,
+    /// Which metric one-box and fleet told with other labels, and which, if they did.
+    pub told_otherwise: Option<String>,
     /// When it first was in breach, since the beginning. A gate that failed looks no further.
     pub breached_after: Option<Span>,
     /// What it was about: the metric, and the hosts.
@@ -101,6 +103,11 @@ impl Sightings {
                 lacked: check.finding.as_ref().and_then(|finding| {
                     let cause = finding.cause.as_ref().map(ToString::to_string);
                     cause.or_else(|| finding.awaiting.clone())
+                }),
+                told_otherwise: check.finding.as_ref().and_then(|finding| {
+                    let mut evidence = finding.evidence.iter();
+                    let told = evidence.find(|evidence| evidence.is_told_otherwise())?;
+                    Some(format!("{}: {}", told.metric, told.note))
                 }),
                 // A tick may close many buckets: a gate knows in which of them it failed.
                 breached_after: first
