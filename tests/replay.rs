@@ -40,6 +40,7 @@ const VERDICTS: &[(&str, &[(&str, VerdictState)])] = &[
         "a_failure_that_holds_the_others",
         &[("d-eu", Fail), ("d-us", Pending)],
     ),
+    ("a_fleet_that_is_replaced", &[("d1", Fail)]),
     ("a_fleet_wide_incident", &[("d1", Pass)]),
     ("a_good_deploy", &[("d1", Pass)]),
     ("a_hotfix", &[("d1", Pass), ("d2", Fail), ("d3", Fail)]),

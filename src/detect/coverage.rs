@@ -1,16 +1,20 @@
 //! Whether the hosts that are judged were heard: the proof that a PASS needs.
 
+mod heard;
+
 use std::collections::BTreeMap;
 
+use heard::{Heard, Sign, percent};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Extent, HostId, NoDataCause, Setup, Track, Unsound, View, state::counted, wording::host_list,
+    Extent, HostId, NoDataCause, Setup, Track, Unsound, View,
+    state::{counted, possible},
+    wording::host_list,
 };
 use crate::{
     event::{Span, Timestamp},
     plan::{Check, DetectorPlan, Selection},
-    reduce::LossReason,
 };
 
 /// Share of the bake, in percent, in which every judged host must have been heard.
@@ -37,6 +41,10 @@ const CADENCE_BUCKETS_MIN: u64 = 10;
 /// So is a gap that is open when the gate may pass: what fell silent at the end of the bake, for longer than
 /// is ordinary, is not covered, however short of its patience it is.
 ///
+/// A host whose first data ever comes when others are judged already is a new one of the same version: it owes
+/// from there on. One that was silent and comes back owes all. While more than half of the hosts are so new that
+/// a grace of their own is not over, the others are no proof for them.
+///
 /// Of log records nothing can be expected. So where some that are selected could not be used (they came late),
 /// of the buckets that had any the same share must have had some in time: errors that are all late are
 /// not seen.
@@ -54,48 +62,12 @@ pub struct Coverage {
     buckets: u64,
 }
 
-/// Buckets since the grace in which a host was heard.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-struct Heard {
-    /// With data, or in gaps that were ordinary.
-    buckets: u64,
-    /// In the gap that is open, if it is still ordinary.
-    pending: u64,
-    /// With data.
-    filled: u64,
-    /// The smallest mean distance of its buckets with data so far: long gaps raise the mean, and
-    /// must not make themselves ordinary.
-    cadence: Option<Span>,
-    /// Why data of it was lost last since the deployment began.
-    loss: Option<LossReason>,
-    /// Of log records that are selected: buckets with some that could be used.
-    used: u64,
-    /// Buckets that told of some that could not.
-    lost: u64,
-}
-
 /// What a coverage keeps over a restart.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename = "CoverageState")]
 pub(super) struct State {
     heard: BTreeMap<HostId, Heard>,
     buckets: u64,
-}
-
-/// What was heard of a host.
-struct Sign {
-    /// End of its latest bucket with data.
-    last: Option<Timestamp>,
-    /// Longest gap that is ordinary.
-    ordinary: Span,
-    /// The smallest mean distance of its buckets with data, if enough of them are known.
-    cadence: Option<Span>,
-    /// Why data of it was lost last since the deployment began.
-    loss: Option<LossReason>,
-    /// Of log records that are selected, in the bucket: whether any could be used, and whether any could not.
-    records: (bool, bool),
-    /// Why it is not heard, if it is not.
-    cause: Option<NoDataCause>,
 }
 
 /// Whether the judged hosts were heard.
@@ -134,7 +106,7 @@ impl Coverage {
             let sign = self.sign(view, host);
             if judged {
                 let before = self.buckets - 1;
-                let joins = || Heard::joining(before, &sign, view);
+                let joins = || Heard::joining(before, &sign, view, self.began_at);
                 self.heard
                     .entry(host)
                     .or_insert_with(joins)
@@ -227,6 +199,8 @@ impl Coverage {
         extent.hosts(heard.keys())?;
         counted("number of buckets", buckets)?;
         for host in heard.values() {
+            counted("number of buckets", host.before)?;
+            possible("number of buckets", host.before <= buckets)?;
             counted("number of buckets", host.buckets)?;
             counted("number of buckets", host.pending)?;
             counted("number of buckets", host.filled)?;
@@ -242,7 +216,7 @@ impl Coverage {
         if self.is_log {
             return self.log_sign(view, host);
         }
-        let mut last: Option<Timestamp> = None;
+        let (mut first, mut last): (Option<Timestamp>, Option<Timestamp>) = (None, None);
         let mut loss = None;
         let mut usual = Span::ZERO;
         let mut covered = 0;
@@ -252,6 +226,8 @@ impl Coverage {
             };
             loss = loss.max(track.loss().map(|(reason, at)| (at, reason)));
             if track.has_data() {
+                let earlier = first.map_or(track.first_seen, |first| first.min(track.first_seen));
+                first = Some(earlier);
                 last = last.max(Some(track.heard_last()));
                 usual = usual.max(track.cadence());
                 covered = covered.max(u64::from(track.heard_count()));
@@ -278,6 +254,7 @@ impl Coverage {
             (None, _) => view.is_lifeless(host).then_some(NoDataCause::Lifeless),
         };
         Sign {
+            first,
             last,
             ordinary,
             loss: loss
@@ -312,6 +289,7 @@ impl Coverage {
         }
         let loss = loss.filter(|(at, _)| self.began_at < *at);
         Sign {
+            first: Some(view.hosts.get(host).first_seen),
             last,
             ordinary: view.hosts.log_patience(host),
             cadence: None,
@@ -349,13 +327,21 @@ impl Coverage {
             return Covered::No(NoDataCause::Unusable { reason }, vec![host]);
         }
         let resolution = view.panel.resolution();
+        let young = self.young(view);
+        if view.one_box.len() < 2 * young.len() && !self.is_last(view) {
+            let names = host_list(&view.hosts.names(young));
+            return Covered::Waiting(format!("more data of {names}, which came after the others"));
+        }
+        let are_few = 2 * young.len() <= view.one_box.len();
         let poorest = view
             .one_box
             .iter()
             .map(|host| {
                 let heard = self.heard.get(host).copied().unwrap_or_default();
-                let covered = percent(heard.buckets + heard.pending, self.buckets);
-                let filled = percent(heard.filled, heard.promised(self.buckets, resolution));
+                let owes_all = young.contains(host) && !are_few;
+                let owed = self.buckets - if owes_all { 0 } else { heard.before };
+                let covered = percent(heard.buckets + heard.pending, owed);
+                let filled = percent(heard.filled, heard.promised(owed, resolution));
                 if covered < COVERED_PERCENT_MIN {
                     (false, covered, *host)
                 } else {
@@ -381,6 +367,22 @@ impl Coverage {
     }
 }
 
+impl Coverage {
+    /// The hosts that came after the others, and whose own grace is not over.
+    fn young(&self, view: &View<'_>) -> Vec<HostId> {
+        let grace = self.grace_until - self.began_at;
+        let resolution = view.panel.resolution();
+        let is_young = |host: &HostId| {
+            let heard = self.heard.get(host).filter(|heard| 0 < heard.before);
+            heard.is_some_and(|heard| {
+                let age = (self.buckets - heard.before).min(1 << 20);
+                resolution.times(age as i64) < grace
+            })
+        };
+        view.one_box.iter().copied().filter(is_young).collect()
+    }
+}
+
 /// Whether the check selects records by their severity.
 fn needs_severity(check: &Check) -> bool {
     match &check.selection {
@@ -388,70 +390,6 @@ fn needs_severity(check: &Check) -> bool {
             logs.severity.is_some() || matches!(check.detector, DetectorPlan::NewTemplate)
         }
         Selection::Series(_) => false,
-    }
-}
-
-/// How many of so many in percent, rounded down; nothing of nothing is all.
-fn percent(part: u64, whole: u64) -> u64 {
-    (part * 100).checked_div(whole).unwrap_or(100).min(100)
-}
-
-impl Heard {
-    /// In how many of so many buckets its cadence lets one expect data at least; none until it is known, or
-    /// while they are so few that an ordinary gap weighs.
-    fn promised(&self, buckets: u64, resolution: Span) -> u64 {
-        let Some(cadence) = self.cadence else {
-            return 0;
-        };
-        let share = resolution.seconds_f64() / cadence.max(resolution).seconds_f64();
-        // The first and the last distance are cut off.
-        let promised = ((buckets as f64 * share) as u64).saturating_sub(1);
-        if promised < CADENCE_BUCKETS_MIN {
-            0
-        } else {
-            promised
-        }
-    }
-
-    /// Whether too many of the log records that are selected could not be used.
-    fn is_lossy(&self) -> bool {
-        0 < self.lost && percent(self.used, self.used + self.lost) < COVERED_PERCENT_MIN
-    }
-
-    /// A host that is judged from now on, with so many buckets before: it was not known to be one before it was
-    /// heard. If what it sends comes as seldom as that, the gap was ordinary.
-    fn joining(before: u64, sign: &Sign, view: &View<'_>) -> Self {
-        let gap = view.panel.resolution().times(before.min(1 << 20) as i64);
-        Self {
-            buckets: if gap < sign.ordinary { before } else { 0 },
-            ..Self::default()
-        }
-    }
-
-    fn count(&mut self, sign: &Sign, view: &View<'_>) {
-        self.cadence = sign.cadence.or(self.cadence);
-        self.loss = sign.loss.or(self.loss);
-        let (is_used, is_lost) = sign.records;
-        self.used += u64::from(is_used);
-        self.lost += u64::from(is_lost);
-        let silence = sign.last.map(|last| view.bucket.end - last);
-        let is_silent = match &sign.cause {
-            // A host whose values stand still is heard; whether it lives is asked apart.
-            None | Some(NoDataCause::Lifeless) => false,
-            // What it said last was before the deployment: how long ago decides, once it speaks again.
-            Some(NoDataCause::NeverArrived) => sign.last.is_none(),
-            Some(_) => true,
-        };
-        if is_silent || silence.is_none_or(|silence| sign.ordinary < silence) {
-            self.pending = 0;
-            // The gap goes on until data comes.
-        } else if silence == Some(Span::ZERO) {
-            self.filled += 1;
-            self.buckets += 1 + self.pending;
-            self.pending = 0;
-        } else {
-            self.pending += 1;
-        }
     }
 }
 
@@ -518,6 +456,73 @@ mod tests {
             assert_eq!(finding.state, expected, "{every} {silent}: {finding:?}");
             let is_stopped = matches!(finding.cause, Some(NoDataCause::Stopped { .. }));
             assert_eq!(is_stopped, expected == CheckState::NoData, "{finding:?}");
+        }
+    }
+
+    /// A limit that two hosts keep, of which `b` is one of the judged only from a bucket on; it was heard in the
+    /// past, or was not.
+    fn joined(at: i64, was_heard: bool) -> Vec<Finding> {
+        let check = series_check(DetectorPlan::Bounds {
+            min: None,
+            max: Some(Limit::new(2.0)),
+            for_at_least: Span::ZERO,
+            within: Span::ZERO,
+        });
+        let mut bench = Bench::new(check, &["a"], &["b"]).grace(12).bake(BAKE);
+        let feed = |host: &str, bucket: i64| {
+            if host == "a" || at <= bucket || (was_heard && bucket < -20) {
+                Feed::Value(1.0)
+            } else {
+                Feed::Silent
+            }
+        };
+        let mut findings = bench.run(at, feed);
+        let b = bench.fleet.remove(0);
+        bench.one_box.push(b);
+        findings.extend(bench.run(BAKE, feed));
+        findings
+    }
+
+    #[test]
+    fn who_comes_later_owes_from_there_on_and_who_comes_back_owes_all() {
+        for (at, was_heard, expected) in [
+            (60, false, CheckState::Ok),
+            (60, true, CheckState::NoData),
+            // Of two, one alone is no crowd.
+            (85, false, CheckState::Ok),
+        ] {
+            let findings = joined(at, was_heard);
+            let last = &findings[findings.len() - 1];
+            assert_eq!(last.state, expected, "{at} {was_heard}: {last:?}");
+        }
+    }
+
+    /// One that was there all the time is no proof for three that came just now.
+    #[test]
+    fn a_crowd_that_comes_in_the_end_is_not_covered() {
+        for (at, expected) in [(70, CheckState::Ok), (80, CheckState::NoData)] {
+            let check = series_check(DetectorPlan::Bounds {
+                min: None,
+                max: Some(Limit::new(2.0)),
+                for_at_least: Span::ZERO,
+                within: Span::ZERO,
+            });
+            let mut bench = Bench::new(check, &["a"], &["b", "c", "d"]);
+            bench = bench.grace(12).bake(BAKE);
+            let feed = |host: &str, bucket: i64| {
+                if host == "a" || at <= bucket {
+                    Feed::Value(1.0)
+                } else {
+                    Feed::Silent
+                }
+            };
+            bench.run(at, feed);
+            bench.one_box.append(&mut bench.fleet);
+            let findings = bench.run(BAKE, feed);
+            let last = &findings[findings.len() - 1];
+            assert_eq!(last.state, expected, "{at}: {last:?}");
+            let is_awaited = findings[4].awaiting.is_some();
+            assert!(is_awaited, "{at}: {:?}", findings[4]);
         }
     }
 }

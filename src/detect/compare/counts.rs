@@ -6,12 +6,14 @@
 
 mod clipped;
 mod evidence;
+mod fleet;
 mod round;
 mod side;
 mod tally;
 
 use clipped::Clipped;
 use evidence::{Bar, Evidence, WINDOWS};
+use fleet::{Fleet, variation};
 pub(super) use round::Count;
 use round::Member;
 use serde::{Deserialize, Serialize};
@@ -32,14 +34,11 @@ use crate::{
     detect::{
         Basis, CheckState, Extent, Group, HostId, Unsound,
         state::{counted, possible},
-        stats::mean,
         wording::host_list,
     },
     event::{Span, Timestamp},
 };
 
-/// Between-host variation of rates that is always and at most assumed.
-const VARIATION: (f64, f64) = (0.25, 1.0);
 /// Rates may differ by this much: half as many again, as a factor.
 pub(super) const TOLERANCE_DEFAULT: f64 = 0.5;
 /// Most sets that are tried without their hosts; beyond that hosts are left out in groups.
@@ -68,6 +67,7 @@ pub(super) struct CountsTest {
     weight: f64,
     one_box: Vec<Member>,
     fleet: Vec<Member>,
+    epoch: Fleet,
     /// How many buckets the round has that runs, and how many of them are over.
     round: usize,
     round_age: usize,
@@ -164,6 +164,7 @@ impl CountsTest {
         let horizon = terms.horizon();
         Self {
             alpha,
+            epoch: Fleet::new(noise.variation),
             tolerance: terms.tolerance.unwrap_or(TOLERANCE_DEFAULT),
             weight: terms.weight,
             one_box: own_hosts.into_iter().map(Member::new).collect(),
@@ -204,6 +205,7 @@ impl CountsTest {
             "share of the traffic",
             self.weight.is_finite() && 0.0 < self.weight,
         )?;
+        self.epoch.check()?;
         for side in &self.sides {
             let sets = self.tallies.len().saturating_sub(1);
             let is_whole = side.left_out.len() == sets && side.single.len() == sets;
@@ -232,6 +234,7 @@ impl CountsTest {
     /// Takes the bucket that has just closed.
     pub(super) fn observe(&mut self, reader: &Reader<'_>, group: &Group) {
         self.count += 1;
+        self.epoch.step();
         let come = late::come(reader, group, &hosts(&self.one_box));
         self.one_box.extend(come.into_iter().map(Member::new));
         for (side, role) in [
@@ -285,6 +288,7 @@ impl CountsTest {
             member.count = Count::default();
         }
         self.round_age = 0;
+        self.adopt(reader, group);
         self.round = round::length(
             reader,
             group,
@@ -327,7 +331,7 @@ impl CountsTest {
     }
 
     fn judge(&mut self, reader: &Reader<'_>, has_events: bool) {
-        let alpha = self.alpha / self.sides.len() as f64;
+        let alpha = self.epoch.alpha(self.alpha) / self.sides.len() as f64;
         let found: Vec<Found> = self
             .sides
             .iter()
@@ -368,7 +372,7 @@ impl CountsTest {
             CheckState::Breach
         } else if alone.is_some() && reader.is_last() {
             CheckState::NoData
-        } else if !has_own || !has_fleet {
+        } else if (!has_own || !has_fleet) && self.sees() {
             CheckState::Warming
         } else if all_excluded && alone.is_none() {
             CheckState::Ok
@@ -466,30 +470,4 @@ impl CountsTest {
 
 fn hosts(members: &[Member]) -> Vec<HostId> {
     members.iter().map(|member| member.host).collect()
-}
-
-/// The coefficient of variation of the hosts' rates beyond what chance alone makes.
-fn variation(fleet: &[Vec<Count>]) -> f64 {
-    let rates: Vec<(f64, f64)> = fleet
-        .iter()
-        .map(|counts| {
-            counts.iter().fold((0.0, 0.0), |(events, exposure), count| {
-                (events + count.events, exposure + count.exposure)
-            })
-        })
-        .filter(|(_, exposure)| *exposure > 0.0)
-        .collect();
-    let events: f64 = rates.iter().map(|(events, _)| events).sum();
-    let exposure: f64 = rates.iter().map(|(_, exposure)| exposure).sum();
-    if rates.len() < 3 || events <= 0.0 {
-        return VARIATION.1;
-    }
-    let rate = events / exposure;
-    let squares = rates.iter().map(|(events, exposure)| {
-        let expected = rate * exposure;
-        let excess = (events - expected).powi(2) - expected;
-        excess / (expected * expected)
-    });
-    let squared = mean(squares).unwrap_or(0.0) * rates.len() as f64 / (rates.len() - 1) as f64;
-    squared.max(0.0).sqrt().clamp(VARIATION.0, VARIATION.1)
 }

@@ -13,6 +13,7 @@
 //! roll-outs without a fault five showed a latency of 1.6 to 2.1 times that of two others, over all of the
 //! bake. One of the 62 is withheld by this.
 
+mod fleet;
 mod levels;
 
 use std::collections::VecDeque;
@@ -107,6 +108,8 @@ pub(super) struct FreshTest {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Recent {
     host: HostId,
+    /// Where it usually is, relative to the fleet; 0 where that is not known.
+    place: f64,
     values: VecDeque<f64>,
 }
 
@@ -122,10 +125,7 @@ impl FreshTest {
         cadence: usize,
     ) -> Self {
         let block = terms.buckets(BLOCK).max(BLOCK_SAMPLES * cadence.max(1));
-        let recent = |host: HostId| Recent {
-            host,
-            values: VecDeque::with_capacity(block),
-        };
+        let recent = |host: HostId| Recent::new(host, block);
         let level = fleet_level(&working, fleet);
         let mut test = Self {
             working,
@@ -272,6 +272,9 @@ impl FreshTest {
 
     /// Takes the bucket that has just closed.
     pub(super) fn observe(&mut self, reader: &Reader<'_>, group: &Group) {
+        if self.count.is_multiple_of(self.stride) {
+            self.adopt(reader, group);
+        }
         for (hosts, role) in [
             (&mut self.one_box, Role::OneBox),
             (&mut self.fleet, Role::Fleet),
@@ -281,9 +284,9 @@ impl FreshTest {
                     recent.values.pop_front();
                 }
                 let reading = reader.read(group, recent.host, role);
-                recent
-                    .values
-                    .push_back(reading.map_or(f64::NAN, |reading| self.working.of(reading)));
+                recent.values.push_back(
+                    reading.map_or(f64::NAN, |reading| self.working.of(reading) - recent.place),
+                );
             }
         }
         self.remember();
@@ -305,7 +308,8 @@ impl FreshTest {
     }
 
     /// One host of several that is out of line when the bake ends is no PASS: nobody knows whether it is
-    /// ill by itself. Nor is a harm that is likely, though it is too small to be certain.
+    /// ill by itself. Nor is a harm that is likely, though it is too small to be certain, or began too late to
+    /// be most of what was seen.
     fn settle(&mut self, reader: &Reader<'_>) {
         let Some(levels) = self.levels() else { return };
         let mut sides = self.sides.signs().iter();
@@ -320,7 +324,10 @@ impl FreshTest {
             let mut sides = self.sides.signs().iter();
             sides.any(|side| self.is_beyond(&levels, *side, noise))
         };
-        let (is_unproven, is_larger) = (is_any(noise), is_any(0.0));
+        let margin = margin(&levels);
+        let began_late = |side: &f64| self.exceeds(&levels, (levels.now() * side, *side), margin);
+        let is_unproven = is_any(noise) || self.sides.signs().iter().any(began_late);
+        let is_larger = is_any(0.0);
         if is_unproven {
             self.is_unproven = true;
             self.outcome.state = CheckState::NoData;
@@ -417,10 +424,14 @@ impl FreshTest {
     }
 
     fn is_beyond(&self, levels: &Levels, side: f64, noise: f64) -> bool {
+        self.exceeds(levels, (levels.harm(side), side), noise)
+    }
+
+    /// Whether so much on a side is more than what is accepted.
+    fn exceeds(&self, levels: &Levels, (harm, side): (f64, f64), noise: f64) -> bool {
         let rest = (levels.rest[usize::from(side < 0.0)] - levels.fleet) * side;
         let is_lump = self.is_share && rest <= REST_TOLERANCES * self.tolerance;
-        let harm = levels.harm(side) * side;
-        !is_lump && self.beyond(harm, side) > self.tolerance + noise
+        !is_lump && self.beyond(harm * side, side) > self.tolerance + noise
     }
 
     /// The host that alone is the reason why it is.
@@ -461,6 +472,7 @@ impl FreshTest {
         let sides = self.sides.signs().iter();
         let worst = sides.map(|side| self.beyond(levels.harm(*side) * side, *side));
         let worst = worst.fold(f64::NEG_INFINITY, f64::max);
+        let place = mean(self.one_box.iter().map(|recent| recent.place)).unwrap_or(0.0);
         let outcome = &mut self.outcome;
         outcome.remark = alone.map(|host| report::alone(reader.view.hosts.name(host)));
         outcome.state = match side {
@@ -472,8 +484,8 @@ impl FreshTest {
         outcome.effect = Some(now);
         outcome.interval = Some((now - margin, now + margin));
         outcome.detectable = Some(self.tolerance + hidden + critical);
-        outcome.observed = Some(self.working.natural(levels.own));
-        outcome.expected = Some(self.working.natural(levels.fleet));
+        outcome.observed = Some(self.working.natural(levels.own + place));
+        outcome.expected = Some(self.working.natural(levels.fleet + place));
         outcome.severity = worst / self.tolerance;
     }
 }

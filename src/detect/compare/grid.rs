@@ -180,11 +180,16 @@ impl Grid {
     /// Turns what was learned so far into the prior: call it when the deployment begins.
     pub(super) fn begin(&mut self) -> [Vec<f64>; CAPS_COUNT] {
         let posteriors = std::array::from_fn(|cap| self.posterior(cap));
+        self.restart();
+        posteriors
+    }
+
+    /// Forgets what was counted since [`Grid::begin`].
+    pub(super) fn restart(&mut self) {
         for points in &mut self.likelihood {
             points.fill(0.0);
         }
         self.total = Default::default();
-        posteriors
     }
 
     fn posterior(&self, cap: usize) -> Vec<f64> {
@@ -316,6 +321,19 @@ impl Total {
 fn tail(by_cap: impl Fn(usize) -> f64) -> f64 {
     let rarest = (0..LAST_CAPS).map(by_cap).fold(1.0, f64::min);
     (rarest * LAST_CAPS as f64).min(1.0)
+}
+
+/// Logarithms of weights of healthy factors, less certain by a factor whose logarithm has this standard
+/// deviation.
+pub(super) fn widened(weights: &[f64], sigma: f64) -> Vec<f64> {
+    let kernel = |distance: usize| -0.5 * (distance as f64 * STEP / sigma).powi(2);
+    let widened = (0..weights.len()).map(|to| {
+        let from = weights.iter().enumerate();
+        log_sum_exp(from.map(|(from, weight)| weight + kernel(to.abs_diff(from))))
+    });
+    let widened: Vec<f64> = widened.collect();
+    let whole = log_sum_exp(widened.iter().copied());
+    widened.into_iter().map(|weight| weight - whole).collect()
 }
 
 /// Logarithms of weights, updated by those of a likelihood, which may have more points.

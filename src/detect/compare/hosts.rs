@@ -11,6 +11,7 @@
 
 mod alone;
 mod farthest;
+mod known;
 mod rising;
 mod rival;
 mod rules;
@@ -162,16 +163,6 @@ impl HostsTest {
         possible("host", alone < self.slots.len().max(1))?;
         possible("host", self.rival.unwrap_or(0) < self.slots.len().max(1))?;
         self.looks.check()
-    }
-
-    /// Whether, at the end, there is nothing to compare, or a look found something and the latest minutes
-    /// hold too little to confirm it or to say that it healed.
-    pub(super) fn is_blind(&self) -> bool {
-        let is_open = self.suspicion.is_some_and(|found| !found.confirmed)
-            || self.alone.is_some_and(|found| !found.is_confirmed());
-        let latest = |slot: &Slot| slot.trailing(0);
-        self.outcome.state == CheckState::Warming
-            || (is_open && self.contrast(Channel::Level, latest).is_none())
     }
 
     /// What it says now.

@@ -1,9 +1,11 @@
 //! One metric of a comparison: which test judges it, and what that says.
 
+mod known;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
-    LATE_SHARE,
+    LATE_ALPHA,
     class::{Bystander, Class, Measure},
     counts::{CountsTest, TOLERANCE_DEFAULT},
     fresh::FreshTest,
@@ -12,17 +14,16 @@ use super::{
     looks::Looks,
     outcome::Outcome,
     own_past::OwnPastTest,
+    pasts::{Pasts, has_past},
     presence::{Absence, Presence},
-    reading::{HostPast, Past, Reader, past, per_exposure},
+    reading::{HostPast, Reader, past, per_exposure},
     records::RecordsTest,
+    reference::Reference,
     scale::Working,
     terms::Terms,
 };
 use crate::{
-    detect::{
-        CheckState, Extent, Group, HostId, NoDataCause, Track, Unsound,
-        stats::{mean, median},
-    },
+    detect::{CheckState, Extent, Group, HostId, NoDataCause, Track, Unsound, stats::median},
     event::{Kind, Span},
 };
 
@@ -37,14 +38,6 @@ const DENSE_EVENTS: f64 = 8.0;
 const DENSE_EVENTS_FEW: f64 = 2.0;
 /// A rise that reaches the tolerance within this long is a leak.
 const LEAK_WITHIN: Span = Span::from_hours(24);
-/// Samples that make a past.
-const PAST_SAMPLES_MIN: usize = 12;
-/// Share of the usual number of samples that makes a past.
-const PAST_SHARE_MIN: f64 = 0.5;
-/// Most values of the past that are read for one metric.
-const PAST_VALUES_MAX: usize = 360_000;
-/// Most buckets of the past that are read.
-const PAST_BUCKETS_MAX: usize = 2_160;
 /// How long missing one-box hosts are waited for after the grace.
 const ARRIVAL: Span = Span::from_minutes(5);
 
@@ -63,6 +56,7 @@ pub(super) struct Metric {
     /// The hosts that it judges, and those that came later.
     judged: Vec<HostId>,
     late: LateHosts,
+    reference: Reference,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -74,12 +68,6 @@ enum Test {
     Records(Box<RecordsTest>),
     OwnPast(Box<OwnPastTest>),
     Fresh(Box<FreshTest>),
-}
-
-/// The pasts of the hosts that take part, up to the deployment.
-struct Pasts {
-    one_box: Vec<HostPast>,
-    fleet: Vec<HostPast>,
 }
 
 impl Metric {
@@ -95,6 +83,7 @@ impl Metric {
             test: Test::Awaited,
             judged: Vec::new(),
             late: LateHosts::default(),
+            reference: Reference::default(),
         }
     }
 
@@ -104,6 +93,7 @@ impl Metric {
         self.presence.check(extent)?;
         extent.hosts(&self.judged)?;
         self.late.check(extent)?;
+        self.reference.check()?;
         match &self.test {
             Test::Awaited => Ok(()),
             Test::Hosts(test) => test.check(extent),
@@ -114,23 +104,24 @@ impl Metric {
         }
     }
 
-    /// What the test says, if there is one; of the hosts that came late, if that is worse.
+    /// What the test says, if there is one; of the hosts that came late, if that is worse. Where the fleet that
+    /// the test knows is gone, it says nothing any more, but for a breach.
     pub(super) fn outcome(&self) -> Option<&Outcome> {
-        let outcome = match &self.test {
-            Test::Awaited => return None,
-            Test::Hosts(test) => test.outcome(),
-            Test::Counts(test) => test.outcome(),
-            Test::Records(test) => test.outcome(),
-            Test::OwnPast(test) => test.outcome(),
-            Test::Fresh(test) => test.outcome(),
-        };
+        let outcome = self.test.outcome()?;
+        let is_over = !self.reference.is_standing() && self.late.are_all();
         let late = self.late.outcome().filter(|late| match late.state {
+            _ if is_over => outcome.state != CheckState::Breach,
             CheckState::Breach => outcome.state != CheckState::Breach,
             CheckState::NoData => !matches!(outcome.state, CheckState::Breach | CheckState::NoData),
             CheckState::Undecided => outcome.state == CheckState::Ok,
             CheckState::Ok | CheckState::Warming => false,
         });
         Some(late.unwrap_or(outcome))
+    }
+
+    /// Whether the one-box speaks, and nobody is there to compare it with.
+    pub(super) fn is_unseen(&self) -> bool {
+        self.reference.is_unseen()
     }
 
     /// The state of the test, if there is one.
@@ -140,8 +131,14 @@ impl Metric {
 
     /// Whether, now that the bake is over, a gross harm would not have been found for want of data.
     pub(super) fn is_blind(&self, terms: &Terms) -> bool {
+        if self.reference.is_mostly_unseen() {
+            return true;
+        }
+        let is_over = !self.reference.is_standing() && self.late.are_all();
         match &self.test {
             Test::Awaited => false,
+            Test::Hosts(test) if is_over => test.is_open(),
+            Test::OwnPast(_) if is_over => false,
             Test::Hosts(test) => test.is_blind(),
             Test::Counts(test) => test.is_blind(),
             Test::Records(test) => test.is_blind(),
@@ -176,35 +173,57 @@ impl Metric {
     /// Takes the bucket that has just closed; says what is missing.
     pub(super) fn observe(&mut self, reader: &Reader<'_>, group: &Group) -> Option<Absence> {
         match &mut self.test {
-            Test::Awaited => {}
+            Test::Awaited => return self.presence.observe(reader, group),
             Test::Hosts(test) => test.observe(reader, group),
             Test::Counts(test) => test.observe(reader, group),
             Test::Records(test) => test.observe(reader, group),
             Test::OwnPast(test) => test.observe(reader, group),
             Test::Fresh(test) => test.observe(reader, group),
         }
-        self.observe_late(reader, group);
+        let known = self.test.fleet();
+        let least = self.test.least();
+        let is_lost = self.reference.follow(reader, group, &known, least);
+        match &mut self.test {
+            Test::Counts(test) if is_lost => test.go_on(reader, group),
+            Test::Records(test) if is_lost => test.go_on(reader, group),
+            Test::Awaited
+            | Test::Hosts(_)
+            | Test::Counts(_)
+            | Test::Records(_)
+            | Test::OwnPast(_)
+            | Test::Fresh(_) => {}
+        }
+        match &self.test {
+            Test::Awaited | Test::Counts(_) | Test::Records(_) => {}
+            Test::Fresh(_) => self.observe_late(reader, group, false),
+            Test::Hosts(_) | Test::OwnPast(_) => self.observe_late(reader, group, is_lost),
+        }
+        let is_seen =
+            (self.reference.is_standing() && self.test.sees()) || self.late.see_all(reader, group);
+        self.reference.note(reader, group, is_seen);
         self.presence.observe(reader, group)
     }
 
-    fn observe_late(&mut self, reader: &Reader<'_>, group: &Group) {
-        if matches!(
-            self.test,
-            Test::Awaited | Test::Counts(_) | Test::Records(_)
-        ) {
-            return;
-        }
+    /// Follows the hosts that came late; all hosts, if the fleet that the test knows is lost (`is_lost`).
+    fn observe_late(&mut self, reader: &Reader<'_>, group: &Group, is_lost: bool) {
         // Beside the metrics that come late: a part of what was kept for both.
-        let alpha = self.alpha * 0.5 * LATE_SHARE / (1.0 - LATE_SHARE);
-        let class = &self.class;
-        self.late.observe(reader, group, &self.judged, |hosts| {
+        let alpha = self.alpha * LATE_ALPHA;
+        let (class, judged) = (&self.class, &self.judged);
+        let late = &mut self.late;
+        late.observe(reader, group, (judged, is_lost), |hosts, are_all| {
             let pasts = Pasts::read(reader, group);
             let working = Working::choose(class, &mut pasts.values(), false);
-            let (cadence, fleet) = (pasts.cadence(), &pasts.fleet);
+            let cadence = pasts.cadence();
             let has_exposure = reader.terms.has_per;
             let allowance = reader.terms.allowance(class, group.kind, has_exposure);
-            FreshTest::new(reader.terms, class, working, alpha, hosts, fleet, cadence)
-                .allowing(allowance)
+            let fleet = &pasts.fleet;
+            let test = FreshTest::new(reader.terms, class, working, alpha, hosts, fleet, cadence);
+            let test = test.allowing(allowance);
+            if !are_all {
+                return Some(test);
+            }
+            let places = pasts.places(&working, judged)?;
+            Some(test.begin_anew(reader, group, &places))
         });
     }
 
@@ -374,107 +393,4 @@ fn least(class: &Class, terms: &Terms, tolerance: f64, is_rate: bool) -> f64 {
     } else {
         tolerance
     }
-}
-
-/// How many buckets of the past are read of each of so many hosts.
-pub(super) fn past_buckets(hosts: usize) -> usize {
-    (PAST_VALUES_MAX / hosts.max(1)).clamp(60, PAST_BUCKETS_MAX)
-}
-
-impl Pasts {
-    fn read(reader: &Reader<'_>, group: &Group) -> Self {
-        let view = reader.view;
-        let hosts = view.one_box.len() + view.fleet.len();
-        let count = past_buckets(hosts);
-        let read = |hosts: &[HostId]| -> Vec<HostPast> {
-            hosts
-                .iter()
-                .map(|host| HostPast {
-                    host: *host,
-                    values: past(
-                        reader.terms,
-                        group.track(*host),
-                        reader.terms.past_until,
-                        count,
-                    ),
-                })
-                .collect()
-        };
-        let mut pasts = Self {
-            one_box: read(view.one_box),
-            fleet: read(view.fleet),
-        };
-        // Columns before the first value of anyone tell nothing.
-        let all = || pasts.one_box.iter().chain(&pasts.fleet);
-        let empty = all()
-            .map(|past| {
-                past.values
-                    .iter()
-                    .take_while(|(value, _)| value.is_nan())
-                    .count()
-            })
-            .min()
-            .unwrap_or(0);
-        for past in pasts.one_box.iter_mut().chain(&mut pasts.fleet) {
-            past.values.drain(..empty);
-        }
-        pasts
-    }
-
-    /// Events per fleet host and bucket, as rates tell.
-    fn events(&self, terms: &Terms) -> f64 {
-        let width = terms.resolution.seconds_f64();
-        let values = self.fleet.iter().flat_map(|past| past.values.iter());
-        let rates = values
-            .map(|(value, _)| f64::from(*value))
-            .filter(|value| value.is_finite());
-        mean(rates).unwrap_or(0.0) * width
-    }
-
-    /// All values of the fleet, for one unit of exposure each; thinned.
-    fn values(&self) -> Vec<f64> {
-        let whole: usize = self.fleet.iter().map(|past| past.values.len()).sum();
-        self.fleet
-            .iter()
-            .flat_map(|past| past.values.iter())
-            .step_by((whole / 20_000).max(1))
-            .map(|(value, exposure)| per_exposure(f64::from(*value), f64::from(*exposure)))
-            .filter(|value| value.is_finite())
-            .collect()
-    }
-
-    /// The usual number of samples of a fleet host.
-    fn usual_samples(&self) -> usize {
-        let mut counts: Vec<f64> = self
-            .fleet
-            .iter()
-            .map(|past| samples(&past.values) as f64)
-            .collect();
-        median(&mut counts).unwrap_or(0.0) as usize
-    }
-
-    /// Buckets between two samples.
-    fn cadence(&self) -> usize {
-        let cadences = self.fleet.iter().filter_map(|past| {
-            let first = past
-                .values
-                .iter()
-                .position(|(value, _)| value.is_finite())?;
-            let last = past
-                .values
-                .iter()
-                .rposition(|(value, _)| value.is_finite())?;
-            (last - first).checked_div(samples(&past.values).checked_sub(1)?)
-        });
-        cadences.max().unwrap_or(1).max(1)
-    }
-}
-
-fn samples(values: &Past) -> usize {
-    values.iter().filter(|(value, _)| value.is_finite()).count()
-}
-
-fn has_past(values: &Past, usual: usize) -> bool {
-    let samples = samples(values);
-    samples >= PAST_SAMPLES_MIN && samples as f64 >= PAST_SHARE_MIN * usual as f64
 }

@@ -9,7 +9,8 @@
 //! - a one-box without a past: [`fresh`], its level against how fleet hosts differ;
 //! - rare events: [`counts`], its share of all events; log records under another share of the traffic: [`records`].
 //!
-//! Hosts that join the one-box later are judged by [`late`].
+//! Hosts that join the one-box later are judged by [`late`]; which fleet hosts there are to compare with at each moment
+//! is followed by [`reference`].
 
 mod class;
 mod company;
@@ -26,10 +27,12 @@ mod metric;
 mod otherwise;
 mod outcome;
 mod own_past;
+mod pasts;
 mod pinned;
 mod presence;
 mod reading;
 mod records;
+mod reference;
 mod relapse;
 mod report;
 mod sample;
@@ -55,8 +58,16 @@ use terms::Terms;
 /// Share of alpha that is kept for what appears after judging began: half of it for metrics, and half for
 /// hosts of the one-box.
 const LATE_SHARE: f64 = 0.1;
+/// The part of a metric's alpha that is kept for hosts that come late, of the one-box or, where it must be judged
+/// beside another fleet, of that.
+const LATE_ALPHA: f64 = 0.5 * LATE_SHARE / (1.0 - LATE_SHARE);
 /// How long a metric may take to be judged after the grace.
 const ARRIVAL: Span = Span::from_minutes(5);
+
+/// What is said of metrics that could not be compared for most of the time, or at its end.
+const TOO_LITTLE: &str = "too little data of one-box and fleet at the same time to compare";
+const GONE: &str =
+    "the fleet hosts that it was compared with are gone, and no others were there for long enough";
 
 /// The `compare` detector.
 #[derive(Clone, Debug)]
@@ -241,6 +252,15 @@ impl Compare {
         if is_reading {
             return Finding::warming("the past of the other metrics to be read".to_owned());
         }
+        let is_unseen = |metric: &Metric| metric.is_unseen();
+        if !is_early && self.judging().any(is_unseen) {
+            if is_last {
+                return self.blind(view, is_unseen, GONE);
+            }
+            return Finding::unheard(
+                "fleet hosts to compare with, in place of those that are gone",
+            );
+        }
         if states.contains(&CheckState::Warming) || (states.is_empty() && is_early) {
             if is_early {
                 return Finding::warming(format!(
@@ -248,11 +268,12 @@ impl Compare {
                     self.judged_by()
                 ));
             }
-            return self.blind(view, |metric| metric.state() == Some(CheckState::Warming));
+            let is_warming = |metric: &Metric| metric.state() == Some(CheckState::Warming);
+            return self.blind(view, is_warming, TOO_LITTLE);
         }
         let is_blind = |metric: &Metric| metric.is_blind(&self.terms);
         if is_last && self.judging().any(is_blind) {
-            return self.blind(view, is_blind);
+            return self.blind(view, is_blind, TOO_LITTLE);
         }
         if states.contains(&CheckState::NoData) {
             let evidence = self.evidence(view, CheckState::NoData);
@@ -295,12 +316,11 @@ impl Compare {
     }
 
     /// Too little of these metrics can be compared to find even a gross harm.
-    fn blind(&self, view: &View<'_>, is_blind: impl Fn(&Metric) -> bool) -> Finding {
+    fn blind(&self, view: &View<'_>, is_blind: impl Fn(&Metric) -> bool, note: &str) -> Finding {
         let blind = self.judging().filter(|metric| is_blind(metric));
         let evidence = blind.take(Finding::EVIDENCE_MAX).map(|metric| {
             let name = report::metric(view.panel.group(metric.index));
-            let note = "too little data of one-box and fleet at the same time to compare";
-            Evidence::bare(name, CheckState::NoData, Basis::Model, note.to_owned())
+            Evidence::bare(name, CheckState::NoData, Basis::Model, note)
         });
         Finding::no_data(NoDataCause::NoFleet, evidence.collect())
     }

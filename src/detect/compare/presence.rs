@@ -138,7 +138,12 @@ impl Presence {
             .copied()
             .filter(|(_, track)| end - track.heard_last() <= patience)
             .collect();
-        if speaking.is_empty() || speaking.len() * 2 < fleet.len() {
+        // Of hosts that are gone altogether nothing is expected.
+        let is_expected = |(host, track): &&(HostId, &Track)| {
+            end - track.heard_last() <= patience || !reader.view.is_lifeless(*host)
+        };
+        let expected = fleet.iter().filter(is_expected).count();
+        if speaking.is_empty() || speaking.len() * 2 < expected {
             return None;
         }
         self.silent(reader, group, &speaking, patience)

@@ -8,7 +8,7 @@ use super::{
     reading::{HostPast, Reader},
     terms::Sides,
 };
-use crate::detect::{CheckState, Extent, Group, Unsound, state::possible};
+use crate::detect::{CheckState, Extent, Group, HostId, Unsound, state::possible};
 
 /// One test for each side of harm. Each is held against the rate of a healthy one-box that is nearest to harm
 /// on that side: the larger of the two that it may have, or the smaller. So a harm is one whether records
@@ -60,6 +60,24 @@ impl RecordsTest {
     pub(super) fn check(&self, extent: Extent) -> Result<(), Unsound> {
         possible("number of sides", !self.sides.is_empty())?;
         self.sides.iter().try_for_each(|side| side.check(extent))
+    }
+
+    /// The fleet hosts that it compares with.
+    pub(super) fn fleet(&self) -> Vec<HostId> {
+        let first = self.sides.first();
+        first.map_or_else(Vec::new, |side| side.fleet().collect())
+    }
+
+    /// Whether it has seen enough beside the fleet of now.
+    pub(super) fn sees(&self) -> bool {
+        self.sides.iter().all(CountsTest::sees)
+    }
+
+    /// Goes on beside the fleet hosts that are here, see [`CountsTest::go_on`].
+    pub(super) fn go_on(&mut self, reader: &Reader<'_>, group: &Group) {
+        for side in &mut self.sides {
+            side.go_on(reader, group);
+        }
     }
 
     /// Whether less than half of the time could be compared.

@@ -367,6 +367,28 @@ impl Together {
     }
 }
 
+/// Where hosts usually are, relative to the middle of the fleet; `None` of one that was never there with it.
+pub(super) fn places(
+    working: &Working,
+    hosts: &[&HostPast],
+    fleet: &[HostPast],
+) -> Vec<Option<f64>> {
+    let numbers = |past: &HostPast| -> Vec<f64> {
+        let values = past.values.iter();
+        values.map(|value| working.of_past(*value)).collect()
+    };
+    let fleet: Vec<Vec<f64>> = fleet.iter().map(numbers).collect();
+    let holds: Vec<usize> = fleet.iter().map(|numbers| hold_of(numbers)).collect();
+    let middles = middles(&fleet, &holds);
+    let place = |past: &&HostPast| {
+        let relative = numbers(past).into_iter().zip(&middles);
+        let relative = relative.map(|(number, middle)| number - middle);
+        let mut finite: Vec<f64> = relative.filter(|value| value.is_finite()).collect();
+        median(&mut finite)
+    };
+    hosts.iter().map(place).collect()
+}
+
 /// Fewest buckets of the past that tell how means over windows vary.
 const PLACEBO_BUCKETS_MIN: usize = 60;
 /// Fewest blocks of one length that the past must hold.

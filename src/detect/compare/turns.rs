@@ -4,7 +4,7 @@
 //! milliseconds for each metric. A small comparison still begins as a whole; a large one takes turns,
 //! in the order of its metrics, so that no bucket stalls the others.
 
-use super::{ARRIVAL, metric, reading::Reader};
+use super::{ARRIVAL, pasts, reading::Reader};
 use crate::event::Span;
 
 /// Values of the past that may be read in one bucket: a tenth of a second.
@@ -17,7 +17,7 @@ const LATE_BUCKETS: usize = 5;
 pub(super) fn turns(reader: &Reader<'_>, ready: usize) -> usize {
     let terms = reader.terms;
     let hosts = reader.view.one_box.len() + reader.view.fleet.len();
-    let values = hosts.max(1) * metric::past_buckets(hosts);
+    let values = hosts.max(1) * pasts::past_buckets(hosts);
     let patience = ARRIVAL.max(terms.resolution.times(10));
     let until = terms.grace_until + Span::from_nanos(patience.nanos() / 2);
     let buckets = (until - reader.view.bucket.start).div_ceil(terms.resolution);

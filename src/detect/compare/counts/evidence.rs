@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Noise, Speakers, clipped::Clipped};
 use crate::detect::{
     Unsound,
-    compare::grid::{CAPS_COUNT, Grid, Mark},
+    compare::grid::{CAPS_COUNT, Grid, Mark, widened},
     state::possible,
     stats::log_sum_exp,
 };
@@ -27,6 +27,8 @@ const LATE_SHARE: f64 = 0.4;
 pub(super) struct Evidence {
     grid: Grid,
     weights: [Vec<f64>; CAPS_COUNT],
+    /// What the past says of healthy factors, beside the fleet of then.
+    known: [Vec<f64>; CAPS_COUNT],
     late: Vec<Mark>,
 }
 
@@ -74,6 +76,7 @@ impl Evidence {
         let weights = grid.begin();
         Self {
             grid,
+            known: weights.clone(),
             weights,
             late: Vec::new(),
         }
@@ -83,7 +86,15 @@ impl Evidence {
     pub(super) fn check(&self) -> Result<(), Unsound> {
         possible("number of late starts", self.late.len() <= LATE_COUNT)?;
         self.grid.check(&self.weights)?;
+        self.grid.check(&self.known)?;
         self.late.iter().try_for_each(Mark::check)
+    }
+
+    /// Begins anew beside another fleet, whose own factor has a logarithm of this standard deviation.
+    pub(super) fn go_on(&mut self, sigma: f64) {
+        self.weights = self.known.each_ref().map(|known| widened(known, sigma));
+        self.grid.restart();
+        self.late.clear();
     }
 
     pub(super) fn begin_late(&mut self) {

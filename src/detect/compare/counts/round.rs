@@ -47,6 +47,14 @@ impl Member {
         }
     }
 
+    /// One that was counted until then.
+    pub(super) fn since(host: HostId, until: Option<Timestamp>) -> Self {
+        Self {
+            until,
+            ..Self::new(host)
+        }
+    }
+
     /// Takes what it said in the bucket, if anything; a one-box host has so much of an ordinary host's traffic.
     pub(super) fn observe(
         &mut self,

@@ -37,6 +37,14 @@ impl Speakers {
 }
 
 impl Side {
+    /// Begins anew beside another fleet, see [`Evidence::go_on`].
+    pub(super) fn go_on(&mut self, sigma: f64) {
+        let parts = self.left_out.iter_mut().chain(&mut self.single);
+        for evidence in [&mut self.whole].into_iter().chain(parts) {
+            evidence.go_on(sigma);
+        }
+    }
+
     /// From here on evidence is gathered anew, too.
     pub(super) fn begin_late(&mut self) {
         let parts = self.left_out.iter_mut().chain(&mut self.single);

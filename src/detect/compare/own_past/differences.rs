@@ -1,6 +1,7 @@
 //! How far the hosts are from what is usual for them, beside each other.
 
 use super::{Member, OwnPastTest, mean, median_of};
+use crate::detect::HostId;
 
 /// How far hosts are from what is usual for them, relative to each other.
 pub(super) struct Differences {
@@ -13,6 +14,11 @@ pub(super) struct Differences {
 }
 
 impl OwnPastTest {
+    /// The fleet hosts that it compares with.
+    pub(in crate::detect::compare) fn fleet(&self) -> impl Iterator<Item = HostId> {
+        self.fleet.iter().map(|member| member.host)
+    }
+
     /// Allows the one-box to differ by so much on each side.
     pub(in crate::detect::compare) fn allowing(mut self, allowance: [f64; 2]) -> Self {
         self.allowance = allowance;

@@ -1,6 +1,7 @@
 //! Simulated deployments for the tests of the comparison as a whole.
 
 mod behaviour;
+mod churn;
 mod fresh_hosts;
 mod jobs;
 mod one_host;

@@ -1,0 +1,302 @@
+//! What absence says, bucket by bucket.
+
+use super::*;
+use crate::{
+    detect::test_support::{
+        Bench, Feed, first, log_check, series_check, silence_is_never_ok, states,
+    },
+    reduce::LossReason,
+};
+use CheckState::{Breach, NoData, Ok, Warming};
+use NoDataCause::{NeverArrived, NoFleet, NothingSelected};
+
+fn plan() -> DetectorPlan {
+    DetectorPlan::Absent {
+        after: Span::from_minutes(5),
+    }
+}
+
+fn silent_from(host: &'static str, bucket: i64) -> impl Fn(&str, i64) -> Feed {
+    move |name, at| {
+        if name == host && bucket <= at {
+            Feed::Silent
+        } else {
+            Feed::Value(1.0)
+        }
+    }
+}
+
+#[test]
+fn silence_is_never_ok_here_of_all_places() {
+    silence_is_never_ok(&series_check(plan()), |_, _| Feed::Value(1.0));
+    silence_is_never_ok(&log_check(plan()), |_, _| Feed::Records(1.0));
+}
+
+type Row = (
+    &'static str,
+    &'static [&'static str],
+    &'static [&'static str],
+    fn(&str, i64) -> Feed,
+    CheckState,
+    Option<NoDataCause>,
+);
+const ROWS: [Row; 8] = [
+    (
+        "all speak",
+        &["c1"],
+        &["f1"],
+        |_, _| Feed::Value(1.0),
+        Ok,
+        None,
+    ),
+    (
+        "stopped, the fleet speaks",
+        &["c1"],
+        &["f1", "f2"],
+        |host, at| silent_from("c1", 100)(host, at),
+        Breach,
+        None,
+    ),
+    (
+        "never heard, the fleet speaks",
+        &["c1"],
+        &["f1", "f2"],
+        |host, at| silent_from("c1", -999)(host, at),
+        Breach,
+        None,
+    ),
+    (
+        "a removed fleet host is no outage",
+        &["c1"],
+        &["f1", "f2"],
+        |host, at| match host {
+            "f1" => silent_from("f1", 0)(host, at),
+            _ => silent_from("c1", 100)(host, at),
+        },
+        Breach,
+        None,
+    ),
+    (
+        "all fall silent at once",
+        &["c1"],
+        &["f1", "f2"],
+        |_, at| {
+            if at < 100 {
+                Feed::Value(1.0)
+            } else {
+                Feed::Silent
+            }
+        },
+        NoData,
+        Some(NoFleet),
+    ),
+    (
+        "another judged host speaks",
+        &["c1", "c2"],
+        &[],
+        |host, at| silent_from("c2", 100)(host, at),
+        Breach,
+        None,
+    ),
+    (
+        "the lone host stops before the deployment",
+        &["c1"],
+        &[],
+        |host, at| silent_from("c1", 0)(host, at),
+        NoData,
+        Some(NeverArrived),
+    ),
+    (
+        "nobody ever",
+        &["c1"],
+        &["f1"],
+        |_, _| Feed::Silent,
+        NoData,
+        Some(NothingSelected),
+    ),
+];
+
+#[test]
+fn a_silent_host_is_a_breach_only_with_a_witness() {
+    for (name, one_box, fleet, feed, state, cause) in ROWS {
+        let mut bench = Bench::new(series_check(plan()), one_box, fleet);
+        let last = bench.run(200, feed).pop().unwrap();
+        assert_eq!(
+            (last.state, last.cause.clone()),
+            (state, cause),
+            "{name}: {last:?}"
+        );
+    }
+}
+
+#[test]
+fn the_breach_comes_when_the_time_is_over_and_says_who_and_since_when() {
+    let mut bench = Bench::new(series_check(plan()), &["c1", "c2"], &["f1"]);
+    let findings = bench.run(200, silent_from("c2", 100));
+    assert_eq!(first(&findings, Breach), Some(100 + 30));
+    let evidence = &findings[130].evidence[0];
+    assert_eq!(evidence.hosts, ["c2"]);
+    assert_eq!(evidence.first_breach, Some(bench.at(100)));
+    assert_eq!(
+        (evidence.observed, evidence.expected),
+        (Some(310.0), Some(300.0))
+    );
+    assert_eq!(evidence.note, "silent for 5m10s on c2, while others speak");
+}
+
+/// Scrapes of a minute, each host's at another second: a pipeline that stands still is left by one host
+/// after the other, and found again by one after the other.
+#[test]
+fn an_outage_of_the_pipeline_is_no_absence_whoever_falls_silent_first_and_comes_back_last() {
+    const EVERY: i64 = 6;
+    let outage = 100..140;
+    for phase in 0..EVERY {
+        for dies in [None, Some(160)] {
+            let mut bench = Bench::new(series_check(plan()), &["c1"], &["f1", "f2", "f3"]);
+            let findings = bench.run(260, |host, bucket| {
+                let own = match host {
+                    "c1" => phase,
+                    "f1" => 1,
+                    "f2" => 3,
+                    _ => 5,
+                };
+                let is_dead = host == "c1" && dies.is_some_and(|at| at <= bucket);
+                let is_due = (bucket - own).rem_euclid(EVERY) == 0;
+                if is_due && !is_dead && !outage.contains(&bucket) {
+                    Feed::Value(bucket as f64)
+                } else {
+                    Feed::Silent
+                }
+            });
+            let seen = states(&findings);
+            assert!(seen.contains(&NoData), "{phase}: {seen:?}");
+            match (dies, first(&findings, Breach)) {
+                (None, None) => {}
+                (Some(died), Some(at)) => {
+                    // The last word was at most a scrape before.
+                    assert!(
+                        (died + 25..=died + 31).contains(&(at as i64)),
+                        "{phase}: {at}"
+                    );
+                }
+                (_, at) => panic!("{phase}, dies {dies:?}: breach {at:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_host_that_is_never_heard_has_the_grace_to_speak_up() {
+    let mut bench = Bench::new(series_check(plan()), &["c1"], &["f1"]).grace(60);
+    let findings = bench.run(200, silent_from("c1", -999));
+    assert_eq!(states(&findings), [Warming, Breach]);
+    assert_eq!(first(&findings, Breach), Some(60));
+}
+
+#[test]
+fn values_that_cannot_be_used_are_absent_and_the_note_says_so() {
+    let mut bench = Bench::new(series_check(plan()), &["c1"], &["f1"]);
+    let findings = bench.run(100, |host, bucket| {
+        if host == "c1" && 10 <= bucket {
+            Feed::Lost(LossReason::NotFinite)
+        } else {
+            Feed::Value(1.0)
+        }
+    });
+    assert_eq!(states(&findings), [Ok, Breach]);
+    let note = &findings[99].evidence[0].note;
+    assert!(
+        note.ends_with("what came could not be used (not_finite)"),
+        "{note}"
+    );
+}
+
+#[test]
+fn a_living_log_stream_without_the_record_is_absent() {
+    // A heartbeat each minute; the stream itself stays alive.
+    let mut bench = Bench::new(log_check(plan()), &["c1"], &["f1"]);
+    let findings = bench.run(200, |host, bucket| {
+        let is_beat = bucket.rem_euclid(6) == 0 && (host != "c1" || bucket < 100);
+        Feed::Records(if is_beat { 1.0 } else { 0.0 })
+    });
+    assert_eq!(states(&findings), [Ok, Breach]);
+    // The last beat was in bucket 96.
+    assert_eq!(first(&findings, Breach), Some(97 + 30));
+}
+
+#[test]
+fn a_beat_before_the_deployment_is_remembered_but_proves_nothing_since() {
+    let mut bench = Bench::new(log_check(plan()), &["c1"], &["f1"]);
+    let findings = bench.run(20, |host, bucket| {
+        Feed::Records(if host == "c1" && 0 <= bucket {
+            0.0
+        } else {
+            1.0
+        })
+    });
+    assert_eq!(states(&findings), [Warming]);
+}
+
+/// Pods of a one-box beside two of the fleet: `a` and `b` from the start, of which some go in bucket 100, and others
+/// come at a time.
+fn moved(gone: &[&str], come: &[&str], at: i64) -> Vec<Finding> {
+    let mut bench = Bench::new(series_check(plan()), &["a", "b"], &["f1", "f2"]);
+    let feed = |host: &str, bucket: i64| {
+        if gone.contains(&host) && 100 <= bucket {
+            Feed::Silent
+        } else {
+            Feed::Value(1.0)
+        }
+    };
+    let mut findings = bench.run(at, feed);
+    for name in come {
+        let id = bench.hosts.add((*name).into(), bench.at(at));
+        bench.one_box.push(id);
+    }
+    findings.extend(bench.run(200, feed));
+    findings
+}
+
+#[test]
+fn a_host_that_goes_while_another_comes_was_moved() {
+    let rows: [(&[&str], &[&str], i64, CheckState); 8] = [
+        (&["a"], &[], 101, Breach),
+        (&["a"], &["c"], 101, NoData),
+        // It came a little before: a surge.
+        (&["a"], &["c"], 80, NoData),
+        // Half an hour before, or too late.
+        (&["a"], &["c"], 40, Breach),
+        (&["a"], &["c"], 140, Breach),
+        // As many as came.
+        (&["a", "b"], &["c"], 101, Breach),
+        (&["a", "b"], &["c", "d"], 101, NoData),
+        // What comes and goes itself replaces nobody.
+        (&["a", "c"], &["c"], 95, Breach),
+    ];
+    for (gone, come, at, expected) in rows {
+        let findings = moved(gone, come, at);
+        let last = &findings[findings.len() - 1];
+        assert_eq!(last.state, expected, "{gone:?} {come:?} {at}: {last:?}");
+        let has_failed = first(&findings, Breach).is_some();
+        assert_eq!(has_failed, expected == Breach, "{gone:?} {come:?} {at}");
+    }
+}
+
+/// A host that was named and is silent from the start replaces nobody when it speaks at last.
+#[test]
+fn a_host_that_was_named_takes_nobodys_place() {
+    let mut bench = Bench::new(series_check(plan()), &["a", "b"], &["f1", "f2"]).grace(120);
+    let findings = bench.run(200, |host, bucket| {
+        let is_here = match host {
+            "a" => bucket < 100,
+            "b" => 101 <= bucket,
+            _ => true,
+        };
+        if is_here {
+            Feed::Value(1.0)
+        } else {
+            Feed::Silent
+        }
+    });
+    assert!(first(&findings, Breach).is_some());
+}

@@ -1,0 +1,141 @@
+//! What the hosts that take part did up to the deployment.
+
+use super::{
+    reading::{HostPast, Past, Reader, past, per_exposure},
+    scale::Working,
+    slot,
+    terms::Terms,
+};
+use crate::detect::{
+    Group, HostId,
+    stats::{mean, median},
+};
+
+/// Samples that make a past.
+const PAST_SAMPLES_MIN: usize = 12;
+/// Share of the usual number of samples that makes a past.
+const PAST_SHARE_MIN: f64 = 0.5;
+/// Most values of the past that are read for one metric.
+const PAST_VALUES_MAX: usize = 360_000;
+/// Most buckets of the past that are read.
+const PAST_BUCKETS_MAX: usize = 2_160;
+/// The pasts of the hosts that take part, up to the deployment.
+pub(super) struct Pasts {
+    pub(super) one_box: Vec<HostPast>,
+    pub(super) fleet: Vec<HostPast>,
+}
+
+/// How many buckets of the past are read of each of so many hosts.
+pub(super) fn past_buckets(hosts: usize) -> usize {
+    (PAST_VALUES_MAX / hosts.max(1)).clamp(60, PAST_BUCKETS_MAX)
+}
+
+impl Pasts {
+    pub(super) fn read(reader: &Reader<'_>, group: &Group) -> Self {
+        let view = reader.view;
+        let hosts = view.one_box.len() + view.fleet.len();
+        let count = past_buckets(hosts);
+        let read = |hosts: &[HostId]| -> Vec<HostPast> {
+            hosts
+                .iter()
+                .map(|host| HostPast {
+                    host: *host,
+                    values: past(
+                        reader.terms,
+                        group.track(*host),
+                        reader.terms.past_until,
+                        count,
+                    ),
+                })
+                .collect()
+        };
+        let mut pasts = Self {
+            one_box: read(view.one_box),
+            fleet: read(view.fleet),
+        };
+        // Columns before the first value of anyone tell nothing.
+        let all = || pasts.one_box.iter().chain(&pasts.fleet);
+        let empty = all()
+            .map(|past| {
+                past.values
+                    .iter()
+                    .take_while(|(value, _)| value.is_nan())
+                    .count()
+            })
+            .min()
+            .unwrap_or(0);
+        for past in pasts.one_box.iter_mut().chain(&mut pasts.fleet) {
+            past.values.drain(..empty);
+        }
+        pasts
+    }
+
+    /// Events per fleet host and bucket, as rates tell.
+    pub(super) fn events(&self, terms: &Terms) -> f64 {
+        let width = terms.resolution.seconds_f64();
+        let values = self.fleet.iter().flat_map(|past| past.values.iter());
+        let rates = values
+            .map(|(value, _)| f64::from(*value))
+            .filter(|value| value.is_finite());
+        mean(rates).unwrap_or(0.0) * width
+    }
+
+    /// All values of the fleet, for one unit of exposure each; thinned.
+    pub(super) fn values(&self) -> Vec<f64> {
+        let whole: usize = self.fleet.iter().map(|past| past.values.len()).sum();
+        self.fleet
+            .iter()
+            .flat_map(|past| past.values.iter())
+            .step_by((whole / 20_000).max(1))
+            .map(|(value, exposure)| per_exposure(f64::from(*value), f64::from(*exposure)))
+            .filter(|value| value.is_finite())
+            .collect()
+    }
+
+    /// Where each of these hosts of the one-box usually is, relative to the middle of the fleet; `None`: their
+    /// past is not remembered any more.
+    pub(super) fn places(&self, working: &Working, hosts: &[HostId]) -> Option<Vec<(HostId, f64)>> {
+        let one_box = self.one_box.iter();
+        let one_box = one_box.filter(|past| hosts.contains(&past.host));
+        let own: Vec<&HostPast> = one_box.collect();
+        let places = slot::places(working, &own, &self.fleet);
+        let hosts = own.iter().map(|past| past.host);
+        let places = hosts.zip(places).map(|(host, place)| Some((host, place?)));
+        places.collect()
+    }
+
+    /// The usual number of samples of a fleet host.
+    pub(super) fn usual_samples(&self) -> usize {
+        let mut counts: Vec<f64> = self
+            .fleet
+            .iter()
+            .map(|past| samples(&past.values) as f64)
+            .collect();
+        median(&mut counts).unwrap_or(0.0) as usize
+    }
+
+    /// Buckets between two samples.
+    pub(super) fn cadence(&self) -> usize {
+        let cadences = self.fleet.iter().filter_map(|past| {
+            let first = past
+                .values
+                .iter()
+                .position(|(value, _)| value.is_finite())?;
+            let last = past
+                .values
+                .iter()
+                .rposition(|(value, _)| value.is_finite())?;
+            (last - first).checked_div(samples(&past.values).checked_sub(1)?)
+        });
+        cadences.max().unwrap_or(1).max(1)
+    }
+}
+
+fn samples(values: &Past) -> usize {
+    values.iter().filter(|(value, _)| value.is_finite()).count()
+}
+
+pub(super) fn has_past(values: &Past, usual: usize) -> bool {
+    let samples = samples(values);
+    samples >= PAST_SAMPLES_MIN && samples as f64 >= PAST_SHARE_MIN * usual as f64
+}
