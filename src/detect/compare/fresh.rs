@@ -15,11 +15,13 @@
 
 mod fleet;
 mod levels;
+mod settling;
 
 use std::collections::VecDeque;
 
 use levels::{Levels, Spread};
 use serde::{Deserialize, Serialize};
+use settling::UNPROVEN;
 
 use super::{
     class::Class,
@@ -54,18 +56,6 @@ const HELD_MIN: f64 = 0.5;
 const SAMPLES_MIN: usize = 2;
 /// Chance of excluding a harm that is as large as the tolerance.
 const BETA: f64 = 0.05;
-/// Chance that a healthy deployment is withheld by how much its fleet hosts differ, as a multiple of the
-/// chance that it is failed: it costs a look, not a roll-back.
-const LIKELY_TIMES: f64 = 5.0;
-/// A difference that is likely harm however little is known of hosts, in points of a share; of others as a
-/// logarithm: nobody would call a level of more than twice the fleet's healthy for want of knowledge.
-const GROSS_SHARE: f64 = 0.1;
-const GROSS: f64 = 0.81;
-/// What a person should know where harm is likely, but not certain, and what would settle it.
-const UNPROVEN: &str = "likely harm, but fresh hosts may differ by themselves: more hosts in the one-box, or \
-                        fleet hosts started anew with the old version, would settle it";
-/// The same where it is not even likely, though it is larger than what is accepted.
-const ORDINARY: &str = "as healthy hosts without a past may differ here";
 /// Most values since the grace that are remembered; then every other one is forgotten.
 const SINCE_MAX: usize = 2048;
 
@@ -305,44 +295,6 @@ impl FreshTest {
         if reader.is_last() && self.outcome.state != CheckState::Breach {
             self.settle(reader);
         }
-    }
-
-    /// One host of several that is out of line when the bake ends is no PASS: nobody knows whether it is
-    /// ill by itself. Nor is a harm that is likely, though it is too small to be certain, or began too late to
-    /// be most of what was seen.
-    fn settle(&mut self, reader: &Reader<'_>) {
-        let Some(levels) = self.levels() else { return };
-        let mut sides = self.sides.signs().iter();
-        if let Some(host) = sides.find_map(|side| self.alone(&levels, *side)) {
-            let name = reader.view.hosts.name(host);
-            self.outcome.state = CheckState::NoData;
-            self.outcome.remark = Some(report::alone(name));
-            return;
-        }
-        let noise = self.likely(&levels);
-        let is_any = |noise: f64| {
-            let mut sides = self.sides.signs().iter();
-            sides.any(|side| self.is_beyond(&levels, *side, noise))
-        };
-        let margin = margin(&levels);
-        let began_late = |side: &f64| self.exceeds(&levels, (levels.now() * side, *side), margin);
-        let is_unproven = is_any(noise) || self.sides.signs().iter().any(began_late);
-        let is_larger = is_any(0.0);
-        if is_unproven {
-            self.is_unproven = true;
-            self.outcome.state = CheckState::NoData;
-            self.outcome.remark = Some(UNPROVEN.to_owned());
-        } else if is_larger {
-            self.outcome.remark = Some(ORDINARY.to_owned());
-        }
-    }
-
-    /// How far a likely harm is out at least, beyond the tolerance.
-    fn likely(&self, levels: &Levels) -> f64 {
-        let tail = LIKELY_TIMES * self.alpha / self.sides.signs().len() as f64;
-        let gross = if self.is_share { GROSS_SHARE } else { GROSS };
-        let beyond = levels.usual(tail, gross) - self.tolerance;
-        beyond.min(margin(levels)).max(0.0)
     }
 
     fn remember(&mut self) {

@@ -21,7 +21,7 @@ mod suspicion;
 
 use alone::Alone;
 pub(super) use alone::{SHARED, SHARED_TAIL};
-pub(super) use farthest::Farthest;
+pub(super) use farthest::{Farthest, Together, usual};
 pub(super) use rules::Rules;
 use serde::{Deserialize, Serialize};
 use suspicion::{SUSPECT, Suspicion};

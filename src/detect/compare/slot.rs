@@ -3,14 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    hosts::Farthest,
+    hosts::{Farthest, Together, usual},
     looks::TRAILING_COUNT,
     reading::{HostPast, hold, per_exposure},
     scale::Working,
 };
 use crate::detect::{
     HostId,
-    stats::{MAD_TO_SIGMA, mean, median},
+    stats::{MAD_TO_SIGMA, median},
 };
 
 /// Robust standard deviations at which single values are clipped.
@@ -325,46 +325,6 @@ fn fill(
     let one_box = one_box.means();
     farthest.learn_one_box(&one_box, usual(working, &one_box), number);
     ([levels, spreads], farthest)
-}
-
-/// Where these values mostly are. The middle of what is often zero would be none.
-fn usual(working: &Working, values: &[f64]) -> f64 {
-    let mut finite: Vec<f64> = values
-        .iter()
-        .copied()
-        .filter(|value| value.is_finite())
-        .collect();
-    if working.is_ratio() {
-        mean(finite.into_iter()).map_or(f64::NAN, |mean| working.of_value(mean))
-    } else {
-        median(&mut finite).unwrap_or(f64::NAN)
-    }
-}
-
-/// Values of several hosts, bucket by bucket.
-#[derive(Default)]
-struct Together {
-    sums: Vec<f64>,
-    counts: Vec<f64>,
-}
-
-impl Together {
-    fn add(&mut self, values: &[f64]) {
-        let len = self.sums.len().max(values.len());
-        self.sums.resize(len, 0.0);
-        self.counts.resize(len, 0.0);
-        let all = self.sums.iter_mut().zip(&mut self.counts).zip(values);
-        for ((sum, count), value) in all.filter(|(_, value)| value.is_finite()) {
-            *sum += value;
-            *count += 1.0;
-        }
-    }
-
-    /// Their means; NaN where no host had one.
-    fn means(&self) -> Vec<f64> {
-        let all = self.sums.iter().zip(&self.counts);
-        all.map(|(sum, count)| sum / count).collect()
-    }
 }
 
 /// Where hosts usually are, relative to the middle of the fleet; `None` of one that was never there with it.

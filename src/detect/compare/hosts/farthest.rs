@@ -12,7 +12,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Changes, Contrast, HostsTest};
+use super::{Changes, Contrast, HostsTest, Working};
+use crate::detect::stats::{mean, median};
 
 /// Fewest buckets of the past that tell how far hosts go.
 const BUCKETS_MIN: usize = 60;
@@ -115,6 +116,47 @@ impl Farthest {
             return 0.0;
         }
         BEYOND * window.one_box[side].max(window.fleet[1][side] / hosts)
+    }
+}
+
+/// Where these values mostly are. The middle of what is often zero would be none.
+pub(in crate::detect::compare) fn usual(working: &Working, values: &[f64]) -> f64 {
+    let mut finite: Vec<f64> = values
+        .iter()
+        .copied()
+        .filter(|value| value.is_finite())
+        .collect();
+    if working.is_ratio() {
+        mean(finite.into_iter()).map_or(f64::NAN, |mean| working.of_value(mean))
+    } else {
+        median(&mut finite).unwrap_or(f64::NAN)
+    }
+}
+
+/// Values of several hosts, bucket by bucket.
+#[derive(Default)]
+pub(in crate::detect::compare) struct Together {
+    sums: Vec<f64>,
+    counts: Vec<f64>,
+}
+
+impl Together {
+    /// Adds those of a host.
+    pub(in crate::detect::compare) fn add(&mut self, values: &[f64]) {
+        let len = self.sums.len().max(values.len());
+        self.sums.resize(len, 0.0);
+        self.counts.resize(len, 0.0);
+        let all = self.sums.iter_mut().zip(&mut self.counts).zip(values);
+        for ((sum, count), value) in all.filter(|(_, value)| value.is_finite()) {
+            *sum += value;
+            *count += 1.0;
+        }
+    }
+
+    /// Their means; NaN where no host had one.
+    pub(in crate::detect::compare) fn means(&self) -> Vec<f64> {
+        let all = self.sums.iter().zip(&self.counts);
+        all.map(|(sum, count)| sum / count).collect()
     }
 }
 
