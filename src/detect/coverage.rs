@@ -60,6 +60,8 @@ pub struct Coverage {
     heard: BTreeMap<HostId, Heard>,
     /// Buckets since the grace.
     buckets: u64,
+    /// Buckets of the bake that had closed before the first that was seen: a recording may begin in its middle.
+    unseen: u64,
 }
 
 /// What a coverage keeps over a restart.
@@ -68,6 +70,7 @@ pub struct Coverage {
 pub(super) struct State {
     heard: BTreeMap<HostId, Heard>,
     buckets: u64,
+    unseen: u64,
 }
 
 /// Whether the judged hosts were heard.
@@ -93,12 +96,17 @@ impl Coverage {
             bake_until: setup.bake_until,
             heard: BTreeMap::new(),
             buckets: 0,
+            unseen: 0,
         }
     }
 
     /// Takes the bucket that has just closed. Call it once for each.
     pub fn observe(&mut self, view: &View<'_>) -> Covered {
         let judged = self.grace_until < view.bucket.end;
+        if judged && self.buckets == 0 {
+            let passed = view.bucket.start - self.grace_until.max(self.began_at);
+            self.unseen = (passed.nanos() / view.panel.resolution().nanos()).max(0) as u64;
+        }
         self.buckets += u64::from(judged);
         let mut missing: Vec<(NoDataCause, HostId)> = Vec::new();
         let (mut waiting, mut late) = (Vec::new(), Vec::new());
@@ -186,18 +194,25 @@ impl Coverage {
             bake_until: _,
             heard,
             buckets,
+            unseen,
         } = self;
         State {
             heard: heard.clone(),
             buckets: *buckets,
+            unseen: *unseen,
         }
     }
 
     /// Takes what [`Coverage::save`] gave.
     pub(super) fn restore(&mut self, state: State, extent: Extent) -> Result<(), Unsound> {
-        let State { heard, buckets } = state;
+        let State {
+            heard,
+            buckets,
+            unseen,
+        } = state;
         extent.hosts(heard.keys())?;
         counted("number of buckets", buckets)?;
+        counted("number of buckets", unseen)?;
         for host in heard.values() {
             counted("number of buckets", host.before)?;
             possible("number of buckets", host.before <= buckets)?;
@@ -209,6 +224,7 @@ impl Coverage {
         }
         self.heard = heard;
         self.buckets = buckets;
+        self.unseen = unseen;
         Ok(())
     }
 
@@ -339,7 +355,8 @@ impl Coverage {
             .map(|host| {
                 let heard = self.heard.get(host).copied().unwrap_or_default();
                 let owes_all = young.contains(host) && !are_few;
-                let owed = self.buckets - if owes_all { 0 } else { heard.before };
+                let since = self.buckets - if owes_all { 0 } else { heard.before };
+                let owed = self.unseen + since;
                 let covered = percent(heard.buckets + heard.pending, owed);
                 let filled = percent(heard.filled, heard.promised(owed, resolution));
                 if covered < COVERED_PERCENT_MIN {
@@ -456,6 +473,30 @@ mod tests {
             assert_eq!(finding.state, expected, "{every} {silent}: {finding:?}");
             let is_stopped = matches!(finding.cause, Some(NoDataCause::Stopped { .. }));
             assert_eq!(is_stopped, expected == CheckState::NoData, "{finding:?}");
+        }
+    }
+
+    /// What had closed before a recording begins was not seen, however well the rest was.
+    #[test]
+    fn the_part_of_the_bake_before_a_recording_is_not_covered() {
+        for (from, expected) in [
+            (0, CheckState::Ok),
+            (BAKE / 10, CheckState::Ok),
+            (BAKE / 2, CheckState::NoData),
+            (BAKE - 2, CheckState::NoData),
+        ] {
+            let check = series_check(DetectorPlan::Bounds {
+                min: None,
+                max: Some(Limit::new(2.0)),
+                for_at_least: Span::ZERO,
+                within: Span::ZERO,
+            });
+            let mut bench = Bench::new(check, &["a"], &[]).bake(BAKE);
+            bench.run(0, |_, _| Feed::Value(1.0));
+            bench.next = from;
+            let findings = bench.run(BAKE, |_, _| Feed::Value(1.0));
+            let last = findings.last().expect("the bake has an end");
+            assert_eq!(last.state, expected, "{from}: {last:?}");
         }
     }
 

@@ -79,6 +79,8 @@ pub enum NoDataCause {
     NoPast,
     /// Harm is likely, and without a past of these hosts not certain.
     Unproven,
+    /// Harm is likely, and not certain.
+    Likely,
     /// A host of the fleet shows what the one-box does, and whichever of them is ill may be it by itself.
     Rivalled,
 }
@@ -284,6 +286,7 @@ impl fmt::Display for NoDataCause {
             Self::Unproven => {
                 f.write_str("harm is likely, but not certain: these hosts have no past")
             }
+            Self::Likely => f.write_str("harm is likely, but not certain"),
             Self::Rivalled => {
                 f.write_str("a host of the fleet is as far out, and either may be ill by itself")
             }

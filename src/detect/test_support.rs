@@ -43,7 +43,7 @@ pub(super) struct Bench {
     check: Check,
     detector: Option<Detector>,
     resolution: Span,
-    next: i64,
+    pub(super) next: i64,
     past_until: i64,
     grace: i64,
     bake: i64,

@@ -174,6 +174,7 @@ enum CauseForm {
     OneHost,
     NoPast,
     Unproven,
+    Likely,
     Rivalled,
 }
 

@@ -10,6 +10,7 @@ mod fleet;
 mod round;
 mod side;
 mod tally;
+mod told;
 
 use clipped::Clipped;
 use evidence::{Bar, Evidence, WINDOWS};
@@ -34,7 +35,6 @@ use crate::{
     detect::{
         Basis, CheckState, Extent, Group, HostId, Unsound,
         state::{counted, possible},
-        wording::host_list,
     },
     event::{Span, Timestamp},
 };
@@ -43,6 +43,9 @@ use crate::{
 pub(super) const TOLERANCE_DEFAULT: f64 = 0.5;
 /// Most sets that are tried without their hosts; beyond that hosts are left out in groups.
 const LEAVE_OUT_MAX: usize = 8;
+/// Chance that a healthy deployment is withheld because harm looks likely, as a multiple of the chance that it is
+/// failed: it costs a look, not a roll-back.
+const LIKELY_TIMES: f64 = 5.0;
 /// Evidence that excludes a harm: 1 / 5 %.
 const EXCLUDED_EVIDENCE: f64 = 20.0;
 /// When evidence begins anew, as shares of the bake: harm that begins late would be diluted by the
@@ -83,6 +86,7 @@ pub(super) struct CountsTest {
     /// Of how many buckets nothing could be compared.
     unseen: usize,
     first_breach: Option<Timestamp>,
+    is_likely: bool,
     outcome: Outcome,
 }
 
@@ -95,6 +99,8 @@ enum Found {
     OneHost(usize),
     /// Whichever host is left out, in this window.
     Harm(usize),
+    /// Now that the bake is over: too little for that, but as much as chance makes of few deployments only.
+    Likely(usize),
 }
 
 /// What the fleet's past says of chance.
@@ -183,6 +189,7 @@ impl CountsTest {
             count: 0,
             unseen: 0,
             first_breach: None,
+            is_likely: false,
             outcome: Outcome::warming(Basis::Model, Scale::Times),
         }
     }
@@ -343,14 +350,17 @@ impl CountsTest {
         };
         let breach = at(|found| matches!(found, Found::Harm(_)));
         let alone = at(|found| matches!(found, Found::OneHost(_))).filter(|_| breach.is_none());
-        let shown = breach.or(alone).map(|(side, _)| side);
+        let likely = at(|found| matches!(found, Found::Likely(_)));
+        let likely = likely.filter(|_| breach.is_none() && alone.is_none());
+        let shown = breach.or(alone).or(likely).map(|(side, _)| side);
         let Some(side) = shown.or_else(|| self.sides.first()) else {
             return;
         };
-        let window = match breach {
-            Some((_, Found::Harm(window))) => *window,
+        let window = match breach.or(likely) {
+            Some((_, Found::Harm(window) | Found::Likely(window))) => *window,
             Some(_) | None => 0,
         };
+        self.is_likely = likely.is_some();
         let usual = side.whole.usual(window);
         let tallies = &self.tallies[0];
         let since = tallies.window(window).unwrap_or(&tallies.since);
@@ -370,7 +380,7 @@ impl CountsTest {
         let (has_own, has_fleet) = (0.0 < since.one_box_exposure, 0.0 < since.fleet_exposure);
         let state = if breach.is_some() {
             CheckState::Breach
-        } else if alone.is_some() && reader.is_last() {
+        } else if self.is_likely || (alone.is_some() && reader.is_last()) {
             CheckState::NoData
         } else if (!has_own || !has_fleet) && self.sees() {
             CheckState::Warming
@@ -390,6 +400,11 @@ impl CountsTest {
         let from = late.and_then(|late| self.late_from.get(late));
         let told = since.told(from.map(|from| reader.view.bucket.end - *from));
         let remark = alone.map_or_else(String::new, |(_, found)| self.told(reader, found));
+        let likely = if self.is_likely {
+            "; likely harm, though not certain"
+        } else {
+            ""
+        };
         let outcome = &mut self.outcome;
         outcome.state = state;
         outcome.observed = has_own.then_some(own_rate);
@@ -399,7 +414,7 @@ impl CountsTest {
         outcome.detectable = excluded;
         outcome.severity = effect * side_of_harm / self.tolerance.ln_1p().max(1e-6);
         outcome.first_breach = self.first_breach;
-        outcome.remark = Some(format!("{told}{remark}"));
+        outcome.remark = Some(format!("{told}{remark}{likely}"));
     }
 
     /// What the evidence on a side amounts to.
@@ -413,13 +428,26 @@ impl CountsTest {
                 .min_by(|(_, a), (_, b)| a.log_evidence().total_cmp(&b.log_evidence()));
             return poorest.map_or(Found::Harm(window), |(set, _)| Found::OneHost(set));
         }
-        let alpha = alpha / side.single.len().max(1) as f64;
+        let alpha_each = alpha / side.single.len().max(1) as f64;
         let mut sets = side.single.iter().zip(&self.tallies[1..]);
         let harmed = sets.position(|(one, tallies)| {
-            let window = self.harmed_in(one, tallies, side.sign, bar(alpha));
+            let window = self.harmed_in(one, tallies, side.sign, bar(alpha_each));
             window.is_some()
         });
-        harmed.map_or(Found::Nothing, Found::OneHost)
+        let likely = || {
+            let bar = bar(LIKELY_TIMES * alpha);
+            self.harmed_in(&side.whole, &self.tallies[0], side.sign, bar)
+        };
+        match harmed {
+            Some(set) => Found::OneHost(set),
+            None if is_last => likely().map_or(Found::Nothing, Found::Likely),
+            None => Found::Nothing,
+        }
+    }
+
+    /// Whether harm was likely when the bake ended, and not certain.
+    pub(super) fn is_likely(&self) -> bool {
+        self.is_likely
     }
 
     /// The window in which these hosts have more (or fewer) events than chance allows, and also more than
@@ -440,17 +468,6 @@ impl CountsTest {
                 && evidence.clears_in(bar, *window)
                 && self.is_confirmed(tally, &tallies.halves, usual, sign)
         })
-    }
-
-    /// Whose events are the only reason.
-    fn told(&self, reader: &Reader<'_>, found: &Found) -> String {
-        let Found::OneHost(set) = found else {
-            return String::new();
-        };
-        let sets = self.one_box.len().clamp(1, LEAVE_OUT_MAX);
-        let hosts = self.one_box.iter().skip(*set).step_by(sets);
-        let names = host_list(&reader.view.hosts.names(hosts.map(|member| member.host)));
-        format!("; {}", report::alone(&names))
     }
 
     /// Whether the latest minutes still show it, or are too short to tell.

@@ -152,7 +152,9 @@ impl Metric {
         let own = match &self.test {
             Test::Awaited => None,
             Test::Hosts(test) => Some((test.outcome(), test.is_rivalled())),
+            Test::Counts(test) if test.is_likely() => return NoDataCause::Likely,
             Test::Counts(test) => Some((test.outcome(), false)),
+            Test::Records(test) if test.is_likely() => return NoDataCause::Likely,
             Test::Records(test) => Some((test.outcome(), false)),
             Test::OwnPast(test) => Some((test.outcome(), test.is_rivalled())),
             Test::Fresh(test) if test.is_unproven() => return NoDataCause::Unproven,

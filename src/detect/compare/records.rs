@@ -85,6 +85,11 @@ impl RecordsTest {
         self.sides.iter().any(CountsTest::is_blind)
     }
 
+    /// Whether harm was likely when the bake ended, and not certain.
+    pub(super) fn is_likely(&self) -> bool {
+        self.sides.iter().any(CountsTest::is_likely)
+    }
+
     /// What it says now.
     pub(super) fn outcome(&self) -> &Outcome {
         &self.outcome

@@ -74,6 +74,7 @@ fn quantile_name(tenths: u16) -> String {
 fn note(outcome: &Outcome) -> String {
     let Some(effect) = outcome.effect else {
         return match (&outcome.remark, outcome.detectable) {
+            (Some(remark), _) if outcome.state == CheckState::Breach => remark.clone(),
             (Some(remark), Some(detectable)) => {
                 format!("{remark}; {} or more is excluded", times(detectable))
             }

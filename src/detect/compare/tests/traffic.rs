@@ -265,3 +265,24 @@ fn what_few_requests_make_is_noisier() {
         }
     }
 }
+
+#[test]
+fn events_that_only_the_one_box_has_are_no_pass_though_nobody_had_any_before() {
+    let last = |restarts: i64| {
+        let mut scene = Scene::new(1, 7);
+        (scene.metric, scene.kind, scene.unit) = ("restarts_total", Kind::Counter, Unit::Count);
+        let every = scene.after / (restarts + 1);
+        let run = scene.run(|host, bucket| {
+            let judged = bucket - scene.grace;
+            let is_one = host == 0 && 0 < judged && judged % every == 0;
+            let is_one = is_one && judged / every <= restarts;
+            events(if is_one { 1.0 } else { 0.0 }, 10.0, None)
+        });
+        run.last().clone()
+    };
+    let many = last(6);
+    let is_withheld = many.cause == Some(NoDataCause::Likely) || many.state == CheckState::Breach;
+    assert!(is_withheld, "{many:?}");
+    let one = last(1);
+    assert_eq!(one.state, CheckState::Undecided, "{one:?}");
+}
