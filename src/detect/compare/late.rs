@@ -77,6 +77,11 @@ impl LateHosts {
         self.test.as_ref().map(|test| test.outcome())
     }
 
+    /// Whether harm was likely when the bake ended, and not certain.
+    pub(super) fn is_unproven(&self) -> bool {
+        self.test.as_ref().is_some_and(|test| test.is_unproven())
+    }
+
     /// Whether it is about all hosts, since their fleet was lost.
     pub(super) fn are_all(&self) -> bool {
         self.are_all

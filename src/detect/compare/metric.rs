@@ -149,14 +149,15 @@ impl Metric {
 
     /// Whether it is no data because harm is likely, and not certain.
     pub(super) fn is_unproven(&self) -> bool {
-        match &self.test {
-            Test::Fresh(test) => test.is_unproven(),
-            Test::Awaited
-            | Test::Hosts(_)
-            | Test::Counts(_)
-            | Test::Records(_)
-            | Test::OwnPast(_) => false,
-        }
+        self.late.is_unproven()
+            || match &self.test {
+                Test::Fresh(test) => test.is_unproven(),
+                Test::Awaited
+                | Test::Hosts(_)
+                | Test::Counts(_)
+                | Test::Records(_)
+                | Test::OwnPast(_) => false,
+            }
     }
 
     /// How bad it is, in tolerances.
