@@ -162,7 +162,7 @@ impl Metric {
         };
         match own.filter(|(outcome, _)| outcome.state == CheckState::NoData) {
             Some((_, true)) => NoDataCause::Rivalled,
-            None if self.late.is_unproven() => NoDataCause::Unproven,
+            _ if self.late.is_unproven() => NoDataCause::Unproven,
             Some(_) | None => NoDataCause::OneHost,
         }
     }

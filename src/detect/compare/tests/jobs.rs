@@ -36,7 +36,7 @@ fn a_job_that_hosts_have_by_themselves_fails_nothing() {
 #[test]
 fn a_harm_beside_such_jobs_is_found_as_soon_as_they_are_no_excuse() {
     // While it could be a job it is not told from one.
-    for (harm, within) in [(6.0, 2 * LASTS), (1.5, 4 * LASTS)] {
+    for (harm, within) in [(6.0, 2 * LASTS), (1.5, 5 * LASTS)] {
         for seed in 0..8 {
             let at = first_breach(seed, true, harm);
             assert!(at.is_some_and(|at| at <= within), "{harm} {seed}: {at:?}");
