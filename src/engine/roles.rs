@@ -322,7 +322,7 @@ impl Named {
         let name = |host: &HostId| &service.hosts.get(*host).name;
         for called in self.hosts.chunk_by(|a, b| name(a) == name(b)) {
             let before = kept.len();
-            kept.extend(called.iter().filter(|host| why(*host).is_none()));
+            kept.extend(called.iter().filter(|host| why(host).is_none()));
             // Who names a host means the one that is there.
             if before < kept.len() {
                 continue;

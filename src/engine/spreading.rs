@@ -51,13 +51,9 @@ impl Directory {
             spreading,
             ..
         } = self;
-        let SeriesPartial {
-            series,
-            partial,
-            is_cut,
-        } = did;
+        let (is_cut, partial) = (did.is_cut, did.partial);
         let mut is_kept = false;
-        for feed in bindings.routes.of(series) {
+        for feed in bindings.routes.of(did.series) {
             let told = (&bindings.versions[..], &mut bindings.senders[..]);
             let Some(feed) = of_panel(*feed, services, told, (bucket.end, &partial)) else {
                 continue;

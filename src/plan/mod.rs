@@ -120,7 +120,7 @@ pub struct LabelRoles {
     pub version: Vec<String>,
     /// Labels that do not tell the metrics of a host apart, beside those of the roles: with another value the
     /// series is still the same metric. Default: what tells versions, pods, containers and processes of
-    /// Kubernetes, OpenTelemetry and cAdvisor. For who sees metrics as NO_DATA that one-box and fleet tell with
+    /// Kubernetes, OpenTelemetry and cAdvisor. For who sees metrics as `NO_DATA` that one-box and fleet tell with
     /// different values of a label.
     pub ignore: Vec<IgnoredLabel>,
 }

@@ -35,6 +35,7 @@ pub(super) fn render(shared: &Shared) -> String {
     let mut text = Text(String::new());
     about(&mut text, shared);
     doors(&mut text, shared);
+    rejections(&mut text, shared);
     denials(&mut text, shared);
     core(&mut text, shared);
     shared.metrics.sinks.render(&mut text);
@@ -116,6 +117,19 @@ fn doors(text: &mut Text, shared: &Shared) {
             text.sample(name, &[("source", source.name())], value(metrics));
         }
     }
+    let name = "sluice_request_seconds";
+    text.family(Family {
+        name,
+        kind: "summary",
+        help: "How long requests took.",
+    });
+    for (source, metrics) in &sources {
+        summary(text, name, *source, metrics);
+    }
+}
+
+fn rejections(text: &mut Text, shared: &Shared) {
+    let sources = shared.metrics.sources();
     for (name, help, counts) in [
         (
             "sluice_rejected_requests_total",
@@ -143,15 +157,6 @@ fn doors(text: &mut Text, shared: &Shared) {
                 );
             }
         }
-    }
-    let name = "sluice_request_seconds";
-    text.family(Family {
-        name,
-        kind: "summary",
-        help: "How long requests took.",
-    });
-    for (source, metrics) in &sources {
-        summary(text, name, *source, metrics);
     }
 }
 

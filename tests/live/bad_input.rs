@@ -440,6 +440,7 @@ async fn the_json_api_names_what_is_wrong() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of requests")]
 async fn every_error_of_the_http_door_is_json_that_names_what_is_wrong() {
     let rig = Rig::new().await;
     for (path, status, told) in [

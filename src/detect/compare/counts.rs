@@ -181,10 +181,7 @@ impl CountsTest {
             tallies: vec![Tallies::default(); 1 + sets],
             half_buckets: (terms.buckets(CONFIRM) / 2).max(1),
             half_age: 0,
-            late: LATE
-                .iter()
-                .map(|share| (share * horizon as f64) as usize)
-                .collect(),
+            late: LATE.map(|share| (share * horizon as f64) as usize).to_vec(),
             late_from: Vec::new(),
             count: 0,
             unseen: 0,
@@ -366,14 +363,7 @@ impl CountsTest {
         let since = tallies.window(window).unwrap_or(&tallies.since);
         let (own_rate, fleet_rate) = since.rates();
         let expected = fleet_rate * usual;
-        // The smallest harm that is excluded on every side; without events it stays what it was.
-        let excluded = if has_events {
-            self.sides.iter().try_fold(0.0_f64, |worst, side| {
-                Some(worst.max(side.whole.excluded(EXCLUDED_EVIDENCE)?.ln().abs()))
-            })
-        } else {
-            self.outcome.detectable
-        };
+        let excluded = self.excluded(has_events);
         let all_excluded =
             excluded.is_some_and(|excluded| excluded <= self.tolerance.ln_1p() + 1e-9);
         let side_of_harm = side.sign;
@@ -415,6 +405,16 @@ impl CountsTest {
         outcome.severity = effect * side_of_harm / self.tolerance.ln_1p().max(1e-6);
         outcome.first_breach = self.first_breach;
         outcome.remark = Some(format!("{told}{remark}{likely}"));
+    }
+
+    /// The smallest harm that is excluded on every side; without events it stays what it was.
+    fn excluded(&self, has_events: bool) -> Option<f64> {
+        if !has_events {
+            return self.outcome.detectable;
+        }
+        self.sides.iter().try_fold(0.0_f64, |worst, side| {
+            Some(worst.max(side.whole.excluded(EXCLUDED_EVIDENCE)?.ln().abs()))
+        })
     }
 
     /// What the evidence on a side amounts to.

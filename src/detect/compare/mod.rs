@@ -236,18 +236,8 @@ impl Compare {
         if !is_fleet_alive && !is_early {
             return Self::no_data(view, NoDataCause::NoFleet, Vec::new());
         }
-        if let Some((_, first)) = absences.first() {
-            let cause = first.cause.clone();
-            let absences = absences.into_iter().take(Finding::EVIDENCE_MAX);
-            let mut evidence: Vec<(usize, Evidence)> = absences
-                .map(|(index, absence)| (index, absent(view, index, absence)))
-                .collect();
-            for (index, evidence) in evidence.iter_mut().take(otherwise::SOUGHT_MAX) {
-                let told = otherwise::told_otherwise(view, *index, self.terms.began_at);
-                evidence.note.extend(told.map(|told| format!("; {told}")));
-            }
-            let evidence = evidence.into_iter().map(|(_, evidence)| evidence);
-            return Finding::no_data(cause, evidence.collect());
+        if let Some(missing) = self.missing(view, absences) {
+            return missing;
         }
         if is_reading {
             return Finding::warming("the past of the other metrics to be read".to_owned());
@@ -295,6 +285,21 @@ impl Compare {
             CheckState::Ok
         };
         Finding::new(state, self.evidence(view, state))
+    }
+
+    /// What one-box and fleet do not both report, if anything.
+    fn missing(&self, view: &View<'_>, absences: Vec<(usize, Absence)>) -> Option<Finding> {
+        let cause = absences.first().map(|(_, first)| first.cause.clone())?;
+        let absences = absences.into_iter().take(Finding::EVIDENCE_MAX);
+        let mut evidence: Vec<(usize, Evidence)> = absences
+            .map(|(index, absence)| (index, absent(view, index, absence)))
+            .collect();
+        for (index, evidence) in evidence.iter_mut().take(otherwise::SOUGHT_MAX) {
+            let told = otherwise::told_otherwise(view, *index, self.terms.began_at);
+            evidence.note.extend(told.map(|told| format!("; {told}")));
+        }
+        let evidence = evidence.into_iter().map(|(_, evidence)| evidence);
+        Some(Finding::no_data(cause, evidence.collect()))
     }
 
     /// Why metrics are in doubt when the bake ends: one host is where they do not agree.

@@ -127,7 +127,7 @@ pub(in crate::detect::compare) fn usual(working: &Working, values: &[f64]) -> f6
         .filter(|value| value.is_finite())
         .collect();
     if working.is_ratio() {
-        mean(finite.into_iter()).map_or(f64::NAN, |mean| working.of_value(mean))
+        mean(finite).map_or(f64::NAN, |mean| working.of_value(mean))
     } else {
         median(&mut finite).unwrap_or(f64::NAN)
     }
