@@ -41,8 +41,12 @@ impl HostsTest {
         self.outcome.state == CheckState::NoData && self.rival.is_some()
     }
 
-    /// Looks for such a host when the bake is over.
+    /// Looks for such a host when the bake is over: what heals then is forgiven, too.
     pub(super) fn look_for_rival(&mut self, reader: &Reader<'_>) {
+        if self.rival.take().is_some() && self.outcome.state == CheckState::NoData {
+            self.outcome.state = CheckState::Undecided;
+            self.outcome.remark = None;
+        }
         let is_decided = matches!(
             self.outcome.state,
             CheckState::Breach | CheckState::NoData | CheckState::Warming
