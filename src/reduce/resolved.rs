@@ -2,7 +2,10 @@
 
 use std::{ops::Range, sync::Arc};
 
-use crate::event::{KeyHash, Raw, RawPoint, RawSeries, SeriesMeta, Spare, Temporality, Timestamp};
+use super::standing::Before;
+use crate::event::{
+    KeyHash, Raw, RawBatch, RawPoint, RawSeries, SeriesMeta, Spare, Temporality, Timestamp,
+};
 
 /// Memory that a thread uses for one batch after the other.
 #[derive(Clone, Debug, Default)]
@@ -24,23 +27,26 @@ pub(super) struct Routes {
 pub(super) struct Resolved {
     /// Where it is known from.
     pub(super) by: Option<Arc<Identity>>,
+    /// How many series of the batch were looked up, from the first on.
+    pub(super) series: usize,
     pub(super) shards: Vec<ResolvedPart>,
-    pub(super) plain: Vec<PlainPoint>,
-    /// Series with more to them than plain points: their indices in the batch, and their slots if they
-    /// have one.
-    pub(super) rest: Vec<(u32, Option<u32>)>,
-    spare: (Spare, Spare),
 }
 
 /// What falls to one shard.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ResolvedPart {
-    pub(super) plain: Range<usize>,
-    pub(super) rest: Range<usize>,
+    pub(super) plain: Vec<PlainPoint>,
+    /// Series with more to them than plain points: their indices in the batch, and their slots if they
+    /// have one.
+    pub(super) rest: Vec<(u32, Option<u32>)>,
     /// Points of series that nobody selects.
     pub(super) unselected: u64,
-    /// The generation of the slots.
-    pub(super) generation: u32,
+    /// The generation of the slots; `None`: nothing was looked up.
+    pub(super) generation: Option<u32>,
+    /// Whether slots got other numbers while series were looked up.
+    pub(super) is_void: bool,
+    pub(super) before: Before,
+    spare: (Spare, Spare),
 }
 
 /// Tells one instance of shards from another.
@@ -82,29 +88,45 @@ impl PlainPoint {
 }
 
 impl PutScratch {
-    /// Forgets what was resolved for a batch that is not put.
+    /// Forgets what was looked up for a batch that is not put.
     pub fn forget(&mut self) {
         self.resolved.by = None;
+    }
+
+    /// Whether everything that a batch holds was looked up and found, so that its bytes are not needed to
+    /// put it, as long as nothing gets another slot.
+    pub fn has_all(&self, batch: &RawBatch) -> bool {
+        let Resolved { by, series, shards } = &self.resolved;
+        by.is_some()
+            && *series == batch.series.len()
+            && batch.logs.is_empty()
+            && shards.iter().all(|part| part.rest.is_empty())
     }
 }
 
 impl Resolved {
-    pub(super) fn clear(&mut self, shards: usize) {
-        self.by = None;
-        self.spare.0.clear(&mut self.plain);
-        self.spare.1.clear(&mut self.rest);
-        self.shards.clear();
-        self.shards.resize(shards, ResolvedPart::default());
+    /// Whether it is known from these shards.
+    pub(super) fn is_by(&self, identity: &Arc<Identity>) -> bool {
+        let by = self.by.as_ref();
+        by.is_some_and(|by| Arc::ptr_eq(by, identity))
     }
 
-    /// Nothing is known of a batch.
-    pub(super) fn nothing(&mut self, routes: &Routes) {
-        self.clear(routes.ends.len());
-        self.rest
-            .extend(routes.order.iter().map(|index| (*index, None)));
-        for (index, part) in self.shards.iter_mut().enumerate() {
-            part.rest = routes.of(index);
-        }
+    pub(super) fn clear(&mut self, shards: usize) {
+        self.by = None;
+        self.series = 0;
+        self.shards.resize_with(shards, ResolvedPart::default);
+        self.shards.iter_mut().for_each(ResolvedPart::clear);
+    }
+}
+
+impl ResolvedPart {
+    fn clear(&mut self) {
+        self.spare.0.clear(&mut self.plain);
+        self.spare.1.clear(&mut self.rest);
+        self.unselected = 0;
+        self.generation = None;
+        self.is_void = false;
+        self.before = Before::NOTHING;
     }
 
     /// Takes the points of a series that is bound.
@@ -119,9 +141,7 @@ impl Resolved {
             self.plain.push(point);
         }
     }
-}
 
-impl ResolvedPart {
     pub(super) fn is_empty(&self) -> bool {
         self.plain.is_empty() && self.rest.is_empty() && self.unselected == 0
     }

@@ -8,15 +8,19 @@ use std::{
     },
 };
 
-use crate::event::{KeyHash, Labels, Raw, Rejects, Span, Timestamp, canonical};
+use crate::event::{KeyHash, Labels, Span, canonical};
 
 use super::{
-    Epoch, LossReason, Select,
-    resolved::{Identity, Known, PutScratch, ResolvedPart},
-    shard::{Context, NOTHING_BEFORE, Shard},
-    standing::{Before, Limit, SelectedKey, Standing},
+    LossReason, Select,
+    resolved::Identity,
+    shard::Shard,
+    standing::{Limit, SelectedKey, Standing},
     unselected::NAMES_MAX,
 };
+
+mod put;
+
+pub use put::Put;
 
 /// Keys that may be remembered for each series within the limit: a series that comes from two kinds of
 /// senders has two, and what is refused has one.
@@ -100,26 +104,6 @@ pub(super) struct ShardCounters {
     pub(super) refused_streams: u64,
 }
 
-/// What became of a batch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Put {
-    /// Numbers that came, less those that were lost.
-    pub samples: u64,
-    /// Distributions that came, less those that were lost.
-    pub histograms: u64,
-    /// Log records that came, less those that were lost.
-    pub logs: u64,
-    /// Samples that could not be used, by reason. Stale markers and other values that are no number are
-    /// losses here, and counted as written all the same: the sender did nothing wrong.
-    pub lost: BTreeMap<LossReason, u64>,
-    /// Log records that could not be used, by reason.
-    pub lost_logs: BTreeMap<LossReason, u64>,
-    /// What was refused: labels that cannot be used, series beyond a limit.
-    pub rejects: Rejects,
-    /// The latest time of what was put into a bucket.
-    pub latest: Option<Timestamp>,
-}
-
 /// Open buckets, by the hash of their keys.
 #[derive(Debug)]
 pub struct Shards {
@@ -166,39 +150,6 @@ impl Shards {
         }
     }
 
-    /// Looks up the series of a batch that is about to be put with the same scratch, while its bytes are
-    /// still at hand: until it is durable, others have driven them out of the caches. Changes nothing
-    /// that anybody sees.
-    pub fn resolve(&self, raw: Raw<'_>, scratch: &mut PutScratch) {
-        let batch = raw.batch;
-        let PutScratch { routes, resolved } = scratch;
-        routes.find(self.keys, batch.series.iter().map(|series| series.hash));
-        resolved.clear(self.len());
-        self.each_shard(
-            |index| !routes.of(index).is_empty(),
-            |index, shard| {
-                let mut before = Before::NOTHING;
-                let (plain, rest) = (resolved.plain.len(), resolved.rest.len());
-                let mut unselected = 0;
-                for series_index in &routes.order[routes.of(index)] {
-                    let series = &batch.series[*series_index as usize];
-                    match shard.resolve(raw, series, &mut before) {
-                        Known::Unselected => unselected += u64::from(series.count),
-                        Known::Bound(slot) => resolved.bound(*series_index, slot, raw, series),
-                        Known::Nothing => resolved.rest.push((*series_index, None)),
-                    }
-                }
-                resolved.shards[index] = ResolvedPart {
-                    plain: plain..resolved.plain.len(),
-                    rest: rest..resolved.rest.len(),
-                    unselected,
-                    generation: shard.generation,
-                };
-            },
-        );
-        resolved.by = Some(Arc::clone(&self.identity));
-    }
-
     /// The same shards with other contents under another selection.
     pub(super) fn with(&self, shards: Box<[Shard]>, select: Arc<dyn Select>) -> Self {
         let count = |count: &AtomicUsize| AtomicUsize::new(count.load(Ordering::Relaxed));
@@ -216,90 +167,6 @@ impl Shards {
             },
             identity: Arc::new(Identity),
         }
-    }
-
-    /// Puts a batch that stands in an epoch: samples of selected series and records of known streams go
-    /// into their open buckets, or are counted as lost. Any number of threads may do so at once; of one
-    /// shard at a time each holds the lock.
-    pub fn put(&self, raw: Raw<'_>, epoch: Epoch, scratch: &mut PutScratch) -> Put {
-        self.put_as(raw, epoch, None, scratch)
-    }
-
-    /// Puts a batch again that a snapshot has seen in part: only what belongs into buckets that start
-    /// at or after `unseen_from`; nothing is counted as lost.
-    pub fn put_again(
-        &self,
-        raw: Raw<'_>,
-        epoch: Epoch,
-        unseen_from: Timestamp,
-        scratch: &mut PutScratch,
-    ) -> Put {
-        self.put_as(raw, epoch, Some(unseen_from), scratch)
-    }
-
-    fn put_as(
-        &self,
-        raw: Raw<'_>,
-        epoch: Epoch,
-        unseen_from: Option<Timestamp>,
-        scratch: &mut PutScratch,
-    ) -> Put {
-        let latest = epoch
-            .now
-            .map_or(Timestamp::MAX, |now| now + self.room.limits.future);
-        let context = Context {
-            raw,
-            epoch,
-            select: &*self.select,
-            room: &self.room,
-            resolution: self.resolution,
-            latest,
-            unseen_from,
-        };
-        let mut put = Put::default();
-        let batch = raw.batch;
-        let PutScratch { routes, resolved } = scratch;
-        let is_resolved = resolved
-            .by
-            .take()
-            .is_some_and(|by| Arc::ptr_eq(&by, &self.identity));
-        if !is_resolved {
-            routes.find(self.keys, batch.series.iter().map(|series| series.hash));
-            resolved.nothing(routes);
-        }
-        self.each_shard(
-            |index| !resolved.shards[index].is_empty(),
-            |index, shard| {
-                let part = &resolved.shards[index];
-                if part.generation != shard.generation {
-                    let mut before = Before::NOTHING;
-                    for series in &routes.order[routes.of(index)] {
-                        let series = &batch.series[*series as usize];
-                        shard.put_series(&context, series, None, &mut before, &mut put);
-                    }
-                    return;
-                }
-                shard.pass_over(part.unselected, &mut put);
-                shard.put_plain(&context, &resolved.plain[part.plain.clone()], &mut put);
-                let mut before = Before::NOTHING;
-                for (series_index, slot) in &resolved.rest[part.rest.clone()] {
-                    let series = &batch.series[*series_index as usize];
-                    shard.put_series(&context, series, *slot, &mut before, &mut put);
-                }
-            },
-        );
-        routes.find(self.keys, batch.logs.iter().map(|log| log.hash));
-        self.each_shard(
-            |index| !routes.of(index).is_empty(),
-            |index, shard| {
-                let mut before = NOTHING_BEFORE;
-                for log in &routes.order[routes.of(index)] {
-                    let log = &batch.logs[*log as usize];
-                    shard.put_log(&context, log, &mut before, &mut put);
-                }
-            },
-        );
-        put
     }
 
     /// How the keys of batches that are put here must be hashed.
@@ -474,24 +341,4 @@ fn take(taken: &AtomicUsize, max: usize) -> bool {
             (taken < max).then_some(taken + 1)
         })
         .is_ok()
-}
-
-impl Put {
-    pub(super) fn lose(&mut self, reason: LossReason, is_number: bool) {
-        *self.lost.entry(reason).or_default() += 1;
-        if !reason.is_of_the_value() {
-            let written = if is_number {
-                &mut self.samples
-            } else {
-                &mut self.histograms
-            };
-            *written -= 1;
-        }
-    }
-
-    pub(super) fn lose_logs(&mut self, reason: LossReason, count: u64) {
-        let lost = self.lost_logs.entry(reason).or_default();
-        *lost = lost.saturating_add(count);
-        self.logs = self.logs.saturating_sub(count);
-    }
 }

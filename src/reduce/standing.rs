@@ -104,6 +104,12 @@ pub(super) struct Before {
     pub(super) unselected: u32,
 }
 
+impl Default for Before {
+    fn default() -> Self {
+        Self::NOTHING
+    }
+}
+
 impl Before {
     /// Nothing came before.
     pub(super) const NOTHING: Self = Self {

@@ -28,11 +28,13 @@ use super::{
 };
 use crate::{
     engine::{Engine, Refusal},
-    event::{DeploymentEvent, KeyHash, Raw, Timestamp},
+    event::{DeploymentEvent, KeyHash, Timestamp},
     journal::{Body, PlanChange, Reload, recorded},
     plan::Plan,
-    reduce::{Epoch, Put, PutScratch, Shards, put_all},
+    reduce::{Epoch, Shards},
 };
+
+mod put;
 
 pub(super) use super::answers::{ChangeError, EventError};
 pub use super::answers::{Ending, Unavailable};
@@ -298,31 +300,6 @@ impl Core {
     pub(super) async fn caught_up(&self) {
         // A core that has ended needs no order.
         drop(self.orders.send(Order::CaughtUp).await);
-    }
-
-    /// Looks up the series of a batch that is about to be put.
-    pub(super) fn resolve(&self, raw: Raw<'_>, scratch: &mut PutScratch) {
-        let shards = self.opened.get().map(|opened| opened.shards.load());
-        if let Some(shards) = shards.as_ref().and_then(|shards| shards.last()) {
-            shards.resolve(raw, scratch);
-        }
-    }
-
-    /// Puts a batch that stands in an epoch.
-    ///
-    /// # Panics
-    /// The core is not ready, so that no batch can have a place.
-    pub(super) fn put(&self, raw: Raw<'_>, epoch: Epoch, scratch: &mut PutScratch) -> Put {
-        let opened = self
-            .opened
-            .get()
-            .expect("a batch has a place once the core is ready");
-        let shards = opened.shards.load();
-        put_all(
-            &**shards,
-            |shards, scratch| shards.put(raw, epoch, scratch),
-            scratch,
-        )
     }
 
     /// Goes on under another configuration, and waits until that is done.

@@ -1,11 +1,6 @@
 //! The common path of all data: decode, record, put.
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-    thread,
-};
+use std::{collections::BTreeSet, fmt, sync::Arc, thread};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -14,6 +9,7 @@ use tokio::{
 
 use super::{
     core::{Core, Room, Unavailable},
+    idle::{Idle, Lent},
     metrics::{Metrics, Source},
     repeats::Repeats,
 };
@@ -22,7 +18,7 @@ use crate::{
     event::Rejects,
     journal::{Body, Encoding, decode_limits},
     plan::Plan,
-    reduce::{Put, PutScratch},
+    reduce::{Epoch, Put, PutScratch},
 };
 
 /// Bodies up to this size, as they came, are decoded and put where they came in: some thousand samples
@@ -30,7 +26,7 @@ use crate::{
 const INLINE_BYTES_MAX: usize = 128 << 10;
 /// What a compressed body is taken to become, until it is known.
 const GROWTH_GUESS: usize = 8;
-/// Decoders that wait to be used again.
+/// Decoders, and as many memories for what was looked up, that wait to be used again.
 const IDLE_MAX: usize = 64;
 
 /// Takes bodies in; cheap to clone.
@@ -44,15 +40,21 @@ pub(super) struct Intake {
     working: Arc<Semaphore>,
     /// Requests that may still come in.
     open: Arc<Semaphore>,
-    idle: Arc<Mutex<Vec<Hands>>>,
+    decoders: Idle<Decoder>,
+    scratches: Idle<PutScratch>,
     repeats: Arc<Repeats>,
 }
 
-/// Memory that one request after the other uses.
+/// A request that was decoded, and whose series were looked up.
 #[derive(Debug)]
-struct Hands {
-    decoder: Decoder,
-    scratch: PutScratch,
+struct Decoded {
+    /// `None`: what was looked up is all there is to put. Then the decoder, with the bytes that it
+    /// decompressed, serves the next request while this one is made durable, and is still in the caches.
+    decoder: Option<Lent<Decoder>>,
+    scratch: Lent<PutScratch>,
+    taken: Taken,
+    samples: u64,
+    logs: u64,
 }
 
 /// What became of a request.
@@ -103,7 +105,8 @@ impl Intake {
             open: Arc::new(Semaphore::new(
                 plan.limits.open_requests.min(Semaphore::MAX_PERMITS),
             )),
-            idle: Arc::default(),
+            decoders: Idle::new(IDLE_MAX),
+            scratches: Idle::new(IDLE_MAX),
             repeats: Arc::default(),
         }
     }
@@ -159,74 +162,83 @@ impl Intake {
 
     async fn work(&self, source: Source, body: Body, room: Room) -> Result<Taken, Turned> {
         let is_large = body.bytes.len() > INLINE_BYTES_MAX;
-        let hands = self.hands();
-        let (limits, read, core) = (self.limits, body.clone(), self.core.clone());
-        let (hands, decoded) = self
-            .aside(is_large, move || {
-                let mut hands = hands;
-                let Hands { decoder, scratch } = &mut hands;
-                let decoded = decoder.read(read.format, read.encoding, &read.bytes, limits);
-                if decoded.is_ok() {
-                    core.resolve(decoder.raw(&read.bytes), scratch);
-                }
-                (hands, decoded)
-            })
-            .await;
-        if let Err(error) = decoded {
-            self.give_back(hands);
-            return Err(Turned::Decode(error));
+        let (this, read) = (self.clone(), body.clone());
+        let decoded = self.aside(is_large, move || this.decode(&read)).await;
+        let mut decoded = decoded.map_err(Turned::Decode)?;
+        let mut taken = std::mem::take(&mut decoded.taken);
+        let (samples, logs) = (decoded.samples, decoded.logs);
+        // Of metadata, or nothing but what was refused, there is nothing to remember.
+        if samples != 0 || logs != 0 {
+            let put = self.put(decoded, body, is_large).await;
+            taken.take(put.map_err(Turned::Unavailable)?);
         }
-        let batch = hands.decoder.raw(&body.bytes).batch;
-        let mut taken = Taken {
-            exemplars: batch.exemplars,
-            rejects: batch.rejects.clone(),
-            ..Taken::default()
-        };
-        let (samples, logs) = (batch.sample_count(), batch.log_count());
-        (taken.parts, taken.remark) = (batch.parts, batch.remark);
-        taken.sent = taken.rejected_count() + samples.saturating_sub(taken.parts) + logs;
-        if samples == 0 && logs == 0 {
-            // Metadata, or nothing but what was refused: there is nothing to remember.
-            self.give_back(hands);
-            self.count(source, samples, logs, &taken);
-            return Ok(taken);
-        }
-        let put = self.put(hands, body, is_large).await;
         drop(room);
-        taken.take(put.map_err(Turned::Unavailable)?);
         self.count(source, samples, logs, &taken);
         Ok(taken)
     }
 
+    /// Decodes a body, and looks up what it holds.
+    fn decode(&self, body: &Body) -> Result<Decoded, DecodeError> {
+        let mut decoder = self.decoder();
+        let mut scratch = self.scratches.lend(PutScratch::default);
+        scratch.forget();
+        decoder.read(body.format, body.encoding, &body.bytes, self.limits)?;
+        let raw = decoder.raw(&body.bytes);
+        self.core.resolve(raw, &mut scratch);
+        let batch = raw.batch;
+        let mut taken = Taken {
+            exemplars: batch.exemplars,
+            rejects: batch.rejects.clone(),
+            parts: batch.parts,
+            remark: batch.remark,
+            ..Taken::default()
+        };
+        let (samples, logs) = (batch.sample_count(), batch.log_count());
+        taken.sent = taken.rejected_count() + samples.saturating_sub(taken.parts) + logs;
+        let has_all = scratch.has_all(batch);
+        Ok(Decoded {
+            decoder: (!has_all).then_some(decoder),
+            scratch,
+            taken,
+            samples,
+            logs,
+        })
+    }
+
     /// Gives a decoded body its place, and puts it once it is durable.
-    async fn put(&self, hands: Hands, body: Body, is_large: bool) -> Result<Put, Unavailable> {
-        let ticket = match self.core.place(body.clone()) {
-            Ok(ticket) => ticket,
-            Err(reason) => {
-                self.give_back(hands);
-                return Err(reason);
-            }
-        };
+    async fn put(&self, decoded: Decoded, body: Body, is_large: bool) -> Result<Put, Unavailable> {
+        let ticket = self.core.place(body.clone())?;
         let epoch = ticket.epoch;
-        let (position, running) = match ticket.durable().await {
-            Ok(durable) => durable,
-            Err(reason) => {
-                self.give_back(hands);
-                return Err(reason);
-            }
+        let (position, running) = ticket.durable().await?;
+        let this = self.clone();
+        let put = move || {
+            let put = this.put_durable(decoded, &body, epoch);
+            running.done(position, put.latest);
+            put
         };
-        let core = self.core.clone();
-        let (hands, put) = self
-            .aside(is_large, move || {
-                let mut hands = hands;
-                let raw = hands.decoder.raw(&body.bytes);
-                let put = core.put(raw, epoch, &mut hands.scratch);
-                running.done(position, put.latest);
-                (hands, put)
-            })
-            .await;
-        self.give_back(hands);
-        Ok(put)
+        Ok(self.aside(is_large, put).await)
+    }
+
+    fn put_durable(&self, decoded: Decoded, body: &Body, epoch: Epoch) -> Put {
+        let mut scratch = decoded.scratch;
+        if let Some(decoder) = decoded.decoder {
+            return self.core.put(decoder.raw(&body.bytes), epoch, &mut scratch);
+        }
+        let mut again = None;
+        let place = &mut again;
+        self.core.put_known(
+            || place.insert(self.read_again(body)).raw(&body.bytes),
+            epoch,
+            &mut scratch,
+        )
+    }
+
+    fn read_again(&self, body: &Body) -> Lent<Decoder> {
+        let mut decoder = self.decoder();
+        decoder
+            .read(body.format, body.encoding, &body.bytes, self.limits)
+            .expect("a body that was read can be read again");
+        decoder
     }
 
     /// Does work at once, or off the network's threads if it is large.
@@ -251,24 +263,10 @@ impl Intake {
         }
     }
 
-    fn hands(&self) -> Hands {
-        let idle = self
-            .idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
-        idle.unwrap_or_else(|| Hands {
-            decoder: Decoder::new(self.core.keys(), Arc::clone(&self.stream_labels)),
-            scratch: PutScratch::default(),
-        })
-    }
-
-    fn give_back(&self, mut hands: Hands) {
-        hands.scratch.forget();
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_MAX {
-            idle.push(hands);
-        }
+    fn decoder(&self) -> Lent<Decoder> {
+        let labels = || Arc::clone(&self.stream_labels);
+        self.decoders
+            .lend(|| Decoder::new(self.core.keys(), labels()))
     }
 
     fn count(&self, source: Source, samples: u64, logs: u64, taken: &Taken) {

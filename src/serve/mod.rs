@@ -48,6 +48,7 @@ mod guard;
 mod health;
 mod history;
 mod http_request;
+mod idle;
 mod intake;
 #[cfg(feature = "kafka")]
 mod kafka;

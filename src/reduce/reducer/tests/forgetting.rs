@@ -151,6 +151,41 @@ fn it_does_not_matter_when_what_comes_next_is_put_or_looked_up() {
 }
 
 #[test]
+fn what_was_looked_up_whole_is_read_again_once_slots_have_other_numbers() {
+    let living: Vec<(usize, f64)> = (0..MANY).step_by(4).map(|number| (number, 11.0)).collect();
+    let next = request(living.iter().copied(), 7_225.0);
+    let raw = Raw::new(&[], &next);
+    let told = [false, true].map(|is_forgotten| {
+        let mut world = half_dead();
+        let epoch = world.reducer.epoch();
+        let shards = Arc::clone(world.reducer.shards());
+        let mut scratch = PutScratch::default();
+        shards.resolve(raw, &mut scratch);
+        assert!(scratch.has_all(&next));
+        if is_forgotten {
+            assert!(forget(&mut world));
+        }
+        let mut reads = 0;
+        let read = || {
+            reads += 1;
+            raw
+        };
+        let put = shards.put_known(read, epoch, &mut scratch);
+        assert_eq!(
+            (put.samples, reads),
+            (living.len() as u64, u64::from(is_forgotten))
+        );
+        let closed = close_all(&mut world, 7_230.0);
+        gains(&world, &closed)
+    });
+    let expected: Vec<(String, f64)> = living
+        .iter()
+        .map(|(number, _)| (named(&counter(*number)).to_string(), 3.0))
+        .collect();
+    assert_eq!(told, [expected.clone(), expected]);
+}
+
+#[test]
 fn what_was_refused_is_forgotten_too() {
     let mut world = World::new(LIMITS);
     put(
