@@ -29,6 +29,7 @@ pub use checks::GateCheck;
 pub use decision::{Decision, Proof};
 pub use off_peak::{Hours, hours};
 pub use pipeline::{Ailment, Asker, Attempt, Conditions, History, Place, Start};
+pub(crate) use reasons::few_hosts;
 pub use reasons::unnamed_hosts;
 pub use refusal::GateError;
 pub use saved::{GateState, RestoreError, STATE_VERSION};

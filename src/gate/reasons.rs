@@ -106,7 +106,7 @@ pub(super) fn beside(beside: &Beside) -> String {
     };
     format!(
         "also under deployment {deployment} ({version}): {}; what {shows} may be of either",
-        self::hosts(hosts)
+        few_hosts(hosts)
     )
 }
 
@@ -190,10 +190,11 @@ fn phrase(evidence: &Evidence) -> String {
 pub fn unnamed_hosts(phrase: &str, hosts: &[String]) -> Option<String> {
     let mut first = hosts.iter().take(HOSTS_MAX);
     let is_named = first.all(|host| phrase.contains(host.as_str()));
-    (!is_named).then(|| self::hosts(hosts))
+    (!is_named).then(|| few_hosts(hosts))
 }
 
-fn hosts(hosts: &[String]) -> String {
+/// A few hosts, and how many more there are.
+pub(crate) fn few_hosts(hosts: &[String]) -> String {
     let named = hosts
         .iter()
         .take(HOSTS_MAX)

@@ -16,13 +16,11 @@ use super::{
 };
 use crate::{
     event::Timestamp,
-    gate::{CheckReport, VerdictState, plain_number},
+    gate::{CheckReport, VerdictState, few_hosts, plain_number},
 };
 
 /// Most deployments that the page shows.
 const DEPLOYMENTS_MAX: usize = 100;
-/// Most hosts that a line names.
-const HOSTS_MAX: usize = 5;
 
 const HEAD: &str = r#"<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -238,26 +236,12 @@ fn checks(page: &mut String, checks: &[CheckReport]) {
                 number(report.expected),
                 number(report.effect),
                 plot::effect(report),
-                escape(&hosts(&report.hosts)),
+                escape(&few_hosts(&report.hosts)),
                 escape(&report.note),
             ),
         );
     }
     page.push_str("</table></div>\n");
-}
-
-/// A few hosts, and how many more there are.
-fn hosts(hosts: &[String]) -> String {
-    let named = hosts
-        .iter()
-        .take(HOSTS_MAX)
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(", ");
-    match hosts.len().saturating_sub(HOSTS_MAX) {
-        0 => named,
-        more => format!("{named} and {more} more"),
-    }
 }
 
 /// An instant without fractions of a second: enough for a person.
