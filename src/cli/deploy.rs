@@ -74,10 +74,10 @@ struct BeginArguments {
     #[arg(long)]
     version: String,
     /// Hosts that got the new version first, separated by commas
-    #[arg(long, value_delimiter = ',', value_name = "HOST,…")]
+    #[arg(long, value_delimiter = ',', value_parser = host, value_name = "HOST,…")]
     one_box: Vec<String>,
     /// Hosts still on the old version; without it every other host of the service
-    #[arg(long, value_delimiter = ',', value_name = "HOST,…")]
+    #[arg(long, value_delimiter = ',', value_parser = host, value_name = "HOST,…")]
     fleet: Vec<String>,
     /// Share of an ordinary host's traffic that a one-box host is given: 10% or 0.1
     #[arg(long, default_value_t = 1.0, value_parser = share, value_name = "RATIO")]
@@ -125,6 +125,14 @@ struct EndArguments {
     deployment: String,
     #[command(flatten)]
     server: ServerArguments,
+}
+
+/// Reads the name of a host; blanks around it are of whoever wrote the list.
+fn host(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("a host has no name: is there a comma too many?".to_owned()),
+        name => Ok(name.to_owned()),
+    }
 }
 
 /// Reads `10%` or `0.1`. More than an ordinary host's share is a share too.
@@ -251,6 +259,12 @@ fn answer(response: tonic::Response<pb::Verdict>) -> Result<Verdict, AskError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blanks_around_a_host_are_not_of_its_name() {
+        assert_eq!(host(" h2 "), Ok("h2".to_owned()));
+        assert!(host(" ").is_err() && host("").is_err());
+    }
 
     #[test]
     fn a_weight_is_a_ratio() {

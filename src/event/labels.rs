@@ -197,7 +197,7 @@ impl fmt::Display for Labels {
             .iter()
             .filter(|(name, _)| *name != METRIC_NAME)
             .peekable();
-        if others.peek().is_none() {
+        if others.peek().is_none() && !self.metric().is_empty() {
             return Ok(());
         }
         f.write_str("{")?;
@@ -257,5 +257,6 @@ mod tests {
         let labels = Labels::new([("code", "500"), (METRIC_NAME, "http_requests_total")]);
         assert_eq!(labels.to_string(), r#"http_requests_total{code="500"}"#);
         assert_eq!(Labels::new([(METRIC_NAME, "up")]).to_string(), "up");
+        assert_eq!(Labels::default().to_string(), "{}");
     }
 }

@@ -53,6 +53,7 @@ impl Plan {
                 "add kind: counter, or if its values are rates already, write the number per second",
             ));
         }
+        lint_share(name, check, warnings);
         if let DetectorPlan::Bounds {
             min: Some(min),
             max: Some(max),
@@ -69,6 +70,37 @@ impl Plan {
                 "widen the bounds if the value can differ",
             ));
         }
+    }
+}
+
+/// Warns of bounds that were written in the other of the two units of shares.
+fn lint_share(name: &str, check: &Check, warnings: &mut Vec<Warning>) {
+    let (DetectorPlan::Bounds { min, max, .. }, Selection::Series(selection)) =
+        (&check.detector, &check.selection)
+    else {
+        return;
+    };
+    for (key, limit) in [("min", min), ("max", max)] {
+        let Some(limit) = limit.filter(|limit| !limit.is_share() && !limit.is_rate()) else {
+            continue;
+        };
+        let value = limit.of(Unit::Unknown);
+        let (problem, remedy) = match selection.unit {
+            Some(Unit::Ratio) if 1.0 < value => (
+                format!("{value} is beyond all shares of 1"),
+                format!("write {value}%, or unit: percent"),
+            ),
+            Some(Unit::Percent) if key == "min" && 0.0 < value && value < 1.0 => (
+                format!("{value} is less than one percent"),
+                format!("write {}, or unit: ratio", 100.0 * value),
+            ),
+            _ => continue,
+        };
+        warnings.push(warning(
+            format!("checks.{name}.bounds.{key}"),
+            problem,
+            remedy,
+        ));
     }
 }
 
@@ -110,8 +142,11 @@ fn lint_stage(stage: &StagePlan, path: &str, warnings: &mut Vec<Warning>) {
     if stage.policies.one_region_at_a_time && stage.regions.len() < 2 {
         warnings.push(warning(
             format!("{path}.policies.one_region_at_a_time"),
-            format!("the stage names {} regions", stage.regions.len()),
-            "name its regions, or drop the policy",
+            match stage.regions.len() {
+                0 => "the stage names no region",
+                _ => "the stage names one region only, which never waits for another",
+            },
+            "name all its regions, or drop the policy",
         ));
     }
     if stage.policies.hotfix_skips.contains(&Skippable::Bake) && stage.bake.max == Span::ZERO {

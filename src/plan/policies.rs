@@ -164,6 +164,13 @@ fn window(place: &Place<'_>) -> Option<(u16, u16)> {
         .and_then(|(from, to)| Some((minute_of_day(from.trim())?, minute_of_day(to.trim())?)));
     match found {
         Some((from, to)) if from != to && from < MINUTES_OF_DAY => Some((from, to)),
+        Some((MINUTES_OF_DAY, _)) => {
+            place.fault(
+                format!("the window {} begins at the end of the day", quoted(text)),
+                "write 00:00 for its begin; 24:00 is an end",
+            );
+            None
+        }
         Some(_) => {
             place.fault(
                 format!("the window {} is empty", quoted(text)),

@@ -290,7 +290,7 @@ fn stages_get_their_defaults() {
 #[test]
 fn other_keys_are_read() {
     let plan = parsed(&with_line(
-        "limits: {request_bytes: 1MiB, series: 1_000, future: 1m}\n\
+        "limits: {request_bytes: 1MiB, series: 1_000, labels: 1e2, future: 1m}\n\
          log_patterns: [{pattern: '^(?<time>\\S+) (?<body>.*)$', time_format: '%d/%b/%Y:%H:%M:%S %z', zone: europe/warsaw}]\n\
          listen: {grpc: '[::1]:0', http: '[::1]:0'}",
     ));
@@ -298,6 +298,7 @@ fn other_keys_are_read() {
         (plan.limits.request_bytes, plan.limits.series),
         (1 << 20, 1_000)
     );
+    assert_eq!(plan.limits.labels, 100);
     assert_eq!(plan.limits.future, Span::from_minutes(1));
     assert_eq!(plan.limits.templates, Limits::default().templates);
     assert_eq!(plan.log_patterns.len(), 1);
@@ -386,15 +387,25 @@ sinks: [{pager: {}}]
     assert_eq!(found.to_string().lines().count(), 13);
 }
 
+/// Where a configuration is warned about.
+fn warnings(text: &str) -> Vec<String> {
+    let warnings = parsed(text).warnings();
+    warnings.into_iter().map(|warning| warning.path).collect()
+}
+
+#[test]
+fn bounds_in_the_other_unit_of_shares_are_warned_about() {
+    let odd = |check: &str| warnings(&around(check, "{name: a, checks: [c, ok]}"));
+    let beyond = odd("{metric: x, unit: ratio, bounds: {min: 0.5, max: 90}}");
+    assert_eq!(beyond, ["checks.c.bounds.max"]);
+    let below = odd("{metric: x, unit: percent, bounds: {min: 0.99}}");
+    assert_eq!(below, ["checks.c.bounds.min"]);
+    let none: [&str; 0] = [];
+    assert_eq!(odd("{metric: x, unit: ratio, bounds: {max: 90%}}"), none);
+}
+
 #[test]
 fn odd_configurations_are_warned_about() {
-    let warnings = |text: &str| -> Vec<String> {
-        parsed(text)
-            .warnings()
-            .iter()
-            .map(|warning| warning.path.clone())
-            .collect()
-    };
     for (check, stage, paths) in [
         (
             "{metric: x, bounds: {min: 1, max: 1}}",

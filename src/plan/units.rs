@@ -347,10 +347,17 @@ pub(super) fn byte_count(value: &Tree) -> Result<usize, Complaint> {
     }
 }
 
+/// Where doubles begin to leave out whole numbers.
+const WHOLE_MAX: f64 = (1_u64 << 53) as f64;
+
 /// Reads a limit of things: a whole number, at least 1.
 pub(super) fn count(value: &Tree) -> Result<usize, Complaint> {
     match value {
         Tree::Integer(integer @ 1..) => Ok(usize::try_from(*integer).unwrap_or(usize::MAX)),
+        // 1e6 is read as a float. What is below 2^53 is exact.
+        Tree::Number(number) if number.fract() == 0.0 && (1.0..WHOLE_MAX).contains(number) => {
+            Ok(*number as usize)
+        }
         Tree::Integer(_)
         | Tree::Nothing
         | Tree::Flag(_)

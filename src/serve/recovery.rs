@@ -229,9 +229,11 @@ impl Recovery {
         self.pass(sequence, published)?;
         let reached = self.engine.plan().digest.clone();
         if reached != self.given.digest {
+            let open = recovery_told::open(&self.engine);
             self.begin_anew(&reached);
             sequence.forget_all();
             self.pass(sequence, published)?;
+            recovery_told::forgotten(&open, &self.engine);
         }
         let snapshots = Saver::start(
             self.snapshots,

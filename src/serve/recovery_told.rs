@@ -64,3 +64,23 @@ pub(super) fn passed_over(snapshots: Vec<PassedOver>, has_earlier: bool) {
 pub(super) fn known(at: Timestamp) -> Option<DisplayValue<Timestamp>> {
     (at != Timestamp::MIN).then(|| tracing::field::display(at))
 }
+
+/// Deployments that are open.
+pub(super) fn open(engine: &Engine) -> Vec<String> {
+    let open = engine.gates().filter(|gate| gate.is_open());
+    open.map(|gate| gate.begin.deployment.clone()).collect()
+}
+
+/// Tells which of the deployments that were open under the configuration before are not known under this
+/// one: they began before what is kept of the journal.
+pub(super) fn forgotten(before: &[String], engine: &Engine) {
+    let forgotten = before.iter().filter(|id| engine.gate(id).is_none());
+    let forgotten: Vec<&str> = forgotten.map(String::as_str).collect();
+    if !forgotten.is_empty() {
+        warn!(
+            deployments = forgotten.join(", "),
+            "these were open, but began before what is kept of the journal, and are forgotten with the \
+             configuration that they began under: begin them again (journal.keep says how much is kept)"
+        );
+    }
+}
