@@ -30,6 +30,7 @@ const VERDICTS: &[(&str, &[(&str, VerdictState)])] = &[
     ("a_bad_deploy", &[("d1", Fail)]),
     ("a_bypass", &[("d1", Bypassed)]),
     ("a_counter_reset", &[("d1", Pass)]),
+    ("a_crash_loop", &[("d1", Fail)]),
     ("a_crash_loop_that_hides", &[("d1", NoData)]),
     ("a_failed_step", &[("d1", Fail)]),
     (
@@ -81,6 +82,7 @@ const VERDICTS: &[(&str, &[(&str, VerdictState)])] = &[
         &[("recommendation-v2", Fail), ("recommendation-v3", Pass)],
     ),
     ("no_logs_at_all", &[("d1", NoData)]),
+    ("restarts_without_harm", &[("d1", Pass)]),
     (
         "the_example",
         &[
