@@ -23,7 +23,7 @@ use super::{
 use crate::{
     detect::is_start_time,
     event::{Interval, Kind, Labels, Span, Timestamp},
-    reduce::{Life, Partial},
+    reduce::{Life, Partial, SeriesId},
 };
 
 /// A start that is told moves to just now if it is this young.
@@ -49,6 +49,8 @@ pub(super) enum Teller {
 /// What the series of a process said of its life in the bucket that is spread.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
+    /// The series that was taken last.
+    latest: Option<SeriesId>,
     begun: u32,
     going: u32,
     lost: f64,
@@ -103,8 +105,11 @@ impl Teller {
 }
 
 impl Tally {
-    /// Takes what a series of the process did.
-    pub(super) fn add(&mut self, did: &Partial) {
+    /// Takes what a series of the process did; once, however many panels it feeds.
+    pub(super) fn add(&mut self, series: SeriesId, did: &Partial) {
+        if self.latest.replace(series) == Some(series) {
+            return;
+        }
         match did.life() {
             Life::Unknown => {}
             Life::GoesOn => self.going += 1,

@@ -51,9 +51,7 @@ impl Directory {
             spreading,
             ..
         } = self;
-        let (is_cut, partial) = (did.is_cut, did.partial);
-        let mut is_kept = false;
-        let mut counted_for = None;
+        let (is_cut, partial, mut is_kept) = (did.is_cut, did.partial, false);
         for feed in bindings.routes.of(did.series) {
             let told = (&bindings.versions[..], &mut bindings.senders[..]);
             let sources = &mut bindings.sources[..];
@@ -63,10 +61,7 @@ impl Directory {
             let source = &mut sources[feed.source as usize];
             let service = &mut services[source.origin.service];
             let is_clear = source.hear(service, bucket);
-            if counted_for != Some(feed.source) {
-                counted_for = Some(feed.source);
-                source.tally.add(&partial);
-            }
+            source.tally.add(did.series, &partial);
             let panel = &mut service.panels[feed.panel as usize].panel;
             if !is_clear {
                 let name = &service.hosts.get(source.origin.owner.host).name;

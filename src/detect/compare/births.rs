@@ -99,10 +99,10 @@ struct Own {
 /// Chances that healthy hosts have so many births.
 #[derive(Clone, Copy, Debug)]
 struct Chances {
-    by_rate: f64,
-    by_fleet: f64,
+    rate: f64,
+    fleet: f64,
     /// Without the fleet host that had most.
-    by_others: f64,
+    others: f64,
 }
 
 impl Births {
@@ -181,7 +181,7 @@ impl Births {
         }
         let chances = self.chances(reader, all);
         let is_many = |chances: Chances, chance: f64, apart: f64| {
-            chances.by_rate <= chance && chances.by_fleet <= apart
+            chances.rate <= chance && chances.fleet <= apart
         };
         let worst = (0..counts.len()).max_by_key(|index| counts[*index].1);
         let Some((worst, host)) = worst.map(|worst| (worst, counts[worst].0)) else {
@@ -202,7 +202,7 @@ impl Births {
         // Half as many are as many: what one host has by itself comes as it comes.
         let rival = farthest(reader).filter(|(_, births)| counts[worst].1 <= 2 * births);
         let is_rivalled =
-            repeats(LIKELY_MIN) && chances.by_rate <= likely && chances.by_others <= APART_LIKELY;
+            repeats(LIKELY_MIN) && chances.rate <= likely && chances.others <= APART_LIKELY;
         match rival {
             Some((rival, _)) if is_rivalled => Found::Rivalled(rival),
             _ if (is_harm || is_likely) && has_others && !is_shared() => Found::OneHost(host),
@@ -238,9 +238,9 @@ impl Births {
         let fleet_hosts = reader.view.fleet.len().max(1) as f64;
         let farthest = farthest(reader).map_or(0, |(_, births)| births as u32);
         Chances {
-            by_rate: by_all.max(by_own),
-            by_fleet: by_fleet(self.fleet.births, hours(self.fleet.time)),
-            by_others: by_fleet(
+            rate: by_all.max(by_own),
+            fleet: by_fleet(self.fleet.births, hours(self.fleet.time)),
+            others: by_fleet(
                 self.fleet.births.saturating_sub(farthest),
                 hours(self.fleet.time) * (1.0 - 1.0 / fleet_hosts),
             ),
@@ -306,7 +306,7 @@ impl Births {
         if Span::ZERO < self.all_past.time {
             let past = times(self.all_past.births as usize);
             let hours = hours(self.all_past.time);
-            note.push_str(&format!("; {past} in {hours:.1} host hours before"));
+            note = format!("{note}; {past} in {hours:.1} host hours before");
         }
         match self.found {
             Found::OneHost(host) => {
@@ -463,9 +463,12 @@ mod tests {
     #[test]
     fn the_chances_agree_with_scipy() {
         let rare = tail(4, 3.0, 50.0, 2.0);
-        assert!((rare / 3.083688416094351e-05 - 1.0).abs() < 1e-9, "{rare}");
+        assert!(
+            (rare / 3.083_688_416_094_351e-5 - 1.0).abs() < 1e-9,
+            "{rare}"
+        );
         let apart = split(5, 2, 1.0, 3.0);
-        assert!((apart / 0.01287841796875 - 1.0).abs() < 1e-9, "{apart}");
+        assert!((apart / 0.012_878_417_968_75 - 1.0).abs() < 1e-9, "{apart}");
         assert_eq!((tail(0, 1.0, 48.0, 1.0), split(3, 0, 1.0, 0.0)), (1.0, 1.0));
     }
 

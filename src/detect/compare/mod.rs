@@ -286,14 +286,7 @@ impl Compare {
             return Finding::no_data(self.doubt(), evidence);
         }
         if states.is_empty() {
-            // Only metrics that inform: nothing can be proven, and nothing is wrong.
-            let informs = self.metrics.iter().any(|metric| metric.state().is_some());
-            return if informs {
-                let state = CheckState::Undecided;
-                Finding::new(state, self.evidence(view, state))
-            } else {
-                Self::no_data(view, NoDataCause::NoFleet, Vec::new())
-            };
+            return self.of_bystanders(view);
         }
         let state = if states.contains(&CheckState::Undecided) {
             CheckState::Undecided
@@ -301,6 +294,16 @@ impl Compare {
             CheckState::Ok
         };
         Finding::new(state, self.evidence(view, state))
+    }
+
+    /// There are only metrics that inform, if any: nothing can be proven, and nothing is wrong.
+    fn of_bystanders(&self, view: &View<'_>) -> Finding {
+        if self.metrics.iter().any(|metric| metric.state().is_some()) {
+            let state = CheckState::Undecided;
+            Finding::new(state, self.evidence(view, state))
+        } else {
+            Self::no_data(view, NoDataCause::NoFleet, Vec::new())
+        }
     }
 
     /// What one-box and fleet do not both report, if anything.
