@@ -21,7 +21,7 @@ use sluice::{
     gate::Gate,
     plan::Plan,
     reduce::{
-        ClosedBucket, GaugePartial, IncreasePartial, LogCount, Partial, Select, SeriesId,
+        ClosedBucket, GaugePartial, IncreasePartial, Life, LogCount, Partial, Select, SeriesId,
         SeriesPartial, StreamId,
     },
 };
@@ -152,6 +152,7 @@ fn partial(metric: usize, value: f64) -> Partial {
             increase: value * 10.0,
             seconds: 10.0,
             resets: 0,
+            life: Life::GoesOn,
         })
     } else {
         Partial::Gauge(GaugePartial {

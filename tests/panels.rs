@@ -13,7 +13,7 @@ use sluice::{
     gate::Gate,
     plan::Plan,
     reduce::{
-        ClosedBucket, GaugePartial, HistogramPartial, IncreasePartial, LogCount, LossMark,
+        ClosedBucket, GaugePartial, HistogramPartial, IncreasePartial, Life, LogCount, LossMark,
         LossReason, LossSource, Partial, Select, SeriesId, SeriesPartial, StreamClasses, StreamId,
     },
 };
@@ -191,6 +191,7 @@ impl World {
                 },
                 seconds: 10.0,
                 resets: 0,
+                life: Life::Unknown,
             }),
             _ => Partial::Increase(IncreasePartial {
                 increase: match le {
@@ -201,6 +202,7 @@ impl World {
                 },
                 seconds: 10.0,
                 resets: 0,
+                life: Life::Unknown,
             }),
         }
     }

@@ -30,6 +30,7 @@ const VERDICTS: &[(&str, &[(&str, VerdictState)])] = &[
     ("a_bad_deploy", &[("d1", Fail)]),
     ("a_bypass", &[("d1", Bypassed)]),
     ("a_counter_reset", &[("d1", Pass)]),
+    ("a_crash_loop", &[("d1", Fail)]),
     ("a_crash_loop_that_hides", &[("d1", NoData)]),
     ("a_failed_step", &[("d1", Fail)]),
     (
@@ -46,6 +47,7 @@ const VERDICTS: &[(&str, &[(&str, VerdictState)])] = &[
     ("a_hotfix", &[("d1", Pass), ("d2", Fail), ("d3", Fail)]),
     ("a_late_partition", &[("d1", NoData)]),
     ("a_leak", &[("d1", Fail)]),
+    ("a_leak_beside_two", &[("d1", NoData)]),
     ("a_load_test_too_small", &[("d1", Fail), ("d2", Pass)]),
     ("a_log_storm", &[("d1", Fail)]),
     ("a_missing_step", &[("d1", Pending)]),
@@ -71,6 +73,7 @@ const VERDICTS: &[(&str, &[(&str, VerdictState)])] = &[
     ("a_start_by_day", &[("d1", Pass)]),
     ("a_start_on_a_sick_target", &[("d1", Pass)]),
     ("a_step_of_its_own", &[("d1", Fail)]),
+    ("a_trend_without_a_past", &[("d1", NoData), ("d2", Pass)]),
     ("a_version_from_labels", &[("shop:onebox::v2", Fail)]),
     ("asd_server", &[("d-broken", Fail), ("d-quiet", Pass)]),
     ("dead_exporters", &[("d1", NoData)]),
@@ -81,6 +84,7 @@ const VERDICTS: &[(&str, &[(&str, VerdictState)])] = &[
         &[("recommendation-v2", Fail), ("recommendation-v3", Pass)],
     ),
     ("no_logs_at_all", &[("d1", NoData)]),
+    ("restarts_without_harm", &[("d1", Pass)]),
     (
         "the_example",
         &[

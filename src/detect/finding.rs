@@ -83,6 +83,8 @@ pub enum NoDataCause {
     Likely,
     /// A host of the fleet shows what the one-box does, and whichever of them is ill may be it by itself.
     Rivalled,
+    /// There were too few samples for any look.
+    TooFew,
 }
 
 /// What a detector says of one check at the end of a bucket.
@@ -290,6 +292,7 @@ impl fmt::Display for NoDataCause {
             Self::Rivalled => {
                 f.write_str("a host of the fleet is as far out, and either may be ill by itself")
             }
+            Self::TooFew => f.write_str("too few samples for any look"),
         }
     }
 }

@@ -46,4 +46,4 @@ pub use panel::{Panel, Place, TemplateTrack};
 pub use ratio::{RatioWords, Word};
 pub use state::{DetectorState, Extent, Unsound};
 pub use track::Track;
-pub use view::{Host, HostBook, HostId, Setup, View};
+pub use view::{BIRTHS_APART, Host, HostBook, HostId, Setup, View, is_start_time};

@@ -25,6 +25,23 @@ pub struct HostBook {
 /// The least that a log stream may be silent.
 const LOG_PATIENCE_MIN: Span = Span::from_minutes(2);
 
+/// What tells of a birth within this time, or three buckets if that is longer, tells of the same one: what
+/// watches a process from outside may be a minute late, and so may its next scrape.
+pub const BIRTHS_APART: Span = Span::from_minutes(2);
+/// Most births of a host that are remembered, and for how long.
+const BIRTHS_MAX: usize = 64;
+const BIRTHS_KEPT: Span = Span::from_hours(24);
+
+/// Whether a gauge of this name is the second in which a process, a container or a machine began.
+pub fn is_start_time(name: &str) -> bool {
+    const OTHERS: [&str; 3] = [
+        "container_start_time_seconds",
+        "kube_pod_container_state_started",
+        "node_boot_time_seconds",
+    ];
+    name.ends_with("process_start_time_seconds") || OTHERS.contains(&name)
+}
+
 /// One host and its signs of life.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Host {
@@ -43,6 +60,9 @@ pub struct Host {
     pub moved_last: Option<Timestamp>,
     /// Longest stretch between two buckets in which something moved.
     pub still_longest: Span,
+    /// When a process of it began anew, as far as is remembered: ends of the buckets that tell it, ascending,
+    /// [`BIRTHS_APART`] or more from each other and from `first_seen`.
+    pub births: Vec<Timestamp>,
     /// Nothing of it is remembered but its id.
     pub is_gone: bool,
     /// What a person is shown instead of its name, where others have that too. Not saved.
@@ -103,9 +123,24 @@ impl Host {
             log_gap_longest: Span::ZERO,
             moved_last: None,
             still_longest: Span::ZERO,
+            births: Vec::new(),
             is_gone: false,
             shown: None,
         }
+    }
+
+    /// From when on all of its births are known.
+    pub fn births_known_since(&self) -> Timestamp {
+        match self.births.first() {
+            Some(first) if BIRTHS_MAX <= self.births.len() => *first,
+            Some(_) | None => self.first_seen,
+        }
+    }
+
+    /// How many births there were after a time, and not after another.
+    pub fn births_within(&self, after: Timestamp, until: Timestamp) -> usize {
+        let is_within = |at: &&Timestamp| after < **at && **at <= until;
+        self.births.iter().filter(is_within).count()
     }
 }
 
@@ -169,6 +204,28 @@ impl HostBook {
     pub fn moved(&mut self, id: HostId, bucket: Interval) {
         let host = &mut self.hosts[id.0 as usize];
         advance(&mut host.moved_last, &mut host.still_longest, bucket);
+    }
+
+    /// Notes that a process of the host began anew in the bucket.
+    pub fn born(&mut self, id: HostId, bucket: Interval) {
+        let host = &mut self.hosts[id.0 as usize];
+        let apart = BIRTHS_APART.max(bucket.span().times(3));
+        let last = host.births.last().copied().unwrap_or(host.first_seen);
+        if bucket.end < last + apart {
+            return;
+        }
+        host.births
+            .retain(|birth| bucket.end < *birth + BIRTHS_KEPT);
+        if BIRTHS_MAX <= host.births.len() {
+            host.births.remove(0);
+        }
+        host.births.push(bucket.end);
+    }
+
+    /// Takes back that a process of the host began anew at this time or later.
+    pub fn unborn(&mut self, id: HostId, since: Timestamp) {
+        let births = &mut self.hosts[id.0 as usize].births;
+        births.retain(|birth| *birth < since);
     }
 
     /// How long a host's log stream may be silent before its silence is no sign of health: two

@@ -6,6 +6,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::{
+    births::{Tally, Teller},
     combine::{CellKey, seconds},
     namesakes::Owner,
     selection::role,
@@ -111,6 +112,8 @@ pub(super) enum Feed {
     Version(u32),
     /// It shows that who exports it did, an index of [`Bindings::senders`].
     Sender(u32),
+    /// It tells of births of a process: an index of [`Bindings::sources`].
+    Birth(u32, Teller),
     /// A limit refuses it, so that a check that looks at it is blind.
     Refused(Looker),
 }
@@ -174,7 +177,7 @@ pub(super) struct Origin {
     pub(super) owner: Owner,
     pub(super) version: Option<Arc<str>>,
     /// What tells it from others of its version.
-    process: Option<Arc<str>>,
+    pub(super) process: Option<Arc<str>>,
 }
 
 /// An origin, and what was noted of it in the bucket that is spread: once for all of its series.
@@ -187,6 +190,8 @@ pub(super) struct Source {
     pub(super) moved: Timestamp,
     /// Whether nobody knew in the bucket in which it was heard whose it is.
     is_unclear: bool,
+    /// What its series said of its life in the bucket that is spread.
+    pub(super) tally: Tally,
 }
 
 impl Bindings {
@@ -221,6 +226,7 @@ impl Bindings {
             heard: Timestamp::MIN,
             moved: Timestamp::MIN,
             is_unclear: false,
+            tally: Tally::default(),
         });
         index
     }
@@ -376,6 +382,7 @@ impl Source {
     pub(super) fn hear(&mut self, service: &mut Service, bucket: Interval) -> bool {
         if self.heard != bucket.end {
             self.heard = bucket.end;
+            self.tally = Tally::default();
             let Origin { owner, version, .. } = &self.origin;
             self.is_unclear = service.is_unclear(owner);
             if !self.is_unclear {
@@ -383,6 +390,11 @@ impl Source {
             }
         }
         !self.is_unclear
+    }
+
+    /// Whether it was heard in the bucket with this end, and it is known whose it is.
+    pub(super) fn has_said(&self, end: Timestamp) -> bool {
+        self.heard == end && !self.is_unclear
     }
 
     /// Notes that something of it moved in the bucket.

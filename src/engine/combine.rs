@@ -312,6 +312,7 @@ mod tests {
                     increase: value.abs(),
                     seconds: f64::from(count) / 10.0,
                     resets: 0,
+                    life: crate::reduce::Life::Unknown,
                 });
                 for partial in [gauge, counter] {
                     let among_one = sums(&mut [Contribution::new(key, &partial, None)]);

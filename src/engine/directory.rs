@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     binding::{Bindings, Distribution, Feed, PanelFeed, Part, ToldVersion, Whose},
+    births::Teller,
     namesakes::Owner,
     roles::Roles,
     selection::{Selector, Way, role, way},
@@ -250,6 +251,8 @@ impl Directory {
                 let (owner_of, told) = ((service, &owner), meta.temporality);
                 let whose = self.bindings.whose(owner_of, labels, told, &roles.version);
                 feeds.extend(whose.sender.map(Feed::Sender));
+                let teller = Teller::of(labels, kind);
+                feeds.extend(teller.map(|teller| Feed::Birth(whose.source, teller)));
                 (owner, whose)
             });
             let (host, whose) = (owner.host, *whose);

@@ -49,6 +49,7 @@ impl Directory {
     /// Spreads what a bucket holds beside its series, and looks at the whole.
     pub(super) fn finish(&mut self, bucket: &ClosedBucket) {
         self.gather_cells(bucket.interval);
+        self.bindings.live(&mut self.services, bucket.interval);
         self.hear_logs(&bucket.logs, bucket.interval);
         for service in &mut self.services {
             service.hosts.learn_log_gaps();

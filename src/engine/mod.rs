@@ -9,6 +9,7 @@
 //! of every open gate.
 
 mod binding;
+mod births;
 mod change;
 mod combine;
 mod directory;

@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    births::Lives,
     health::Health,
     identity::Identity,
     namesakes::Owner,
@@ -70,6 +71,8 @@ pub(super) struct HostFacts {
     /// Whether there are others of its name.
     #[serde(skip)]
     pub(super) has_namesakes: bool,
+    /// What is remembered of the lives of its processes.
+    pub(super) lives: Lives,
     /// Start of the first bucket with data of it.
     pub(super) first_data: Option<Timestamp>,
     /// End of the latest bucket with data of it.

@@ -1,7 +1,7 @@
 //! What the series of a bucket did → the cells of panels.
 
 use super::{
-    binding::{Bindings, Distribution, Feed, PanelFeed, Part, Sender, ToldVersion},
+    binding::{Bindings, Distribution, Feed, PanelFeed, Part, Sender, Source, ToldVersion},
     combine::{self, CellKey, Contribution, Gathered, Share},
     directory::Directory,
     service::Service,
@@ -51,16 +51,17 @@ impl Directory {
             spreading,
             ..
         } = self;
-        let (is_cut, partial) = (did.is_cut, did.partial);
-        let mut is_kept = false;
+        let (is_cut, partial, mut is_kept) = (did.is_cut, did.partial, false);
         for feed in bindings.routes.of(did.series) {
             let told = (&bindings.versions[..], &mut bindings.senders[..]);
-            let Some(feed) = of_panel(*feed, services, told, (bucket.end, &partial)) else {
+            let sources = &mut bindings.sources[..];
+            let Some(feed) = of_panel(*feed, services, (told, sources), (bucket, &partial)) else {
                 continue;
             };
-            let source = &mut bindings.sources[feed.source as usize];
+            let source = &mut sources[feed.source as usize];
             let service = &mut services[source.origin.service];
             let is_clear = source.hear(service, bucket);
+            source.tally.add(did.series, &partial);
             let panel = &mut service.panels[feed.panel as usize].panel;
             if !is_clear {
                 let name = &service.hosts.get(source.origin.owner.host).name;
@@ -269,13 +270,19 @@ impl Spreading {
 fn of_panel(
     feed: Feed,
     services: &mut [Service],
-    (versions, senders): (&[ToldVersion], &mut [Sender]),
-    (end, partial): (Timestamp, &Partial),
+    ((versions, senders), sources): ((&[ToldVersion], &mut [Sender]), &mut [Source]),
+    (bucket, partial): (Interval, &Partial),
 ) -> Option<PanelFeed> {
+    let end = bucket.end;
     match feed {
         Feed::Panel(feed) => return Some(feed),
         Feed::Version(index) => tell_version(services, &versions[index as usize], end),
         Feed::Sender(index) => senders[index as usize].export(end, partial),
+        Feed::Birth(index, teller) => {
+            let source = &mut sources[index as usize];
+            source.hear(&mut services[source.origin.service], bucket);
+            source.tally.hear(teller, partial);
+        }
         Feed::Refused(looker) => looker.panel(services).refuse(end),
     }
     None

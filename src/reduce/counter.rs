@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::{MaybeTimestamp, Temporality, Timestamp};
 
 use super::{
-    IncreasePartial,
+    IncreasePartial, Life,
     growth::{Context, Stamp},
 };
 
@@ -88,6 +88,7 @@ impl Counter {
             return Some(IncreasePartial::new(point.value, seconds, 0));
         };
         let total = last.total?;
+        let life = point.stamp.life(last.stamp, (total, point.value));
         let restarted = point.value < total || point.stamp.restarts_after(last.stamp);
         let gain = if restarted {
             point.value
@@ -95,7 +96,10 @@ impl Counter {
             point.value - total
         };
         let seconds = point.stamp.seconds_since(last.stamp, restarted);
-        Some(IncreasePartial::new(gain, seconds, u32::from(restarted)))
+        Some(IncreasePartial {
+            life,
+            ..IncreasePartial::new(gain, seconds, u32::from(restarted))
+        })
     }
 
     fn delta(&mut self, point: CounterPoint, context: Context) -> IncreasePartial {
@@ -146,6 +150,7 @@ impl IncreasePartial {
             increase: increase.clamp(0.0, f64::MAX),
             seconds,
             resets,
+            life: Life::Unknown,
         }
     }
 
@@ -153,5 +158,6 @@ impl IncreasePartial {
         self.increase = (self.increase + other.increase).min(f64::MAX);
         self.seconds += other.seconds;
         self.resets = self.resets.saturating_add(other.resets);
+        self.life = self.life.then(other.life, other.increase);
     }
 }

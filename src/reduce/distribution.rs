@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Histogram, Temporality};
 
 use super::{
-    HistogramPartial,
+    HistogramPartial, Life,
     growth::{Context, Stamp},
     histogram::{merge, subtract},
 };
@@ -55,13 +55,14 @@ impl Distribution {
                 continue;
             };
             let resets = sum.resets.saturating_add(gained.resets);
+            let life = sum.life.then(gained.life, gained.histogram.count());
             if merge(&mut sum.histogram, &gained.histogram).is_ok() {
                 sum.seconds += gained.seconds;
             } else {
                 unusable += 1;
                 *sum = gained;
             }
-            sum.resets = resets;
+            (sum.resets, sum.life) = (resets, life);
         }
         if sum
             .as_ref()
@@ -85,8 +86,14 @@ impl Distribution {
                 histogram: total,
                 seconds: seconds?,
                 resets: 0,
+                life: Life::Unknown,
             });
         };
+        let counts = last
+            .total
+            .as_ref()
+            .map(|before| (before.count(), total.count()));
+        let life = counts.map_or(Life::Unknown, |counts| point.stamp.life(last.stamp, counts));
         let gained = match &last.total {
             None => None,
             Some(_) if point.stamp.restarts_after(last.stamp) => Some((total.clone(), true)),
@@ -101,6 +108,7 @@ impl Distribution {
             histogram,
             seconds: point.stamp.seconds_since(last.stamp, restarted),
             resets: u32::from(restarted),
+            life,
         })
     }
 
@@ -111,6 +119,7 @@ impl Distribution {
             histogram: point.histogram,
             seconds: context.delta_seconds(point.stamp, previous),
             resets: 0,
+            life: Life::Unknown,
         }
     }
 

@@ -18,9 +18,20 @@
 //! is a restart though 6 is above 4. So did one whose start moved on; a start that moves by less
 //! than [`START_JITTER`] without leaving the point before behind is a sender that computes it anew
 //! each time from its uptime. After a restart, all that the point tells was gained since.
+//!
+//! # Life
+//! That a count restarted does not say that its process did. A sum over several workers or containers falls by
+//! what one of them had when that goes; a count of 32 bits wraps; a scrape behind a balancer meets another
+//! replica, which counted from long ago. So a process is said to have begun only if
+//! - its start is told, moved on, and lies after the point before: one that moved on to an earlier time is of
+//!   another replica; or
+//! - no start is told, and the count fell below half of what it was, not from where counts wrap.
+//!
+//! Who counts several things must begin with most of them: that is not seen here, but where they meet.
 
 use serde::{Deserialize, Serialize};
 
+use super::Life;
 use crate::event::{MaybeTimestamp, Span, Timestamp};
 
 /// A start or a host this close to the point is part of what we watch.
@@ -28,6 +39,17 @@ pub(super) const RECENT: Span = Span::from_minutes(5);
 
 /// How far a start may wander without meaning a restart.
 const START_JITTER: Span = Span::from_seconds(1);
+
+/// How far the clock that tells a start may be behind the one that tells points.
+const START_SKEW: Span = Span::from_minutes(1);
+
+/// Where counts of 31, 32, 63 and 64 bits wrap.
+const WRAPS: [f64; 4] = [
+    2_147_483_648.0,
+    4_294_967_296.0,
+    9_223_372_036_854_775_808.0,
+    18_446_744_073_709_551_616.0,
+];
 
 /// What the reduction of a series must know beside its points.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +107,33 @@ impl Stamp {
         before < start && (previous.at < start || START_JITTER < start - before)
     }
 
+    /// What a point of a count tells of its process after a `previous` one, by what was counted before and is
+    /// now.
+    pub(super) fn life(self, previous: Self, (before, now): (f64, f64)) -> Life {
+        let begun = Life::Begun {
+            lost: (before - now).max(0.0),
+            counted: now,
+        };
+        if let (Some(start), Some(known)) = (self.start.get(), previous.start.get()) {
+            let has_moved = START_JITTER < start - known;
+            return if has_moved && previous.at < start + START_SKEW {
+                begun
+            } else if now < before || has_moved || START_JITTER < known - start {
+                Life::Unknown
+            } else {
+                Life::GoesOn
+            };
+        }
+        let is_wrap = || WRAPS.iter().any(|end| (0.9 * end..=*end).contains(&before));
+        if before <= now && 0.0 < before {
+            Life::GoesOn
+        } else if now < 0.5 * before && !is_wrap() {
+            begun
+        } else {
+            Life::Unknown
+        }
+    }
+
     /// The time since the point before; after a restart, since that if it is later. In seconds.
     pub(super) fn seconds_since(self, previous: Self, restarted: bool) -> f64 {
         let mut since = previous.at;
@@ -92,5 +141,83 @@ impl Stamp {
             since = since.max(start);
         }
         (self.at - since).seconds_f64()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_began_if_its_start_moved_to_now_or_its_count_fell_below_half() {
+        let stamp = |at: i64, start: Option<i64>| Stamp {
+            at: Timestamp::from_seconds(at),
+            start: start.map(Timestamp::from_seconds).into(),
+        };
+        let begun = |lost: f64, counted: f64| Life::Begun { lost, counted };
+        let cases = [
+            ("it rises", (None, None), (10.0, 12.0), Life::GoesOn),
+            ("it stands", (None, None), (10.0, 10.0), Life::GoesOn),
+            (
+                "it counted nothing yet",
+                (None, None),
+                (0.0, 0.0),
+                Life::Unknown,
+            ),
+            ("it falls", (None, None), (10.0, 4.0), begun(6.0, 4.0)),
+            (
+                "a part of it goes",
+                (None, None),
+                (10.0, 6.0),
+                Life::Unknown,
+            ),
+            ("it wraps", (None, None), (4.2e9, 5.0), Life::Unknown),
+            (
+                "its start stands",
+                (Some(0), Some(0)),
+                (10.0, 12.0),
+                Life::GoesOn,
+            ),
+            (
+                "its start wanders",
+                (Some(0), Some(1)),
+                (10.0, 12.0),
+                Life::GoesOn,
+            ),
+            (
+                "it falls beside its start",
+                (Some(0), Some(0)),
+                (10.0, 1.0),
+                Life::Unknown,
+            ),
+            (
+                "it starts anew",
+                (Some(0), Some(995)),
+                (10.0, 12.0),
+                begun(0.0, 12.0),
+            ),
+            (
+                "a clock is behind",
+                (Some(0), Some(950)),
+                (10.0, 2.0),
+                begun(8.0, 2.0),
+            ),
+            (
+                "a younger replica",
+                (Some(0), Some(500)),
+                (10.0, 2.0),
+                Life::Unknown,
+            ),
+            (
+                "an older replica",
+                (Some(500), Some(0)),
+                (10.0, 22.0),
+                Life::Unknown,
+            ),
+        ];
+        for (name, (before, now), counts, life) in cases {
+            let found = stamp(1_005, now).life(stamp(990, before), counts);
+            assert_eq!(found, life, "{name}");
+        }
     }
 }

@@ -50,8 +50,8 @@ pub use epoch::Epoch;
 pub use fork::put_all;
 pub use logs::OTHER as TEMPLATE_OTHER;
 pub use partial::{
-    ClosedBucket, GaugePartial, HistogramPartial, IncreasePartial, LogCount, LossMark, LossReason,
-    LossSource, Partial, SeriesId, SeriesPartial, StreamId,
+    ClosedBucket, GaugePartial, HistogramPartial, IncreasePartial, Life, LogCount, LossMark,
+    LossReason, LossSource, Partial, SeriesId, SeriesPartial, StreamId,
 };
 pub use reducer::Reducer;
 pub use resolved::PutScratch;

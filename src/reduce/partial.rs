@@ -76,6 +76,8 @@ pub struct IncreasePartial {
     pub seconds: f64,
     /// How often the counter restarted.
     pub resets: u32,
+    /// What it tells of the process that counts.
+    pub life: Life,
 }
 
 /// What was added to a distribution.
@@ -87,6 +89,25 @@ pub struct HistogramPartial {
     pub seconds: f64,
     /// How often the distribution restarted.
     pub resets: u32,
+    /// What it tells of the process that counts.
+    pub life: Life,
+}
+
+/// What a count that only grows tells of the process that counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum Life {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// It is the one that counted before.
+    GoesOn,
+    /// Another one counts since, from zero.
+    Begun {
+        /// By how much the count fell.
+        lost: f64,
+        /// What it counted since.
+        counted: f64,
+    },
 }
 
 /// Equal log records of one stream.
@@ -161,6 +182,60 @@ impl Partial {
             Self::Gauge(_) => 0,
             Self::Increase(increase) => increase.resets,
             Self::Histogram(histogram) => histogram.resets,
+        }
+    }
+
+    /// What it tells of the process that counts.
+    pub fn life(&self) -> Life {
+        match self {
+            Self::Gauge(_) => Life::Unknown,
+            Self::Increase(increase) => increase.life,
+            Self::Histogram(histogram) => histogram.life,
+        }
+    }
+
+    /// What was gained, in whatever it counts.
+    pub fn gained(&self) -> f64 {
+        match self {
+            Self::Gauge(_) => 0.0,
+            Self::Increase(increase) => increase.increase,
+            Self::Histogram(histogram) => histogram.histogram.count(),
+        }
+    }
+}
+
+impl Life {
+    /// The share of what a count lost by which it may rise more than that, and still have jumped back to where it
+    /// was: whoever counts there went on meanwhile.
+    pub const BACK_MORE: f64 = 0.1;
+
+    /// Whether a count that fell by so much, and rose by so much, is back where it was: then it is that of two
+    /// replicas, scraped in turns.
+    pub fn is_back(lost: f64, risen: f64) -> bool {
+        0.0 < lost && lost <= risen && risen <= lost * (1.0 + Self::BACK_MORE)
+    }
+
+    /// What two stretches after each other tell, if so much was gained in the second. That a process began counts
+    /// more than that it went on before or after.
+    #[must_use]
+    pub fn then(self, other: Self, gained: f64) -> Self {
+        match (self, other) {
+            (
+                Self::Begun { lost, counted },
+                Self::Begun {
+                    lost: l,
+                    counted: c,
+                },
+            ) => Self::Begun {
+                lost: lost + l,
+                counted: counted + c,
+            },
+            (Self::Begun { lost, .. }, Self::GoesOn) if Self::is_back(lost, gained) => {
+                Self::Unknown
+            }
+            (begun @ Self::Begun { .. }, _) | (_, begun @ Self::Begun { .. }) => begun,
+            (Self::GoesOn, _) | (_, Self::GoesOn) => Self::GoesOn,
+            (Self::Unknown, Self::Unknown) => Self::Unknown,
         }
     }
 }

@@ -9,9 +9,12 @@
 //! - a one-box without a past: [`fresh`], its level against how fleet hosts differ;
 //! - rare events: [`counts`], its share of all events; log records under another share of the traffic: [`records`].
 //!
+//! Beside the metrics the [`births`] of processes are compared, where series that the check selects tell of them.
+//!
 //! Hosts that join the one-box later are judged by [`late`]; which fleet hosts there are to compare with at each moment
 //! is followed by [`reference`].
 
+mod births;
 mod class;
 mod company;
 mod contrast;
@@ -49,14 +52,15 @@ use super::{
     Basis, CheckState, Coverage, Covered, Evidence, Finding, HostId, NoDataCause, Setup, View,
 };
 use crate::event::{Span, Timestamp};
+use births::Births;
 use metric::Metric;
 use presence::{Absence, Presence};
 use reading::Reader;
 pub(super) use state::State;
 use terms::Terms;
 
-/// Share of alpha that is kept for what appears after judging began: half of it for metrics, and half for
-/// hosts of the one-box.
+/// Share of alpha that is kept for what appears after judging began: half of it for hosts of the one-box, and the
+/// other half for metrics, together with the births of processes.
 const LATE_SHARE: f64 = 0.1;
 /// The part of a metric's alpha that is kept for hosts that come late, of the one-box or, where it must be judged
 /// beside another fleet, of that.
@@ -80,6 +84,8 @@ pub struct Compare {
     known_groups: Vec<bool>,
     late_count: u32,
     has_begun: bool,
+    /// Unless records are counted; `None` until the grace has ended.
+    births: Option<Births>,
 }
 
 /// What a bucket said beside the tests.
@@ -103,6 +109,7 @@ impl Compare {
             known_groups: Vec::new(),
             late_count: 0,
             has_begun: false,
+            births: None,
         }
     }
 
@@ -119,6 +126,10 @@ impl Compare {
         let terms = self.terms.clone();
         let reader = Reader::new(view, &terms);
         self.adopt(&reader);
+        if !terms.is_log {
+            let births = self.births.get_or_insert_with(|| Births::new(&reader));
+            births.observe(&reader);
+        }
         let mut heard = Heard {
             is_reading: self.begin(&reader),
             is_last: reader.is_last(),
@@ -188,7 +199,7 @@ impl Compare {
             if self.has_begun {
                 self.late_count += 1;
                 let order = f64::from(self.late_count);
-                metric.alpha = 0.5 * LATE_SHARE * terms.alpha / (order * (order + 1.0));
+                metric.alpha = 0.25 * LATE_SHARE * terms.alpha / (order * (order + 1.0));
             } else {
                 metric.alpha = on_time / blocking.max(1) as f64;
             }
@@ -220,7 +231,12 @@ impl Compare {
             is_reading,
             is_last,
         } = heard;
-        let states: Vec<CheckState> = self.judging().filter_map(Metric::state).collect();
+        let births = self
+            .births
+            .as_ref()
+            .and_then(|births| births.fault(is_last));
+        let states = self.judging().filter_map(Metric::state).chain(births);
+        let states: Vec<CheckState> = states.collect();
         if states.contains(&CheckState::Breach) {
             return Finding::new(CheckState::Breach, self.evidence(view, CheckState::Breach));
         }
@@ -270,14 +286,7 @@ impl Compare {
             return Finding::no_data(self.doubt(), evidence);
         }
         if states.is_empty() {
-            // Only metrics that inform: nothing can be proven, and nothing is wrong.
-            let informs = self.metrics.iter().any(|metric| metric.state().is_some());
-            return if informs {
-                let state = CheckState::Undecided;
-                Finding::new(state, self.evidence(view, state))
-            } else {
-                Self::no_data(view, NoDataCause::NoFleet, Vec::new())
-            };
+            return self.of_bystanders(view);
         }
         let state = if states.contains(&CheckState::Undecided) {
             CheckState::Undecided
@@ -285,6 +294,16 @@ impl Compare {
             CheckState::Ok
         };
         Finding::new(state, self.evidence(view, state))
+    }
+
+    /// There are only metrics that inform, if any: nothing can be proven, and nothing is wrong.
+    fn of_bystanders(&self, view: &View<'_>) -> Finding {
+        if self.metrics.iter().any(|metric| metric.state().is_some()) {
+            let state = CheckState::Undecided;
+            Finding::new(state, self.evidence(view, state))
+        } else {
+            Self::no_data(view, NoDataCause::NoFleet, Vec::new())
+        }
     }
 
     /// What one-box and fleet do not both report, if anything.
@@ -302,10 +321,12 @@ impl Compare {
         Some(Finding::no_data(cause, evidence.collect()))
     }
 
-    /// Why metrics are in doubt when the bake ends: one host is where they do not agree.
+    /// Why metrics, or births, are in doubt when the bake ends: one host is where they do not agree.
     fn doubt(&self) -> NoDataCause {
         let is_in_doubt = |metric: &&Metric| metric.state() == Some(CheckState::NoData);
-        let mut doubts = self.judging().filter(is_in_doubt).map(Metric::doubt);
+        let doubts = self.judging().filter(is_in_doubt).map(Metric::doubt);
+        let of_births = self.births.as_ref().and_then(Births::doubt);
+        let mut doubts = doubts.chain(of_births);
         let first = doubts.next().unwrap_or(NoDataCause::OneHost);
         if doubts.all(|doubt| doubt == first) {
             first
@@ -357,9 +378,11 @@ impl Compare {
             report::QUIET_MAX
         };
         let hosts = view.hosts.names(view.one_box.iter().copied());
-        shown
+        let births = self.births.as_ref();
+        let births = births.and_then(|births| births.evidence(view, &self.terms, state));
+        let metrics = shown
             .into_iter()
-            .take(limit)
+            .take(limit - births.iter().len())
             .filter_map(|(metric, is)| {
                 let group = view.panel.group(metric.index);
                 let is = if metric.speaks_of.is_some() {
@@ -375,8 +398,8 @@ impl Compare {
                     metric.speaks_of,
                     hosts.clone(),
                 ))
-            })
-            .collect()
+            });
+        births.iter().cloned().chain(metrics).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Compare, metric::Metric};
+use super::{Compare, births::Births, metric::Metric};
 use crate::detect::{Extent, Unsound, coverage, state::counted};
 
 /// What was learned and latched.
@@ -14,6 +14,7 @@ pub(in crate::detect) struct State {
     known_groups: Vec<bool>,
     late_count: u32,
     has_begun: bool,
+    births: Option<Births>,
 }
 
 impl Compare {
@@ -26,6 +27,7 @@ impl Compare {
             known_groups,
             late_count,
             has_begun,
+            births,
         } = self;
         State {
             coverage: coverage.save(),
@@ -33,6 +35,7 @@ impl Compare {
             known_groups: known_groups.clone(),
             late_count: *late_count,
             has_begun: *has_begun,
+            births: births.clone(),
         }
     }
 
@@ -48,17 +51,20 @@ impl Compare {
             known_groups,
             late_count,
             has_begun,
+            births,
         } = state;
         extent.groups_len(known_groups.len())?;
         counted("number of metrics", u64::from(late_count))?;
         for metric in &metrics {
             metric.check(extent)?;
         }
+        births.iter().try_for_each(|births| births.check(extent))?;
         self.coverage.restore(coverage, extent)?;
         self.metrics = metrics;
         self.known_groups = known_groups;
         self.late_count = late_count;
         self.has_begun = has_begun;
+        self.births = births;
         Ok(())
     }
 }

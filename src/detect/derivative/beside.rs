@@ -5,7 +5,7 @@ use super::{
 };
 
 /// Windows that are looked at as one.
-const LONG: i64 = 4;
+pub(super) const LONG: i64 = 4;
 
 impl Derivative {
     /// All judged hosts against the fleet, in the window or in several as one: whichever is too steep, else

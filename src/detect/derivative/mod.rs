@@ -1,12 +1,14 @@
 //! Derivative: the trend over the window is not steeper than allowed.
 
+mod alone;
 mod beside;
+mod last;
 mod outcome;
 mod rules;
 mod state;
 mod trend;
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::BTreeMap;
 
 use super::{
     Basis, CheckState, Coverage, Evidence, Finding, Group, HostId, Setup, View,
@@ -17,7 +19,7 @@ use crate::{
     plan::{Check, DetectorPlan, Slope},
 };
 use outcome::{Awaiting, Outcome, Streak};
-use rules::{Budget, FLEET_MIN, Past, Reading, against_limits, against_past};
+use rules::{Budget, FLEET_MIN, PAST_WINDOWS_MIN, Past, Reading, against_limits};
 pub(super) use state::State;
 use trend::Trend;
 
@@ -35,16 +37,16 @@ const PASTS_PER_BUCKET: usize = 500;
 const ALPHA_DEFAULT: f64 = 0.001;
 
 /// The trend of each judged host over the trailing window is not steeper than the owner allows; or,
-/// without a limit, not steeper than the fleet's at the same time (four hosts or more), or than the
-/// host's own past by a margin.
+/// without a limit, not steeper than the fleet's at the same time (four hosts or more), or by a margin than the past
+/// of the host, or of all hosts. When the bake ends without anything to hold trends against, that is no data.
 ///
 /// The window begins after the grace at the earliest, and is never longer than the bake leaves
-/// room for. It is judged when it is half full. Beside a fleet, up to four windows are looked at as one,
+/// room for. It is judged when it is half full. Up to four windows are looked at as one,
 /// too, as far as the bake and the past that is remembered go: saw-teeth hide a leak in two of their periods,
 /// not in eight. What is in range is what a rise of a tenth over that time, or a slope beyond the limit, is
 /// excluded of; the rest is undecided. A slope is Theil and Sen's over medians of blocks;
 /// beside it, the level, the envelope and the later half of the window must rise too, so that
-/// saw-teeth, restarts and caches that fill up are no leaks; three looks in a row, by the own past
+/// saw-teeth, restarts and caches that fill up are no leaks; three looks in a row, by the past
 /// alone for a whole window, and beyond the range that this past had. Looks are spread
 /// over time by the name of the metric.
 #[derive(Clone, Debug)]
@@ -210,7 +212,7 @@ impl Derivative {
         } else {
             match self.beside_fleet(view, group, window, budget) {
                 Some(reading) => vec![reading],
-                None => self.against_pasts(view, (index, group), &judged, budget),
+                None => self.against_pasts(view, (index, group), &judged, (window, budget)),
             }
         };
         if readings.is_empty() {
@@ -226,8 +228,9 @@ impl Derivative {
         self.weigh(view, index, &readings, is_complete)
     }
 
-    /// Whether the window ends beyond the range that the host's past had since `from`. The rising
-    /// side of a saw-tooth or of a day fills half a window easily, but stays in its range.
+    /// Whether the window ends beyond the range that the host's past had since `from`, on the side to which it
+    /// goes. The rising side of a saw-tooth or of a day fills half a window easily, but stays in its range; and so
+    /// does memory that fills again after a restart.
     fn is_beyond_past(
         &self,
         view: &View<'_>,
@@ -248,37 +251,13 @@ impl Derivative {
                 Some((low.min(value), high.max(value)))
             });
         let last = trend.thirds[2];
-        range.is_some_and(|(low, high)| last < low || high < last)
-    }
-
-    fn against_pasts(
-        &mut self,
-        view: &View<'_>,
-        (index, group): (usize, &Group),
-        judged: &[(HostId, Trend)],
-        budget: Budget,
-    ) -> Vec<Reading> {
-        let (window, past_until) = (self.window, self.past_until);
-        let mut pasts = std::mem::take(&mut self.pasts);
-        let readings = judged
-            .iter()
-            .filter_map(|(host, trend)| {
-                let past = match pasts.entry((index, *host)) {
-                    Entry::Occupied(entry) => entry.into_mut(),
-                    Entry::Vacant(entry) => {
-                        self.pasts_left = self.pasts_left.checked_sub(1)?;
-                        let resolution = view.panel.resolution();
-                        entry.insert(Past::of(group, *host, resolution, window, past_until))
-                    }
-                };
-                let mut reading = against_past(*host, trend, past.as_ref()?, window, budget);
-                reading.exceeds = reading.exceeds
-                    && self.is_beyond_past(view, group, *host, trend, Timestamp::MIN);
-                Some(reading)
-            })
-            .collect();
-        self.pasts = pasts;
-        readings
+        range.is_some_and(|(low, high)| {
+            if trend.slope < 0.0 {
+                last < low
+            } else {
+                high < last
+            }
+        })
     }
 
     fn budget(&self, view: &View<'_>) -> Budget {
@@ -386,6 +365,9 @@ impl Derivative {
             let unseen = unseen.count();
             if 0 < unseen {
                 return Finding::warming(format!("the first look at {unseen} metrics"));
+            }
+            if let Some(finding) = self.unproven(view, basis) {
+                return finding;
             }
         }
         let mut worst: Vec<(f64, usize, &Outcome)> = view

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::trend::Trend;
 use crate::{
-    detect::{Basis, Group, HostId, robust::student_t, wording::number},
+    detect::{Basis, HostId, Track, robust::student_t, wording::number},
     event::{Interval, Span, Timestamp, Unit},
     plan::Slope,
 };
@@ -13,15 +13,16 @@ use crate::{
 const LIMIT_TAIL: f64 = 0.01;
 /// Fleet hosts that a comparison of slopes needs.
 pub(super) const FLEET_MIN: usize = 4;
-/// Windows of its own past that a host needs without a fleet.
-const PAST_WINDOWS_MIN: usize = 8;
+/// Windows of the past that a host needs without a fleet, of its own or of all hosts: three lie within the first
+/// and the last, so that it is nearly two windows long.
+pub(super) const PAST_WINDOWS_MIN: usize = 4;
 /// Windows of its own past that are looked at, the latest.
 const PAST_WINDOWS_MAX: usize = 32;
 /// Rise over the window, as a share of the level, below which nobody needs to know: against the
 /// fleet, and against the past alone.
 const RISE_MIN: f64 = 0.02;
 const RISE_ALONE_MIN: f64 = 0.05;
-/// Rise over the window, likewise, that must be excluded beside a fleet before a trend is in range.
+/// Rise over the window, likewise, that must be excluded before a trend is in range.
 const RISE_MAX: f64 = 0.1;
 /// Extrapolates the steepest of `n` windows to the steepest of more: the tail of real metrics falls
 /// with about this power.
@@ -34,6 +35,7 @@ const SECONDS_PER_HOUR: f64 = 3_600.0;
 
 /// One trend against what is allowed.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Reading {
     /// Whose trend; `None`: all judged hosts together.
     pub(super) host: Option<HostId>,
@@ -49,6 +51,8 @@ pub(super) struct Reading {
     pub(super) level: f64,
     /// Too steep in this look.
     pub(super) exceeds: bool,
+    /// Not so certainly, but far beyond what the past had: without a fleet.
+    pub(super) is_likely: bool,
     /// A slope beyond what is allowed is excluded.
     pub(super) is_excluded: bool,
     /// What it was held against.
@@ -111,6 +115,7 @@ fn against_limit(host: HostId, trend: &Trend, limit: Slope) -> Option<Reading> {
         is_relative,
         level: trend.level,
         exceeds: limit_absolute < trend.slope - margin && trend.is_sustained_rise(limit_absolute),
+        is_likely: false,
         is_excluded: trend.slope + margin <= limit_absolute,
         basis: Basis::Slo,
     })
@@ -176,6 +181,7 @@ pub(super) fn against_fleet(
         is_relative: all_positive,
         level,
         exceeds,
+        is_likely: false,
         is_excluded: largest <= RISE_MAX * unit,
         basis: Basis::GaussianHosts,
     })
@@ -213,30 +219,108 @@ impl Contrast {
     }
 }
 
-/// The steepest rise and fall of a host's own past, per second.
+/// What trends hosts had before the deployment: in windows, and in stretches of several as one, as long as the past
+/// holds. Per second; or as shares of the levels, where they are of several hosts.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Past {
+    /// In the windows, and in the stretches.
+    steepest: [Steepest; 2],
+    /// From the lowest to the highest value.
+    range: f64,
+    /// The level, until it is made relative.
+    level: f64,
+    is_relative: bool,
+    /// Of how many hosts it is.
+    hosts: usize,
+}
+
+/// The steepest rise and fall of stretches of one length, and how many there were.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Steepest {
     rise: f64,
     fall: f64,
-    windows: usize,
+    count: usize,
 }
 
 impl Past {
-    /// Looks at windows of the same length before the deployment. `None`: the past is too short.
+    /// Looks at windows, and at longer stretches if the past holds them. `None` of a host without a whole window
+    /// of data.
     pub(super) fn of(
-        group: &Group,
-        host: HostId,
+        track: &Track,
         resolution: Span,
-        length: Span,
+        [window, long]: [Span; 2],
         before: Timestamp,
     ) -> Option<Self> {
-        let track = group.track(host)?;
+        let long = long.min(before - track.first_seen).max(window);
+        let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+        for (value, exposure) in track.weighted(resolution, Timestamp::MIN, before) {
+            let value = f64::from(value) / f64::from(exposure);
+            if value.is_finite() {
+                (low, high) = (low.min(value), high.max(value));
+            }
+        }
+        let (windows, level) = Steepest::of(track, resolution, window, before)?;
+        let stretches = Steepest::of(track, resolution, long, before);
+        let stretches = stretches.map_or(Steepest::NONE, |(stretches, _)| stretches);
+        Some(Self {
+            steepest: [windows, stretches],
+            range: high - low,
+            level,
+            is_relative: false,
+            hosts: 1,
+        })
+    }
+
+    /// Whether it holds enough windows to tell what is steep.
+    pub(super) fn is_enough(&self) -> bool {
+        PAST_WINDOWS_MIN <= self.steepest[0].count
+    }
+
+    /// The same as shares of its level; `None` of one that is not positive.
+    pub(super) fn relative(self) -> Option<Self> {
+        (0.0 < self.level).then(|| Self {
+            level: 1.0,
+            is_relative: true,
+            ..self.times(1.0 / self.level)
+        })
+    }
+
+    /// What two hosts did, both as shares of their levels.
+    pub(super) fn and(mut self, other: &Self) -> Self {
+        for (one, other) in self.steepest.iter_mut().zip(&other.steepest) {
+            *one = Steepest {
+                rise: one.rise.max(other.rise),
+                fall: one.fall.max(other.fall),
+                count: one.count + other.count,
+            };
+        }
+        self.range = self.range.max(other.range);
+        self.hosts += other.hosts;
+        self
+    }
+
+    fn times(mut self, factor: f64) -> Self {
+        for steepest in &mut self.steepest {
+            steepest.rise *= factor;
+            steepest.fall *= factor;
+        }
+        self.range *= factor;
+        self
+    }
+}
+
+impl Steepest {
+    const NONE: Self = Self {
+        rise: 0.0,
+        fall: 0.0,
+        count: 0,
+    };
+
+    /// Of stretches of this length that end before a time, a quarter of it apart, and the median of the latest.
+    fn of(track: &Track, resolution: Span, length: Span, before: Timestamp) -> Option<(Self, f64)> {
         let step = Span::from_nanos(length.nanos() / 4);
-        let mut past = Self {
-            rise: 0.0,
-            fall: 0.0,
-            windows: 0,
-        };
+        let mut level = None;
+        let mut steepest = Self::NONE;
         for index in 0..PAST_WINDOWS_MAX {
             let end = before - step.times(index as i64);
             let window = Interval {
@@ -247,40 +331,54 @@ impl Past {
                 break;
             }
             if let Some(trend) = Trend::of(track, resolution, window) {
-                past.windows += 1;
-                past.rise = past.rise.max(trend.slope);
-                past.fall = past.fall.max(-trend.slope);
+                level = level.or(Some(trend.level));
+                steepest.count += 1;
+                steepest.rise = steepest.rise.max(trend.slope);
+                steepest.fall = steepest.fall.max(-trend.slope);
             }
         }
-        (PAST_WINDOWS_MIN <= past.windows).then_some(past)
+        Some((steepest, level?))
     }
 }
 
-/// Holds the trend of one host against its own past.
+/// Holds the trend of one host, over a window or over a longer stretch, against the past.
 pub(super) fn against_past(
     host: HostId,
     trend: &Trend,
     past: &Past,
-    window: Span,
-    budget: Budget,
+    (is_long, budget): (bool, Budget),
 ) -> Reading {
-    let is_fall = trend.slope < 0.0;
-    let (rise, steepest) = if is_fall {
-        (trend.flipped(), past.fall)
+    let past = if past.is_relative {
+        past.times(trend.level.abs())
     } else {
-        (*trend, past.rise)
+        *past
+    };
+    let is_fall = trend.slope < 0.0;
+    let steepest = past.steepest[usize::from(is_long)];
+    let (rise, known) = if is_fall {
+        (trend.flipped(), steepest.fall)
+    } else {
+        (*trend, steepest.rise)
+    };
+    // What stays in a range rises by no more than that, however long it takes.
+    let by_range = if is_long {
+        past.range / trend.seconds
+    } else {
+        0.0
     };
     // Windows overlap by three quarters.
-    let independent = past.windows as f64 / 4.0;
-    let margin = MARGIN_ALONE
-        * (2.0 * budget.windows_over_alpha / independent)
-            .powf(TAIL_POWER)
-            .max(MARGIN_MIN);
-    let floor = RISE_ALONE_MIN * trend.level.abs() / window.seconds_f64();
-    let allowed = (steepest * margin).max(floor);
+    let independent = (steepest.count as f64 / 4.0).max(0.25);
+    let margin = (2.0 * budget.windows_over_alpha / independent)
+        .powf(TAIL_POWER)
+        .max(MARGIN_MIN);
+    let floor = RISE_ALONE_MIN * trend.level.abs() / trend.seconds;
+    let usual = MARGIN_ALONE * known.max(by_range);
+    let allowed = (usual * margin).max(floor);
+    let likely = (usual * MARGIN_MIN).max(2.0 * floor);
     let is_relative = 0.0 < trend.level;
     let scale = if is_relative { trend.level } else { 1.0 };
     let side = if is_fall { -1.0 } else { 1.0 };
+    let is_steeper = |limit: f64| limit < rise.slope && rise.is_sustained_rise(limit);
     Reading {
         host: Some(host),
         observed: trend.slope / scale * SECONDS_PER_HOUR,
@@ -288,8 +386,10 @@ pub(super) fn against_past(
         margin: 0.0,
         is_relative,
         level: trend.level,
-        exceeds: allowed < rise.slope && rise.is_sustained_rise(allowed),
-        is_excluded: rise.slope <= allowed,
+        exceeds: is_steeper(allowed),
+        is_likely: is_steeper(likely),
+        is_excluded: rise.slope <= allowed
+            && rise.slope * trend.seconds <= RISE_MAX * trend.level.abs(),
         basis: Basis::Model,
     }
 }

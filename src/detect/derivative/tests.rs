@@ -1,10 +1,11 @@
 //! Tests of the derivative detector.
 
 use super::*;
+use crate::detect::NoDataCause;
 use crate::detect::test_support::{
     Bench, Feed, first, noise, series_check, silence_is_never_ok, states,
 };
-use CheckState::{Breach, Ok, Undecided, Warming};
+use CheckState::{Breach, NoData, Ok, Undecided, Warming};
 
 fn limited(per_hour: f64, minutes: i64) -> Check {
     series_check(DetectorPlan::Derivative {
@@ -180,11 +181,7 @@ fn beside_a_fleet_a_leak_is_found_below_saw_teeth_and_what_could_hide_in_them_is
 
 #[test]
 fn without_a_fleet_the_past_is_the_measure_and_its_lack_is_said() {
-    for (past, pace, expected) in [
-        (2_160, 0.0, Ok),
-        (2_160, 60.0, Breach),
-        (300, 60.0, Undecided),
-    ] {
+    for (past, pace, expected) in [(2_160, 0.0, Ok), (2_160, 60.0, Breach), (300, 60.0, NoData)] {
         let mut bench = Bench::new(unlimited(), &["c1"], &[]).past(past);
         let findings = bench.run(720, |host, bucket| {
             Feed::Value(100.0 + pace * hours(bucket.max(0)) + 2.0 * noise(5, host, bucket))
@@ -193,6 +190,99 @@ fn without_a_fleet_the_past_is_the_measure_and_its_lack_is_said() {
         assert_eq!(last.state, expected, "{past} {pace} {last:?}");
         assert_eq!(last.evidence[0].basis, Basis::Model);
     }
+}
+
+/// Few hosts with an hour of past each, below saw-teeth of a quarter of an hour; some leak from the beginning on.
+fn few(fleet: &[&'static str], leaking: &[&str], pace: f64) -> Vec<Finding> {
+    let mut bench = Bench::new(unlimited(), &["c1"], fleet);
+    bench.run(720, |host, bucket| {
+        let own = if leaking.contains(&host) { pace } else { 0.0 };
+        Feed::Value(saw(host, bucket) + own * hours(bucket.max(0)))
+    })
+}
+
+#[test]
+fn beside_few_hosts_an_hour_of_past_tells_a_leak_from_saw_teeth() {
+    for fleet in [&[][..], &["f1"], &["f1", "f2"]] {
+        let leak = few(fleet, &["c1"], 300.0);
+        assert!(
+            first(&leak, Breach).is_some(),
+            "{fleet:?}: {:?}",
+            leak.last()
+        );
+        // A third of that, three times as much as the teeth in an hour, is not certain.
+        let likely = few(fleet, &["c1"], 100.0);
+        let last = likely.last().unwrap();
+        assert_eq!(last.cause, Some(NoDataCause::Likely), "{fleet:?}: {last:?}");
+        assert!(last.evidence[0].note.contains("likely harm"), "{last:?}");
+        let healthy = few(fleet, &[], 0.0);
+        let last = healthy.last().unwrap();
+        assert!(first(&healthy, Breach).is_none(), "{fleet:?}");
+        assert!([Ok, Undecided].contains(&last.state), "{fleet:?}: {last:?}");
+    }
+    // What a host of the fleet does as well is not the version's fault.
+    let shared = few(&["f1", "f2"], &["c1", "f2"], 100.0);
+    assert_eq!(shared.last().unwrap().state, Undecided);
+    assert!(first(&shared, Breach).is_none());
+}
+
+#[test]
+fn memory_that_fills_again_to_where_it_was_is_no_leak() {
+    let mut bench = Bench::new(unlimited(), &["c1"], &[]).past(1_080);
+    let findings = bench.run(720, |_, bucket| {
+        let lacks = if bucket < 0 {
+            0.0
+        } else {
+            60.0 * (-hours(bucket)).exp()
+        };
+        Feed::Value(saw("c1", bucket) / 10.0 + 90.0 - lacks)
+    });
+    assert!(first(&findings, Breach).is_none());
+    assert_ne!(findings.last().unwrap().state, NoData);
+}
+
+#[test]
+fn nothing_to_hold_a_trend_against_is_no_data_that_says_what_helps() {
+    let feed = |bucket: i64| Feed::Value(100.0 + (bucket % 3) as f64);
+    let mut bench = Bench::new(unlimited(), &["c1"], &[]).past(0);
+    let findings = bench.run(720, |_, bucket| feed(bucket));
+    let last = findings.last().unwrap();
+    assert_eq!(last.cause, Some(NoDataCause::NoPast), "{last:?}");
+    let note = &last.evidence[0].note;
+    assert!(
+        note.contains("52m30s of data") && note.contains("max:"),
+        "{note}"
+    );
+    assert_eq!(findings[findings.len() - 2].state, Undecided);
+    // An owner's limit needs no past.
+    let mut bench = Bench::new(limited(0.1, 60), &["c1"], &[]).past(0);
+    let findings = bench.run(720, |_, bucket| feed(bucket));
+    assert_eq!(findings.last().unwrap().state, Ok);
+    // Nor does one metric of several, which came with the version.
+    let mut bench = Bench::new(unlimited(), &["c1"], &[]).metrics(&["m", "new"]);
+    let findings = bench.run_metrics(720, |metric, _, bucket| {
+        if metric == "m" || 0 <= bucket {
+            feed(bucket)
+        } else {
+            Feed::Silent
+        }
+    });
+    assert_eq!(findings.last().unwrap().state, Undecided);
+}
+
+#[test]
+fn samples_too_rare_for_any_trend_are_no_data() {
+    let mut bench = Bench::new(limited(0.1, 30), &["c1"], &[]);
+    let findings = bench.run(720, |_, bucket| {
+        if bucket.rem_euclid(60) == 0 {
+            Feed::Value(100.0 + (bucket % 7) as f64)
+        } else {
+            Feed::Silent
+        }
+    });
+    let last = findings.last().unwrap();
+    assert_eq!(last.cause, Some(NoDataCause::TooFew), "{last:?}");
+    assert!(last.evidence[0].note.contains("over:"), "{last:?}");
 }
 
 #[test]

@@ -622,6 +622,7 @@ fn distributions_become_what_was_added() {
                 histogram: Histogram::Explicit { counts, .. },
                 seconds,
                 resets,
+                life: _,
             }) => (start, counts, seconds, resets),
             other => panic!("{other:?}"),
         })

@@ -168,6 +168,7 @@ fn counters_become_increases() {
                     increase,
                     seconds,
                     resets,
+                    life: _,
                 }) => (start, increase, (seconds * 1e6).round() / 1e6, resets),
                 Partial::Gauge(_) | Partial::Histogram(_) => panic!("{}", case.name),
             })
