@@ -176,6 +176,7 @@ enum CauseForm {
     Unproven,
     Likely,
     Rivalled,
+    FleetFell,
 }
 
 /// A mirror stands for one value: this is the option around it.

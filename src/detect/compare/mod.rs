@@ -24,6 +24,7 @@ mod hosts;
 mod late;
 mod looks;
 mod metric;
+mod onset;
 mod otherwise;
 mod outcome;
 mod own_past;
@@ -356,7 +357,6 @@ impl Compare {
         } else {
             report::QUIET_MAX
         };
-        let hosts = view.hosts.names(view.one_box.iter().copied());
         shown
             .into_iter()
             .take(limit)
@@ -367,13 +367,14 @@ impl Compare {
                 } else {
                     is
                 };
-                let outcome = metric.outcome()?;
+                let (outcome, hosts) = metric.told(view)?;
+                let hosts = view.hosts.names(hosts.iter().copied());
                 Some(report::evidence(
                     group,
-                    outcome,
+                    &outcome,
                     is,
                     metric.speaks_of,
-                    hosts.clone(),
+                    hosts,
                 ))
             })
             .collect()
