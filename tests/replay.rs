@@ -41,6 +41,7 @@ const VERDICTS: &[(&str, &[(&str, VerdictState)])] = &[
         "a_failure_that_holds_the_others",
         &[("d-eu", Fail), ("d-us", Pending)],
     ),
+    ("a_fleet_that_idles", &[("d1", NoData)]),
     ("a_fleet_that_is_replaced", &[("d1", Fail)]),
     ("a_fleet_wide_incident", &[("d1", Pass)]),
     ("a_good_deploy", &[("d1", Pass)]),
@@ -64,6 +65,7 @@ const VERDICTS: &[(&str, &[(&str, VerdictState)])] = &[
             ("d7-prod-us", Pass),
         ],
     ),
+    ("a_sick_host_of_the_fleet", &[("d1", NoData)]),
     ("a_silent_host", &[("d1", Fail)]),
     ("a_spike_that_heals", &[("d1", Pass)]),
     (
@@ -97,6 +99,7 @@ const VERDICTS: &[(&str, &[(&str, VerdictState)])] = &[
             ("d7-prod-us", Pass),
         ],
     ),
+    ("two_bad_hosts_of_four", &[("d1", Fail)]),
     ("two_regions", &[("d-eu", Fail), ("d-us", Pass)]),
 ];
 

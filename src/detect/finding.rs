@@ -85,6 +85,8 @@ pub enum NoDataCause {
     Rivalled,
     /// There were too few samples for any look.
     TooFew,
+    /// The fleet lost its load at once, and the one-box is where the fleet was before.
+    FleetFell,
 }
 
 /// What a detector says of one check at the end of a bucket.
@@ -288,6 +290,9 @@ impl fmt::Display for NoDataCause {
             Self::Unproven => {
                 f.write_str("harm is likely, but not certain: these hosts have no past")
             }
+            Self::FleetFell => f.write_str(
+                "the fleet lost its load at once, and the one-box is where the fleet was before",
+            ),
             Self::Likely => f.write_str("harm is likely, but not certain"),
             Self::Rivalled => {
                 f.write_str("a host of the fleet is as far out, and either may be ill by itself")

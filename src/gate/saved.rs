@@ -177,6 +177,7 @@ enum CauseForm {
     Likely,
     Rivalled,
     TooFew,
+    FleetFell,
 }
 
 /// A mirror stands for one value: this is the option around it.

@@ -97,16 +97,34 @@ impl Company {
     /// Whether the medians over one window are out of all proportion on this side, and those of no host of the
     /// fleet are nearly as far out.
     pub(super) fn strays(&self, index: usize, side: f64, stakes: &Stakes) -> bool {
-        self.is_out(index, side, stakes) && self.rivals(index).next().is_none()
+        self.is_out(index, side, stakes) && self.rivals(index, 0.0).next().is_none()
     }
 
     /// The host of the fleet without which they would be: it alone is nearly as far out. Of two there would be
     /// nobody left to tell who is ill.
     pub(super) fn rival(&self, index: usize, side: f64, stakes: &Stakes) -> Option<usize> {
-        let mut rivals = self.rivals(index);
-        let rival = rivals.next()?;
-        let is_one = rivals.next().is_none() && RIVAL_HOSTS_MIN <= self.others.len();
-        (is_one && self.is_out(index, side, stakes)).then_some(rival)
+        if self.others.len() < RIVAL_HOSTS_MIN || !self.is_out(index, side, stakes) {
+            return None;
+        }
+        let mut rivals: Vec<usize> = self.rivals(index, 0.0).collect();
+        if rivals.len() > 1 && self.others.len() == RIVAL_HOSTS_MIN {
+            // Each of three is held against the middle of two: half of what one of them strays by is what both
+            // others seem to, on the other side.
+            let level = |host: usize| self.others.get(host)?.windows.get(index)?.level();
+            let of_rival = |host: &usize| level(*host).map_or(0.0, |level| level * side);
+            let farthest = rivals.iter().copied();
+            let farthest = farthest.max_by(|a, b| of_rival(a).total_cmp(&of_rival(b)))?;
+            let shift = 0.5 * level(farthest)?;
+            rivals = self
+                .rivals(index, shift)
+                .filter(|host| *host != farthest)
+                .collect();
+            rivals.push(farthest);
+        }
+        match rivals[..] {
+            [rival] => Some(rival),
+            _ => None,
+        }
     }
 
     /// Whether the medians over one window are out of all proportion on this side, whatever the fleet does.
@@ -176,15 +194,16 @@ impl Company {
         (margin(exponent.0), margin(exponent.1))
     }
 
-    /// The fleet hosts that stray nearly as far at the same moment, plain or in what is usual for each.
-    fn rivals(&self, index: usize) -> impl Iterator<Item = usize> {
+    /// The fleet hosts that stray nearly as far at the same moment, plain or in what is usual for each, where all
+    /// of them seem to stray by so much the less.
+    fn rivals(&self, index: usize, shift: f64) -> impl Iterator<Item = usize> {
         let own = self.own.windows.get(index);
         let own = own.and_then(|window| Some((window.level()?, window.level_sigma)));
         let others = self.others.iter().enumerate();
         others.filter_map(move |(host, other)| {
             let (level, sigma) = own?;
             let window = other.windows.get(index)?;
-            let of_other = window.level()?.abs();
+            let of_other = (window.level()? + shift).abs();
             let limit = FLEET_SHARE * level.abs();
             let is_near = of_other < limit && of_other / window.level_sigma < limit / sigma;
             (!is_near).then_some(host)

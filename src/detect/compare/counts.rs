@@ -7,6 +7,7 @@
 mod clipped;
 mod evidence;
 mod fleet;
+mod rival;
 mod round;
 mod side;
 mod tally;
@@ -87,6 +88,8 @@ pub(super) struct CountsTest {
     unseen: usize,
     first_breach: Option<Timestamp>,
     is_likely: bool,
+    /// A host of the fleet that alone is why a harm is no breach.
+    rival: Option<HostId>,
     outcome: Outcome,
 }
 
@@ -187,6 +190,7 @@ impl CountsTest {
             unseen: 0,
             first_breach: None,
             is_likely: false,
+            rival: None,
             outcome: Outcome::warming(Basis::Model, Scale::Times),
         }
     }
@@ -195,6 +199,7 @@ impl CountsTest {
     pub(super) fn check(&self, extent: Extent) -> Result<(), Unsound> {
         extent.hosts(&hosts(&self.one_box))?;
         extent.hosts(&hosts(&self.fleet))?;
+        extent.hosts(self.rival.iter())?;
         let numbers = [
             self.count,
             self.unseen,
@@ -257,7 +262,7 @@ impl CountsTest {
         if is_over || reader.is_last() {
             self.end_round(reader, group, can_compare);
         } else if self.round <= self.round_age {
-            self.judge(reader, false);
+            self.judge((reader, group), false);
         }
     }
 
@@ -269,7 +274,7 @@ impl CountsTest {
         } else {
             self.unseen += self.round_age;
         }
-        self.judge(reader, has_events);
+        self.judge((reader, group), has_events);
         self.half_age += self.round_age;
         if self.half_buckets <= self.half_age {
             self.half_age = 0;
@@ -334,7 +339,7 @@ impl CountsTest {
         has_events
     }
 
-    fn judge(&mut self, reader: &Reader<'_>, has_events: bool) {
+    fn judge(&mut self, (reader, group): (&Reader<'_>, &Group), has_events: bool) {
         let alpha = self.epoch.alpha(self.alpha) / self.sides.len() as f64;
         let found: Vec<Found> = self
             .sides
@@ -358,6 +363,11 @@ impl CountsTest {
             Some(_) | None => 0,
         };
         self.is_likely = likely.is_some();
+        let is_open = reader.is_last() && shown.is_none();
+        let rivalled = |side| self.find_rival((reader, group), side, alpha);
+        self.rival = is_open
+            .then(|| self.sides.iter().find_map(rivalled))
+            .flatten();
         let usual = side.whole.usual(window);
         let tallies = &self.tallies[0];
         let since = tallies.window(window).unwrap_or(&tallies.since);
@@ -370,7 +380,7 @@ impl CountsTest {
         let (has_own, has_fleet) = (0.0 < since.one_box_exposure, 0.0 < since.fleet_exposure);
         let state = if breach.is_some() {
             CheckState::Breach
-        } else if self.is_likely || (alone.is_some() && reader.is_last()) {
+        } else if self.is_likely || self.rival.is_some() || (alone.is_some() && reader.is_last()) {
             CheckState::NoData
         } else if (!has_own || !has_fleet) && self.sees() {
             CheckState::Warming
@@ -390,11 +400,7 @@ impl CountsTest {
         let from = late.and_then(|late| self.late_from.get(late));
         let told = since.told(from.map(|from| reader.view.bucket.end - *from));
         let remark = alone.map_or_else(String::new, |(_, found)| self.told(reader, found));
-        let likely = if self.is_likely {
-            "; likely harm, though not certain"
-        } else {
-            ""
-        };
+        let likely = self.told_doubt(reader);
         let outcome = &mut self.outcome;
         outcome.state = state;
         outcome.observed = has_own.then_some(own_rate);

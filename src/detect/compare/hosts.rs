@@ -24,6 +24,7 @@ pub(super) use alone::{SHARED, SHARED_TAIL};
 pub(super) use farthest::{Farthest, Together, usual};
 pub(super) use rules::Rules;
 use serde::{Deserialize, Serialize};
+pub(super) use suspicion::RISING;
 use suspicion::{SUSPECT, Suspicion};
 
 use super::{

@@ -82,6 +82,11 @@ impl LateHosts {
         self.test.as_ref().is_some_and(|test| test.is_unproven())
     }
 
+    /// The hosts that it is about.
+    pub(super) fn hosts(&self) -> &[HostId] {
+        &self.hosts
+    }
+
     /// Whether it is about all hosts, since their fleet was lost.
     pub(super) fn are_all(&self) -> bool {
         self.are_all

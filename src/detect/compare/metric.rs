@@ -12,6 +12,7 @@ use super::{
     hosts::{HostsTest, Rules},
     late::LateHosts,
     looks::Looks,
+    onset::Onset,
     outcome::Outcome,
     own_past::OwnPastTest,
     pasts::{Pasts, has_past},
@@ -23,7 +24,7 @@ use super::{
     terms::Terms,
 };
 use crate::{
-    detect::{CheckState, Extent, Group, HostId, NoDataCause, Track, Unsound, stats::median},
+    detect::{CheckState, Extent, Group, HostId, NoDataCause, Track, Unsound, View, stats::median},
     event::{Kind, Span},
 };
 
@@ -57,6 +58,18 @@ pub(super) struct Metric {
     judged: Vec<HostId>,
     late: LateHosts,
     reference: Reference,
+    /// What the breach that stands looks like.
+    onset: Option<Onset>,
+    /// What is said instead of what its test says, and why.
+    withheld: Option<Withheld>,
+}
+
+/// What is said instead of what a test says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename = "CompareWithheld")]
+struct Withheld {
+    outcome: Outcome,
+    is_of_fleet: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -84,6 +97,8 @@ impl Metric {
             judged: Vec::new(),
             late: LateHosts::default(),
             reference: Reference::default(),
+            onset: None,
+            withheld: None,
         }
     }
 
@@ -94,6 +109,9 @@ impl Metric {
         extent.hosts(&self.judged)?;
         self.late.check(extent)?;
         self.reference.check()?;
+        self.onset
+            .iter()
+            .try_for_each(|onset| onset.check(extent))?;
         match &self.test {
             Test::Awaited => Ok(()),
             Test::Hosts(test) => test.check(extent),
@@ -107,16 +125,32 @@ impl Metric {
     /// What the test says, if there is one; of the hosts that came late, if that is worse. Where the fleet that
     /// the test knows is gone, it says nothing any more, but for a breach.
     pub(super) fn outcome(&self) -> Option<&Outcome> {
+        let withheld = self.withheld.as_ref().map(|withheld| &withheld.outcome);
+        withheld.or_else(|| self.tested())
+    }
+
+    /// The same, whatever else is known.
+    fn tested(&self) -> Option<&Outcome> {
         let outcome = self.test.outcome()?;
+        Some(self.late_outcome(outcome).unwrap_or(outcome))
+    }
+
+    /// Whether what it says is of the hosts that came late.
+    fn is_of_late(&self) -> bool {
+        let outcome = self.test.outcome();
+        outcome.is_some_and(|outcome| self.late_outcome(outcome).is_some())
+    }
+
+    /// What is said of the hosts that came late, if that is worse than what is said of the others.
+    fn late_outcome(&self, outcome: &Outcome) -> Option<&Outcome> {
         let is_over = !self.reference.is_standing() && self.late.are_all();
-        let late = self.late.outcome().filter(|late| match late.state {
+        self.late.outcome().filter(|late| match late.state {
             _ if is_over => outcome.state != CheckState::Breach,
             CheckState::Breach => outcome.state != CheckState::Breach,
             CheckState::NoData => !matches!(outcome.state, CheckState::Breach | CheckState::NoData),
             CheckState::Undecided => outcome.state == CheckState::Ok,
             CheckState::Ok | CheckState::Warming => false,
-        });
-        Some(late.unwrap_or(outcome))
+        })
     }
 
     /// Whether the one-box speaks, and nobody is there to compare it with.
@@ -149,13 +183,18 @@ impl Metric {
 
     /// Why it is in doubt, if it is.
     pub(super) fn doubt(&self) -> NoDataCause {
+        match &self.withheld {
+            Some(withheld) if withheld.is_of_fleet => return NoDataCause::FleetFell,
+            Some(_) => return NoDataCause::Likely,
+            None => {}
+        }
         let own = match &self.test {
             Test::Awaited => None,
             Test::Hosts(test) => Some((test.outcome(), test.is_rivalled())),
             Test::Counts(test) if test.is_likely() => return NoDataCause::Likely,
-            Test::Counts(test) => Some((test.outcome(), false)),
+            Test::Counts(test) => Some((test.outcome(), test.is_rivalled())),
             Test::Records(test) if test.is_likely() => return NoDataCause::Likely,
-            Test::Records(test) => Some((test.outcome(), false)),
+            Test::Records(test) => Some((test.outcome(), test.is_rivalled())),
             Test::OwnPast(test) => Some((test.outcome(), test.is_rivalled())),
             Test::Fresh(test) if test.is_unproven() => return NoDataCause::Unproven,
             Test::Fresh(test) => Some((test.outcome(), false)),
@@ -203,7 +242,66 @@ impl Metric {
         let is_seen =
             (self.reference.is_standing() && self.test.sees()) || self.late.see_all(reader, group);
         self.reference.note(reader, group, is_seen);
+        self.look_back(reader, group);
         self.presence.observe(reader, group)
+    }
+
+    /// Looks for the onset of the breach that stands.
+    fn look_back(&mut self, reader: &Reader<'_>, group: &Group) {
+        self.withheld = None;
+        let Some(outcome) = self.tested() else {
+            return;
+        };
+        if outcome.state != CheckState::Breach {
+            let is_unexplained = reader.is_last() && outcome.is_unexplained();
+            self.withheld = is_unexplained.then(|| Withheld {
+                outcome: outcome.clone().unexplained(),
+                is_of_fleet: false,
+            });
+            self.onset = None;
+            return;
+        }
+        if self.onset.as_ref().is_none_or(|onset| onset.is_old(reader)) {
+            let is_counted = self.counts_events(reader.terms, group);
+            let kind = (&self.class, outcome);
+            let hosts = self.shown(reader.view);
+            self.onset = Onset::find((reader, group), hosts, kind, is_counted);
+        }
+        let outcome = self.tested();
+        let withheld = self.onset.as_ref().zip(outcome);
+        let withheld =
+            withheld.and_then(|(onset, outcome)| onset.withheld(outcome, reader.is_last()));
+        self.withheld = withheld.map(|outcome| Withheld {
+            outcome,
+            is_of_fleet: true,
+        });
+    }
+
+    /// The hosts that its numbers are of.
+    fn shown<'a>(&'a self, view: &View<'a>) -> &'a [HostId] {
+        match self.test {
+            // Whoever comes late is counted with the others.
+            Test::Counts(_) | Test::Records(_) => view.one_box,
+            _ if self.is_of_late() => self.late.hosts(),
+            Test::Awaited | Test::Hosts(_) | Test::OwnPast(_) | Test::Fresh(_) => &self.judged,
+        }
+    }
+
+    /// What the evidence tells, and of which hosts.
+    pub(super) fn told<'a>(&'a self, view: &View<'a>) -> Option<(Outcome, &'a [HostId])> {
+        let outcome = self.outcome()?;
+        let onset = self.onset.as_ref();
+        let onset = onset.filter(|_| outcome.state == CheckState::Breach);
+        Some(match onset {
+            Some(onset) => (onset.tell(outcome), &onset.hosts[..]),
+            None => (outcome.clone().agreeing(), self.shown(view)),
+        })
+    }
+
+    /// Whether it counts events.
+    fn counts_events(&self, terms: &Terms, group: &Group) -> bool {
+        let is_counted = group.kind == Kind::Counter && !self.class.is_share();
+        terms.is_log || (is_counted && !self.class.is_amount())
     }
 
     /// Follows the hosts that came late; all hosts, if the fleet that the test knows is lost (`is_lost`).
@@ -266,8 +364,7 @@ impl Metric {
             // A host with requests lives, and may have no error left.
             self.presence.learn(&self.class, &pasts.fleet);
         }
-        let is_counted = group.kind == Kind::Counter && !self.class.is_share();
-        let is_events = terms.is_log || (is_counted && !self.class.is_amount());
+        let is_events = self.counts_events(terms, group);
         let dense = if pasts.fleet.len() < MANY_HOSTS {
             DENSE_EVENTS_FEW * terms.resolution.seconds_f64() / 60.0
         } else {

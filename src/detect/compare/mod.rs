@@ -27,6 +27,7 @@ mod hosts;
 mod late;
 mod looks;
 mod metric;
+mod onset;
 mod otherwise;
 mod outcome;
 mod own_past;
@@ -377,7 +378,6 @@ impl Compare {
         } else {
             report::QUIET_MAX
         };
-        let hosts = view.hosts.names(view.one_box.iter().copied());
         let births = self.births.as_ref();
         let births = births.and_then(|births| births.evidence(view, &self.terms, state));
         let metrics = shown
@@ -390,13 +390,14 @@ impl Compare {
                 } else {
                     is
                 };
-                let outcome = metric.outcome()?;
+                let (outcome, hosts) = metric.told(view)?;
+                let hosts = view.hosts.names(hosts.iter().copied());
                 Some(report::evidence(
                     group,
-                    outcome,
+                    &outcome,
                     is,
                     metric.speaks_of,
-                    hosts.clone(),
+                    hosts,
                 ))
             });
         births.iter().cloned().chain(metrics).collect()

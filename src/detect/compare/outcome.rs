@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::report;
 use crate::{
     detect::{Basis, CheckState},
     event::Timestamp,
@@ -20,6 +21,8 @@ pub(super) enum Scale {
     Times,
     /// Logarithms of a ratio of spreads.
     Spread,
+    /// Differences in the unit of the metric, where nothing or next to nothing was expected.
+    Absolute,
 }
 
 /// What a test of one metric says.
@@ -67,14 +70,57 @@ impl Outcome {
             remark: None,
         }
     }
+
+    /// Whether what it shows is certain, larger than what is accepted and than what would have been seen, and yet
+    /// no breach: whatever the reason is, that is no PASS.
+    pub(super) fn is_unexplained(&self) -> bool {
+        let numbers = self.effect.zip(self.interval).zip(self.detectable);
+        let Some(((effect, (low, high)), detectable)) = numbers else {
+            return false;
+        };
+        let nearest = if 0.0 < effect { low } else { -high };
+        // Of a harm the severity counts tolerances.
+        let tolerance = effect.abs() / self.severity;
+        self.state == CheckState::Undecided
+            && 0.0 < self.severity
+            && tolerance < nearest
+            && detectable < effect.abs()
+    }
+
+    /// The same as a doubt.
+    pub(super) fn unexplained(mut self) -> Self {
+        self.state = CheckState::NoData;
+        let before = self
+            .remark
+            .map_or_else(String::new, |remark| format!("{remark}; "));
+        self.remark = Some(format!("{before}{}", report::UNEXPLAINED));
+        self
+    }
+
+    /// The same without an interval that contradicts a breach: that of another window than the one that decided.
+    pub(super) fn agreeing(mut self) -> Self {
+        let is_breach = self.state == CheckState::Breach;
+        self.interval = self
+            .interval
+            .filter(|(low, high)| !is_breach || 0.0 < *low || *high < 0.0);
+        self
+    }
 }
 
 impl Scale {
+    /// How plain differences are shown of what was shown like this.
+    pub(super) fn of_differences(self) -> Self {
+        match self {
+            Self::Points => Self::Points,
+            Self::Relative | Self::Size | Self::Times | Self::Spread | Self::Absolute => Self::Size,
+        }
+    }
+
     /// A number of the working scale as it is shown: relative, or in shares.
     pub(super) fn shown(self, value: f64) -> f64 {
         match self {
             Self::Relative | Self::Times | Self::Spread => value.exp_m1(),
-            Self::Points | Self::Size => value,
+            Self::Points | Self::Size | Self::Absolute => value,
         }
     }
 }

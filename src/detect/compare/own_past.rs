@@ -53,7 +53,7 @@ const PERSIST: usize = 4;
 /// What a person should know of a breach that no window shows.
 const LEFT: &str = "it hardly ever left one value before";
 const CHRONIC: &str = "it comes and goes, farther than ever before";
-const STILL: &str = "it stands still, which it never does";
+pub(super) const STILL: &str = "it stands still, which it never does";
 
 /// The comparison of one metric with its own past and a few fleet hosts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -466,6 +466,10 @@ impl OwnPastTest {
         });
         self.describe(found.map(|(side, ..)| side), own);
         self.outcome.remark = found.and_then(|(.., remark)| remark).map(str::to_owned);
+        if self.outcome.remark.as_deref() == Some(STILL) {
+            // How far from the others it stands says nothing of that.
+            (self.outcome.effect, self.outcome.interval) = (None, None);
+        }
         // A host that says nothing has not healed.
         let stood = self
             .alone

@@ -90,6 +90,11 @@ impl RecordsTest {
         self.sides.iter().any(CountsTest::is_likely)
     }
 
+    /// Whether a host of the fleet is why a harm is no breach, now that the bake is over.
+    pub(super) fn is_rivalled(&self) -> bool {
+        self.sides.iter().any(CountsTest::is_rivalled)
+    }
+
     /// What it says now.
     pub(super) fn outcome(&self) -> &Outcome {
         &self.outcome

@@ -4,7 +4,10 @@ use super::{
     class::Bystander,
     outcome::{Outcome, Scale},
 };
-use crate::detect::{CheckState, Evidence, Group, Stat};
+use crate::{
+    detect::{CheckState, Evidence, Group, Stat, wording::number},
+    event::Unit,
+};
 
 /// Most metrics without a fault that are shown.
 pub(super) const QUIET_MAX: usize = 5;
@@ -17,7 +20,7 @@ pub(super) fn evidence(
     speaks_of: Option<Bystander>,
     hosts: Vec<String>,
 ) -> Evidence {
-    let mut note = note(outcome);
+    let mut note = note(outcome, group.unit);
     if let Stat::Quantile(tenths) = group.key.stat {
         note = format!("{} {note}", quantile_name(tenths));
     }
@@ -51,6 +54,13 @@ pub(super) fn alone(names: &str) -> String {
     format!("{names} alone is the reason, which may be its own fault: replace it, and look again")
 }
 
+/// What a person should know where the fleet is what changed.
+pub(super) const FLEET_FELL: &str = "the fleet fell to a part of what it was on all its hosts at once, and the one-box is where the fleet was \
+     before: nothing is left to compare it with";
+/// The same of what is larger than what would have been seen, and yet no breach.
+pub(super) const UNEXPLAINED: &str =
+    "that is more than would have been seen, but no rule found it certain: look at it";
+
 /// What a person should know where a host of the fleet stands where the one-box does.
 pub(super) fn rival(name: &str) -> String {
     format!(
@@ -71,7 +81,7 @@ fn quantile_name(tenths: u16) -> String {
     }
 }
 
-fn note(outcome: &Outcome) -> String {
+fn note(outcome: &Outcome, unit: Unit) -> String {
     let Some(effect) = outcome.effect else {
         return match (&outcome.remark, outcome.detectable) {
             (Some(remark), _) if outcome.state == CheckState::Breach => remark.clone(),
@@ -92,6 +102,12 @@ fn note(outcome: &Outcome) -> String {
         Scale::Points => format!("{} {} the fleet", points(effect), side(effect)),
         Scale::Times => format!("{} the fleet's rate", times(effect)),
         Scale::Spread => format!("spreads {} as wide as the fleet", times(effect)),
+        Scale::Absolute => format!(
+            "{} → {}{}",
+            number(outcome.expected.unwrap_or(0.0)),
+            number(outcome.observed.unwrap_or(0.0)),
+            suffix(unit)
+        ),
     };
     let interval = outcome
         .interval
@@ -104,6 +120,7 @@ fn note(outcome: &Outcome) -> String {
             Scale::Size => format!(" ({} … {})", signed(100.0 * low), percent(high)),
             Scale::Points => format!(" ({} … {})", signed(100.0 * low), points(high)),
             Scale::Times | Scale::Spread => format!(" ({} … {})", times(low), times(high)),
+            Scale::Absolute => format!(" ({} … {}{})", change(low), change(high), suffix(unit)),
         });
     let remark = outcome
         .remark
@@ -117,9 +134,27 @@ fn note(outcome: &Outcome) -> String {
             Scale::Size => format!("; could have seen {}", percent(detectable)),
             Scale::Points => format!("; could have seen {}", points(detectable)),
             Scale::Spread => format!("; could have seen {}", times(detectable)),
+            Scale::Absolute => String::new(),
         },
     };
     format!("{difference}{interval}{remark}{power}")
+}
+
+/// A difference with its sign.
+fn change(value: f64) -> String {
+    let sign = if value < 0.0 { "" } else { "+" };
+    format!("{sign}{}", number(value))
+}
+
+/// The unit of a number, as a person reads it.
+fn suffix(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Percent => " %",
+        Unit::Seconds => " s",
+        Unit::Milliseconds => " ms",
+        Unit::Bytes => " bytes",
+        Unit::Unknown | Unit::Ratio | Unit::Count => "",
+    }
 }
 
 fn side(effect: f64) -> &'static str {

@@ -4,6 +4,15 @@ use super::{CountsTest, Found, LEAVE_OUT_MAX, Reader, report};
 use crate::detect::wording::host_list;
 
 impl CountsTest {
+    /// Why it is in doubt where no host of the one-box is the reason.
+    pub(super) fn told_doubt(&self, reader: &Reader<'_>) -> String {
+        match self.rival {
+            Some(rival) => format!("; {}", report::rival(reader.view.hosts.name(rival))),
+            None if self.is_likely => "; likely harm, though not certain".to_owned(),
+            None => String::new(),
+        }
+    }
+
     /// Whose events are the only reason.
     pub(super) fn told(&self, reader: &Reader<'_>, found: &Found) -> String {
         let Found::OneHost(set) = found else {

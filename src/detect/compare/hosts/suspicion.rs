@@ -13,7 +13,7 @@ const CONFIRM_BUCKETS_MIN: usize = 2;
 /// How long a look that was not confirmed stays suspect.
 pub(super) const SUSPECT: Span = Span::from_minutes(30);
 /// What a person should know of a breach that a trend found.
-const RISING: &str = "it moves away from the fleet all the time";
+pub(in crate::detect::compare) const RISING: &str = "it moves away from the fleet all the time";
 
 /// A look that found something.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]

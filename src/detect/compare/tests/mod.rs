@@ -5,6 +5,8 @@ mod churn;
 mod fresh_hosts;
 mod jobs;
 mod one_host;
+mod onset;
+mod rivals;
 mod scrapes;
 mod traffic;
 
