@@ -376,7 +376,6 @@ impl CountsTest {
         let excluded = self.excluded(has_events);
         let all_excluded =
             excluded.is_some_and(|excluded| excluded <= self.tolerance.ln_1p() + 1e-9);
-        let side_of_harm = side.sign;
         let (has_own, has_fleet) = (0.0 < since.one_box_exposure, 0.0 < since.fleet_exposure);
         let state = if breach.is_some() {
             CheckState::Breach
@@ -408,7 +407,7 @@ impl CountsTest {
         outcome.effect = (expected > 0.0 && own_rate > 0.0).then(|| (own_rate / expected).ln());
         outcome.interval = None;
         outcome.detectable = excluded;
-        outcome.severity = effect * side_of_harm / self.tolerance.ln_1p().max(1e-6);
+        outcome.severity = effect * side.sign / self.tolerance.ln_1p().max(1e-6);
         outcome.first_breach = self.first_breach;
         outcome.remark = Some(format!("{told}{remark}{likely}"));
     }

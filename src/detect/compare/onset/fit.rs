@@ -169,13 +169,19 @@ fn candidates_end(points: &[Point], from: usize) -> usize {
     end.max(from + 1).min(points.len())
 }
 
+/// The points with which a change may begin.
+fn candidates(points: &[Point], from: usize) -> impl Iterator<Item = (usize, &Point)> {
+    let end = candidates_end(points, from);
+    points[..end].iter().enumerate().skip(from)
+}
+
 /// The step with the smallest sum of squares around both levels, and that sum.
 fn step(points: &[Point], from: usize, is_harm: impl Fn(&Change) -> bool) -> Option<(Change, f64)> {
     let whole: f64 = points.iter().map(|point| point.distance).sum();
     let squares: f64 = points.iter().map(|point| point.distance.powi(2)).sum();
     let mut best: Option<(Change, f64)> = None;
     let mut sum: f64 = points[..from].iter().map(|point| point.distance).sum();
-    for first in from..candidates_end(points, from) {
+    for (first, point) in candidates(points, from) {
         let (count, rest) = (first as f64, (points.len() - first) as f64);
         let has_level = PAST_MIN <= from;
         let before = if has_level { sum / count } else { 0.0 };
@@ -192,7 +198,7 @@ fn step(points: &[Point], from: usize, is_harm: impl Fn(&Change) -> bool) -> Opt
         if is_harm(&change) && best.is_none_or(|(_, least)| left < least) {
             best = Some((change, left));
         }
-        sum += points[first].distance;
+        sum += point.distance;
     }
     best
 }
@@ -248,7 +254,7 @@ fn counted_step(
     let whole = Counted::of(points);
     let mut sums = Counted::of(&points[..from]);
     let mut best: Option<(Change, f64)> = None;
-    for first in from..candidates_end(points, from) {
+    for (first, point) in candidates(points, from) {
         let rest = whole.less(sums);
         let has_level = PAST_MIN <= from;
         let likelihood = rest.likelihood()
@@ -267,7 +273,7 @@ fn counted_step(
         if is_harm(&change) && best.is_none_or(|(_, most)| most < likelihood) {
             best = Some((change, likelihood));
         }
-        sums.take(&points[first]);
+        sums.take(point);
     }
     best.map(|(change, _)| change)
 }
@@ -462,7 +468,7 @@ mod tests {
         let size = size(&points, &step, Law::Normal);
         near(size.error, 0.029_172_742_600_599_61);
         let (low, high) = size.interval();
-        near((low + high) / 2.0, step.after - step.before);
+        near(f64::midpoint(low, high), step.after - step.before);
         // Two degrees less than there are points after it, since those vary more.
         let width = 2.650_308_837_912_191_5 * size.error;
         assert!(((high - low) / 2.0 - width).abs() < 1e-6, "{low} {high}");
