@@ -124,23 +124,29 @@ impl Onset {
         since.nanos() / 4 <= more.nanos() || (self.is_of_fleet && RECHECKED <= more)
     }
 
-    /// The numbers of a breach, in place of those of the window that found it.
+    /// The numbers of a breach, in place of those of the window that found it. Where there is too little since
+    /// the change to say that it is no chance, those stay.
     pub(super) fn tell(&self, outcome: &Outcome) -> Outcome {
-        Outcome {
-            scale: self.scale,
-            effect: self.effect,
-            interval: self.interval,
-            observed: self.observed,
-            expected: self.expected,
-            detectable: outcome.detectable.filter(|_| self.scale != Scale::Absolute),
-            first_breach: Some(self.at),
-            remark: self.remark.clone().or_else(|| {
-                // A step that a look at the trend found is a step.
-                let other = outcome.remark.clone();
-                other.filter(|remark| remark != RISING)
-            }),
-            ..outcome.clone()
+        let is_certain = |(low, high)| 0.0 < low || high < 0.0;
+        let keeps_size = self.interval.is_none()
+            && self.scale == outcome.scale
+            && outcome.interval.is_some_and(is_certain);
+        let mut told = outcome.clone();
+        told.first_breach = Some(self.at);
+        told.remark = self.remark.clone().or_else(|| {
+            // A step that a look at the trend found is a step.
+            let other = outcome.remark.clone();
+            other.filter(|remark| remark != RISING)
+        });
+        if !keeps_size {
+            told.scale = self.scale;
+            told.effect = self.effect;
+            told.interval = self.interval;
+            told.observed = self.observed;
+            told.expected = self.expected;
+            told.detectable = outcome.detectable.filter(|_| self.scale != Scale::Absolute);
         }
+        told
     }
 
     /// What is said where the fleet is what changed, and not the one-box: that is no proof of harm, nor of health
