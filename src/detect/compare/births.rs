@@ -22,7 +22,7 @@ use statrs::function::beta::beta_reg;
 use super::{LATE_SHARE, reading::Reader, report, terms::Terms};
 use crate::{
     detect::{
-        Basis, CheckState, Evidence, Extent, HostId, NoDataCause, Track, Unsound, View,
+        Basis, CheckState, Evidence, Extent, Host, HostId, NoDataCause, Track, Unsound, View,
         state::possible, view::is_start_time, wording::host_list,
     },
     event::{Kind, Span, Timestamp},
@@ -166,7 +166,7 @@ impl Births {
             Found::Nothing
         };
         self.first_breach = match self.found {
-            Found::Harm => self.first_breach.or(Some(view.bucket.start)),
+            Found::Harm => self.first_breach.or_else(|| first(reader)),
             _ => None,
         };
     }
@@ -366,10 +366,10 @@ impl Own {
 /// The hosts of the one-box with their births since the grace of each, and those of the latest hour.
 fn counts(reader: &Reader<'_>) -> Vec<(HostId, usize, usize)> {
     let (view, terms) = (reader.view, reader.terms);
-    let (now, grace) = (view.bucket.end, terms.grace_until - terms.began_at);
+    let now = view.bucket.end;
     let count = |host: &HostId| {
         let known = view.hosts.get(*host);
-        let from = terms.grace_until.max(known.first_seen + grace);
+        let from = counted_from(known, terms);
         let latest = from.max(now - WINDOW);
         (
             *host,
@@ -378,6 +378,31 @@ fn counts(reader: &Reader<'_>) -> Vec<(HostId, usize, usize)> {
         )
     };
     view.one_box.iter().map(count).collect()
+}
+
+/// The bucket of the birth with which harm began: the first of the latest hour if those alone are enough, else
+/// the first of all.
+fn first(reader: &Reader<'_>) -> Option<Timestamp> {
+    let (view, terms) = (reader.view, reader.terms);
+    let now = view.bucket.end;
+    let births = |host: &HostId| {
+        let known = view.hosts.get(*host);
+        let from = counted_from(known, terms);
+        let counted = move |at: &&Timestamp| from < **at && **at <= now;
+        known.births.iter().filter(counted).copied()
+    };
+    let mut births: Vec<Timestamp> = view.one_box.iter().flat_map(births).collect();
+    births.sort_unstable();
+    let latest = births.partition_point(|at| *at <= now - WINDOW);
+    let is_enough = HARM_MIN <= births.len() - latest;
+    let first = births.get(if is_enough { latest } else { 0 });
+    first.map(|end| *end - terms.resolution)
+}
+
+/// From when on the births of a host count.
+fn counted_from(host: &Host, terms: &Terms) -> Timestamp {
+    let grace = terms.grace_until - terms.began_at;
+    terms.grace_until.max(host.first_seen + grace)
 }
 
 /// The fleet host with the most births since the grace, if any has.
