@@ -101,8 +101,9 @@ impl Derivative {
             })
             .collect();
         let short = readings.swap_remove(0);
+        // What the window shows is not hidden by the longer stretch that it ends.
         match readings.pop() {
-            Some(long) if !short.exceeds => long,
+            Some(long) if !short.exceeds && (long.exceeds || !short.is_likely) => long,
             Some(_) | None => short,
         }
     }

@@ -227,6 +227,18 @@ fn beside_few_hosts_an_hour_of_past_tells_a_leak_from_saw_teeth() {
 }
 
 #[test]
+fn a_likely_leak_of_the_latest_window_is_not_hidden_by_the_time_before_it() {
+    for pace in [100.0, 150.0, 200.0, 300.0] {
+        let mut bench = Bench::new(unlimited(), &["c1"], &[]);
+        let findings = bench.run(720, |host, bucket| {
+            Feed::Value(saw(host, bucket) + pace * hours((bucket - 560).max(0)))
+        });
+        let last = findings.last().unwrap();
+        assert_eq!(last.cause, Some(NoDataCause::Likely), "{pace}: {last:?}");
+    }
+}
+
+#[test]
 fn memory_that_fills_again_to_where_it_was_is_no_leak() {
     let mut bench = Bench::new(unlimited(), &["c1"], &[]).past(1_080);
     let findings = bench.run(720, |_, bucket| {
