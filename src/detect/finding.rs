@@ -85,7 +85,7 @@ pub enum NoDataCause {
     Rivalled,
     /// There were too few samples for any look.
     TooFew,
-    /// The fleet lost its load at once, and the one-box is where the fleet was before.
+    /// Nearly all of the fleet lost its load, and the one-box is where the fleet was before.
     FleetFell,
 }
 
@@ -291,7 +291,7 @@ impl fmt::Display for NoDataCause {
                 f.write_str("harm is likely, but not certain: these hosts have no past")
             }
             Self::FleetFell => f.write_str(
-                "the fleet lost its load at once, and the one-box is where the fleet was before",
+                "nearly all of the fleet lost its load, and the one-box is where the fleet was before",
             ),
             Self::Likely => f.write_str("harm is likely, but not certain"),
             Self::Rivalled => {

@@ -207,7 +207,7 @@ impl Partial {
 impl Life {
     /// The share of what a count lost by which it may rise more than that, and still have jumped back to where it
     /// was: whoever counts there went on meanwhile.
-    pub const BACK_MORE: f64 = 0.1;
+    const BACK_MORE: f64 = 0.1;
 
     /// Whether a count that fell by so much, and rose by so much, is back where it was: then it is that of two
     /// replicas, scraped in turns.

@@ -4,8 +4,9 @@
 //! shows a harm says neither when it began nor how large it is since then, nor which of several hosts carry
 //! it. So once a test has decided, the series itself is asked, from the past of the hosts on until now: for the
 //! most likely single change since the deployment began ([`fit`]), for its size since then with an interval, and
-//! for the hosts whose own change is beyond chance and beyond what fleet hosts do by themselves. This never
-//! changes a verdict.
+//! for the hosts whose own change is beyond chance and beyond what fleet hosts do by themselves. This changes no
+//! verdict but for one: where the fleet is what changed ([`fleet`]), a breach is withheld, and is no data when the
+//! bake ends.
 //!
 //! The grace takes no part in the fit, since restarts and cold caches are not the harm; but what is there when
 //! it ends, and was in it too, began there.

@@ -55,8 +55,8 @@ pub(super) fn alone(names: &str) -> String {
 }
 
 /// What a person should know where the fleet is what changed.
-pub(super) const FLEET_FELL: &str = "the fleet fell to a part of what it was on all its hosts at once, and the one-box is where the fleet was \
-     before: nothing is left to compare it with";
+pub(super) const FLEET_FELL: &str = "nearly all hosts of the fleet fell to a third or less of what they were, and the one-box is where the fleet \
+     was before: nothing is left to compare it with";
 /// The same of what is larger than what would have been seen, and yet no breach.
 pub(super) const UNEXPLAINED: &str =
     "that is more than would have been seen, but no rule found it certain: look at it";

@@ -39,7 +39,7 @@ impl Row {
 }
 
 impl Scene {
-    /// Whether all of the fleet fell at once, and these hosts of the one-box are no higher since a bucket than the
+    /// Whether nearly all of the fleet fell, and these hosts of the one-box are no higher since a bucket than the
     /// fleet was before.
     pub(super) fn is_change_of_fleet(&self, hosts: &[usize], bucket: usize) -> bool {
         if matches!(self.aspect, Aspect::Difference { .. }) {

@@ -11,7 +11,7 @@ use crate::detect::{
     },
     stats::{mean, median},
 };
-use crate::event::Timestamp;
+use crate::event::{Span, Timestamp};
 
 /// Values before the deployment that tell where a host usually is.
 const USUAL_MIN: usize = 6;
@@ -207,7 +207,7 @@ impl Scene {
     }
 
     /// When a bucket began, given the width of one.
-    pub(super) fn time(&self, bucket: usize, width: crate::event::Span) -> Timestamp {
+    pub(super) fn time(&self, bucket: usize, width: Span) -> Timestamp {
         self.start + width.times(bucket as i64)
     }
 
