@@ -53,7 +53,7 @@ impl Select for Everything {
         Some(StreamClasses::default())
     }
 
-    fn classify(&self, _: &StreamClasses, _: Severity, _: &str, _: &mut Vec<u32>) {}
+    fn classify(&self, _: &StreamClasses, _: Option<Severity>, _: Option<&str>, _: &mut Vec<u32>) {}
 }
 
 impl Directory for Everything {

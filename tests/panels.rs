@@ -152,7 +152,7 @@ impl World {
             ] {
                 let mut of_record = Vec::new();
                 let selector = directory.selector();
-                selector.classify(&classes, severity, template, &mut of_record);
+                selector.classify(&classes, Some(severity), Some(template), &mut of_record);
                 bucket.logs.push(LogCount {
                     stream,
                     severity,

@@ -4,7 +4,8 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use crate::event::{
-    Batch, Labels, LogRecord, Point, Raw, RejectReason, SeriesBlock, SeriesMeta, canonical,
+    Batch, Labels, LogRecord, Point, Raw, RejectReason, SeriesBlock, SeriesMeta, UnreadLog,
+    canonical,
 };
 
 /// How many series a table remembers before it starts over. A recording with more series is still
@@ -57,6 +58,16 @@ pub(super) fn owned(raw: Raw<'_>) -> Batch {
             (Err(_), _) | (_, Err(_)) => batch.rejects.log(RejectReason::NotUtf8, || {
                 "a log record that is not utf-8".to_owned()
             }),
+        }
+    }
+    for unread in &raw.batch.unread {
+        if let Ok(attributes) = canonical::read([raw.bytes(unread.stream), &[], &[]]) {
+            batch.unread.push(UnreadLog {
+                at: None,
+                severity: unread.severity,
+                attributes,
+                count: unread.count,
+            });
         }
     }
     batch

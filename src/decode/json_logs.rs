@@ -3,7 +3,10 @@
 //!
 //! An object is read as a line of a `*.log.jsonl` file is ([`super::log_lines`]).
 
-use super::{json_messages::objects, log_lines::record};
+use super::{
+    json_messages::objects,
+    log_lines::{record, take_record},
+};
 use crate::event::{Batch, Timestamp};
 
 /// Reads one message. A record without a time was written when the message was, where that is known.
@@ -12,12 +15,9 @@ pub fn decode(bytes: &[u8], written_at: Option<Timestamp>) -> Batch {
     let mut number = 0u64;
     objects(bytes, &mut |object| {
         number += 1;
-        match object.and_then(|text| record(text.as_bytes(), written_at)) {
-            Ok(record) => batch.logs.push(record),
-            Err(refusal) => batch.rejects.log(refusal.reason, || {
-                format!("record {number}: {}", refusal.detail)
-            }),
-        }
+        let read = object.map_err(Into::into);
+        let read = read.and_then(|text| record(text.as_bytes(), written_at));
+        take_record(read, &mut batch, || format!("record {number}"));
     });
     batch
 }

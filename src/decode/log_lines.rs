@@ -12,7 +12,7 @@ use super::{
     DecodeError, Refusal,
     lines::{LINE_BYTES_MAX, Line, LineReader},
 };
-use crate::event::{Batch, Labels, LogRecord, RejectReason, Severity, Timestamp};
+use crate::event::{Batch, Labels, LogRecord, RejectReason, Severity, Timestamp, UnreadLog};
 
 const TIMES: [&str; 3] = ["timestamp", "time", "ts"];
 const SEVERITIES: [&str; 2] = ["severity", "level"];
@@ -49,24 +49,52 @@ impl<R: Read> LogLineReader<R> {
             let read = match bytes.map(<[u8]>::trim_ascii) {
                 Some([]) => continue,
                 Some(line) => record(line, None),
-                None => Err(Refusal::new(
+                None => Err(Unreadable::from(Refusal::new(
                     RejectReason::OverLimit,
                     "over the limit on its length",
-                )),
+                ))),
             };
-            match read {
-                Ok(record) => batch.logs.push(record),
-                Err(refusal) => batch.rejects.log(refusal.reason, || {
-                    format!("line {number}: {}", refusal.detail)
-                }),
-            }
+            take_record(read, &mut batch, || format!("line {number}"));
         }
         Ok(Some(batch))
     }
 }
 
+/// Why a record is refused, and what could be read of it.
+#[derive(Debug)]
+pub(super) struct Unreadable {
+    refusal: Refusal,
+    unread: Option<UnreadLog>,
+}
+
+impl From<Refusal> for Unreadable {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            refusal,
+            unread: None,
+        }
+    }
+}
+
+/// Puts a record into a batch, or counts it as refused; `place` tells where it stands.
+pub(super) fn take_record(
+    read: Result<LogRecord, Unreadable>,
+    batch: &mut Batch,
+    place: impl FnOnce() -> String,
+) {
+    match read {
+        Ok(record) => batch.logs.push(record),
+        Err(Unreadable { refusal, unread }) => {
+            batch.rejects.log(refusal.reason, || {
+                format!("{}: {}", place(), refusal.detail)
+            });
+            batch.unread.extend(unread);
+        }
+    }
+}
+
 /// Reads one record. One without a time was written at `written_at`, where that is known.
-pub(super) fn record(line: &[u8], written_at: Option<Timestamp>) -> Result<LogRecord, Refusal> {
+pub(super) fn record(line: &[u8], written_at: Option<Timestamp>) -> Result<LogRecord, Unreadable> {
     let malformed = |detail: String| Refusal::new(RejectReason::Malformed, detail);
     let text = std::str::from_utf8(line)
         .map_err(|_| Refusal::new(RejectReason::NotUtf8, "the line is not utf-8"))?;
@@ -79,33 +107,45 @@ pub(super) fn record(line: &[u8], written_at: Option<Timestamp>) -> Result<LogRe
         ))
     })?;
     let at = match (take(&mut fields, &TIMES), written_at) {
-        (None, Some(at)) => at,
-        (given, _) => time(given)?,
+        (None, Some(at)) => Ok(at),
+        (given, _) => time(given),
     };
-    let severity = severity(take(&mut fields, &SEVERITIES))?;
+    let severity = severity(take(&mut fields, &SEVERITIES));
     let body = take(&mut fields, &BODIES).map(|body| scalar_text(&body).into_owned());
     let body = body.ok_or_else(|| {
         Refusal::new(
             RejectReason::NoValue,
             "no body: name the message body, message or msg",
         )
-    })?;
+    });
     let count = match fields.remove(COUNT) {
-        None | Some(Value::Null) => 1,
+        None | Some(Value::Null) => Ok(1),
         Some(count) => count
             .as_u64()
             .filter(|count| *count > 0)
-            .ok_or_else(|| malformed(format!("count must be a positive integer, found {count}")))?,
+            .ok_or_else(|| malformed(format!("count must be a positive integer, found {count}"))),
     };
     let mut attributes = Vec::with_capacity(fields.len());
     flatten(None, &fields, &mut attributes);
-    Ok(LogRecord {
-        at,
-        severity,
-        body,
+    let known = UnreadLog {
+        at: at.as_ref().ok().copied(),
+        severity: severity.as_ref().ok().copied(),
         attributes: Labels::new(attributes),
-        count,
-    })
+        count: 1,
+    };
+    match at.and_then(|at| Ok((at, severity?, body?, count?))) {
+        Ok((at, severity, body, count)) => Ok(LogRecord {
+            at,
+            severity,
+            body,
+            attributes: known.attributes,
+            count,
+        }),
+        Err(refusal) => Err(Unreadable {
+            refusal,
+            unread: Some(known),
+        }),
+    }
 }
 
 /// Takes the field with the first of the names that is there.

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::{LABELS_MAX, Refusal, check_label_sizes};
-use crate::event::{Piece, RawBatch, RejectReason, Spare, canonical};
+use crate::event::{Piece, RawBatch, RawUnread, RejectReason, Severity, Spare, canonical};
 
 /// Which attributes tell the stream of a log record.
 #[derive(Clone, Copy, Debug)]
@@ -152,5 +152,20 @@ impl Scratch {
             self.shared = Some((piece, hash));
         }
         Ok((piece, hash))
+    }
+
+    /// Notes that a record could not be read, with a severity that may be any where it is `None`. Its stream is
+    /// what it shares with others: of its own attributes nothing is certain.
+    pub(super) fn unread(&mut self, bytes: &[u8], severity: Option<Severity>, out: &mut RawBatch) {
+        self.start_record();
+        // Without a stream that can be told nobody knows whose it is.
+        if let Ok((stream, hash)) = self.stream(bytes, out) {
+            out.unread(RawUnread {
+                hash,
+                stream,
+                severity,
+                count: 1,
+            });
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::{
         Engine, Input, Output,
         test_support::{self, begin, number, plan},
     },
-    event::{Batch, KeyHash, Labels, LogRecord, METRIC_NAME, Severity, Span, Timestamp},
+    event::{Batch, KeyHash, Labels, LogRecord, METRIC_NAME, Severity, Span, Timestamp, UnreadLog},
     gate::VerdictState,
     plan::Plan,
 };
@@ -165,6 +165,31 @@ fn what_was_refused_once_blinds_nobody_later() {
     run.begin("after").until(60, once);
     run.check("during", VerdictState::NoData, "series_over_limit");
     run.check("after", VerdictState::Pass, "");
+}
+
+#[test]
+fn a_record_that_cannot_be_read_blinds_whoever_might_have_looked_at_it() {
+    let blind = "logs: ERROR records: what came could not be used (unreadable) on h1";
+    for (service, severity, state, reason) in [
+        ("web", None, VerdictState::NoData, blind),
+        ("web", Some(Severity::ERROR), VerdictState::NoData, blind),
+        ("web", Some(Severity::INFO), VerdictState::Pass, ""),
+        ("api", None, VerdictState::Pass, ""),
+    ] {
+        let once = |minute: f64, batch: &mut Batch| {
+            if minute == 40.0 {
+                batch.unread.push(UnreadLog {
+                    at: None,
+                    severity,
+                    attributes: Labels::new([("host", "h1"), ("service", service)]),
+                    count: 3,
+                });
+            }
+        };
+        let mut run = Run::new(plan(CHECKS));
+        run.until(20, once).begin("d").until(60, once);
+        run.check("d", state, reason);
+    }
 }
 
 #[test]

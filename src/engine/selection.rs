@@ -212,17 +212,16 @@ impl Select for Selector {
     fn classify(
         &self,
         candidates: &StreamClasses,
-        severity: Severity,
-        body: &str,
+        severity: Option<Severity>,
+        body: Option<&str>,
         classes: &mut Vec<u32>,
     ) {
         classes.extend(candidates.0.iter().copied().filter(|class| {
             let selection = &self.classes[*class as usize].selection;
-            selection.severity.is_none_or(|lowest| lowest <= severity)
-                && selection
-                    .body
-                    .as_ref()
-                    .is_none_or(|pattern| pattern.0.is_match(body))
+            let severities = selection.severity.zip(severity);
+            let bodies = selection.body.as_ref().zip(body);
+            severities.is_none_or(|(lowest, severity)| lowest <= severity)
+                && bodies.is_none_or(|(pattern, body)| pattern.0.is_match(body))
         }));
     }
 }

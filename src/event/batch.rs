@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::{Labels, LogRecord, Point, SeriesMeta};
+use super::{Labels, LogRecord, Point, SeriesMeta, UnreadLog};
 
 /// Everything that one decoded request or file chunk holds.
 ///
@@ -14,6 +14,8 @@ pub struct Batch {
     pub series: Vec<SeriesBlock>,
     /// Log records in the order of the sender.
     pub logs: Vec<LogRecord>,
+    /// Log records that were refused, but of which is known whose they are; `rejects` counts them too.
+    pub unread: Vec<UnreadLog>,
     /// What was refused while decoding.
     pub rejects: Rejects,
 }

@@ -28,6 +28,19 @@ pub struct LogRecord {
     pub count: u64,
 }
 
+/// Log records that could not be read, of a stream that could.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnreadLog {
+    /// When they were written, where that could be read.
+    pub at: Option<Timestamp>,
+    /// Their severity; `None`: it may be any.
+    pub severity: Option<Severity>,
+    /// The attributes that could be read.
+    pub attributes: Labels,
+    /// How many there are; at least 1.
+    pub count: u64,
+}
+
 impl Severity {
     /// Not told.
     pub const UNKNOWN: Self = Self(0);

@@ -21,9 +21,10 @@ pub use deployment::{Begin, Bypass, DeploymentEvent, End, Hotfix, Step, StepOutc
 pub use histogram::{ExponentialBuckets, Histogram};
 pub use key_hash::KeyHash;
 pub use labels::{Labels, METRIC_NAME, SCOPE_LABELS};
-pub use log::{LogRecord, Severity};
+pub use log::{LogRecord, Severity, UnreadLog};
 pub use raw::{
-    BODY_BYTES_MAX, BadLabels, Piece, Raw, RawBatch, RawLog, RawPoint, RawSeries, ReadLabels,
+    BODY_BYTES_MAX, BadLabels, Piece, Raw, RawBatch, RawLog, RawPoint, RawSeries, RawUnread,
+    ReadLabels,
 };
 pub use sample::{Kind, Point, SeriesMeta, Temporality, Unit, Value};
 pub use text::{NAME_BYTES_MAX, check_name, is_invisible};

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use super::{
     Batch, Histogram, KeyHash, Labels, LogRecord, Overflow, Point, RejectReason, Rejects,
-    SeriesMeta, Severity, Spare, Timestamp, Value, Written, canonical,
+    SeriesMeta, Severity, Spare, Timestamp, UnreadLog, Value, Written, canonical,
 };
 
 /// Bytes of a request, or bytes that the decoder wrote beside it.
@@ -68,6 +68,19 @@ pub struct RawLog {
     pub count: u64,
 }
 
+/// Log records that could not be read, of a stream that could: whoever looks at the stream did not see them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RawUnread {
+    /// Hash of `stream`.
+    pub hash: u64,
+    /// The attributes that tell its stream, in the canonical form.
+    pub stream: Piece,
+    /// Their severity; `None`: it may be any.
+    pub severity: Option<Severity>,
+    /// How many there are; at least 1.
+    pub count: u64,
+}
+
 /// Why the labels of a series cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadLabels {
@@ -91,6 +104,8 @@ pub struct RawBatch {
     pub histograms: Vec<Histogram>,
     /// Log records in the order of the sender.
     pub logs: Vec<RawLog>,
+    /// Log records that were refused, but of which is known whose they are; `rejects` counts them too.
+    pub unread: Vec<RawUnread>,
     /// What was refused while decoding.
     pub rejects: Rejects,
     /// Exemplars that were passed over.
@@ -104,7 +119,7 @@ pub struct RawBatch {
     read_labels: ReadLabels,
     items_max: usize,
     is_crowded: bool,
-    spare: [Spare; 4],
+    spare: [Spare; 5],
 }
 
 /// A request and what was found in it.
@@ -149,6 +164,7 @@ impl RawBatch {
             points: Vec::new(),
             histograms: Vec::new(),
             logs: Vec::new(),
+            unread: Vec::new(),
             rejects: Rejects::default(),
             exemplars: 0,
             remark: None,
@@ -158,7 +174,7 @@ impl RawBatch {
             read_labels,
             items_max: ITEMS_MAX,
             is_crowded: false,
-            spare: [Spare::default(); 4],
+            spare: [Spare::default(); 5],
         }
     }
 
@@ -183,11 +199,12 @@ impl RawBatch {
 
     /// Forgets what it holds but not its memory, unless that is far more than was needed of late.
     pub fn reuse(&mut self, read_labels: ReadLabels) {
-        let [series, points, histograms, logs] = &mut self.spare;
+        let [series, points, histograms, logs, unread] = &mut self.spare;
         series.clear(&mut self.series);
         points.clear(&mut self.points);
         histograms.clear(&mut self.histograms);
         logs.clear(&mut self.logs);
+        unread.clear(&mut self.unread);
         self.rejects = Rejects::default();
         self.exemplars = 0;
         self.remark = None;
@@ -203,6 +220,7 @@ impl RawBatch {
             + self.points.capacity() * size_of::<RawPoint>()
             + self.histograms.capacity() * size_of::<Histogram>()
             + self.logs.capacity() * size_of::<RawLog>()
+            + self.unread.capacity() * size_of::<RawUnread>()
             + self.written.memory_bytes()
     }
 
@@ -318,6 +336,20 @@ impl RawBatch {
         }
     }
 
+    /// Notes log records that could not be read.
+    pub fn unread(&mut self, unread: RawUnread) {
+        let of = |unread: &RawUnread| (unread.hash, unread.stream, unread.severity);
+        if let Some(last) = self.unread.last_mut()
+            && of(last) == of(&unread)
+        {
+            last.count = last.count.saturating_add(unread.count);
+        } else if self.unread.len() == self.items_max {
+            self.is_crowded = true;
+        } else {
+            self.unread.push(unread);
+        }
+    }
+
     #[inline]
     fn push_point(&mut self, point: RawPoint) {
         if self.points.len() == self.items_max {
@@ -350,18 +382,40 @@ impl RawBatch {
         for record in &batch.logs {
             self.take_record(record, &tells_stream);
         }
+        for UnreadLog {
+            at: _,
+            severity,
+            attributes,
+            count,
+        } in &batch.unread
+        {
+            let (stream, hash) = self.take_stream(attributes, &tells_stream);
+            self.unread(RawUnread {
+                hash,
+                stream,
+                severity: *severity,
+                count: *count,
+            });
+        }
     }
 
-    fn take_record(&mut self, record: &LogRecord, tells_stream: impl Fn(&str) -> bool) {
-        let attributes = record.attributes.iter();
-        let told = attributes.filter(|(name, _)| tells_stream(name));
+    fn take_stream(
+        &mut self,
+        attributes: &Labels,
+        tells_stream: impl Fn(&str) -> bool,
+    ) -> (Piece, u64) {
+        let told = attributes.iter().filter(|(name, _)| tells_stream(name));
         let (stream, ()) = self.write(|out| {
             for (name, value) in told {
                 out.pair(name.as_bytes(), value.as_bytes());
             }
         });
+        (stream, self.keys.single(self.bytes(&[], stream)))
+    }
+
+    fn take_record(&mut self, record: &LogRecord, tells_stream: impl Fn(&str) -> bool) {
+        let (stream, hash) = self.take_stream(&record.attributes, tells_stream);
         let (body, ()) = self.write(|out| out.extend(record.body.as_bytes()));
-        let hash = self.keys.single(self.bytes(&[], stream));
         self.log(RawLog {
             at: record.at,
             severity: record.severity,

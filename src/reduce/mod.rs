@@ -85,12 +85,12 @@ pub trait Select: Send + Sync + fmt::Debug {
     fn stream_lookers(&self, classes: &StreamClasses) -> Lookers;
 
     /// Adds the classes of a record to `classes`, ascending: those of its stream whose conditions on
-    /// the record itself it fulfils.
+    /// the record itself it fulfils, or may fulfil where its severity or its body is not known.
     fn classify(
         &self,
         candidates: &StreamClasses,
-        severity: Severity,
-        body: &str,
+        severity: Option<Severity>,
+        body: Option<&str>,
         classes: &mut Vec<u32>,
     );
 }

@@ -160,6 +160,8 @@ pub enum LossReason {
     Duplicate,
     /// A distribution whose buckets contradict those before.
     Incompatible,
+    /// A log record that the decoder refused.
+    Unreadable,
     /// Over the limit of samples in a bucket. It is the greatest: what came before the limit cannot be used
     /// either.
     OverLimit,
@@ -242,13 +244,14 @@ impl Life {
 
 impl LossReason {
     /// Every reason.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Late,
         Self::Future,
         Self::NotFinite,
         Self::Stale,
         Self::Duplicate,
         Self::Incompatible,
+        Self::Unreadable,
         Self::OverLimit,
     ];
 
@@ -257,9 +260,12 @@ impl LossReason {
     pub const fn is_of_the_value(self) -> bool {
         match self {
             Self::NotFinite | Self::Stale => true,
-            Self::Late | Self::Future | Self::Duplicate | Self::OverLimit | Self::Incompatible => {
-                false
-            }
+            Self::Late
+            | Self::Future
+            | Self::Duplicate
+            | Self::Incompatible
+            | Self::Unreadable
+            | Self::OverLimit => false,
         }
     }
 
@@ -272,7 +278,8 @@ impl LossReason {
             | Self::NotFinite
             | Self::Stale
             | Self::Duplicate
-            | Self::Incompatible => self.name(),
+            | Self::Incompatible
+            | Self::Unreadable => self.name(),
         }
     }
 
@@ -286,6 +293,7 @@ impl LossReason {
             Self::Duplicate => "duplicate",
             Self::OverLimit => "over_limit",
             Self::Incompatible => "incompatible",
+            Self::Unreadable => "unreadable",
         }
     }
 }

@@ -100,6 +100,7 @@ impl PutScratch {
         by.is_some()
             && *series == batch.series.len()
             && batch.logs.is_empty()
+            && batch.unread.is_empty()
             && shards.iter().all(|part| part.rest.is_empty())
     }
 }

@@ -1,7 +1,8 @@
 //! One shard: the keys whose hashes fall to it, and what came of them for buckets that are open.
 
 use crate::event::{
-    BadLabels, Raw, RawLog, RawPoint, RawSeries, RejectReason, SeriesMeta, Span, Timestamp, Value,
+    BadLabels, Raw, RawLog, RawPoint, RawSeries, RawUnread, RejectReason, SeriesMeta, Severity,
+    Span, Timestamp, Value,
 };
 
 use super::{
@@ -320,14 +321,10 @@ impl Shard {
         before: &mut u32,
         put: &mut Put,
     ) {
-        let key = [context.raw.bytes(log.stream), &[], &[]];
-        let found = self.streams.find(log.hash, key, *before);
-        let slot = match found.map_or_else(|| self.meet_stream(context, log, key), Ok) {
+        let slot = match self.stream(context, (log.hash, log.stream), *before) {
             Ok(slot) => slot,
             Err(refused) => {
-                self.counters.refused_streams += 1;
                 self.counters.logs_refused = self.counters.logs_refused.saturating_add(log.count);
-                self.note_refused(context, refused);
                 return put.rejects.log(RejectReason::OverLimit, || {
                     format!("a log stream beyond {}", refused.limit.key())
                 });
@@ -340,10 +337,6 @@ impl Shard {
             put.logs = put.logs.saturating_add(log.count);
             return;
         };
-        if let Some(place) = stream.new {
-            let new = &mut self.new_streams[place as usize];
-            new.since = new.since.min(context.epoch.number);
-        }
         put.logs = put.logs.saturating_add(log.count);
         let timely = check_time(context, log.at);
         if timely.is_err() && context.unseen_from.is_some() {
@@ -354,9 +347,12 @@ impl Shard {
         scratch.key.stream = slot;
         scratch.key.severity = log.severity;
         scratch.key.classes.clear();
-        context
-            .select
-            .classify(&classes, log.severity, body, &mut scratch.key.classes);
+        context.select.classify(
+            &classes,
+            Some(log.severity),
+            Some(body),
+            &mut scratch.key.classes,
+        );
         if let Err(reason) = timely {
             put.lose_logs(reason, log.count);
             self.lose_record(context.epoch.number, &scratch.key, reason, log.count);
@@ -376,6 +372,27 @@ impl Shard {
             log.count,
         );
         self.scratch = scratch;
+    }
+
+    /// Notes that records of a stream could not be read. The sender was told so by the decoder.
+    pub(super) fn put_unread(&mut self, context: &Context<'_>, unread: &RawUnread) {
+        let stream = (unread.hash, unread.stream);
+        let Ok(slot) = self.stream(context, stream, NOTHING_BEFORE) else {
+            return;
+        };
+        let Some(classes) = self.streams.value(slot).classes.clone() else {
+            return;
+        };
+        let mut key = LogKey {
+            stream: slot,
+            severity: Severity::UNKNOWN,
+            classes: Vec::new(),
+        };
+        context
+            .select
+            .classify(&classes, unread.severity, None, &mut key.classes);
+        let epoch = context.epoch.number;
+        self.lose_record(epoch, &key, LossReason::Unreadable, unread.count);
     }
 
     /// Notes that records of these classes cannot be used.

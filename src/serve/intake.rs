@@ -55,6 +55,8 @@ struct Decoded {
     taken: Taken,
     samples: u64,
     logs: u64,
+    /// Whether it is known of something that was refused whose it is.
+    has_unread: bool,
 }
 
 /// What became of a request.
@@ -167,8 +169,8 @@ impl Intake {
         let mut decoded = decoded.map_err(Turned::Decode)?;
         let mut taken = std::mem::take(&mut decoded.taken);
         let (samples, logs) = (decoded.samples, decoded.logs);
-        // Of metadata, or nothing but what was refused, there is nothing to remember.
-        if samples != 0 || logs != 0 {
+        // Of metadata, or of what was refused without knowing whose it is, there is nothing to remember.
+        if samples != 0 || logs != 0 || decoded.has_unread {
             let put = self.put(decoded, body, is_large).await;
             taken.take(put.map_err(Turned::Unavailable)?);
         }
@@ -195,6 +197,7 @@ impl Intake {
         };
         let (samples, logs) = (batch.sample_count(), batch.log_count());
         taken.sent = taken.rejected_count() + samples.saturating_sub(taken.parts) + logs;
+        let has_unread = !batch.unread.is_empty();
         let has_all = scratch.has_all(batch);
         Ok(Decoded {
             decoder: (!has_all).then_some(decoder),
@@ -202,6 +205,7 @@ impl Intake {
             taken,
             samples,
             logs,
+            has_unread,
         })
     }
 

@@ -6,8 +6,8 @@ use super::backtest::{History, Placebos};
 use crate::{
     engine::{Engine, Input, Output},
     event::{
-        Batch, DeploymentEvent, Interval, Labels, LogRecord, Point, SeriesBlock, SeriesMeta, Span,
-        Timestamp,
+        Batch, DeploymentEvent, Interval, Labels, LogRecord, Point, Rejects, SeriesBlock,
+        SeriesMeta, Span, Timestamp, UnreadLog,
     },
     plan::LabelRoles,
 };
@@ -41,6 +41,7 @@ pub struct Step {
 struct Moment {
     points: Vec<(u32, Point)>,
     logs: Vec<LogRecord>,
+    unread: Vec<UnreadLog>,
     events: Vec<DeploymentEvent>,
 }
 
@@ -75,6 +76,12 @@ impl Timeline {
         for record in batch.logs {
             self.moment(record.at).logs.push(record);
         }
+        for unread in batch.unread {
+            // Without a time nobody knows for what bucket it is missing.
+            if let Some(at) = unread.at {
+                self.moment(at).unread.push(unread);
+            }
+        }
     }
 
     /// Adds a deployment event.
@@ -104,7 +111,12 @@ impl Timeline {
         moments.into_iter().map(move |(start, moment)| {
             let mut events = moment.events;
             events.sort_by_key(DeploymentEvent::at);
-            let batch = into_batch(&series, moment.points, moment.logs);
+            let batch = Batch {
+                series: into_blocks(&series, moment.points),
+                logs: moment.logs,
+                unread: moment.unread,
+                rejects: Rejects::default(),
+            };
             Step {
                 bucket: Interval {
                     start,
@@ -197,11 +209,7 @@ impl Timeline {
 }
 
 /// Groups points by series again.
-fn into_batch(
-    series: &[(Labels, SeriesMeta)],
-    mut points: Vec<(u32, Point)>,
-    logs: Vec<LogRecord>,
-) -> Batch {
+fn into_blocks(series: &[(Labels, SeriesMeta)], mut points: Vec<(u32, Point)>) -> Vec<SeriesBlock> {
     points.sort_by_key(|(id, _)| *id);
     let mut blocks: Vec<SeriesBlock> = Vec::new();
     let mut last = None;
@@ -221,9 +229,5 @@ fn into_batch(
             .points
             .push(point);
     }
-    Batch {
-        series: blocks,
-        logs,
-        rejects: crate::event::Rejects::default(),
-    }
+    blocks
 }

@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use prost::Message;
 use sluice::{
     engine::{Engine, Input, Output},
+    event::Timestamp,
     gate::LineKind,
     journal::{Entry, Reader},
     serve::{
@@ -193,4 +194,34 @@ async fn check(changes: bool) {
     let printed = String::from_utf8(printed.stdout).unwrap();
     let said: Vec<&str> = live.iter().chain(&finals).map(String::as_str).collect();
     assert_eq!(printed.lines().collect::<Vec<_>>(), said);
+}
+
+#[tokio::test]
+async fn records_that_could_not_be_read_are_missing_in_a_replay_as_they_were_live() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut rig = Rig::with(plan(), Some(directory.path().to_owned())).await;
+    let mut gates = rig.gates().await;
+    gates.begin(begin("logs", "logs", "", 0.0)).await.unwrap();
+    let protobuf = [("content-type", "application/x-protobuf")];
+    for bucket in 0..8 {
+        let healthy = otlp_logs("h1", 9, 1 + bucket % 3, rig.now()).encode_to_vec();
+        assert_eq!(rig.otlp("/v1/logs", &protobuf, &healthy).await.status, 200);
+        if bucket == 3 {
+            // Nothing of this request can be taken, and yet it is remembered.
+            let untimely = otlp_logs("h1", 17, 900, Timestamp::from_seconds(0)).encode_to_vec();
+            let answer = rig.otlp("/v1/logs", &protobuf, &untimely).await;
+            let told = String::from_utf8_lossy(&answer.body);
+            assert!(told.contains("no_timestamp (900"), "{told}");
+        }
+        rig.pass(10).await;
+    }
+    let live = rig.lines();
+    let last = live.last().unwrap();
+    let blind = r#""verdict":"NO_DATA""#;
+    assert!(
+        last.contains(blind) && last.contains("unreadable"),
+        "{live:#?}"
+    );
+    assert_eq!(rig.stop().await, Ending::Asked);
+    assert_eq!(replay(&directory.path().join("journal")).0, live);
 }

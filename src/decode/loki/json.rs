@@ -85,10 +85,17 @@ impl Json<'_> {
         entries.each(|entry| {
             check(self.walk.out)?;
             let taken = match &read {
-                Ok(()) => self.entry(entry),
-                Err(refusal) => Err(refusal.clone().into()),
+                Ok(()) => part(self.entry(entry))?,
+                Err(refusal) => Err(refusal.clone()),
             };
-            self.settle(taken)
+            if let Err(refusal) = taken {
+                self.walk.refuse(&refusal);
+                if read.is_ok() {
+                    let level = self.level_of(entry);
+                    self.walk.unread(level);
+                }
+            }
+            Ok(())
         })
     }
 
@@ -117,14 +124,7 @@ impl Json<'_> {
         let line = line.as_str();
         let line =
             line.ok_or_else(|| Refusal::new(RejectReason::NoValue, "a line that is no text"))?;
-        let mut level = Level::default();
-        match metadata {
-            None | Some(Value::Null) => {}
-            Some(Value::Object(metadata)) => {
-                self.pairs(metadata, "structured metadata", Some(&mut level))?;
-            }
-            Some(_) => return Err(malformed("structured metadata that is no object").into()),
-        }
+        let level = self.metadata(metadata)?;
         let Walk {
             scratch,
             out,
@@ -142,6 +142,25 @@ impl Json<'_> {
             count: 1,
         });
         Ok(())
+    }
+
+    /// What an entry that cannot be read tells of its severity.
+    fn level_of(&mut self, entry: &Part<'_, '_>) -> Option<Level> {
+        let entry = entry.value(self.part_bytes_max).ok()?;
+        self.metadata(entry.as_array()?.get(2)).ok()
+    }
+
+    /// Takes the metadata of an entry, and gives the level that they tell.
+    fn metadata(&mut self, metadata: Option<&Value>) -> Result<Level, Fault> {
+        let mut level = Level::default();
+        match metadata {
+            None | Some(Value::Null) => {}
+            Some(Value::Object(metadata)) => {
+                self.pairs(metadata, "structured metadata", Some(&mut level))?;
+            }
+            Some(_) => return Err(malformed("structured metadata that is no object").into()),
+        }
+        Ok(level)
     }
 
     fn pairs(
@@ -170,9 +189,7 @@ impl Json<'_> {
     /// Lets damage of the whole through; the refusal of a part is counted.
     fn settle(&mut self, result: Result<(), Fault>) -> Result<(), DecodeError> {
         if let Err(refusal) = part(result)? {
-            self.walk.out.rejects.log(refusal.reason, || {
-                format!("log entry: {}", excerpt(&refusal.detail))
-            });
+            self.walk.refuse(&refusal);
         }
         Ok(())
     }

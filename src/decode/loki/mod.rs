@@ -127,12 +127,38 @@ impl<'a> Walk<'a, '_> {
                 Err(refusal) => Err(refusal.clone()),
             };
             if let Err(refusal) = taken {
-                self.out.rejects.log(refusal.reason, || {
-                    format!("log entry: {}", excerpt(&refusal.detail))
-                });
+                self.refuse(&refusal);
+                if read.is_ok() {
+                    let level = self.level_of(message);
+                    self.unread(level);
+                }
             }
             Ok(())
         })
+    }
+
+    fn refuse(&mut self, refusal: &Refusal) {
+        self.out.rejects.log(refusal.reason, || {
+            format!("log entry: {}", excerpt(&refusal.detail))
+        });
+    }
+
+    /// Notes an entry of the stream that cannot be read, with what it tells of its severity itself; `None` where
+    /// damage may hide that.
+    fn unread(&mut self, level: Option<Level>) {
+        let severity = level.map(|level| level.severity(self.level));
+        let severity = severity.filter(|severity| *severity != Severity::UNKNOWN);
+        self.scratch.unread(self.bytes, severity, self.out);
+    }
+
+    /// What an entry that cannot be read tells of its severity.
+    fn level_of(&mut self, message: Reader<'a>) -> Option<Level> {
+        let mut level = Level::default();
+        let read = message.for_each(|field| match field.number {
+            3 => self.metadata(field.message()?, &mut level),
+            _ => Ok(()),
+        });
+        read.ok().map(|()| level)
     }
 
     fn labels(&mut self, field: Option<Field<'a>>) -> Result<(), Fault> {

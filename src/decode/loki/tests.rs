@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use prost::Message;
 
 use super::*;
-use crate::event::{Labels, LogRecord};
+use crate::event::{Labels, LogRecord, UnreadLog};
 
 #[derive(Clone, PartialEq, Message)]
 struct WirePush {
@@ -187,6 +187,56 @@ fn a_bad_stream_or_entry_is_rejected_and_its_neighbours_stand() {
             (RejectReason::NotUtf8, 2),
         ]
     );
+    let two = UnreadLog {
+        count: 2,
+        ..unread(None, &[("a", "b")])
+    };
+    assert_eq!(batch.unread, [two]);
+}
+
+/// An entry of a stream with these labels that cannot be read.
+fn unread(severity: Option<Severity>, attributes: &[(&str, &str)]) -> UnreadLog {
+    UnreadLog {
+        at: None,
+        severity,
+        attributes: Labels::new(attributes.iter().copied()),
+        count: 1,
+    }
+}
+
+#[test]
+fn a_bad_entry_is_of_its_stream_and_has_the_level_that_is_told() {
+    let no_time = |metadata: &[(&str, &str)]| WireEntry {
+        timestamp: None,
+        ..entry(0, "x", metadata)
+    };
+    let not_utf8 = WireEntry {
+        line: vec![0xff],
+        ..entry(1, "", &[("level", "fatal")])
+    };
+    let entries = vec![
+        no_time(&[]),
+        no_time(&[("level", "error"), ("id", "7")]),
+        not_utf8,
+    ];
+    let bytes = push(vec![stream("{a=\"b\", level=\"info\"}", entries)]);
+    let json = r#"{"streams": [{"stream": {"a": "b", "level": "info"}, "values": [
+        ["0", "x"],
+        ["0", "x", {"level": "error", "id": "7"}],
+        ["1", 5, {"level": "fatal"}],
+        ["1", "x", {"level": 5}],
+        "x"
+    ]}]}"#;
+    let of = |severity| unread(severity, &[("a", "b"), ("level", "info")]);
+    let told = [Severity::INFO, Severity::ERROR, Severity::FATAL].map(|told| of(Some(told)));
+    assert_eq!(decode(&bytes).unwrap().unread, told);
+    let batch = decode_json(json.as_bytes()).unwrap();
+    assert_eq!(batch.unread[..3], told);
+    let two = UnreadLog {
+        count: 2,
+        ..of(None)
+    };
+    assert_eq!(batch.unread[3..], [two]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::{
     super::{Fault, Refusal, Scratch, StreamLabels, check, excerpt, protobuf::Reader},
     DecodeError, part,
-    points::timestamp,
+    points::{severity, timestamp},
     value::{WirePair, WireValue},
 };
 use crate::event::{Piece, RawBatch, RawLog, Severity};
@@ -66,6 +66,10 @@ impl<'a, 'b> Walk<'a, 'b> {
             self.out.rejects.log(refusal.reason, || {
                 format!("log record: {}", excerpt(&refusal.detail))
             });
+            if self.resource.is_ok() {
+                self.scratch
+                    .unread(self.bytes, severity_of(message), self.out);
+            }
         }
         Ok(())
     }
@@ -77,10 +81,7 @@ impl<'a, 'b> Walk<'a, 'b> {
             nanos => nanos,
         };
         let at = timestamp(nanos)?;
-        let severity = match Severity::from_number(record.severity_number) {
-            Severity::UNKNOWN => Severity::from_name(record.severity_text),
-            known => known,
-        };
+        let severity = severity(record.severity_number, record.severity_text);
         if let Some(event) = record.event_name
             && self.stream_labels.contains(EVENT_NAME.as_bytes())
         {
@@ -155,4 +156,18 @@ impl<'a, 'b> Walk<'a, 'b> {
         let (piece, written) = self.out.write(|out| value.write_text(out));
         written.map(|()| piece)
     }
+}
+
+/// The severity of a record that cannot be read; `None` where damage may hide it.
+fn severity_of(message: Reader<'_>) -> Option<Severity> {
+    let (mut number, mut text) = (0, "");
+    let read = message.for_each(|field| {
+        match field.number {
+            2 => number = field.int64()?,
+            3 => text = field.text()?,
+            _ => {}
+        }
+        Ok::<_, Fault>(())
+    });
+    read.ok().map(|()| severity(number, text))
 }

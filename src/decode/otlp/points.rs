@@ -9,7 +9,7 @@ use super::{
 };
 use crate::event::{
     ExponentialBuckets, Histogram, Kind, Labels, METRIC_NAME, RejectReason, SCOPE_LABELS,
-    SeriesMeta, Temporality, Timestamp, Unit,
+    SeriesMeta, Severity, Temporality, Timestamp, Unit,
 };
 
 /// Bit of `flags` that says that a point has no value, on purpose.
@@ -259,6 +259,14 @@ pub(super) fn check_attributes(attributes: &Attributes<'_>) -> Result<(), Refusa
             excerpt(&two[0].0)
         )),
         None => Ok(()),
+    }
+}
+
+/// The severity that a record tells by number, else by its text.
+pub(in crate::decode) fn severity(number: i64, text: &str) -> Severity {
+    match Severity::from_number(number) {
+        Severity::UNKNOWN => Severity::from_name(text),
+        known => known,
     }
 }
 

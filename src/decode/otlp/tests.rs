@@ -3,6 +3,7 @@
 use opentelemetry_proto::tonic::{
     collector::{logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest},
     common::v1::{InstrumentationScope, KeyValue},
+    logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
     metrics::v1::{
         self as pb, Metric as PbMetric, NumberDataPoint, ResourceMetrics, ScopeMetrics,
         metric::Data as PbData, number_data_point::Value as PbNumber,
@@ -15,7 +16,9 @@ use super::{
     generated::{logs_request, metrics_request, pair, resource},
     *,
 };
-use crate::event::{Kind, RejectReason, SCOPE_LABELS, SeriesMeta, Temporality, Unit, Value};
+use crate::event::{
+    Kind, Labels, RejectReason, SCOPE_LABELS, SeriesMeta, Severity, Temporality, Unit, Value,
+};
 
 proptest! {
     #[test]
@@ -223,6 +226,40 @@ fn text_that_is_not_utf_8_rejects_what_it_belongs_to() {
             (batch.sample_count(), batch.rejects.samples[&reason].count),
             (good, 2 - good)
         );
+    }
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_of_its_resource_and_has_the_severity_that_is_told() {
+    let record = LogRecord {
+        time_unix_nano: 1,
+        severity_number: 17,
+        severity_text: "hh".to_owned(),
+        ..LogRecord::default()
+    };
+    let untimely = LogRecord {
+        time_unix_nano: 0,
+        ..record.clone()
+    };
+    let request = ExportLogsServiceRequest {
+        resource_logs: vec![ResourceLogs {
+            resource: Some(resource(vec![pair("host", "h1")])),
+            scope_logs: vec![ScopeLogs {
+                log_records: vec![untimely, record],
+                ..ScopeLogs::default()
+            }],
+            ..ResourceLogs::default()
+        }],
+    };
+    let mut bytes = request.encode_to_vec();
+    let text = bytes.windows(2).rposition(|two| two == b"hh").unwrap();
+    bytes[text] = 0xff;
+    let batch = logs(&bytes).unwrap();
+    assert_eq!((batch.logs.len(), batch.rejects.log_count()), (0, 2));
+    let severities: Vec<_> = batch.unread.iter().map(|unread| unread.severity).collect();
+    assert_eq!(severities, [Some(Severity::ERROR), None]);
+    for unread in batch.unread {
+        assert_eq!(unread.attributes, Labels::new([("host", "h1")]));
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
         self, ResourcePiece, Scope,
         metrics::{Walk, When, refuse},
         part,
-        points::{Attributes, Data, Metric, Record, timestamp},
+        points::{Attributes, Data, Metric, Record, severity, timestamp},
     },
 };
 use crate::event::{Batch, KeyHash, Raw, RawBatch, RawLog, SeriesMeta, Severity};
@@ -346,8 +346,13 @@ impl Take for Logs<'_, '_> {
         check(self.out)?;
         self.scratch.start_record();
         self.resource.clone()?;
-        let value = item.value(self.part_bytes_max)?;
-        Ok(self.add(parts::record(&Cursor::new(&value, item.path))?)?)
+        let mut severity = None;
+        let added = part(self.record(item, &mut severity))?;
+        if let Err(refusal) = added {
+            self.refuse(&refusal);
+            self.scratch.unread(&[], severity, self.out);
+        }
+        Ok(())
     }
 
     fn refuse(&mut self, refusal: &Refusal) {
@@ -358,15 +363,24 @@ impl Take for Logs<'_, '_> {
 }
 
 impl Logs<'_, '_> {
+    /// Reads a record; also tells its severity, as soon as it is known.
+    fn record(
+        &mut self,
+        item: &Part<'_, '_>,
+        severity: &mut Option<Severity>,
+    ) -> Result<(), Fault> {
+        let value = item.value(self.part_bytes_max)?;
+        let cursor = Cursor::new(&value, item.path);
+        *severity = parts::severity_of(&cursor);
+        Ok(self.add(parts::record(&cursor)?)?)
+    }
+
     fn add(&mut self, record: Record<'_>) -> Result<(), Refusal> {
         let at = timestamp(match record.at_nanos {
             0 => record.observed_nanos,
             nanos => nanos,
         })?;
-        let severity = match Severity::from_number(record.severity_number) {
-            Severity::UNKNOWN => Severity::from_name(&record.severity_text),
-            known => known,
-        };
+        let severity = severity(record.severity_number, &record.severity_text);
         self.attributes(&vec![("event.name".into(), record.event_name)])?;
         self.attributes(&record.attributes)?;
         let body = record.body.into_text();

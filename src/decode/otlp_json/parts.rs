@@ -8,13 +8,14 @@ use super::{
         otlp::{
             points::{
                 Attributes, Buckets, Data, ExplicitPoint, ExponentialPoint, PointData, PointHead,
-                Record, SummaryPoint,
+                Record, SummaryPoint, severity,
             },
             value::AnyValue,
         },
     },
     cursor::Cursor,
 };
+use crate::event::Severity;
 
 const TEMPORALITIES: [(&str, i64); 3] = [
     ("AGGREGATION_TEMPORALITY_UNSPECIFIED", 0),
@@ -169,6 +170,13 @@ pub(super) fn record<'v>(item: &Cursor<'v, '_>) -> Result<Record<'v>, Refusal> {
         attributes: attributes(item)?,
         event_name: item.text_field("eventName")?,
     })
+}
+
+/// The severity of a record; `None` where it cannot be read.
+pub(super) fn severity_of(item: &Cursor<'_, '_>) -> Option<Severity> {
+    let number = severity_number(item).ok()?;
+    let text = item.text_field("severityText").ok()?;
+    Some(severity(number, &text))
 }
 
 /// The number, also by its name: `SEVERITY_NUMBER_ERROR`, `SEVERITY_NUMBER_ERROR2`.

@@ -16,7 +16,7 @@ use crate::{
         self,
         generated::{logs_request, metrics_request},
     },
-    event::{Histogram, RejectReason, SeriesBlock, Value as Sample},
+    event::{Histogram, Labels, RejectReason, SeriesBlock, Value as Sample},
 };
 
 fn double(value: f64) -> Value {
@@ -451,6 +451,43 @@ fn a_container_of_a_wrong_type_is_one_reject_and_its_neighbours_stand() {
     }
     let batch = metrics(br#"{"resourceMetrics":5}"#).unwrap();
     assert_eq!(batch.rejects.sample_count(), 1);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_of_its_resource_and_has_the_severity_that_is_told() {
+    let host = r#"{"attributes":[{"key":"host","value":{"stringValue":"h1"}}]}"#;
+    let of = |record: &str| {
+        let request = format!(
+            r#"{{"resourceLogs":[{{"resource":{host},"scopeLogs":[{{"logRecords":[{record}]}}]}}]}}"#
+        );
+        let batch = logs(request.as_bytes()).unwrap();
+        assert_eq!((batch.logs.len(), batch.rejects.log_count()), (0, 1));
+        let [unread] = &batch.unread[..] else {
+            panic!("{batch:?}")
+        };
+        assert_eq!(unread.attributes, Labels::new([("host", "h1")]));
+        unread.severity
+    };
+    for (record, severity) in [
+        (r#"{"severityNumber":17}"#, Some(Severity::ERROR)),
+        (r#"{"severityText":"info"}"#, Some(Severity::INFO)),
+        (
+            r#"{"timeUnixNano":"9","body":5,"severityNumber":9}"#,
+            Some(Severity::INFO),
+        ),
+        (
+            r#"{"timeUnixNano":"9","severityNumber":17.5,"severityText":"INFO"}"#,
+            None,
+        ),
+        ("5", None),
+    ] {
+        assert_eq!(of(record), severity, "{record}");
+    }
+    // Of a resource that cannot be read nobody knows whose records they are.
+    let bad =
+        r#"{"resourceLogs":[{"resource":{"attributes":5},"scopeLogs":[{"logRecords":[{}]}]}]}"#;
+    let batch = logs(bad.as_bytes()).unwrap();
+    assert_eq!((batch.rejects.log_count(), batch.unread.len()), (1, 0));
 }
 
 #[test]

@@ -64,8 +64,14 @@ impl Select for ByName {
         attributes.get("app").map(|_| StreamClasses::default())
     }
 
-    fn classify(&self, _: &StreamClasses, severity: Severity, _: &str, classes: &mut Vec<u32>) {
-        if Severity::ERROR <= severity {
+    fn classify(
+        &self,
+        _: &StreamClasses,
+        severity: Option<Severity>,
+        _: Option<&str>,
+        classes: &mut Vec<u32>,
+    ) {
+        if severity.is_none_or(|severity| Severity::ERROR <= severity) {
             classes.push(7);
         }
     }

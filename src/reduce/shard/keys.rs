@@ -2,7 +2,7 @@
 
 use super::{Context, Place, Shard};
 use crate::{
-    event::{Kind, Labels, Raw, RawLog, RawSeries, SeriesMeta, canonical},
+    event::{Kind, Labels, Piece, Raw, RawSeries, SeriesMeta, canonical},
     reduce::{
         refusals::Refused,
         resolved::Known,
@@ -215,18 +215,43 @@ impl Shard {
         }
     }
 
+    /// The slot of a log stream, which is met if it is new. Who looks at one that is refused is noted.
+    pub(super) fn stream(
+        &mut self,
+        context: &Context<'_>,
+        (hash, stream): (u64, Piece),
+        before: u32,
+    ) -> Result<u32, Refused> {
+        let key = [context.raw.bytes(stream), &[], &[]];
+        let found = self.streams.find(hash, key, before);
+        let slot = found.map_or_else(|| self.meet_stream(context, hash, key), Ok);
+        match slot {
+            Ok(slot) => {
+                if let Some(place) = self.streams.value(slot).new {
+                    let new = &mut self.new_streams[place as usize];
+                    new.since = new.since.min(context.epoch.number);
+                }
+            }
+            Err(refused) => {
+                self.counters.refused_streams += 1;
+                self.note_refused(context, refused);
+            }
+        }
+        slot
+    }
+
     /// The slot of a stream that was never seen.
     ///
     /// # Errors
     /// A limit refuses it.
-    pub(super) fn meet_stream(
+    fn meet_stream(
         &mut self,
         context: &Context<'_>,
-        log: &RawLog,
+        hash: u64,
         key: [&[u8]; 3],
     ) -> Result<u32, Refused> {
         let other = context.raw.batch.keys().other();
-        let hashes = (log.hash, other.last(other.key(key), &OF_STREAM));
+        let hashes = (hash, other.last(other.key(key), &OF_STREAM));
         if let Some(refused) = self.refusals.find(hashes) {
             return Err(refused);
         }
@@ -240,7 +265,7 @@ impl Shard {
                 classes: classes.clone(),
                 new,
             };
-            self.streams.insert(log.hash, key, stream)
+            self.streams.insert(hash, key, stream)
         } else {
             None
         };

@@ -206,6 +206,20 @@ impl Shards {
                 }
             },
         );
+        // What a snapshot has seen of a batch holds its losses.
+        let all = &context.raw.batch.unread;
+        if all.is_empty() || context.unseen_from.is_some() {
+            return;
+        }
+        routes.find(self.keys, all.iter().map(|unread| unread.hash));
+        self.each_shard(
+            |index| !routes.of(index).is_empty(),
+            |index, shard| {
+                for unread in &routes.order[routes.of(index)] {
+                    shard.put_unread(context, &all[*unread as usize]);
+                }
+            },
+        );
     }
 }
 

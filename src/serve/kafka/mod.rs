@@ -121,7 +121,9 @@ impl Decoding {
             .expect("only topics of the plan are read");
         let batch = kafka::decode(format, message, self.limits.decompressed_bytes)?;
         let limit = self.limits.samples_per_request;
-        let count = batch.sample_count().max(batch.logs.len() as u64);
+        let count = (batch.sample_count())
+            .max(batch.logs.len() as u64)
+            .max(batch.unread.len() as u64);
         if count > limit as u64 {
             return Err(DecodeError::TooMany { limit });
         }

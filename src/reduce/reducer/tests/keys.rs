@@ -35,7 +35,7 @@ impl Select for AsNamed {
         None
     }
 
-    fn classify(&self, _: &StreamClasses, _: Severity, _: &str, _: &mut Vec<u32>) {}
+    fn classify(&self, _: &StreamClasses, _: Option<Severity>, _: Option<&str>, _: &mut Vec<u32>) {}
 }
 
 /// One series of a request: its name, the kind it comes as, and a time in seconds.
