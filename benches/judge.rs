@@ -371,7 +371,7 @@ fn judge(size: Size) {
         let of_all = (Severity::ERROR, "x");
         classes.clear();
         let selector = world.directory.selector();
-        selector.classify(&candidates, of_all.0, of_all.1, &mut classes);
+        selector.classify(&candidates, Some(of_all.0), Some(of_all.1), &mut classes);
     }
     let logs: Vec<LogCount> = (0..size.hosts)
         .map(|host| LogCount {
