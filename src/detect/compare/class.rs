@@ -23,6 +23,8 @@ pub(super) enum Measure {
     Memory,
     /// What else a process gathers from its start on: threads, connections, entries of caches.
     Held,
+    /// Events per time that only a process of some age has: what it gathered is dropped.
+    Dropped,
     /// How long something takes.
     Latency,
     /// Processor in use.
@@ -41,6 +43,7 @@ pub(super) enum Bystander {
     Machine,
     Callee,
     Process,
+    Build,
 }
 
 /// A metric's class.
@@ -78,8 +81,23 @@ const HELD: [&str; 11] = [
     "buffers",
     "pool",
 ];
-/// Words of what is in use just now: that follows the load, not the age of the process.
+/// Words of what is in use just now: that follows the load, not the age of the process, but for sessions, which
+/// are active for half an hour after they were.
 const IN_USE: [&str; 4] = ["busy", "active", "running", "used"];
+const LASTING: &str = "sessions";
+/// Words of what happens to things when they have been held for long enough, or when there are too many.
+const DROPPED: [&str; 8] = [
+    "evicted",
+    "eviction",
+    "evictions",
+    "expire",
+    "expired",
+    "expiration",
+    "expirations",
+    "invalidated",
+];
+/// Last words of the names of numbers that stand for what was built or configured: they measure nothing.
+const FINGERPRINTS: [&str; 4] = ["hash", "checksum", "fingerprint", "revision"];
 /// A share of 1 may exceed it by what is rounded.
 const SHARE_MAX: f64 = 1.1;
 
@@ -90,6 +108,7 @@ impl Bystander {
             Self::Machine => "the machine, not the version",
             Self::Callee => "what it calls, not the version",
             Self::Process => "the age of the process, not the version",
+            Self::Build => "what was built or configured, not how it does",
         }
     }
 }
@@ -120,6 +139,7 @@ impl Class {
             | Measure::Latency
             | Measure::Cpu
             | Measure::Count
+            | Measure::Dropped
             | Measure::Amount
             | Measure::Other => 1.1_f64.ln(),
         }
@@ -133,7 +153,9 @@ impl Class {
             Measure::Memory | Measure::Held | Measure::Latency | Measure::Cpu | Measure::Other => {
                 1.05_f64.ln()
             }
-            Measure::Share { .. } | Measure::Count | Measure::Amount => self.tolerance(),
+            Measure::Share { .. } | Measure::Count | Measure::Dropped | Measure::Amount => {
+                self.tolerance()
+            }
         }
     }
 
@@ -146,6 +168,7 @@ impl Class {
             | Measure::Latency
             | Measure::Cpu
             | Measure::Count
+            | Measure::Dropped
             | Measure::Amount
             | Measure::Other => 1.5_f64.ln(),
         }
@@ -160,6 +183,7 @@ impl Class {
             | Measure::Latency
             | Measure::Cpu
             | Measure::Count
+            | Measure::Dropped
             | Measure::Amount
             | Measure::Other => 0.35,
         }
@@ -175,6 +199,7 @@ impl Class {
             | Measure::Latency
             | Measure::Cpu
             | Measure::Count
+            | Measure::Dropped
             | Measure::Amount
             | Measure::Other => 0.01,
         }
@@ -188,6 +213,7 @@ impl Class {
             | Measure::Latency
             | Measure::Cpu
             | Measure::Count
+            | Measure::Dropped
             | Measure::Amount => false,
         }
     }
@@ -199,11 +225,11 @@ impl Class {
     }
 
     /// Which side of the fleet is harm where this one was asked for. A process that has just begun holds
-    /// less memory, and has fewer threads, for as long as it fills up: less than the fleet is harm only where
-    /// nothing else is.
+    /// less memory, has fewer threads and has nothing to drop, for as long as it fills up: less than the fleet is
+    /// harm only where nothing else is.
     pub(super) fn sides(&self, asked: Sides) -> Sides {
         match (self.measure, asked) {
-            (Measure::Memory | Measure::Held, Sides::Both) => Sides::Up,
+            (Measure::Memory | Measure::Held | Measure::Dropped, Sides::Both) => Sides::Up,
             _ => asked,
         }
     }
@@ -220,6 +246,10 @@ impl Class {
 fn speaks_of(name: &str) -> Option<Bystander> {
     if has_word(name, &["uptime"]) {
         return Some(Bystander::Process);
+    }
+    let last = name.rsplit(['_', '.']).next();
+    if last.is_some_and(|last| FINGERPRINTS.contains(&last)) {
+        return Some(Bystander::Build);
     }
     let mut parts = name.split(['_', '.']);
     match (parts.next()?, parts.next()?) {
@@ -251,6 +281,8 @@ fn measure(name: &str, kind: Kind, unit: Unit) -> Measure {
             Measure::Cpu
         } else if is_amount(name, unit) {
             Measure::Amount
+        } else if has(&DROPPED) {
+            Measure::Dropped
         } else {
             Measure::Count
         };
@@ -260,6 +292,9 @@ fn measure(name: &str, kind: Kind, unit: Unit) -> Measure {
     }
     // Of what is left of it less is harm.
     let is_left = has(&["free", "available", "avail", "idle"]);
+    // What a collection of garbage left, 0 until the first one.
+    let is_left_over = has(&["live"]) && has(&["data"]);
+    let is_held = is_left_over || has(&HELD) && (!has(&IN_USE) || has(&[LASTING]));
     if has(&["mem", "memory", "rss", "heap"]) && !is_left {
         return Measure::Memory;
     }
@@ -270,9 +305,7 @@ fn measure(name: &str, kind: Kind, unit: Unit) -> Measure {
         Unit::Unknown if has(&["ratio", "utilization"]) => Measure::Share { full: 1.0 },
         Unit::Unknown if has(PERCENT) => Measure::Share { full: 100.0 },
         Unit::Unknown if has(&["latency", "duration"]) => Measure::Latency,
-        Unit::Unknown | Unit::Bytes | Unit::Count if has(&HELD) && !has(&IN_USE) && !is_left => {
-            Measure::Held
-        }
+        Unit::Unknown | Unit::Bytes | Unit::Count if is_held && !is_left => Measure::Held,
         Unit::Unknown | Unit::Bytes | Unit::Count => Measure::Other,
     }
 }
@@ -283,7 +316,7 @@ mod tests {
 
     #[test]
     fn conventions_tell_the_machine_and_what_is_called_from_the_service() {
-        use Bystander::{Callee, Machine, Process};
+        use Bystander::{Build, Callee, Machine, Process};
         for (name, expected) in [
             ("node_load1", Some(Machine)),
             ("system.memory.usage", Some(Machine)),
@@ -302,6 +335,8 @@ mod tests {
             ("process_uptime_seconds", Some(Process)),
             ("process.uptime", Some(Process)),
             ("process_start_time_seconds", None),
+            ("alertmanager_config_hash", Some(Build)),
+            ("hash_failures", None),
         ] {
             assert_eq!(speaks_of(name), expected, "{name}");
         }
@@ -364,6 +399,18 @@ mod tests {
                 Measure::Other,
             ),
             ("threads_busy", Kind::Gauge, Unit::Count, Measure::Other),
+            (
+                "tomcat_sessions_active_current_sessions",
+                Kind::Gauge,
+                Unit::Unknown,
+                Measure::Held,
+            ),
+            (
+                "jvm_gc_live_data_size_bytes",
+                Kind::Gauge,
+                Unit::Bytes,
+                Measure::Held,
+            ),
             ("m01", Kind::Gauge, Unit::Unknown, Measure::Other),
         ] {
             assert_eq!(measure(name, kind, unit), expected, "{name}");
@@ -388,6 +435,12 @@ mod tests {
                 Measure::Count,
             ),
             ("checksum_failures_total", Unit::Unknown, Measure::Count),
+            ("cache_evictions_total", Unit::Unknown, Measure::Dropped),
+            (
+                "tomcat_sessions_expired_sessions_total",
+                Unit::Unknown,
+                Measure::Dropped,
+            ),
         ] {
             assert_eq!(measure(name, Kind::Counter, unit), expected, "{name}");
         }
@@ -405,6 +458,8 @@ mod tests {
             (memory, Sides::Down, Sides::Down),
             (memory, Sides::Up, Sides::Up),
             (of(Measure::Held), Sides::Both, Sides::Up),
+            (of(Measure::Dropped), Sides::Both, Sides::Up),
+            (of(Measure::Dropped), Sides::Down, Sides::Down),
             (of(Measure::Other), Sides::Both, Sides::Both),
         ] {
             assert_eq!(class.sides(asked), sides, "{class:?} {asked:?}");

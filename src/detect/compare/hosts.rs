@@ -58,7 +58,7 @@ const SPREAD_TOLERANCE: f64 = 0.405;
 const SPREAD_SIGMA_MIN: f64 = 0.05;
 
 /// Fleet hosts below which their past helps to tell how much they vary.
-const ENOUGH_HOSTS: usize = 16;
+pub(super) const ENOUGH_HOSTS: usize = 16;
 /// Its weight, in degrees of freedom.
 const PAST_FREEDOM: f64 = 6.0;
 

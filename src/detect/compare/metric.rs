@@ -1,23 +1,23 @@
 //! One metric of a comparison: which test judges it, and what that says.
 
 mod known;
+mod levels;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     LATE_ALPHA,
-    class::{Bystander, Class, Measure},
-    counts::{CountsTest, TOLERANCE_DEFAULT},
+    class::{Bystander, Class},
+    counts::CountsTest,
     fresh::FreshTest,
-    hosts::{HostsTest, Rules},
+    hosts::HostsTest,
     late::LateHosts,
-    looks::Looks,
     onset::Onset,
     outcome::Outcome,
     own_past::OwnPastTest,
-    pasts::{Pasts, has_past},
+    pasts::Pasts,
     presence::{Absence, Presence},
-    reading::{HostPast, Reader, past, per_exposure},
+    reading::{HostPast, Reader, per_exposure},
     records::RecordsTest,
     reference::Reference,
     scale::Working,
@@ -30,15 +30,11 @@ use crate::{
 
 /// Fleet hosts from which on the spread among them is the noise model.
 const MANY_HOSTS: usize = 6;
-/// The same for values that are often zero: their past says nothing of it.
-const MANY_HOSTS_RATIO: usize = 8;
 /// Events per host and sample from which on rates are dense.
 const DENSE_EVENTS: f64 = 8.0;
 /// Events per host and minute from which on they are where few hosts are compared: there the share
 /// of all events says less than the past does.
 const DENSE_EVENTS_FEW: f64 = 2.0;
-/// A rise that reaches the tolerance within this long is a leak.
-const LEAK_WITHIN: Span = Span::from_hours(24);
 /// How long missing one-box hosts are waited for after the grace.
 const ARRIVAL: Span = Span::from_minutes(5);
 
@@ -54,6 +50,8 @@ pub(super) struct Metric {
     class: Class,
     presence: Presence,
     test: Test,
+    /// A second opinion, where hosts are few: see [`Metric::seconded`].
+    second: Option<Box<OwnPastTest>>,
     /// The hosts that it judges, and those that came later.
     judged: Vec<HostId>,
     late: LateHosts,
@@ -94,6 +92,7 @@ impl Metric {
             class,
             presence: Presence::default(),
             test: Test::Awaited,
+            second: None,
             judged: Vec::new(),
             late: LateHosts::default(),
             reference: Reference::default(),
@@ -109,6 +108,9 @@ impl Metric {
         extent.hosts(&self.judged)?;
         self.late.check(extent)?;
         self.reference.check()?;
+        self.second
+            .iter()
+            .try_for_each(|second| second.check(extent))?;
         self.onset
             .iter()
             .try_for_each(|onset| onset.check(extent))?;
@@ -131,7 +133,7 @@ impl Metric {
 
     /// The same, whatever else is known.
     fn tested(&self) -> Option<&Outcome> {
-        let outcome = self.test.outcome()?;
+        let outcome = self.seconded().or_else(|| self.test.outcome())?;
         Some(self.late_outcome(outcome).unwrap_or(outcome))
     }
 
@@ -220,6 +222,9 @@ impl Metric {
             Test::Records(test) => test.observe(reader, group),
             Test::OwnPast(test) => test.observe(reader, group),
             Test::Fresh(test) => test.observe(reader, group),
+        }
+        if let Some(second) = &mut self.second {
+            second.observe(reader, group);
         }
         let known = self.test.fleet();
         let least = self.test.least();
@@ -394,102 +399,6 @@ impl Metric {
         let working = Working::choose(&self.class, &mut values, has_exposure || is_thinned);
         let level = working.of_value(median(&mut values).unwrap_or(0.0));
         let events = (is_events, has_exposure);
-        self.test = self.levels(reader, group, &pasts, (working, level), events);
-    }
-
-    /// Chooses among the tests of levels, given the working scale and the fleet's usual level on it.
-    fn levels(
-        &self,
-        reader: &Reader<'_>,
-        group: &Group,
-        pasts: &Pasts,
-        (working, level): (Working, f64),
-        (is_events, has_exposure): (bool, bool),
-    ) -> Test {
-        let (terms, class, alpha) = (reader.terms, &self.class, self.alpha);
-        let allowance = terms.allowance(class, group.kind, has_exposure);
-        let divisor = terms.divisor(group.kind, has_exposure);
-        let part = divisor.min(1.0);
-        let usual = pasts.usual_samples();
-        let with_past = |hosts: &[HostPast]| -> Vec<HostPast> {
-            let known = hosts.iter().filter(|past| has_past(&past.values, usual));
-            known.cloned().collect()
-        };
-        let (one_box, fleet) = (with_past(&pasts.one_box), with_past(&pasts.fleet));
-        let many = if working.is_ratio() {
-            MANY_HOSTS_RATIO
-        } else {
-            MANY_HOSTS
-        };
-        let is_few = fleet.len() < many;
-        // What cannot be exceeded proves nothing: then hosts are as good as never seen before.
-        let is_short = |past: &HostPast| OwnPastTest::is_short(terms, &past.values);
-        let is_fresh = one_box.len() < pasts.one_box.len()
-            || fleet.is_empty()
-            || (is_few && one_box.iter().any(is_short));
-        let own_past = (is_few && !is_fresh)
-            .then(|| {
-                let terms = (terms, has_exposure, part);
-                OwnPastTest::new(terms, class, alpha, &one_box, &fleet).allowing(allowance)
-            })
-            .filter(OwnPastTest::has_past);
-        if is_fresh || (is_few && own_past.is_none()) {
-            let hosts: Vec<HostId> = pasts.one_box.iter().map(|past| past.host).collect();
-            let (cadence, fleet) = (pasts.cadence(), &pasts.fleet);
-            let test = FreshTest::new(terms, class, working, alpha, &hosts, fleet, cadence);
-            return Test::Fresh(Box::new(test.allowing(allowance)));
-        }
-        if let Some(mut test) = own_past {
-            let [one_box, fleet] = [&one_box, &fleet].map(|hosts| since(reader, group, hosts));
-            test.catch_up(&one_box, &fleet, divisor);
-            return Test::OwnPast(Box::new(test));
-        }
-        let is_rate = is_events && has_exposure;
-        let usual = if is_rate {
-            TOLERANCE_DEFAULT.ln_1p()
-        } else {
-            class.tolerance()
-        };
-        let tolerance = terms.tolerance(class, level, usual);
-        let sides = class.sides(terms.sides);
-        let looks = Looks::new(terms, alpha / sides.signs().len() as f64);
-        let rules = Rules {
-            working,
-            tolerance,
-            least: least(class, terms, tolerance, is_rate),
-            sigma_min: class.sigma_min(),
-            sides,
-            allowance,
-            part,
-            events_per_rate: (is_events && working.is_ratio())
-                .then(|| terms.resolution.seconds_f64()),
-            has_noise: class.measure != Measure::Memory,
-            rise_per_bucket: if class.is_stock() {
-                1.0 / terms.buckets(LEAK_WITHIN) as f64
-            } else {
-                1.0
-            },
-        };
-        Test::Hosts(Box::new(HostsTest::new(rules, one_box, fleet, looks)))
-    }
-}
-
-/// What hosts said between the deployment and the bucket of the view.
-fn since(reader: &Reader<'_>, group: &Group, hosts: &[HostPast]) -> Vec<HostPast> {
-    let (terms, to) = (reader.terms, reader.view.bucket.start);
-    let count = (to - terms.began_at).div_ceil(terms.resolution);
-    let read = |known: &HostPast| HostPast {
-        host: known.host,
-        values: past(terms, group.track(known.host), to, count),
-    };
-    hosts.iter().map(read).collect()
-}
-
-/// The smallest difference that is harm: what the configuration accepts, or by default the class.
-fn least(class: &Class, terms: &Terms, tolerance: f64, is_rate: bool) -> f64 {
-    if terms.tolerance.is_none() && !is_rate {
-        class.least()
-    } else {
-        tolerance
+        (self.test, self.second) = self.levels(reader, group, &pasts, (working, level), events);
     }
 }

@@ -156,6 +156,7 @@ fn full(class: &Class) -> f64 {
         | Measure::Latency
         | Measure::Cpu
         | Measure::Count
+        | Measure::Dropped
         | Measure::Amount
         | Measure::Other => 1.0,
     }
@@ -256,7 +257,7 @@ impl OwnPastTest {
         self.each = Each::new(&each_past, floor);
         self.plain = Company::new(&own_past, &other_pasts, self.tolerance, floor);
         let least = RELAPSE_TOLERANCES * self.tolerance;
-        self.relapse = Relapse::learn(&own_past, self.plain.own.center, least);
+        self.relapse = Relapse::learn(&own_past, &self.plain.own, least);
         self.streaks = vec![[0; 2]; self.plain.own.windows.len()];
         if self.is_comparable {
             let (own_past, ..) = self.pasts(own, others, true);

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::follower::Follower;
 use crate::detect::{
     Unsound,
     state::{counted, possible},
@@ -15,6 +16,8 @@ const LED_BY_OTHERS: usize = 2;
 const STILL: usize = 4;
 /// How much farther than ever before an excursion must go.
 const BEYOND_PAST: f64 = 1.75;
+/// How far the farthest of the past is at least, in standard deviations of single samples.
+const LEAST_SIGMAS: f64 = 2.0;
 /// Samples that make a past.
 const SAMPLES_MIN: usize = 24;
 
@@ -46,14 +49,17 @@ struct Side {
 }
 
 impl Relapse {
-    /// Learns from the past of the one-box's distance to the fleet how far it ever went; `floor` is
-    /// the smallest distance that counts.
-    pub(super) fn learn(past: &[f64], center: f64, floor: f64) -> Option<Self> {
+    /// Learns from the past of the one-box's distance to the fleet, which is followed by `own`, how far it ever
+    /// went; `floor` is the smallest distance that counts.
+    pub(super) fn learn(past: &[f64], own: &Follower, floor: f64) -> Option<Self> {
+        let center = own.center;
         let finite = past.iter().filter(|value| value.is_finite());
         let distances = finite.map(|value| (value - center).abs());
         let (samples, farthest) = distances.fold((0, 0.0_f64), |(samples, farthest), distance| {
             (samples + 1, farthest.max(distance))
         });
+        // One that never went so far was lucky, and of few values the next was not far.
+        let farthest = farthest.max(LEAST_SIGMAS * own.sigma) + own.step;
         (samples >= SAMPLES_MIN).then_some(Self {
             center,
             reach: (BEYOND_PAST * farthest).max(floor),
@@ -163,8 +169,10 @@ mod tests {
     use super::*;
 
     fn calm() -> Relapse {
-        let past: Vec<f64> = (0..30).map(|step| f64::from(step % 3) - 1.0).collect();
-        Relapse::learn(&past, 0.0, 0.5).unwrap()
+        let past: Vec<f64> = (0..30)
+            .map(|step| (f64::from(step * 7 % 30) - 14.5) / 15.0)
+            .collect();
+        Relapse::learn(&past, &Follower::new(&past, 0.1), 0.5).unwrap()
     }
 
     #[test]
@@ -174,8 +182,22 @@ mod tests {
             relapse.take(value, &[], &[0.1]);
         }
         assert!(!relapse.is_chronic(1.0), "three excursions");
-        relapse.take(2.0, &[], &[0.1]);
+        relapse.take(2.5, &[], &[0.1]);
         assert!(relapse.is_chronic(1.0) && !relapse.is_chronic(-1.0));
+    }
+
+    #[test]
+    fn of_few_values_the_next_but_one_is_no_excursion() {
+        let past: Vec<f64> = (0..60).map(|step| 0.5 * f64::from(step % 4 - 1)).collect();
+        let mut relapse = Relapse::learn(&past, &Follower::new(&past, 0.1), 0.1).unwrap();
+        for value in [2.0, 0.0, 2.0, 0.0, 2.0, 0.0, 2.0, 0.0] {
+            relapse.take(value, &[], &[0.1]);
+        }
+        assert!(!relapse.is_chronic(1.0), "{relapse:?}");
+        for value in [4.0, 0.0, 4.0, 0.0, 4.0, 0.0, 4.0, 0.0] {
+            relapse.take(value, &[], &[0.1]);
+        }
+        assert!(relapse.is_chronic(1.0));
     }
 
     #[test]
@@ -253,6 +275,7 @@ mod tests {
 
     #[test]
     fn a_short_past_does_not_tell() {
-        assert!(Relapse::learn(&[0.0; 23], 0.0, 0.5).is_none());
+        let past = [0.0; 23];
+        assert!(Relapse::learn(&past, &Follower::new(&past, 0.1), 0.5).is_none());
     }
 }

@@ -173,6 +173,7 @@ impl Terms {
                 | Measure::Latency
                 | Measure::Cpu
                 | Measure::Count
+                | Measure::Dropped
                 | Measure::Amount
                 | Measure::Other,
             ) => tolerance.ln_1p(),

@@ -28,6 +28,11 @@ impl RollingMedian {
         }
     }
 
+    /// How many values it holds when it is full.
+    pub(in crate::detect) fn capacity(&self) -> usize {
+        self.len
+    }
+
     /// Refuses a saved window that would not go on.
     pub(in crate::detect) fn check(&self) -> Result<(), Unsound> {
         let mut values: Vec<f64> = self.order.iter().copied().collect();

@@ -22,8 +22,13 @@ impl OwnPastTest {
         };
         let latest = company.own.latest().filter(|_| harm.is_some());
         let level = latest.or_else(|| filled.and_then(|index| windows[index].level()));
-        let level = level.or_else(|| company.own.latest_mean()).map(to_scale);
-        let reach = filled.map(|index| to_scale(company.reach(index, &self.stakes)));
+        let difference_shown = level.or_else(|| company.own.latest_mean());
+        let reach_shown = filled.map(|index| company.reach(index, &self.stakes));
+        // Differences vary alike on both sides, their ratios do not.
+        let interval = difference_shown
+            .zip(reach_shown)
+            .map(|(level, reach)| (to_scale(level - reach), to_scale(level + reach)));
+        let (level, reach) = (difference_shown.map(to_scale), reach_shown.map(to_scale));
         let tolerance = to_scale(company.tolerance());
         // How much harm another share of the traffic may hide: it may have taken as much as was added.
         let hidden: f64 = self.allowance.iter().sum();
@@ -32,9 +37,7 @@ impl OwnPastTest {
         let outcome = &mut self.outcome;
         outcome.first_breach = self.first_breach;
         outcome.effect = level;
-        outcome.interval = level
-            .zip(reach)
-            .map(|(level, reach)| (level - reach, level + reach));
+        outcome.interval = interval;
         outcome.detectable = reach.map(|reach| reach.max(tolerance) + hidden);
         outcome.observed = observed.map(|observed| observed * self.full);
         let expected = observed.zip(difference);

@@ -1,0 +1,146 @@
+//! Which test judges the levels of a metric, and the second opinion on what few hosts show.
+
+use super::{HostPast, MANY_HOSTS, Metric, Pasts, Test};
+use crate::detect::{
+    CheckState, Group,
+    compare::{
+        class::{Class, Measure},
+        counts::TOLERANCE_DEFAULT,
+        fresh::FreshTest,
+        hosts::{ENOUGH_HOSTS, HostsTest, Rules},
+        looks::Looks,
+        outcome::Outcome,
+        own_past::OwnPastTest,
+        pasts::has_past,
+        reading::{Reader, past},
+        scale::Working,
+        terms::Terms,
+    },
+};
+use crate::{detect::HostId, event::Span};
+
+/// Fleet hosts from which on the spread among them is the noise model, of values that are often zero: their past
+/// says nothing of it.
+const MANY_HOSTS_RATIO: usize = 8;
+/// A rise that reaches the tolerance within this long is a leak.
+const LEAK_WITHIN: Span = Span::from_hours(24);
+
+impl Metric {
+    /// Chooses among the tests of levels, given the working scale and the fleet's usual level on it; with what
+    /// seconds it, where hosts are few.
+    pub(super) fn levels(
+        &self,
+        reader: &Reader<'_>,
+        group: &Group,
+        pasts: &Pasts,
+        (working, level): (Working, f64),
+        (is_events, has_exposure): (bool, bool),
+    ) -> (Test, Option<Box<OwnPastTest>>) {
+        let (terms, class, alpha) = (reader.terms, &self.class, self.alpha);
+        let allowance = terms.allowance(class, group.kind, has_exposure);
+        let divisor = terms.divisor(group.kind, has_exposure);
+        let part = divisor.min(1.0);
+        let usual = pasts.usual_samples();
+        let with_past = |hosts: &[HostPast]| -> Vec<HostPast> {
+            let known = hosts.iter().filter(|past| has_past(&past.values, usual));
+            known.cloned().collect()
+        };
+        let (one_box, fleet) = (with_past(&pasts.one_box), with_past(&pasts.fleet));
+        let many = if working.is_ratio() {
+            MANY_HOSTS_RATIO
+        } else {
+            MANY_HOSTS
+        };
+        let is_few = fleet.len() < many;
+        // What cannot be exceeded proves nothing: then hosts are as good as never seen before.
+        let is_short = |past: &HostPast| OwnPastTest::is_short(terms, &past.values);
+        let is_fresh = one_box.len() < pasts.one_box.len()
+            || fleet.is_empty()
+            || (is_few && one_box.iter().any(is_short));
+        let has_second = fleet.len() < ENOUGH_HOSTS && !working.is_ratio();
+        let has_second = has_second && !one_box.iter().any(is_short);
+        let own_past = (!is_fresh && (is_few || has_second))
+            .then(|| {
+                let terms = (terms, has_exposure, part);
+                OwnPastTest::new(terms, class, alpha, &one_box, &fleet).allowing(allowance)
+            })
+            .filter(OwnPastTest::has_past);
+        if is_fresh || (is_few && own_past.is_none()) {
+            let hosts: Vec<HostId> = pasts.one_box.iter().map(|past| past.host).collect();
+            let (cadence, fleet) = (pasts.cadence(), &pasts.fleet);
+            let test = FreshTest::new(terms, class, working, alpha, &hosts, fleet, cadence);
+            return (Test::Fresh(Box::new(test.allowing(allowance))), None);
+        }
+        let own_past = own_past.map(|mut test| {
+            let [one_box, fleet] = [&one_box, &fleet].map(|hosts| since(reader, group, hosts));
+            test.catch_up(&one_box, &fleet, divisor);
+            Box::new(test)
+        });
+        let second = match own_past {
+            Some(test) if is_few => return (Test::OwnPast(test), None),
+            second => second,
+        };
+        let is_rate = is_events && has_exposure;
+        let usual = if is_rate {
+            TOLERANCE_DEFAULT.ln_1p()
+        } else {
+            class.tolerance()
+        };
+        let tolerance = terms.tolerance(class, level, usual);
+        let sides = class.sides(terms.sides);
+        let looks = Looks::new(terms, alpha / sides.signs().len() as f64);
+        let rules = Rules {
+            working,
+            tolerance,
+            least: least(class, terms, tolerance, is_rate),
+            sigma_min: class.sigma_min(),
+            sides,
+            allowance,
+            part,
+            events_per_rate: (is_events && working.is_ratio())
+                .then(|| terms.resolution.seconds_f64()),
+            has_noise: class.measure != Measure::Memory,
+            rise_per_bucket: if class.is_stock() {
+                1.0 / terms.buckets(LEAK_WITHIN) as f64
+            } else {
+                1.0
+            },
+        };
+        let test = HostsTest::new(rules, one_box, fleet, looks);
+        (Test::Hosts(Box::new(test)), second)
+    }
+
+    /// The breach that the past shows, where few hosts cannot prove alone what they show, too.
+    ///
+    /// The spread among six to fifteen hosts is known from so few numbers that a harm of half as much again may
+    /// need to be larger, at the alpha of one of many metrics; that every sample of an hour is out is no part of
+    /// it. That the one-box strays farther from the fleet than it ever did is: where it does, what hosts
+    /// show need only be beyond the tolerance at the level of an interval that is told.
+    pub(super) fn seconded(&self) -> Option<&Outcome> {
+        let second = self.second.as_ref()?.outcome();
+        let first = self.test.outcome()?;
+        let is_open = first.state == CheckState::Undecided && first.is_beyond_tolerance();
+        let is_same = first.effect?.is_sign_positive() == second.effect?.is_sign_positive();
+        (is_open && second.state == CheckState::Breach && is_same).then_some(second)
+    }
+}
+
+/// What hosts said between the deployment and the bucket of the view.
+fn since(reader: &Reader<'_>, group: &Group, hosts: &[HostPast]) -> Vec<HostPast> {
+    let (terms, to) = (reader.terms, reader.view.bucket.start);
+    let count = (to - terms.began_at).div_ceil(terms.resolution);
+    let read = |known: &HostPast| HostPast {
+        host: known.host,
+        values: past(terms, group.track(known.host), to, count),
+    };
+    hosts.iter().map(read).collect()
+}
+
+/// The smallest difference that is harm: what the configuration accepts, or by default the class.
+fn least(class: &Class, terms: &Terms, tolerance: f64, is_rate: bool) -> f64 {
+    if terms.tolerance.is_none() && !is_rate {
+        class.least()
+    } else {
+        tolerance
+    }
+}
