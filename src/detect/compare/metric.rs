@@ -190,6 +190,9 @@ impl Metric {
             Some(_) => return NoDataCause::Likely,
             None => {}
         }
+        if self.seconded().is_some() {
+            return NoDataCause::Rivalled;
+        }
         let own = match &self.test {
             Test::Awaited => None,
             Test::Hosts(test) => Some((test.outcome(), test.is_rivalled())),

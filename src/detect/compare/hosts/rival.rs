@@ -14,6 +14,8 @@ use crate::detect::compare::report;
 
 /// Share of the one-box's distance that a host must have to be as far out.
 const NEAR: f64 = 0.7;
+/// The tail at which a harm shows that the past has to confirm.
+const SHOWN_TAIL: f64 = 0.01;
 /// Fewest fleet hosts that must be left.
 const HOSTS_MIN: usize = 3;
 
@@ -39,6 +41,19 @@ impl HostsTest {
     /// Whether a host of the fleet is why a harm is no breach, now that the bake is over.
     pub(in crate::detect::compare) fn is_rivalled(&self) -> bool {
         self.outcome.state == CheckState::NoData && self.rival.is_some()
+    }
+
+    /// Whether everything since the grace shows a harm on this side, by itself or but for one host of the fleet: too
+    /// little to decide by alone.
+    pub(in crate::detect::compare) fn shows(&self, side: f64) -> bool {
+        let Some(changes) = self.changes(Channel::Level, |slot| slot.since) else {
+            return false;
+        };
+        let rest = changes.without_farthest(side).map(|(rest, ..)| rest);
+        let contrasts = changes.contrast().into_iter().chain(rest);
+        contrasts.into_iter().any(|contrast| {
+            self.rules.least + contrast.critical(SHOWN_TAIL) < self.harm(&contrast, side)
+        })
     }
 
     /// Looks for such a host when the bake is over: what heals then is forgiven, too.

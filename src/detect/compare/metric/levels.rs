@@ -110,18 +110,25 @@ impl Metric {
         (Test::Hosts(Box::new(test)), second)
     }
 
-    /// The breach that the past shows, where few hosts cannot prove alone what they show, too.
+    /// The breach that the past shows, where few hosts cannot prove alone what they show, too; or that it would be
+    /// one but for a fleet host.
     ///
     /// The spread among six to fifteen hosts is known from so few numbers that a harm of half as much again may
-    /// need to be larger, at the alpha of one of many metrics; that every sample of an hour is out is no part of
-    /// it. That the one-box strays farther from the fleet than it ever did is: where it does, what hosts
-    /// show need only be beyond the tolerance at the level of an interval that is told.
+    /// need to be larger, at the alpha of one of many metrics, and one of them that falls ill widens it further;
+    /// that every sample of an hour is out is no part of it. That the one-box strays farther from the fleet than
+    /// it ever did is, and from fewer hosts that decides: here it does where hosts show a harm, too
+    /// ([`HostsTest::shows`]).
     pub(super) fn seconded(&self) -> Option<&Outcome> {
-        let second = self.second.as_ref()?.outcome();
-        let first = self.test.outcome()?;
-        let is_open = first.state == CheckState::Undecided && first.is_beyond_tolerance();
-        let is_same = first.effect?.is_sign_positive() == second.effect?.is_sign_positive();
-        (is_open && second.state == CheckState::Breach && is_same).then_some(second)
+        let (Test::Hosts(first), Some(second)) = (&self.test, &self.second) else {
+            return None;
+        };
+        let outcome = second.outcome();
+        // Of what comes and goes, or stands still, hosts say nothing.
+        let is_breach = outcome.state == CheckState::Breach && outcome.remark.is_none();
+        let is_told = is_breach || second.is_rivalled();
+        let side = outcome.effect?.signum();
+        let is_open = first.outcome().state == CheckState::Undecided;
+        (is_open && is_told && first.shows(side)).then_some(outcome)
     }
 }
 

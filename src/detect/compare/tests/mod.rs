@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod churn;
+mod few_hosts;
 mod fresh_hosts;
 mod jobs;
 mod one_host;

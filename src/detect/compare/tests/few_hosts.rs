@@ -1,0 +1,89 @@
+//! What few hosts and an hour of past can tell, and what they cannot.
+
+use super::*;
+
+const METRICS: [&str; 12] = [
+    "depth_a", "depth_b", "depth_c", "depth_d", "depth_e", "depth_f", "depth_g", "depth_h",
+    "depth_i", "depth_j", "depth_k", "depth_l",
+];
+
+/// Twelve gauges beside so many fleet hosts, with an hour of past, scraped each half a minute.
+fn scene(fleet: usize) -> Scene {
+    let mut scene = Scene::new(1, fleet);
+    (scene.before, scene.after, scene.grace) = (360, 330, 30);
+    (scene.selects, scene.direction, scene.unit) =
+        (Selects::Everything, Direction::Both, Unit::Unknown);
+    scene
+}
+
+fn scraped(bucket: i64, value: f64) -> Option<Cell> {
+    gauge(value).filter(|_| bucket.rem_euclid(3) == 0)
+}
+
+#[test]
+fn small_whole_numbers_are_no_harm_because_the_past_was_quiet_by_chance() {
+    for fleet in [1, 3, 7] {
+        for seed in 0..3 {
+            let mut noise = Noise::new(seed);
+            let run = scene(fleet).run_many(&METRICS, |_, _, bucket| {
+                let count = noise.poisson(0.6);
+                scraped(bucket, count)
+            });
+            let told = run.breached().or(run.first(CheckState::NoData));
+            assert_eq!(told, None, "{fleet} fleet hosts, {seed}: {:?}", run.last());
+        }
+    }
+}
+
+#[test]
+fn nor_is_noise_beside_one_host() {
+    for seed in 0..6 {
+        let mut noise = Noise::new(seed);
+        let run = scene(1).run_many(&METRICS, |_, _, bucket| {
+            let value = (0.3 * noise.normal()).exp();
+            scraped(bucket, value)
+        });
+        let told = run.breached().or(run.first(CheckState::NoData));
+        assert_eq!(told, None, "{seed}: {:?}", run.last());
+    }
+}
+
+#[test]
+fn a_gross_change_of_small_whole_numbers_is_found() {
+    for fleet in [1, 3, 7] {
+        let mut noise = Noise::new(5);
+        let run = scene(fleet).run_many(&METRICS, |metric, host, bucket| {
+            let is_harmed = metric == 4 && host == 0 && 90 <= bucket;
+            let count = noise.poisson(if is_harmed { 12.0 } else { 0.6 });
+            scraped(bucket, count)
+        });
+        let breached = run.breached();
+        assert!(
+            breached.is_some_and(|bucket| 90 < bucket),
+            "{fleet}: {:?}",
+            run.last()
+        );
+    }
+}
+
+#[test]
+fn their_past_seconds_what_seven_hosts_cannot_prove_alone() {
+    for seed in 0..2 {
+        let run = |harm: f64| {
+            let mut noise = Noise::new(seed);
+            let mut hosts: Vec<Hosts> = (0..METRICS.len() as u64)
+                .map(|metric| Hosts::new(100 * seed + metric, 8, 0.05, 0.8, 0.1))
+                .collect();
+            scene(7).run_many(&METRICS, |metric, host, bucket| {
+                let is_harmed = metric == 3 && host == 0 && 90 <= bucket;
+                let factor = if is_harmed { harm } else { 1.0 };
+                let value = hosts[metric].value(host, bucket) * (0.02 * noise.normal()).exp();
+                scraped(bucket, factor * value)
+            })
+        };
+        let harmed = run(1.5);
+        let is_found = harmed.breached().is_some_and(|bucket| 90 < bucket);
+        assert!(is_found, "{seed}: {:?}", harmed.last());
+        assert_eq!(run(1.0).breached(), None, "{seed}");
+    }
+}
