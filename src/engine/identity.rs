@@ -5,7 +5,7 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::{
     event::{Labels, METRIC_NAME, SCOPE_LABELS},
-    plan::{LabelRoles, SeriesSelector, ServicePlan},
+    plan::{LabelRoles, SeriesSelector, ServicePlan, renamed},
 };
 
 /// Finds what makes series of different hosts comparable: all labels but the roles, but those that tell the
@@ -51,13 +51,20 @@ impl Identity {
         let staged = stages
             .map(|matcher| &matcher.label)
             .filter(|name| *name != METRIC_NAME);
+        let staged: Vec<String> = staged
+            .flat_map(|name| {
+                [name.clone()]
+                    .into_iter()
+                    .chain(renamed(name).map(str::to_owned))
+            })
+            .collect();
         let places = PLACE_LABELS.into_iter().map(str::to_owned);
         // Nor by what its series were measured: two scopes count for one metric of a host, and another version
         // of an instrumentation on the one-box is still compared.
         let scopes = SCOPE_LABELS.into_iter().map(str::to_owned);
         let known = places.chain(scopes);
         let mut identity = Self {
-            left_out: known.chain(roles.chain(staged).cloned()).collect(),
+            left_out: known.chain(roles.cloned()).chain(staged).collect(),
             left_out_of: HashMap::default(),
             bare: Vec::new(),
             latest: Labels::default(),

@@ -10,7 +10,7 @@ use crate::{
     event::{Kind, Labels, METRIC_NAME, SeriesMeta, Severity},
     plan::{
         Check, LabelMatcher, LabelRoles, LogSelection, Plan, Selection, SeriesSelection,
-        ServicePlan,
+        ServicePlan, renamed,
     },
     reduce::{Lookers, Select, StreamClasses},
 };
@@ -28,11 +28,18 @@ pub struct Selector {
     stream_labels: BTreeSet<String>,
 }
 
+/// The label, and the key of `match`, by which a service is named in examples.
+const SERVICE: &str = "service";
+
 /// A service and what its stages look at.
 #[derive(Debug)]
 struct Owner {
     name: String,
-    matchers: Option<Vec<LabelMatcher>>,
+    /// Whether it owns what the role of the service names: where there is no `match`, or it says so.
+    is_by_name: bool,
+    /// Whether it also owns what a label of the name `service` says is its.
+    is_by_label: bool,
+    matchers: Vec<LabelMatcher>,
     /// The checks that its stages use, ascending by name.
     checks: Vec<Check>,
     /// The number of the first of them among those of all services.
@@ -79,9 +86,19 @@ impl Selector {
         for service in plan.services.values() {
             let checks: Vec<Check> = checks(&plan, service).cloned().collect();
             let count = checks.len() as u32;
+            let mut matchers = service.matchers.clone();
+            // `match: {service: NAME}` is what is meant without it, whatever the label is called.
+            let is_role = plan.labels.service.iter().any(|name| name == SERVICE);
+            let said = LabelMatcher::equal(SERVICE, service.name.clone());
+            let is_by_label = is_role && matchers.as_ref().is_some_and(|all| all.contains(&said));
+            if is_by_label && let Some(matchers) = &mut matchers {
+                matchers.retain(|matcher| *matcher != said);
+            }
             owners.push(Owner {
                 name: service.name.clone(),
-                matchers: service.matchers.clone(),
+                is_by_name: is_by_label || matchers.is_none(),
+                is_by_label,
+                matchers: matchers.unwrap_or_default(),
                 checks,
                 first,
             });
@@ -110,9 +127,11 @@ impl Selector {
     /// The services that own series and streams with these labels, ascending.
     pub(super) fn owners(&self, labels: &Labels) -> impl Iterator<Item = usize> {
         let told = role(labels, &self.plan.labels.service);
-        let owns = move |owner: &Owner| match &owner.matchers {
-            Some(matchers) => matches_all(matchers, labels),
-            None => told == Some(owner.name.as_str()),
+        let owns = move |owner: &Owner| {
+            let name = Some(owner.name.as_str());
+            let is_labelled = owner.is_by_label && labels.get(SERVICE) == name;
+            let is_named = !owner.is_by_name || told == name || is_labelled;
+            is_named && matches_all(&owner.matchers, labels)
         };
         (0..)
             .zip(&self.owners)
@@ -325,7 +344,9 @@ fn stream_labels(plan: &Plan) -> BTreeSet<String> {
         .chain(staged)
         .chain(selected)
         .map(|matcher| &matcher.label);
-    roles.chain(asked).cloned().collect()
+    let renamed = asked.clone().filter_map(|name| renamed(name));
+    let renamed = renamed.map(str::to_owned);
+    roles.chain(asked).cloned().chain(renamed).collect()
 }
 
 #[cfg(test)]
@@ -348,5 +369,43 @@ services:
             let labels = Labels::new([(METRIC_NAME, "jobs"), ("service", service)]);
             assert_eq!(selector.series(&labels, SeriesMeta::default()), Some(kind));
         }
+    }
+
+    #[test]
+    fn a_match_of_the_own_name_is_what_is_meant_without_one() {
+        let text = "
+checks:
+  up: {metric: up, bounds: {min: 1}}
+services:
+  api: {match: {service: api}, stages: [{name: all, checks: [up]}]}
+  dev: {match: {service: dev, deployment.environment.name: dev}, stages: [{name: all, checks: [up]}]}
+  other: {match: {service: api, zone: b}, stages: [{name: all, checks: [up]}]}
+";
+        let plan = Plan::parse(text).unwrap_or_else(|faults| panic!("{faults}"));
+        let selector = Selector::new(Arc::new(plan));
+        let owners = |labels: &[(&str, &str)]| -> Vec<String> {
+            let labels = Labels::new(labels.iter().copied());
+            let owners = selector.owners(&labels);
+            owners
+                .map(|owner| selector.owner_name(owner).to_owned())
+                .collect()
+        };
+        for role in ["service.name", "service", "job"] {
+            assert_eq!(owners(&[(role, "api")]), ["api"], "{role}");
+            // What the label was called before counts, too.
+            for environment in ["deployment.environment.name", "deployment.environment"] {
+                assert_eq!(owners(&[(role, "dev"), (environment, "dev")]), ["dev"]);
+                assert_eq!(owners(&[(role, "dev"), (environment, "prod")]), [""; 0]);
+            }
+        }
+        // Another name is a label like others.
+        assert_eq!(
+            owners(&[("service", "api"), ("zone", "b")]),
+            ["api", "other"]
+        );
+        assert_eq!(owners(&[("job", "api"), ("zone", "b")]), ["api"]);
+        // As a label it counts beside what tells another name.
+        let both = [("service.name", "front"), ("service", "api")];
+        assert_eq!(owners(&both), ["api"]);
     }
 }

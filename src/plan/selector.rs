@@ -69,7 +69,7 @@ impl LabelMatcher {
 
     /// Whether the labels fulfil it.
     pub fn matches(&self, labels: &Labels) -> bool {
-        self.matches_value(labels.get(&self.label).unwrap_or(""))
+        self.matches_value(told(labels, &self.label).unwrap_or(""))
     }
 
     /// Whether a value of the label fulfils it; an absent label is an empty value.
@@ -80,6 +80,22 @@ impl LabelMatcher {
             MatchOp::Regex(regex) => regex.is_match(value),
             MatchOp::NotRegex(regex) => !regex.is_match(value),
         }
+    }
+}
+
+/// The value of a label, also under the name that it had before or has since.
+pub fn told<'a>(labels: &'a Labels, name: &str) -> Option<&'a str> {
+    labels.get(name).or_else(|| labels.get(renamed(name)?))
+}
+
+/// The other name of a label that OpenTelemetry's semantic conventions renamed: what is in the field tells either.
+pub fn renamed(name: &str) -> Option<&'static str> {
+    const NAMES: [&str; 2] = ["deployment.environment.name", "deployment.environment"];
+    let [now, before] = NAMES;
+    match name {
+        _ if name == now => Some(before),
+        _ if name == before => Some(now),
+        _ => None,
     }
 }
 
