@@ -79,6 +79,7 @@ const VERDICTS: &[(&str, &[(&str, VerdictState)])] = &[
     ("a_version_from_labels", &[("shop:onebox::v2", Fail)]),
     ("asd_server", &[("d-broken", Fail), ("d-quiet", Pass)]),
     ("dead_exporters", &[("d1", NoData)]),
+    ("errors_not_shown_yet", &[("d1", Pass), ("d2", Fail)]),
     ("nab_database", &[("d-loud", Fail), ("d-quiet", Pass)]),
     ("nezha_basic_service", &[("basic-v2", Fail)]),
     (

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::Span;
+
 /// One bucket of one metric of one host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
@@ -16,6 +18,23 @@ pub struct Cell {
     pub events: f64,
     /// Rate per second of what the value is divided by (`per`); `None`: nothing.
     pub exposure: Option<f64>,
+}
+
+impl Cell {
+    /// The same events, of no more than a time: before it nothing was gained.
+    pub(super) fn within(self, time: Span, resolution: Span) -> Self {
+        let is_longer = || (time + resolution).seconds_f64() < self.events / self.value;
+        if self.exposure.is_some() || self.events <= 0.0 || self.value <= 0.0 || !is_longer() {
+            return self;
+        }
+        let value = self.events / time.max(resolution).seconds_f64();
+        Self {
+            value,
+            min: value,
+            max: value,
+            ..self
+        }
+    }
 }
 
 /// A [`Cell`] in fewer bytes: an exposure is never NaN, which stands for none.

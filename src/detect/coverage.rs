@@ -416,7 +416,7 @@ pub(super) fn base_patience(view: &View<'_>) -> Span {
 }
 
 /// How long a series may be silent at least: two minutes or five buckets, whichever is longer.
-pub(super) fn silence_min(resolution: Span) -> Span {
+pub(crate) fn silence_min(resolution: Span) -> Span {
     Span::from_minutes(2).max(resolution.times(5))
 }
 

@@ -117,6 +117,11 @@ impl Group {
         self.tracks.is_empty() && self.key == GroupKey::default()
     }
 
+    /// The slot of a host, whether or not it ever had data.
+    pub(super) fn slot(&self, host: HostId) -> Option<u32> {
+        self.find(host).ok()
+    }
+
     /// The slot of a host, or its place in `order`.
     fn find(&self, host: HostId) -> Result<u32, usize> {
         let host_of = |slot: u32| self.tracks[slot as usize].host;

@@ -37,12 +37,13 @@ mod view;
 mod wording;
 
 pub use cell::Cell;
+pub(crate) use coverage::silence_min;
 pub use coverage::{Coverage, Covered};
 pub use detector::Detector;
 pub use finding::{Basis, CheckState, Evidence, Finding, NoDataCause};
 pub use group::{Group, GroupKey, Stat};
 pub(crate) use new_template::template_severity;
-pub use panel::{Panel, Place, TemplateTrack};
+pub use panel::{Beside, Kin, Panel, Place, TemplateTrack};
 pub use ratio::{RatioWords, Word};
 pub use state::{DetectorState, Extent, Unsound};
 pub use track::Track;

@@ -1,11 +1,15 @@
 //! The recent past of everything that a check looks at, bucket by bucket.
 
+mod unshown;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
+
+pub use unshown::{Beside, Kin};
 
 use super::{Cell, Group, GroupKey, HostId, RatioWords, Track, Unsound, track::Feeders};
 use crate::{

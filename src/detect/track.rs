@@ -32,6 +32,8 @@ pub struct Track {
     /// Of panels that remember the past.
     past: Option<Box<Past>>,
     pub(super) host: HostId,
+    /// Whether what counts it began anew since it spoke last, or never had it.
+    pub(super) is_anew: bool,
     /// Not saved: the series are bound again.
     #[serde(skip)]
     pub(super) feeders: Feeders,
@@ -99,7 +101,28 @@ impl Track {
             latest: Cell::default().into(),
             past: None,
             host,
+            is_anew: false,
             feeders: Feeders::None,
+        }
+    }
+
+    /// A counter of a host that never gained anything, for as long as this one is known.
+    pub(super) fn zeros(&self, host: HostId) -> Self {
+        let past = self.past.as_deref().map(|past| {
+            let nothing = |value: &f32| if value.is_nan() { f32::NAN } else { 0.0 };
+            Box::new(Past {
+                values: past.values.iter().map(nothing).collect(),
+                exposures: VecDeque::new(),
+            })
+        });
+        Self {
+            first_seen: self.first_seen,
+            last_seen: self.last_seen,
+            covered: self.covered,
+            gap_longest: self.gap_longest,
+            past,
+            is_anew: true,
+            ..Self::new(host)
         }
     }
 
@@ -112,6 +135,11 @@ impl Track {
         bucket: Interval,
         cell: Cell,
     ) -> bool {
+        let cell = if std::mem::take(&mut self.is_anew) && self.has_data() {
+            cell.within(bucket.end - self.last_seen, resolution)
+        } else {
+            cell
+        };
         let before = self.has_data().then_some(self.latest.value as f32);
         let mut missing = 0;
         if self.covered == 0 {
@@ -313,6 +341,11 @@ impl Track {
     /// Notes a loss that a bucket told.
     pub(super) fn lose(&mut self, reason: LossReason, told: Timestamp) {
         self.rare.get_or_insert_default().loss = Some((reason, told));
+    }
+
+    /// Whether it has data, and series that feed it.
+    pub(super) fn is_fed(&self) -> bool {
+        self.has_data() && self.feeders != Feeders::None
     }
 
     /// Whether it ever had data or losses.

@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use super::{
     births::{Tally, Teller},
     combine::{CellKey, seconds},
+    families::Families,
     namesakes::Owner,
     selection::role,
     service::Service,
@@ -31,6 +32,7 @@ pub(super) struct Bindings {
     /// Counters that tell nothing where they gained nothing.
     pub(super) deltas: Vec<Delta>,
     pub(super) senders: Vec<Sender>,
+    pub(super) families: Families,
     /// Indices of `senders`. Looked up, never walked.
     by_sender: HashMap<(usize, Owner, Labels), u32, FixedState>,
     /// By service, panel and place: what makes a ratio. Looked up, never walked.
@@ -112,6 +114,9 @@ pub(super) enum Feed {
     Version(u32),
     /// It shows that who exports it did, an index of [`Bindings::senders`].
     Sender(u32),
+    /// It is a cumulative counter of a source, an index of [`Bindings::sources`], and of a family of
+    /// [`Bindings::families`].
+    Kin(u32, u32),
     /// It tells of births of a process: an index of [`Bindings::sources`].
     Birth(u32, Teller),
     /// A limit refuses it, so that a check that looks at it is blind.
@@ -387,6 +392,9 @@ impl Source {
             self.is_unclear = service.is_unclear(owner);
             if !self.is_unclear {
                 service.heard(owner.host, version.as_ref(), bucket.start, bucket.end);
+                if let Some(process) = &self.origin.process {
+                    service.heard_process(owner.host, process, bucket.end);
+                }
             }
         }
         !self.is_unclear

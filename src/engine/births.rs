@@ -17,7 +17,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    binding::{Bindings, Source},
+    binding::{Bindings, Origin, Source},
     service::Service,
 };
 use crate::{
@@ -217,24 +217,27 @@ impl Fallen {
 }
 
 impl Service {
-    /// Takes what a process of one of its hosts said of its life.
-    fn live(&mut self, source: &Source, bucket: Interval) {
+    /// Takes what a process of one of its hosts said of its life. Says whether it began.
+    fn live(&mut self, source: &Source, bucket: Interval) -> bool {
         let host = source.origin.owner.host;
         let lives = &mut self.facts[host.0 as usize].lives;
-        match lives.take(source.origin.process.as_ref(), &source.tally, bucket) {
+        let did = lives.take(source.origin.process.as_ref(), &source.tally, bucket);
+        match did {
             Did::Nothing => {}
             Did::Begin => self.hosts.born(host, bucket),
             Did::Return(since) => self.hosts.unborn(host, since),
         }
+        matches!(did, Did::Begin)
     }
 }
 
 impl Bindings {
     /// Takes what the processes said of their lives in a bucket, once all of it has come.
-    pub(super) fn live(&self, services: &mut [Service], bucket: Interval) {
+    pub(super) fn live(&mut self, services: &mut [Service], bucket: Interval) {
         for source in &self.sources {
-            if source.has_said(bucket.end) {
-                services[source.origin.service].live(source, bucket);
+            let Origin { service, owner, .. } = &source.origin;
+            if source.has_said(bucket.end) && services[*service].live(source, bucket) {
+                self.families.born(*service, owner.host, bucket.end);
             }
         }
     }

@@ -127,6 +127,7 @@ impl Engine {
                 }
                 self.hold_again(Some(world), bucket.end);
                 self.look_beside();
+                Self::add_unshown(&self.gates, world, bucket);
                 self.judge(Some(world), bucket, outputs);
             }
         }

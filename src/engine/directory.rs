@@ -8,14 +8,15 @@ use super::{
     namesakes::Owner,
     roles::Roles,
     selection::{Selector, Way, role, way},
-    service::Service,
+    service::{CheckPanel, Service},
     spreading::Spreading,
     told::Told,
+    unshown::is_kin,
     whereabouts::Whereabouts,
 };
 use crate::{
     detect::{GroupKey, HostId, Stat, View},
-    event::{Begin, Interval, Kind, Labels, METRIC_NAME, SeriesMeta, Timestamp, Unit},
+    event::{Begin, Interval, Kind, Labels, METRIC_NAME, SeriesMeta, Temporality, Timestamp, Unit},
     gate::{Change, Gate},
     plan::{DetectorPlan, LogSelection, Plan, Selection, SeriesSelection},
     reduce::{self, Lookers, Registration, Select, SeriesId, StreamId},
@@ -230,32 +231,35 @@ impl Directory {
         kind: Kind,
         feeds: &mut Vec<Feed>,
     ) -> Option<HostId> {
-        let roles = &self.plan.labels;
         let entry = &mut self.services[service];
+        let (mut ways, mut is_beside, mut is_compared) = (Vec::new(), false, false);
+        for (panel, CheckPanel { check, .. }) in entry.panels.iter().enumerate() {
+            let way = way(&check.selection, labels, kind);
+            let is_of_it = is_kin(check, labels, kind, way.as_ref());
+            is_compared |= is_of_it && way.is_some();
+            is_beside |= is_of_it;
+            ways.extend(way.map(|way| (panel, way)));
+        }
+        is_beside &= meta.temporality == Temporality::Cumulative;
+        if ways.is_empty() && !is_beside {
+            return None;
+        }
         let identity = entry.identity.of(labels);
-        let mut bound: Option<(Owner, Whose)> = None;
-        for panel in 0..entry.panels.len() {
+        let (owner, whose) = self.whose(service, labels, meta, kind, feeds);
+        if is_beside {
+            let of = (service, owner.host);
+            let family = self.bindings.families.join(of, labels, !is_compared);
+            feeds.push(Feed::Kin(whose.source, family));
+        }
+        let entry = &mut self.services[service];
+        let host = owner.host;
+        for (panel, way) in ways {
             let Selection::Series(selection) = &entry.panels[panel].check.selection else {
-                continue;
-            };
-            let Some(way) = way(&entry.panels[panel].check.selection, labels, kind) else {
                 continue;
             };
             let cells = cells(selection, way, &identity);
             let unit = selection.unit.unwrap_or_else(|| told_unit(meta, kind));
             let is_filled = is_filled(kind, &entry.panels[panel].check.detector);
-            let (owner, whose) = bound.get_or_insert_with(|| {
-                let name = role(labels, &roles.host).unwrap_or("");
-                let owner = entry.owner(name, labels, self.watermark);
-                entry.learn(&owner, labels, role(labels, &roles.region));
-                let (owner_of, told) = ((service, &owner), meta.temporality);
-                let whose = self.bindings.whose(owner_of, labels, told, &roles.version);
-                feeds.extend(whose.sender.map(Feed::Sender));
-                let teller = Teller::of(labels, kind);
-                feeds.extend(teller.map(|teller| Feed::Birth(whose.source, teller)));
-                (owner, whose)
-            });
-            let (host, whose) = (owner.host, *whose);
             let target = &mut entry.panels[panel].panel;
             let mut place = |key: &GroupKey, kind: Kind| {
                 let group = target.group_index(key, kind, unit);
@@ -298,8 +302,29 @@ impl Directory {
                 }
             }
         }
-        let (owner, _) = bound?;
         owner.spot.is_some().then_some(owner.host)
+    }
+
+    /// Whose a series is that tells something to a service.
+    fn whose(
+        &mut self,
+        service: usize,
+        labels: &Labels,
+        meta: SeriesMeta,
+        kind: Kind,
+        feeds: &mut Vec<Feed>,
+    ) -> (Owner, Whose) {
+        let roles = &self.plan.labels;
+        let entry = &mut self.services[service];
+        let name = role(labels, &roles.host).unwrap_or("");
+        let owner = entry.owner(name, labels, self.watermark);
+        entry.learn(&owner, labels, role(labels, &roles.region));
+        let (owner_of, told) = ((service, &owner), meta.temporality);
+        let whose = self.bindings.whose(owner_of, labels, told, &roles.version);
+        feeds.extend(whose.sender.map(Feed::Sender));
+        let teller = Teller::of(labels, kind);
+        feeds.extend(teller.map(|teller| Feed::Birth(whose.source, teller)));
+        (owner, whose)
     }
 }
 
@@ -313,14 +338,15 @@ impl reduce::Directory for Directory {
     ) -> Option<Registration> {
         let max = self.plan.limits.series_per_service;
         let owners: Vec<usize> = self.selector.owners(labels).collect();
-        if owners
-            .iter()
-            .any(|owner| max <= self.services[*owner].series)
-        {
-            return None;
-        }
-        for owner in owners {
-            self.services[owner].series += 1;
+        let is_full = |owner: &usize| max <= self.services[*owner].series;
+        // What no check looks at takes no room from what one does.
+        if !self.selector.is_bystander(labels, kind) {
+            if owners.iter().any(is_full) {
+                return None;
+            }
+            for owner in owners {
+                self.services[owner].series += 1;
+            }
         }
         Some(self.bind_series(id, labels, meta, kind))
     }

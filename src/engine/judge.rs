@@ -59,6 +59,7 @@ impl Directory {
             self.note_loss(loss, bucket.interval);
         }
         self.fill_deltas(bucket.interval);
+        self.fill_unshown(bucket.interval);
         for service in &mut self.services {
             service.look(bucket.interval);
         }
@@ -154,8 +155,15 @@ impl Directory {
             ..
         } = &self.bindings;
         for feed in routes.of(series) {
-            let Feed::Panel(feed) = feed else {
-                continue;
+            let feed = match feed {
+                Feed::Panel(feed) => feed,
+                Feed::Kin(source, _) => {
+                    let origin = &sources[*source as usize].origin;
+                    let facts = &mut self.services[origin.service].facts;
+                    facts[origin.owner.host.0 as usize].lose(loss.reason, bucket.end);
+                    continue;
+                }
+                Feed::Version(_) | Feed::Sender(_) | Feed::Birth(..) | Feed::Refused(_) => continue,
             };
             let source = &sources[feed.source as usize];
             let service = &mut self.services[source.origin.service];

@@ -14,6 +14,7 @@ mod change;
 mod combine;
 mod directory;
 mod ended;
+mod families;
 mod forgetting;
 mod health;
 mod holds;
@@ -39,6 +40,7 @@ mod survey;
 #[cfg(test)]
 mod test_support;
 mod told;
+mod unshown;
 mod whereabouts;
 mod world;
 
@@ -306,6 +308,7 @@ impl Engine {
             self.open_sighted(bucket, outputs);
             self.hold_again(None, self.watermark);
             self.look_beside();
+            Self::add_unshown(&self.gates, &mut self.world, bucket);
             self.judge(None, bucket, outputs);
             self.end_sighted(bucket, outputs);
         }
@@ -313,6 +316,18 @@ impl Engine {
         let round = |at: Option<Timestamp>| at.map(|at| at.floor(ended::ROUND));
         if round(before) != round(Some(now)) {
             self.forget_ended(outputs);
+        }
+    }
+
+    /// Has the hosts of open gates gain nothing of what they do not show yet.
+    fn add_unshown(gates: &BTreeMap<String, Gate>, world: &mut World, bucket: Interval) {
+        let digest = world.directory.digest().to_owned();
+        let is_open = |gate: &&Gate| gate.config_digest() == digest && !gate.is_settled();
+        for gate in gates.values().filter(is_open) {
+            let grace_until = gate.grace_until();
+            world
+                .directory
+                .add_unshown(&gate.begin, grace_until, bucket);
         }
     }
 

@@ -5,9 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use super::{binding::Looker, told::Told};
+use super::{binding::Looker, told::Told, unshown::is_kin};
 use crate::{
-    event::{Kind, Labels, METRIC_NAME, SeriesMeta, Severity},
+    event::{Kind, Labels, METRIC_NAME, SeriesMeta, Severity, Temporality},
     plan::{
         Check, LabelMatcher, LabelRoles, LogSelection, Plan, Selection, SeriesSelection,
         ServicePlan, renamed,
@@ -144,6 +144,12 @@ impl Selector {
         &self.owners[service].name
     }
 
+    /// Whether a series is only there beside others of its name that are compared.
+    pub(super) fn is_bystander(&self, labels: &Labels, kind: Kind) -> bool {
+        let is_told = Told::of(labels, &self.plan.labels).is_some();
+        !is_told && self.lookers(labels, kind).0.is_empty()
+    }
+
     /// The check that a number of [`Lookers`] stands for.
     pub(super) fn looker(&self, number: u32) -> Option<Looker> {
         let service = self.owners.partition_point(|owner| owner.first <= number);
@@ -189,10 +195,15 @@ impl Select for Selector {
             return is_told().then_some(Kind::Gauge);
         }
         let kind = self.kind(&owners, labels, meta);
+        // Others of the name of a counter that is compared tell whether that gained nothing.
+        let is_cumulative = meta.temporality == Temporality::Cumulative;
         let is_selected = owners
             .iter()
             .flat_map(|owner| &self.owners[*owner].checks)
-            .any(|check| way(&check.selection, labels, kind).is_some());
+            .any(|check| {
+                let way = way(&check.selection, labels, kind);
+                way.is_some() || (is_cumulative && is_kin(check, labels, kind, None))
+            });
         (is_selected || is_told()).then_some(kind)
     }
 

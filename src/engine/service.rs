@@ -20,6 +20,7 @@ use crate::{
     detect::{HostBook, HostId, Panel},
     event::{Labels, Span, Timestamp},
     plan::{Check, DetectorPlan, Plan, Selection, ServicePlan},
+    reduce::LossReason,
 };
 
 /// What the core knows of one service.
@@ -71,6 +72,10 @@ pub(super) struct HostFacts {
     /// Whether there are others of its name.
     #[serde(skip)]
     pub(super) has_namesakes: bool,
+    /// Its processes, where their names differ from its own, that were heard of late.
+    pub(super) processes: BTreeMap<Arc<str>, Ran>,
+    /// End of the latest bucket that told that data of its counters was lost.
+    pub(super) lost: Option<Timestamp>,
     /// What is remembered of the lives of its processes.
     pub(super) lives: Lives,
     /// Start of the first bucket with data of it.
@@ -157,6 +162,13 @@ impl Service {
         }
     }
 
+    /// Notes that a process of the host was heard in a bucket with this end.
+    pub(super) fn heard_process(&mut self, host: HostId, process: &Arc<str>, end: Timestamp) {
+        if *self.hosts.get(host).name != **process {
+            run(&mut self.facts[host.0 as usize].processes, process, end);
+        }
+    }
+
     /// Notes the version of a host that a series about it told, with these labels; what nobody has heard is no
     /// host.
     pub(super) fn told_version(
@@ -174,16 +186,14 @@ impl Service {
 
 impl HostFacts {
     fn runs(&mut self, version: &Arc<str>, end: Timestamp) {
-        if let Some(ran) = self.versions.get_mut(version) {
-            ran.last = end;
-        } else {
-            // With every deployment another comes: none is asked for once it is gone.
-            self.versions.retain(|_, ran| end < ran.last + GONE);
-            let ran = Ran {
-                first: end,
-                last: end,
-            };
-            self.versions.insert(Arc::clone(version), ran);
+        run(&mut self.versions, version, end);
+    }
+
+    /// Notes that a bucket with this end told that data of its counters was lost. A sender that says that a
+    /// counter ended, or tells a value twice, loses nothing.
+    pub(super) fn lose(&mut self, reason: LossReason, end: Timestamp) {
+        if !matches!(reason, LossReason::Stale | LossReason::Duplicate) {
+            self.lost = Some(end);
         }
     }
 
@@ -194,6 +204,21 @@ impl HostFacts {
             .iter()
             .max_by_key(|(_, ran)| ran.last)
             .map(|(version, _)| &**version)
+    }
+}
+
+/// Notes that what has this name ran in a bucket with this end.
+fn run(known: &mut BTreeMap<Arc<str>, Ran>, name: &Arc<str>, end: Timestamp) {
+    if let Some(ran) = known.get_mut(name) {
+        ran.last = end;
+    } else {
+        // With every deployment another comes: none is asked for once it is gone.
+        known.retain(|_, ran| end < ran.last + GONE);
+        let ran = Ran {
+            first: end,
+            last: end,
+        };
+        known.insert(Arc::clone(name), ran);
     }
 }
 

@@ -4,12 +4,13 @@ use super::{
     binding::{Bindings, Distribution, Feed, PanelFeed, Part, Sender, Source, ToldVersion},
     combine::{self, CellKey, Contribution, Gathered, Share},
     directory::Directory,
+    families::Families,
     service::Service,
 };
 use crate::{
     detect::Cell,
     event::{Histogram, Interval, Timestamp},
-    reduce::{HistogramPartial, LossReason, Partial, SeriesPartial, histogram},
+    reduce::{HistogramPartial, LossReason, Partial, SeriesId, SeriesPartial, histogram},
 };
 
 /// What of the bucket that is spread waits for the rest of its cell. The memory is used again.
@@ -41,6 +42,13 @@ enum PieceKind {
     },
 }
 
+/// What feeds tell beside panels.
+struct Told<'a> {
+    versions: &'a [ToldVersion],
+    senders: &'a mut [Sender],
+    families: &'a mut Families,
+}
+
 impl Directory {
     /// Takes what a series did in a bucket. A series that makes its cell alone, as most do, is written
     /// where it belongs at once; what several make is collected, and summed up when all have come.
@@ -51,11 +59,24 @@ impl Directory {
             spreading,
             ..
         } = self;
+        let Bindings {
+            routes,
+            sources,
+            distributions,
+            versions,
+            senders,
+            families,
+            ..
+        } = bindings;
+        let mut told = Told {
+            versions,
+            senders,
+            families,
+        };
         let (is_cut, partial, mut is_kept) = (did.is_cut, did.partial, false);
-        for feed in bindings.routes.of(did.series) {
-            let told = (&bindings.versions[..], &mut bindings.senders[..]);
-            let sources = &mut bindings.sources[..];
-            let Some(feed) = of_panel(*feed, services, (told, sources), (bucket, &partial)) else {
+        for feed in routes.of(did.series) {
+            let said = (did.series, &partial, bucket);
+            let Some(feed) = of_panel(*feed, services, (&mut told, sources), said) else {
                 continue;
             };
             let source = &mut sources[feed.source as usize];
@@ -71,7 +92,7 @@ impl Directory {
             if is_cut {
                 // From the earliest samples nothing follows for the bucket.
                 let loss = (bucket, LossReason::OverLimit);
-                feed.part.lose(panel, &bindings.distributions, loss);
+                feed.part.lose(panel, distributions, loss);
                 continue;
             }
             let cell = |place| CellKey {
@@ -92,7 +113,7 @@ impl Directory {
                 Part::Numerator(place) => (place, Some(Share::Numerator)),
                 Part::Exposure(place) => (place, Some(Share::Exposure)),
                 Part::Quantiles(index) => {
-                    let distribution = &bindings.distributions[index as usize];
+                    let distribution = &distributions[index as usize];
                     let next = spreading.histograms.len();
                     let Some(what) = PieceKind::of(&partial, distribution.le, next) else {
                         continue;
@@ -270,18 +291,29 @@ impl Spreading {
 fn of_panel(
     feed: Feed,
     services: &mut [Service],
-    ((versions, senders), sources): ((&[ToldVersion], &mut [Sender]), &mut [Source]),
-    (bucket, partial): (Interval, &Partial),
+    (told, sources): (&mut Told<'_>, &mut [Source]),
+    (series, partial, bucket): (SeriesId, &Partial, Interval),
 ) -> Option<PanelFeed> {
     let end = bucket.end;
     match feed {
         Feed::Panel(feed) => return Some(feed),
-        Feed::Version(index) => tell_version(services, &versions[index as usize], end),
-        Feed::Sender(index) => senders[index as usize].export(end, partial),
+        Feed::Version(index) => tell_version(services, &told.versions[index as usize], end),
+        Feed::Sender(index) => told.senders[index as usize].export(end, partial),
         Feed::Birth(index, teller) => {
             let source = &mut sources[index as usize];
             source.hear(&mut services[source.origin.service], bucket);
             source.tally.hear(teller, partial);
+        }
+        Feed::Kin(index, family) => {
+            let source = &mut sources[index as usize];
+            let service = &mut services[source.origin.service];
+            if source.hear(service, bucket) {
+                source.tally.add(series, partial);
+                told.families.hear(family, partial, end);
+                if 0.0 < partial.gained() {
+                    source.moves(service, bucket);
+                }
+            }
         }
         Feed::Refused(looker) => looker.panel(services).refuse(end),
     }
