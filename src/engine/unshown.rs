@@ -94,15 +94,17 @@ impl Directory {
             families.spoke(index, *host, bucket.end).is_some()
                 && !facts[host.0 as usize].has_lost(bucket.end, patience)
         };
-        let hosts = roles.one_box.iter().chain(&roles.fleet).copied();
-        let hosts: Vec<HostId> = hosts.filter(speaks).collect();
+        let [one_box, fleet] = [&roles.one_box, &roles.fleet].map(|hosts| -> Vec<HostId> {
+            let speaking = hosts.iter().copied().filter(speaks);
+            speaking.collect()
+        });
         let beside = |host: HostId, name: &str| {
             let told = families.beside((index, host), name, bucket.end);
             told.map(|told| told.kin)
         };
         for entry in panels.iter_mut().filter(|entry| compares(&entry.check)) {
-            let (panel, fleet) = (&mut entry.panel, &roles.fleet);
-            panel.add_unshown(bucket, &hosts, fleet, beside);
+            let panel = &mut entry.panel;
+            panel.add_unshown(bucket, [&one_box, &fleet], beside);
         }
     }
 }

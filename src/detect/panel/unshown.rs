@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Group, HostId, Panel, Place, Track};
 use crate::{
     detect::{Cell, Stat, track::Feeders},
-    event::{Interval, Kind, Span, Timestamp},
+    event::{Interval, Kind, Labels, METRIC_NAME, Span, Timestamp},
 };
 
 /// What spoke on a host, in a bucket, beside a counter.
@@ -85,16 +85,19 @@ impl Panel {
         }
     }
 
-    /// Takes counters that some of these hosts never had, and the `fleet` has, for such that have gained nothing
-    /// in the bucket, if they are rare; those that were so of late still are, whatever the fleet counts since.
+    /// Takes counters that some of these hosts (the one-box, the fleet) never had for such that have gained
+    /// nothing in the bucket. Those that the fleet has, if they are rare; those that were so of late still are,
+    /// whatever the fleet counts since. And errors that only the one-box has, for the fleet, if others of their
+    /// name speak there: of what else is new nobody knows whether the version before could have shown it.
     /// `beside` says what spoke beside one of this name.
     pub fn add_unshown(
         &mut self,
         bucket: Interval,
-        hosts: &[HostId],
-        fleet: &[HostId],
+        [one_box, fleet]: [&[HostId]; 2],
         beside: impl Fn(HostId, &str) -> Option<Kin>,
     ) {
+        let hosts: Vec<HostId> = one_box.iter().chain(fleet).copied().collect();
+        let hosts = &hosts[..];
         let mut lacking: Vec<(u32, HostId)> = Vec::new();
         let mut rare = BTreeMap::new();
         for index in self.by_key.values() {
@@ -106,6 +109,7 @@ impl Panel {
             let mut is_rare = None;
             let mut is_had = || fleet.iter().any(has) && self.is_rare(group, bucket.end);
             let name = group.key.labels.metric();
+            let is_news = tells_errors(&group.key.labels) && one_box.iter().any(has);
             for host in hosts {
                 let slot = group.slot(*host);
                 let known = slot.map(|slot| &group.tracks[slot as usize]);
@@ -118,10 +122,11 @@ impl Panel {
                     Some(track) => bucket.end <= track.last_seen + RARE_WITHIN,
                     None => false,
                 };
-                if !was_added && !*is_rare.get_or_insert_with(&mut is_had) {
+                let kin = beside(*host, name);
+                let is_news = is_news && kin == Some(Kin::Speaks) && fleet.contains(host);
+                if !was_added && !is_news && !*is_rare.get_or_insert_with(&mut is_had) {
                     continue;
                 }
-                let kin = beside(*host, name);
                 if kin.is_some_and(|kin| self.is_nothing(name, kin, &mut rare, bucket.end)) {
                     lacking.push((*index as u32, *host));
                 }
@@ -241,6 +246,40 @@ impl Panel {
     }
 }
 
+/// Whether a counter is of errors by its labels: a status of 500 or more, or a word for what failed.
+fn tells_errors(labels: &Labels) -> bool {
+    const STATUS: [&str; 6] = [
+        "code",
+        "status",
+        "status_code",
+        "http.response.status_code",
+        "http.status_code",
+        "http_status_code",
+    ];
+    const FAILED: [&str; 10] = [
+        "error",
+        "errors",
+        "exception",
+        "fail",
+        "failed",
+        "failure",
+        "fatal",
+        "panic",
+        "timeout",
+        "server_error",
+    ];
+    let is_fault = |value: &str| value.len() == 3 && value.starts_with('5');
+    labels.iter().any(|(name, value)| {
+        let is_status = STATUS.contains(&name) && (is_fault(value) || value == "5xx");
+        let failed = |word: &&str| value.eq_ignore_ascii_case(word);
+        let names_one = ["exception", "error.type", "error_type"].contains(&name);
+        name != METRIC_NAME
+            && (is_status
+                || FAILED.iter().any(failed)
+                || (names_one && !value.is_empty() && !value.eq_ignore_ascii_case("none")))
+    })
+}
+
 fn is_counter(group: &Group) -> bool {
     group.kind == Kind::Counter && group.key.stat == Stat::Value && !group.is_forgotten()
 }
@@ -304,7 +343,7 @@ mod tests {
     }
 
     fn add(panel: &mut Panel, kin: Kin) {
-        panel.add_unshown(bucket(360), &HOSTS, &HOSTS[1..], |_, _| Some(kin));
+        panel.add_unshown(bucket(360), [&HOSTS[..1], &HOSTS[1..]], |_, _| Some(kin));
     }
 
     #[test]
@@ -324,6 +363,25 @@ mod tests {
             let past = track.values(WIDTH, bucket(1).start, bucket(360).end);
             assert_eq!(past.collect::<Vec<_>>(), [0.0; 360]);
             assert_eq!(track.cell(bucket(360)), Some(Cell::default()));
+        }
+    }
+
+    #[test]
+    fn errors_that_only_the_one_box_has_are_none_on_the_fleet() {
+        for (code, kin, is_added) in [
+            ("500", Kin::Speaks, true),
+            ("Error", Kin::Speaks, true),
+            // A route or an answer that is new with the version is no harm.
+            ("201", Kin::Speaks, false),
+            ("500", Kin::Others, false),
+        ] {
+            let (mut panel, _) = panel(0);
+            let news = group(&mut panel, "served", code);
+            let place = panel.bind(news, HOSTS[0]);
+            panel.record_at(place, bucket(360), gained(40.0, 10.0));
+            add(&mut panel, kin);
+            let track = panel.group(news).track(HOSTS[1]);
+            assert_eq!(track.is_some(), is_added, "{code} {kin:?}");
         }
     }
 
