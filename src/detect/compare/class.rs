@@ -218,6 +218,11 @@ impl Class {
         }
     }
 
+    /// Whether it is what a process gathers from its start on.
+    pub(super) fn is_gathered(&self) -> bool {
+        matches!(self.measure, Measure::Memory | Measure::Held)
+    }
+
     /// Whether a counter of it adds up a quantity instead of counting events. Part of what it adds up may
     /// follow the traffic, and part of it not.
     pub(super) fn is_amount(&self) -> bool {
@@ -228,9 +233,10 @@ impl Class {
     /// less memory, has fewer threads and has nothing to drop, for as long as it fills up: less than the fleet is
     /// harm only where nothing else is.
     pub(super) fn sides(&self, asked: Sides) -> Sides {
-        match (self.measure, asked) {
-            (Measure::Memory | Measure::Held | Measure::Dropped, Sides::Both) => Sides::Up,
-            _ => asked,
+        let has_little = self.is_gathered() || self.measure == Measure::Dropped;
+        match asked {
+            Sides::Both if has_little => Sides::Up,
+            Sides::Both | Sides::Up | Sides::Down => asked,
         }
     }
 

@@ -50,10 +50,12 @@ mod turns;
 mod tests;
 
 use super::{
-    Basis, CheckState, Coverage, Covered, Evidence, Finding, HostId, NoDataCause, Setup, View,
+    Basis, CheckState, Coverage, Covered, Evidence, Finding, Group, HostId, NoDataCause, Setup,
+    View,
 };
 use crate::event::{Span, Timestamp};
 use births::Births;
+use class::Class;
 use metric::Metric;
 use presence::{Absence, Presence};
 use reading::Reader;
@@ -402,6 +404,11 @@ impl Compare {
             });
         births.iter().cloned().chain(metrics).collect()
     }
+}
+
+/// Whether a metric is of what a process gathers from its start on: memory, threads, connections and the like.
+pub(super) fn is_gathered(group: &Group) -> bool {
+    Class::of(group).is_gathered()
 }
 
 fn absent(view: &View<'_>, index: usize, absence: Absence) -> Evidence {

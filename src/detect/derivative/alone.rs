@@ -64,7 +64,7 @@ impl Derivative {
     }
 
     /// The longest stretch that is looked at.
-    fn long(&self) -> Span {
+    pub(super) fn long(&self) -> Span {
         self.window.times(LONG).min(self.bake).max(self.window)
     }
 

@@ -25,7 +25,14 @@ impl Derivative {
                 trends.flatten().collect()
             };
             let (own, fleet) = (trends(view.one_box), trends(view.fleet));
-            against_fleet(&own, &fleet, window.span(), budget)
+            let mut reading = against_fleet(&own, &fleet, window.span(), budget)?;
+            let is_rise = reading.allowed < reading.observed;
+            if reading.exceeds && is_rise && self.refills(view, group, window) {
+                reading.exceeds = false;
+                reading.is_refilling = true;
+                reading.is_excluded = false;
+            }
+            Some(reading)
         };
         let reading = over(window)?;
         let start = self.grace_until.max(self.began_at);
@@ -36,6 +43,10 @@ impl Derivative {
         if reading.exceeds || long.span() < self.window.times(2) {
             return Some(reading);
         }
-        Some(over(long).unwrap_or(reading))
+        match over(long) {
+            // What the window shows is not hidden by the longer stretch that it ends.
+            Some(long) if long.exceeds || !reading.is_refilling => Some(long),
+            Some(_) | None => Some(reading),
+        }
     }
 }

@@ -4,6 +4,7 @@ mod alone;
 mod beside;
 mod last;
 mod outcome;
+mod refill;
 mod rules;
 mod state;
 mod trend;
@@ -46,7 +47,8 @@ const ALPHA_DEFAULT: f64 = 0.001;
 /// not in eight. What is in range is what a rise of a tenth over that time, or a slope beyond the limit, is
 /// excluded of; the rest is undecided. A slope is Theil and Sen's over medians of blocks;
 /// beside it, the level, the envelope and the later half of the window must rise too, so that
-/// saw-teeth, restarts and caches that fill up are no leaks; three looks in a row, by the past
+/// saw-teeth, restarts and caches that fill up are no leaks; beside a fleet, memory and what else a process gathers
+/// must also exceed what the host held before; three looks in a row, by the past
 /// alone for a whole window, and beyond the range that this past had. Looks are spread
 /// over time by the name of the metric.
 #[derive(Clone, Debug)]
@@ -431,6 +433,9 @@ impl Derivative {
             slope(reading.observed),
             host_list(&hosts)
         );
+        if reading.is_refilling {
+            note.push_str("; no more than it held before the deployment");
+        }
         if outcome.state == CheckState::Breach
             && let Some(hours) = reading.exhaustion(group.unit)
         {

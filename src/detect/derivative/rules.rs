@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// One-sided confidence that a slope beyond a limit is not noise.
-const LIMIT_TAIL: f64 = 0.01;
+pub(super) const LIMIT_TAIL: f64 = 0.01;
 /// Fleet hosts that a comparison of slopes needs.
 pub(super) const FLEET_MIN: usize = 4;
 /// Windows of the past that a host needs without a fleet, of its own or of all hosts: three lie within the first
@@ -53,6 +53,8 @@ pub(super) struct Reading {
     pub(super) exceeds: bool,
     /// Not so certainly, but far beyond what the past had: without a fleet.
     pub(super) is_likely: bool,
+    /// Too steep, but of something that a process gathers anew, and no more of it than before: beside a fleet.
+    pub(super) is_refilling: bool,
     /// A slope beyond what is allowed is excluded.
     pub(super) is_excluded: bool,
     /// What it was held against.
@@ -116,6 +118,7 @@ fn against_limit(host: HostId, trend: &Trend, limit: Slope) -> Option<Reading> {
         level: trend.level,
         exceeds: limit_absolute < trend.slope - margin && trend.is_sustained_rise(limit_absolute),
         is_likely: false,
+        is_refilling: false,
         is_excluded: trend.slope + margin <= limit_absolute,
         basis: Basis::Slo,
     })
@@ -182,25 +185,26 @@ pub(super) fn against_fleet(
         level,
         exceeds,
         is_likely: false,
+        is_refilling: false,
         is_excluded: largest <= RISE_MAX * unit,
         basis: Basis::GaussianHosts,
     })
 }
 
 /// A difference of means between judged hosts and fleet.
-struct Contrast {
+pub(super) struct Contrast {
     judged: f64,
     fleet: f64,
-    difference: f64,
+    pub(super) difference: f64,
     /// Standard error of the difference, from the spread of the fleet.
-    error: f64,
+    pub(super) error: f64,
     /// Whether the difference is larger than that of any disjoint group of the fleet of the same
     /// size.
     is_beyond_fleet: bool,
 }
 
 impl Contrast {
-    fn of(judged: &[f64], fleet: &[f64]) -> Self {
+    pub(super) fn of(judged: &[f64], fleet: &[f64]) -> Self {
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
         let (judged_mean, fleet_mean) = (mean(judged), mean(fleet));
         let squares: f64 = fleet.iter().map(|value| (value - fleet_mean).powi(2)).sum();
@@ -388,6 +392,7 @@ pub(super) fn against_past(
         level: trend.level,
         exceeds: is_steeper(allowed),
         is_likely: is_steeper(likely),
+        is_refilling: false,
         is_excluded: rise.slope <= allowed
             && rise.slope * trend.seconds <= RISE_MAX * trend.level.abs(),
         basis: Basis::Model,

@@ -180,6 +180,55 @@ fn beside_a_fleet_a_leak_is_found_below_saw_teeth_and_what_could_hide_in_them_is
 }
 
 #[test]
+fn beside_a_fleet_memory_that_fills_again_is_no_leak_until_it_exceeds_what_it_was() {
+    const FLEET: [&str; 7] = ["f1", "f2", "f3", "f4", "f5", "f6", "f7"];
+    const MEMORY: &str = "process_resident_memory_bytes";
+    // Which metric, what the restart takes, how fast it comes back in hours, and the leak in percent an hour.
+    for (metric, lost, refill, pace, expected) in [
+        (MEMORY, 60.0, 1.0 / 6.0, 0.0, false),
+        (MEMORY, 60.0, 1.0 / 3.0, 0.0, false),
+        (MEMORY, 60.0, 2.0 / 3.0, 0.0, false),
+        (MEMORY, 20.0, 1.0 / 3.0, 0.0, false),
+        ("process_open_fds", 60.0, 1.0 / 3.0, 0.0, false),
+        (MEMORY, 60.0, 1.0 / 3.0, 20.0, true),
+        (MEMORY, 60.0, 1.0 / 3.0, 100.0, true),
+        (MEMORY, 0.0, 1.0, 20.0, true),
+        // A queue is not gathered anew: it grows.
+        ("queue_depth", 60.0, 1.0 / 3.0, 0.0, true),
+    ] {
+        for has_past in [true, false] {
+            let mut bench = Bench::new(unlimited(), &["c1"], &FLEET).metrics(&[metric]);
+            let findings = bench.run_metrics(720, |_, host, bucket| {
+                let is_judged = host == "c1" && 0 <= bucket;
+                if host == "c1" && !is_judged && !has_past {
+                    return Feed::Silent;
+                }
+                let lacks = if is_judged {
+                    lost * (-hours(bucket) / refill).exp()
+                } else {
+                    0.0
+                };
+                let leaked = if is_judged { pace * hours(bucket) } else { 0.0 };
+                let saw = saw(host, bucket) / 15.0;
+                Feed::Value(100.0 + saw - lacks + leaked + noise(9, host, bucket) / 3.0)
+            });
+            let told = format!("{metric} {lost} {refill} {pace} {has_past}");
+            assert_eq!(first(&findings, Breach).is_some(), expected, "{told}");
+            // While it fills, a leak may hide in it.
+            let at = first(&findings, Undecided).expect("it is not in range while it rises");
+            let early = &findings[at..at + 1];
+            assert_eq!(states(early), [Undecided], "{told}");
+            if expected {
+                assert!(lost == 0.0 || first(&findings, Ok).is_none(), "{told}");
+            } else {
+                let last = findings.last().unwrap();
+                assert!([Ok, Undecided].contains(&last.state), "{told}: {last:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn without_a_fleet_the_past_is_the_measure_and_its_lack_is_said() {
     for (past, pace, expected) in [(2_160, 0.0, Ok), (2_160, 60.0, Breach), (300, 60.0, NoData)] {
         let mut bench = Bench::new(unlimited(), &["c1"], &[]).past(past);
