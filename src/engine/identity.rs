@@ -119,7 +119,7 @@ mod tests {
     use crate::plan::Plan;
 
     const PLAN: &str = r#"
-labels: {host: [pod, instance], ignore: [path, {label: color, metric: '{__name__=~"http_.+"}'}], keep: [revision]}
+labels: {host: [pod, instance], ignore: [path, {label: color, metric: '{__name__=~"http_.+"}'}], keep: [revision, node]}
 checks: {a: {metric: '*', compare: {}}}
 services: {web: {stages: [{name: all, checks: [a], bake: 1h}]}}
 "#;
@@ -219,6 +219,63 @@ services: {web: {stages: [{name: all, checks: [a], bake: 1h}]}}
                 ],
                 "app_build_info",
             ),
+            (
+                &[
+                    ("__name__", "kube_pod_container_resource_limits"),
+                    pod,
+                    ("uid", "static-web-1"),
+                    ("node", "ip-10-0-167-24"),
+                    ("resource", "memory"),
+                ],
+                "kube_pod_container_resource_limits{resource=\"memory\"}",
+            ),
+            (
+                &[
+                    ("__name__", "kube_pod_ips"),
+                    pod,
+                    ("ip", "10.0.3.4"),
+                    ("host_ip", "10.0.0.1"),
+                    ("created_by_name", "web-6d4f"),
+                    ("owner_name", "web-6d4f"),
+                    ("ip_family", "4"),
+                ],
+                "kube_pod_ips{ip_family=\"4\"}",
+            ),
+            // Elsewhere they tell what is measured.
+            (
+                &[
+                    ("__name__", "kube_node_status_capacity"),
+                    ("instance", "ksm"),
+                    ("node", "ip-10-0-167-24"),
+                ],
+                "kube_node_status_capacity{node=\"ip-10-0-167-24\"}",
+            ),
+            (
+                &[
+                    ("__name__", "kube_pod_labels"),
+                    pod,
+                    ("label_pod_template_hash", "6d4f"),
+                ],
+                "kube_pod_labels",
+            ),
+            (
+                &[
+                    ("__name__", "kube_pod_owner"),
+                    pod,
+                    ("owner_kind", "ReplicaSet"),
+                    ("owner_name", "web-6d4f"),
+                ],
+                "kube_pod_owner",
+            ),
+            (
+                &[
+                    ("__name__", "kube_replicaset_annotations"),
+                    ("instance", "ksm"),
+                    ("replicaset", "web-6d4f"),
+                    ("annotation_deployment_kubernetes_io_revision", "7"),
+                ],
+                "kube_replicaset_annotations",
+            ),
         ] {
             let usual = PLAN.replacen("ignore:", "region: []} #", 1);
             assert_eq!(identity(&usual, labels), expected, "{labels:?}");
@@ -247,6 +304,14 @@ services: {web: {stages: [{name: all, checks: [a], bake: 1h}]}}
                 "lamps{revision=\"a1\"}",
             ),
             (&[("__name__", "lamps"), ("image_id", "a1")], "lamps"),
+            (
+                &[
+                    ("__name__", "kube_pod_ips"),
+                    ("node", "n1"),
+                    ("ip", "10.0.3.4"),
+                ],
+                "kube_pod_ips{node=\"n1\"}",
+            ),
         ] {
             assert_eq!(identity(PLAN, labels), expected, "{labels:?}");
         }

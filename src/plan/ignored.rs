@@ -70,7 +70,7 @@ const ALWAYS: [&str; 35] = [
 
 /// Labels that do so on certain series, and tell metrics apart on others: `id` and `name` are those of
 /// memory pools and caches as well.
-const SOMETIMES: [(&str, &str); 11] = [
+const SOMETIMES: [(&str, &str); 18] = [
     // cAdvisor's cgroup; beside the name of a container it says nothing more.
     ("id", r#"{__name__=~"container_.+",pod!=""}"#),
     ("id", r#"{__name__=~"container_.+",name!=""}"#),
@@ -94,8 +94,19 @@ const SOMETIMES: [(&str, &str); 11] = [
         "destination_canonical_revision",
         r#"{__name__=~"istio_.+"}"#,
     ),
+    // Where a pod is and who made it, as kube-state-metrics tell it. Those of a node have `node` as their host.
+    ("node", r#"{__name__=~"kube_pod_.+"}"#),
+    ("ip", r#"{__name__=~"kube_pod_.+"}"#),
+    ("host_ip", r#"{__name__=~"kube_pod_.+"}"#),
+    ("uid", r#"{__name__=~"kube_pod_.+"}"#),
+    ("created_by_name", r#"{__name__=~"kube_pod_.+"}"#),
+    ("owner_name", r#"{__name__=~"kube_pod_.+"}"#),
     // Their value is always 1: the labels are what they tell.
     (EVERY_LABEL, r#"{__name__=~".+_info"}"#),
+    (
+        EVERY_LABEL,
+        r#"{__name__=~"kube_.+_(owner|labels|annotations)"}"#,
+    ),
 ];
 
 impl IgnoredLabel {
