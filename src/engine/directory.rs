@@ -241,18 +241,15 @@ impl Directory {
             ways.extend(way.map(|way| (panel, way)));
         }
         is_beside &= meta.temporality == Temporality::Cumulative;
-        if ways.is_empty() && !is_beside {
-            return None;
-        }
+        (is_beside || !ways.is_empty()).then_some(())?;
         let identity = entry.identity.of(labels);
         let (owner, whose) = self.whose(service, labels, meta, kind, feeds);
+        let of = (service, owner.host);
         if is_beside {
-            let of = (service, owner.host);
             let family = self.bindings.families.join(of, labels, !is_compared);
             feeds.push(Feed::Kin(whose.source, family));
         }
         let entry = &mut self.services[service];
-        let host = owner.host;
         for (panel, way) in ways {
             let Selection::Series(selection) = &entry.panels[panel].check.selection else {
                 continue;
@@ -263,7 +260,7 @@ impl Directory {
             let target = &mut entry.panels[panel].panel;
             let mut place = |key: &GroupKey, kind: Kind| {
                 let group = target.group_index(key, kind, unit);
-                target.bind(group, host)
+                target.bind(group, of.1)
             };
             let feed = |part: Part| {
                 Feed::Panel(PanelFeed {

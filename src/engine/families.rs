@@ -18,13 +18,16 @@ use crate::{
 /// All that are known. Looked up, never walked.
 #[derive(Debug, Default)]
 pub(super) struct Families {
-    families: Vec<Family>,
+    all: Vec<Family>,
     households: Vec<Household>,
     /// By service and host: indices of `households`, one for each job.
     by_host: HashMap<(usize, HostId), Vec<u32>, FixedState>,
-    /// By service: the names, with the jobs that have them on any host.
-    names: HashMap<usize, HashMap<Box<str>, BTreeSet<Box<str>>, FixedState>, FixedState>,
+    /// By service.
+    names: HashMap<usize, Names, FixedState>,
 }
+
+/// The names, with the jobs that have them on any host.
+type Names = HashMap<Box<str>, BTreeSet<Box<str>>, FixedState>;
 
 /// The counters of one name of a job on a host.
 #[derive(Debug)]
@@ -43,7 +46,7 @@ struct Household {
     said: Said,
     /// End of the latest bucket in which a process of the host began, as all that it says tells.
     born: Timestamp,
-    /// Indices of [`Families::families`].
+    /// Indices of [`Families::all`].
     by_name: HashMap<Box<str>, u32, FixedState>,
 }
 
@@ -94,22 +97,22 @@ impl Families {
         });
         let by_name = &mut self.households[household as usize].by_name;
         let family = by_name.get(name).copied().unwrap_or_else(|| {
-            let next = self.families.len() as u32;
+            let next = self.all.len() as u32;
             by_name.insert(name.into(), next);
-            self.families.push(Family {
+            self.all.push(Family {
                 household,
                 said: Said::NOTHING,
                 has_bystanders: false,
             });
             next
         });
-        self.families[family as usize].has_bystanders |= is_bystander;
+        self.all[family as usize].has_bystanders |= is_bystander;
         family
     }
 
     /// Notes what one of a family did in a bucket with this end.
     pub(super) fn hear(&mut self, family: u32, did: &Partial, end: Timestamp) {
-        let family = &mut self.families[family as usize];
+        let family = &mut self.all[family as usize];
         let household = &mut self.households[family.household as usize];
         family.said.hear(did.life(), end);
         household.said.hear(did.life(), end);
@@ -141,7 +144,7 @@ impl Families {
         let jobs = self.names.get(&service)?.get(name)?;
         let families = self.households(service, host).filter_map(|household| {
             let family = household.by_name.get(name)?;
-            Some(self.beside_in(household, &self.families[*family as usize], end))
+            Some(Self::beside_in(household, &self.all[*family as usize], end))
         });
         let told = families.reduce(|one, other| Beside {
             kin: one.kin.max(other.kin),
@@ -158,7 +161,7 @@ impl Families {
         })
     }
 
-    fn beside_in(&self, household: &Household, family: &Family, end: Timestamp) -> Beside {
+    fn beside_in(household: &Household, family: &Family, end: Timestamp) -> Beside {
         let is_born = household.is_born(end);
         if family.said.at == end {
             let Said { begun, going, .. } = family.said;
@@ -217,6 +220,9 @@ mod tests {
     use super::*;
     use crate::{event::METRIC_NAME, reduce::IncreasePartial};
 
+    /// Job, name, and what it said.
+    type Spoken<'a> = (&'a str, &'a str, Life);
+
     const HOST: (usize, HostId) = (0, HostId(0));
     const OTHER: (usize, HostId) = (0, HostId(1));
 
@@ -239,7 +245,7 @@ mod tests {
     };
 
     /// What is beside a counter `served` of the app on [`HOST`], where counters of a job and a name said this.
-    fn beside(said: &[(&str, &str, Life)], is_bystander: bool, is_born: bool) -> Option<Beside> {
+    fn beside(said: &[Spoken<'_>], is_bystander: bool, is_born: bool) -> Option<Beside> {
         let mut families = Families::default();
         let end = Timestamp::from_seconds(10);
         families.join(HOST, &labels("served", "app"), is_bystander);
@@ -257,7 +263,7 @@ mod tests {
     fn a_process_is_told_by_its_name_its_job_and_what_the_host_says() {
         use Kin::{Others, Silent, Speaks};
         use Life::{GoesOn, Unknown};
-        let cases: [(&[(&str, &str, Life)], bool, (Kin, bool)); 9] = [
+        let cases: [(&[Spoken<'_>], bool, (Kin, bool)); 9] = [
             (&[("app", "served", GoesOn)], true, (Speaks, false)),
             (&[("app", "served", BEGUN)], false, (Speaks, true)),
             (&[("app", "served", Unknown)], true, (Speaks, true)),

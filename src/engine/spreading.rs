@@ -52,6 +52,10 @@ struct Told<'a> {
 impl Directory {
     /// Takes what a series did in a bucket. A series that makes its cell alone, as most do, is written
     /// where it belongs at once; what several make is collected, and summed up when all have come.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one pass over what a series feeds, for every sample's sake"
+    )]
     pub(super) fn spread_series(&mut self, did: SeriesPartial, bucket: Interval) {
         let Self {
             services,

@@ -349,6 +349,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of names")]
     fn unit_name_and_kind_tell_the_class() {
         for (name, kind, unit, expected) in [
             (

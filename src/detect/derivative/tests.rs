@@ -216,7 +216,7 @@ fn beside_a_fleet_memory_that_fills_again_is_no_leak_until_it_exceeds_what_it_wa
             assert_eq!(first(&findings, Breach).is_some(), expected, "{told}");
             // While it fills, a leak may hide in it.
             let at = first(&findings, Undecided).expect("it is not in range while it rises");
-            let early = &findings[at..at + 1];
+            let early = &findings[at..=at];
             assert_eq!(states(early), [Undecided], "{told}");
             if expected {
                 assert!(lost == 0.0 || first(&findings, Ok).is_none(), "{told}");

@@ -54,11 +54,10 @@ impl Metric {
         let is_few = fleet.len() < many;
         // What cannot be exceeded proves nothing: then hosts are as good as never seen before.
         let is_short = |past: &HostPast| OwnPastTest::is_short(terms, &past.values);
-        let is_fresh = one_box.len() < pasts.one_box.len()
-            || fleet.is_empty()
-            || (is_few && one_box.iter().any(is_short));
-        let has_second = fleet.len() < ENOUGH_HOSTS && !working.is_ratio();
-        let has_second = has_second && !one_box.iter().any(is_short);
+        let is_short = one_box.iter().any(is_short);
+        let is_unknown = one_box.len() < pasts.one_box.len() || fleet.is_empty();
+        let is_fresh = is_unknown || (is_few && is_short);
+        let has_second = fleet.len() < ENOUGH_HOSTS && !working.is_ratio() && !is_short;
         let own_past = (!is_fresh && (is_few || has_second))
             .then(|| {
                 let terms = (terms, has_exposure, part);
