@@ -88,7 +88,8 @@ impl Panel {
     /// Takes counters that some of these hosts (the one-box, the fleet) never had for such that have gained
     /// nothing in the bucket. Those that the fleet has, if they are rare; those that were so of late still are,
     /// whatever the fleet counts since. And errors that only the one-box has, for the fleet, if others of their
-    /// name speak there: of what else is new nobody knows whether the version before could have shown it.
+    /// name, told apart by the same labels, speak there: of what else is new nobody knows whether the version
+    /// before could have shown it.
     /// `beside` says what spoke beside one of this name.
     pub fn add_unshown(
         &mut self,
@@ -110,6 +111,7 @@ impl Panel {
             let mut is_had = || fleet.iter().any(has) && self.is_rare(group, bucket.end);
             let name = group.key.labels.metric();
             let is_news = tells_errors(&group.key.labels) && one_box.iter().any(has);
+            let is_news = is_news && self.is_told_apart(group, fleet);
             for host in hosts {
                 let slot = group.slot(*host);
                 let known = slot.map(|slot| &group.tracks[slot as usize]);
@@ -145,6 +147,20 @@ impl Panel {
             *room -= usize::from(is_new);
             self.add_nothing(group as usize, host, bucket);
         }
+    }
+
+    /// Whether hosts have others of the name of a counter, told apart by the same labels.
+    fn is_told_apart(&self, group: &Group, hosts: &[HostId]) -> bool {
+        let metric = group.key.labels.metric();
+        let is_alike = |other: &&Group| {
+            let is_of_name = is_counter(other) && other.key.labels.metric() == metric;
+            is_of_name && names(&other.key.labels).eq(names(&group.key.labels))
+        };
+        let mut alike = self.groups.iter().filter(is_alike);
+        alike.any(|other| {
+            let mut tracks = hosts.iter().filter_map(|host| other.track(*host));
+            tracks.any(Track::is_fed)
+        })
     }
 
     /// How many counters more may be added for each host.
@@ -280,6 +296,10 @@ fn tells_errors(labels: &Labels) -> bool {
     })
 }
 
+fn names(labels: &Labels) -> impl Iterator<Item = &str> {
+    labels.iter().map(|(name, _)| name)
+}
+
 fn is_counter(group: &Group) -> bool {
     group.kind == Kind::Counter && group.key.stat == Stat::Value && !group.is_forgotten()
 }
@@ -383,6 +403,17 @@ mod tests {
             let track = panel.group(news).track(HOSTS[1]);
             assert_eq!(track.is_some(), is_added, "{code} {kin:?}");
         }
+        // A version that tells requests apart by more labels has no new errors by that.
+        let (mut panel, _) = panel(0);
+        let key = GroupKey {
+            labels: Labels::new([("__name__", "served"), ("code", "500"), ("route", "/")]),
+            stat: Stat::Value,
+        };
+        let news = panel.group_index(&key, Kind::Counter, Unit::Unknown);
+        let place = panel.bind(news, HOSTS[0]);
+        panel.record_at(place, bucket(360), gained(40.0, 10.0));
+        add(&mut panel, Kin::Speaks);
+        assert!(panel.group(news).track(HOSTS[1]).is_none());
     }
 
     #[test]
