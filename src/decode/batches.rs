@@ -60,10 +60,12 @@ pub(super) fn owned(raw: Raw<'_>) -> Batch {
             }),
         }
     }
+    // Of one request all are of about the same time.
+    let beside = raw.batch.logs.last().map(|log| log.at);
     for unread in &raw.batch.unread {
         if let Ok(attributes) = canonical::read([raw.bytes(unread.stream), &[], &[]]) {
             batch.unread.push(UnreadLog {
-                at: None,
+                at: beside,
                 severity: unread.severity,
                 attributes,
                 count: unread.count,

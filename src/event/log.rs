@@ -31,7 +31,7 @@ pub struct LogRecord {
 /// Log records that could not be read, of a stream that could.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UnreadLog {
-    /// When they were written, where that could be read.
+    /// When they were written, or what came with them was, where that could be read.
     pub at: Option<Timestamp>,
     /// Their severity; `None`: it may be any.
     pub severity: Option<Severity>,

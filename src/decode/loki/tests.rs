@@ -188,6 +188,8 @@ fn a_bad_stream_or_entry_is_rejected_and_its_neighbours_stand() {
         ]
     );
     let two = UnreadLog {
+        // As the one that came with them.
+        at: Some(batch.logs[0].at),
         count: 2,
         ..unread(None, &[("a", "b")])
     };

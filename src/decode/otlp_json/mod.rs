@@ -17,7 +17,7 @@ use super::{
         points::{Attributes, Data, Metric, Record, severity, timestamp},
     },
 };
-use crate::event::{Batch, KeyHash, Raw, RawBatch, RawLog, SeriesMeta, Severity};
+use crate::event::{Batch, KeyHash, Raw, RawBatch, RawLog, SeriesMeta};
 
 mod cursor;
 mod parts;
@@ -346,10 +346,13 @@ impl Take for Logs<'_, '_> {
         check(self.out)?;
         self.scratch.start_record();
         self.resource.clone()?;
-        let mut severity = None;
-        let added = part(self.record(item, &mut severity))?;
+        let value = item.value(self.part_bytes_max);
+        let cursor = value.as_ref().map(|value| Cursor::new(value, item.path));
+        let record = cursor.as_ref().map_err(|refusal| Refusal::clone(refusal));
+        let added = record.and_then(|cursor| self.add(parts::record(cursor)?));
         if let Err(refusal) = added {
             self.refuse(&refusal);
+            let severity = cursor.ok().and_then(|cursor| parts::severity_of(&cursor));
             self.scratch.unread(&[], severity, self.out);
         }
         Ok(())
@@ -363,18 +366,6 @@ impl Take for Logs<'_, '_> {
 }
 
 impl Logs<'_, '_> {
-    /// Reads a record; also tells its severity, as soon as it is known.
-    fn record(
-        &mut self,
-        item: &Part<'_, '_>,
-        severity: &mut Option<Severity>,
-    ) -> Result<(), Fault> {
-        let value = item.value(self.part_bytes_max)?;
-        let cursor = Cursor::new(&value, item.path);
-        *severity = parts::severity_of(&cursor);
-        Ok(self.add(parts::record(&cursor)?)?)
-    }
-
     fn add(&mut self, record: Record<'_>) -> Result<(), Refusal> {
         let at = timestamp(match record.at_nanos {
             0 => record.observed_nanos,

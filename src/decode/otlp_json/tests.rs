@@ -16,7 +16,7 @@ use crate::{
         self,
         generated::{logs_request, metrics_request},
     },
-    event::{Histogram, Labels, RejectReason, SeriesBlock, Value as Sample},
+    event::{Histogram, Labels, RejectReason, SeriesBlock, Severity, Value as Sample},
 };
 
 fn double(value: f64) -> Value {
