@@ -232,21 +232,13 @@ impl Directory {
         feeds: &mut Vec<Feed>,
     ) -> Option<HostId> {
         let entry = &mut self.services[service];
-        let (mut ways, mut is_beside, mut is_compared) = (Vec::new(), false, false);
-        for (panel, CheckPanel { check, .. }) in entry.panels.iter().enumerate() {
-            let way = way(&check.selection, labels, kind);
-            let is_of_it = is_kin(check, labels, kind, way.as_ref());
-            is_compared |= is_of_it && way.is_some();
-            is_beside |= is_of_it;
-            ways.extend(way.map(|way| (panel, way)));
-        }
-        is_beside &= meta.temporality == Temporality::Cumulative;
-        (is_beside || !ways.is_empty()).then_some(())?;
+        let Uses { ways, kin } = Uses::of(entry, labels, meta, kind)?;
         let identity = entry.identity.of(labels);
         let (owner, whose) = self.whose(service, labels, meta, kind, feeds);
-        let of = (service, owner.host);
-        if is_beside {
-            let family = self.bindings.families.join(of, labels, !is_compared);
+        let host = owner.host;
+        if let Some(is_compared) = kin {
+            let families = &mut self.bindings.families;
+            let family = families.join((service, host), labels, !is_compared);
             feeds.push(Feed::Kin(whose.source, family));
         }
         let entry = &mut self.services[service];
@@ -260,7 +252,7 @@ impl Directory {
             let target = &mut entry.panels[panel].panel;
             let mut place = |key: &GroupKey, kind: Kind| {
                 let group = target.group_index(key, kind, unit);
-                target.bind(group, of.1)
+                target.bind(group, host)
             };
             let feed = |part: Part| {
                 Feed::Panel(PanelFeed {
@@ -299,7 +291,7 @@ impl Directory {
                 }
             }
         }
-        owner.spot.is_some().then_some(owner.host)
+        owner.spot.is_some().then_some(host)
     }
 
     /// Whose a series is that tells something to a service.
@@ -322,6 +314,30 @@ impl Directory {
         let teller = Teller::of(labels, kind);
         feeds.extend(teller.map(|teller| Feed::Birth(whose.source, teller)));
         (owner, whose)
+    }
+}
+
+/// What a series is to the checks of a service.
+struct Uses {
+    /// The panels that take it, and how.
+    ways: Vec<(usize, Way)>,
+    /// Whether it is a cumulative counter that is compared (`true`), or is only of the name of such.
+    kin: Option<bool>,
+}
+
+impl Uses {
+    /// `None`: nothing.
+    fn of(service: &Service, labels: &Labels, meta: SeriesMeta, kind: Kind) -> Option<Self> {
+        let (mut ways, mut kin) = (Vec::new(), None);
+        for (panel, CheckPanel { check, .. }) in service.panels.iter().enumerate() {
+            let way = way(&check.selection, labels, kind);
+            if is_kin(check, labels, kind, way.as_ref()) {
+                kin = kin.max(Some(way.is_some()));
+            }
+            ways.extend(way.map(|way| (panel, way)));
+        }
+        let kin = kin.filter(|_| meta.temporality == Temporality::Cumulative);
+        (kin.is_some() || !ways.is_empty()).then_some(Self { ways, kin })
     }
 }
 

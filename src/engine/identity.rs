@@ -51,13 +51,8 @@ impl Identity {
         let staged = stages
             .map(|matcher| &matcher.label)
             .filter(|name| *name != METRIC_NAME);
-        let staged: Vec<String> = staged
-            .flat_map(|name| {
-                [name.clone()]
-                    .into_iter()
-                    .chain(renamed(name).map(str::to_owned))
-            })
-            .collect();
+        let staged = staged.flat_map(|name| [Some(name.as_str()), renamed(name)]);
+        let staged = staged.flatten().map(str::to_owned);
         let places = PLACE_LABELS.into_iter().map(str::to_owned);
         // Nor by what its series were measured: two scopes count for one metric of a host, and another version
         // of an instrumentation on the one-box is still compared.

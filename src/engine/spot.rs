@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{Labels, METRIC_NAME},
-    plan::{LabelRoles, ServicePlan, told},
+    plan::{LabelRoles, ServicePlan, value_of},
 };
 
 /// The labels that tell hosts of one name apart in a service: those of regions, and those that its stages ask
@@ -45,7 +45,7 @@ impl SpotLabels {
 
     /// What the labels of a series or stream tell of them.
     pub(super) fn spot(&self, labels: &Labels) -> Spot {
-        let told = self.names.iter().map(|label| told(labels, label));
+        let told = self.names.iter().map(|label| value_of(labels, label));
         let known = self.latest.0.iter().map(Option::as_deref);
         if told.clone().eq(known) {
             return self.latest.clone();

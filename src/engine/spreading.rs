@@ -8,7 +8,7 @@ use super::{
     service::Service,
 };
 use crate::{
-    detect::Cell,
+    detect::{Cell, Place},
     event::{Histogram, Interval, Timestamp},
     reduce::{HistogramPartial, LossReason, Partial, SeriesId, SeriesPartial, histogram},
 };
@@ -52,10 +52,6 @@ struct Told<'a> {
 impl Directory {
     /// Takes what a series did in a bucket. A series that makes its cell alone, as most do, is written
     /// where it belongs at once; what several make is collected, and summed up when all have come.
-    #[expect(
-        clippy::too_many_lines,
-        reason = "one pass over what a series feeds, for every sample's sake"
-    )]
     pub(super) fn spread_series(&mut self, did: SeriesPartial, bucket: Interval) {
         let Self {
             services,
@@ -80,9 +76,8 @@ impl Directory {
         let (is_cut, partial, mut is_kept) = (did.is_cut, did.partial, false);
         for feed in routes.of(did.series) {
             let said = (did.series, &partial, bucket);
-            let Some(feed) = of_panel(*feed, services, (&mut told, sources), said) else {
-                continue;
-            };
+            let feed = of_panel(*feed, services, (&mut told, sources), said);
+            let Some(feed) = feed else { continue };
             let source = &mut sources[feed.source as usize];
             let service = &mut services[source.origin.service];
             let is_clear = source.hear(service, bucket);
@@ -117,28 +112,15 @@ impl Directory {
                 Part::Numerator(place) => (place, Some(Share::Numerator)),
                 Part::Exposure(place) => (place, Some(Share::Exposure)),
                 Part::Quantiles(index) => {
-                    let distribution = &distributions[index as usize];
-                    let next = spreading.histograms.len();
-                    let Some(what) = PieceKind::of(&partial, distribution.le, next) else {
-                        continue;
-                    };
-                    is_kept |= matches!(what, PieceKind::Whole(_));
-                    if let Some((_, first)) = distribution.quantiles.first() {
-                        spreading.pieces.push(Piece {
-                            cell: cell(*first),
-                            distribution: index,
-                            what,
-                        });
-                    }
+                    let distribution = (index, &distributions[index as usize]);
+                    is_kept |= spreading.keep(distribution, &partial, cell);
                     continue;
                 }
             };
             let contribution = Contribution::new(cell(place), &partial, share);
             spreading.contributions.push(contribution);
         }
-        if let Partial::Histogram(histogram) = partial
-            && is_kept
-        {
+        if is_kept && let Partial::Histogram(histogram) = partial {
             spreading.histograms.push(histogram);
         }
     }
@@ -219,6 +201,29 @@ impl PieceKind {
 }
 
 impl Spreading {
+    /// Keeps what a series did for a distribution, if it is of one. Says whether it refers to the histogram that
+    /// is kept next.
+    fn keep(
+        &mut self,
+        (index, distribution): (u32, &Distribution),
+        did: &Partial,
+        cell: impl Fn(Place) -> CellKey,
+    ) -> bool {
+        let next = self.histograms.len();
+        let Some(what) = PieceKind::of(did, distribution.le, next) else {
+            return false;
+        };
+        let is_whole = matches!(what, PieceKind::Whole(_));
+        if let Some((_, first)) = distribution.quantiles.first() {
+            self.pieces.push(Piece {
+                cell: cell(*first),
+                distribution: index,
+                what,
+            });
+        }
+        is_whole
+    }
+
     /// Merges the distributions of each host and takes their quantiles.
     fn quantile_cells(&mut self, bindings: &Bindings) -> Vec<(CellKey, Cell)> {
         // Merging counts is exact, so that only equal cells have to stand together.

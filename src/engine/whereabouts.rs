@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     event::{Labels, METRIC_NAME},
-    plan::{StagePlan, told},
+    plan::{StagePlan, value_of},
 };
 
 /// Where the labels of a host's series and log streams say that it is. Not saved: it is told again as they
@@ -22,7 +22,7 @@ impl Whereabouts {
         let matchers = stages.iter().flat_map(|stage| &stage.matchers);
         let asked = matchers.filter(|matcher| matcher.label != METRIC_NAME);
         let told = asked.filter_map(|matcher| {
-            let value = told(labels, &matcher.label)?;
+            let value = value_of(labels, &matcher.label)?;
             Some((Arc::from(matcher.label.as_str()), Arc::from(value)))
         });
         Self {

@@ -40,7 +40,7 @@ pub use grammar::SelectorError;
 pub use ignored::IgnoredLabel;
 pub use limit::Limit;
 pub use policies::{OffPeak, Policies, Skippable, StartBlockers};
-pub use selector::{LabelMatcher, MatchOp, SeriesSelector, renamed, told};
+pub use selector::{LabelMatcher, MatchOp, SeriesSelector, renamed, value_of};
 pub use sinks::{AlertRules, SinkKind, SinkPlan, SinkUrl};
 pub use sources::{
     KafkaPlan, KafkaSasl, KafkaTls, MessageCompression, SourcePlan, TopicFormat, TopicStart,

@@ -69,7 +69,7 @@ impl LabelMatcher {
 
     /// Whether the labels fulfil it.
     pub fn matches(&self, labels: &Labels) -> bool {
-        self.matches_value(told(labels, &self.label).unwrap_or(""))
+        self.matches_value(value_of(labels, &self.label).unwrap_or(""))
     }
 
     /// Whether a value of the label fulfils it; an absent label is an empty value.
@@ -84,7 +84,7 @@ impl LabelMatcher {
 }
 
 /// The value of a label, also under the name that it had before or has since.
-pub fn told<'a>(labels: &'a Labels, name: &str) -> Option<&'a str> {
+pub fn value_of<'a>(labels: &'a Labels, name: &str) -> Option<&'a str> {
     labels.get(name).or_else(|| labels.get(renamed(name)?))
 }
 

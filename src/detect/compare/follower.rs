@@ -40,8 +40,6 @@ pub(super) struct Follower {
     pub(super) center: f64,
     pub(super) windows: Vec<Window>,
     last: [f64; 3],
-    /// How far single values usually are from the middle, as a standard deviation.
-    pub(super) sigma: f64,
     /// The width of a step; 0 where there is none.
     pub(super) step: f64,
     /// How many values were moved.
@@ -85,7 +83,6 @@ impl Follower {
             center,
             windows,
             last: [f64::NAN; 3],
-            sigma,
             step,
             moved: 0,
         };
@@ -203,7 +200,7 @@ fn step_of(values: &mut [f64]) -> f64 {
 
 /// The standard deviation of the values, or what their median distance makes of it, if that is less: outliers make
 /// the one large, an even spread the other. They are reordered.
-fn least_sigma(values: &mut [f64]) -> f64 {
+pub(super) fn least_sigma(values: &mut [f64]) -> f64 {
     let middle = mean(values.iter().copied()).unwrap_or(0.0);
     let squares = values.iter().map(|value| (value - middle).powi(2));
     let deviation = mean(squares).unwrap_or(0.0).sqrt();

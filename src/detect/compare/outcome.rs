@@ -74,19 +74,17 @@ impl Outcome {
     /// Whether what it shows is certain, larger than what is accepted and than what would have been seen, and yet
     /// no breach: whatever the reason is, that is no PASS.
     pub(super) fn is_unexplained(&self) -> bool {
-        let numbers = self.effect.zip(self.detectable);
-        let is_seen = numbers.is_some_and(|(effect, detectable)| detectable < effect.abs());
-        self.state == CheckState::Undecided && is_seen && self.is_beyond_tolerance()
-    }
-
-    /// Whether it shows a harm whose interval is beyond what is accepted.
-    pub(super) fn is_beyond_tolerance(&self) -> bool {
-        let Some((effect, (low, high))) = self.effect.zip(self.interval) else {
+        let numbers = self.effect.zip(self.interval).zip(self.detectable);
+        let Some(((effect, (low, high)), detectable)) = numbers else {
             return false;
         };
         let nearest = if 0.0 < effect { low } else { -high };
         // Of a harm the severity counts tolerances.
-        0.0 < self.severity && effect.abs() / self.severity < nearest
+        let tolerance = effect.abs() / self.severity;
+        self.state == CheckState::Undecided
+            && 0.0 < self.severity
+            && tolerance < nearest
+            && detectable < effect.abs()
     }
 
     /// The same as a doubt.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::follower::Follower;
+use super::follower::{Follower, least_sigma};
 use crate::detect::{
     Unsound,
     state::{counted, possible},
@@ -53,14 +53,13 @@ impl Relapse {
     /// went; `floor` is the smallest distance that counts.
     pub(super) fn learn(past: &[f64], own: &Follower, floor: f64) -> Option<Self> {
         let center = own.center;
-        let finite = past.iter().filter(|value| value.is_finite());
-        let distances = finite.map(|value| (value - center).abs());
-        let (samples, farthest) = distances.fold((0, 0.0_f64), |(samples, farthest), distance| {
-            (samples + 1, farthest.max(distance))
-        });
+        let finite = past.iter().copied().filter(|value| value.is_finite());
+        let mut finite: Vec<f64> = finite.collect();
+        let distances = finite.iter().map(|value| (value - center).abs());
+        let farthest = distances.fold(0.0, f64::max);
         // One that never went so far was lucky, and of few values the next was not far.
-        let farthest = farthest.max(LEAST_SIGMAS * own.sigma) + own.step;
-        (samples >= SAMPLES_MIN).then_some(Self {
+        let farthest = farthest.max(LEAST_SIGMAS * least_sigma(&mut finite)) + own.step;
+        (finite.len() >= SAMPLES_MIN).then_some(Self {
             center,
             reach: (BEYOND_PAST * farthest).max(floor),
             taken: 0,
