@@ -69,6 +69,7 @@ mod query;
 mod recorder;
 mod recovery;
 mod recovery_error;
+mod recovery_put;
 #[cfg(test)]
 mod recovery_tests;
 mod recovery_told;

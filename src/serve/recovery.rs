@@ -1,30 +1,28 @@
 //! A start from a data directory: the newest whole snapshot, then the journal from there on.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use tracing::{info, warn};
 
 use super::{
     chronicle::Chronicle,
-    fetched::{Hands, Refetch, Refetched},
+    fetched::{Refetch, Refetched},
     offsets::Offsets,
     published::Published,
     recorder::Recording,
     recovery_error::RecoveryError,
+    recovery_put::Replay,
     recovery_told::{self, Showing},
     saver::{self, Saver},
     sequence::Sequence,
 };
 use crate::{
-    decode::{DecodeLimits, Decoder},
     engine::{Engine, Input, Output, StateError},
-    event::{Batch, DeploymentEvent, KeyHash, Raw, Span, Timestamp},
+    event::{DeploymentEvent, KeyHash, Span},
     gate::Gate,
-    journal::{
-        Body, DataDir, Entry, Limits, OffsetRange, Position, Snapshots, Writer, decode_limits,
-    },
+    journal::{DataDir, Entry, Limits, Position, Snapshots, Writer},
     plan::Plan,
-    reduce::{Epoch, Put, PutScratch, Shards, put_all},
+    reduce::Epoch,
 };
 
 /// How a journal is kept.
@@ -37,9 +35,6 @@ pub(super) struct JournalSettings {
     /// How long an input waits for others to be made durable with.
     pub(super) commit_delay: Duration,
 }
-
-/// How long a source that does not answer is left alone.
-const REFETCH_PAUSE: Duration = Duration::from_secs(1);
 
 /// A data directory that was opened, with the state from its newest snapshot.
 #[derive(Debug)]
@@ -257,8 +252,7 @@ impl Recovery {
             None => self.directory.read_all(),
         }
         .map_err(RecoveryError::Journal)?;
-        let stream_labels = Arc::new(self.engine.stream_labels());
-        let mut replay = Replay::new(self, &stream_labels, published);
+        let mut replay = Replay::new(&self.engine, self.epoch, self.refetch.take(), published);
         let (mut outputs, mut entries) = (Vec::new(), 0u64);
         let mut showing = Showing::default();
         for entry in reader {
@@ -331,149 +325,5 @@ impl Recovery {
         self.engine.step(input, outputs);
         self.chronicle
             .note_event(&self.engine, event, was_open, outputs);
-    }
-}
-
-/// Batches that are read again.
-struct Replay<'a> {
-    /// Where the next batch stands.
-    epoch: Epoch,
-    decoder: Decoder,
-    scratch: PutScratch,
-    limits: DecodeLimits,
-    hands: Hands,
-    refetch: Option<Box<dyn Refetch>>,
-    published: &'a Published,
-}
-
-impl<'a> Replay<'a> {
-    fn new(
-        recovery: &mut Recovery,
-        stream_labels: &Arc<BTreeSet<String>>,
-        published: &'a Published,
-    ) -> Self {
-        let engine = &recovery.engine;
-        let keys = engine.keys();
-        Self {
-            epoch: recovery.epoch,
-            decoder: Decoder::new(keys, Arc::clone(stream_labels)),
-            scratch: PutScratch::default(),
-            limits: decode_limits(&engine.plan().limits),
-            hands: Hands::new(keys, Arc::clone(stream_labels)),
-            refetch: recovery.refetch.take(),
-            published,
-        }
-    }
-
-    /// Reads on as the configurations want it that are at work now.
-    fn read_by(&mut self, engine: &Engine) {
-        let (keys, labels) = (engine.keys(), Arc::new(engine.stream_labels()));
-        self.decoder = Decoder::new(keys, Arc::clone(&labels));
-        self.hands = Hands::new(keys, labels);
-    }
-
-    fn batch(
-        &mut self,
-        engine: &Engine,
-        position: Position,
-        body: &Body,
-        is_seen: bool,
-        sequence: &Sequence,
-    ) -> Result<(), RecoveryError> {
-        self.decoder
-            .read(body.format, body.encoding, &body.bytes, self.limits)
-            .map_err(|error| RecoveryError::Body { position, error })?;
-        let raw = self.decoder.raw(&body.bytes);
-        let put = put_again(engine, self.epoch, is_seen, raw, &mut self.scratch);
-        if let Some(latest) = put.latest {
-            sequence.note_put(self.epoch, position, latest);
-        }
-        Ok(())
-    }
-
-    /// Fetches a range again and puts it.
-    fn range(
-        &mut self,
-        engine: &Engine,
-        (position, is_seen): (Position, bool),
-        range: &OffsetRange,
-        sequence: &Sequence,
-    ) -> Result<Refetched, RecoveryError> {
-        if range.count() == 0 {
-            return Ok(Refetched::Whole);
-        }
-        let Some(refetch) = &mut self.refetch else {
-            warn!(
-                topic = range.topic,
-                "messages cannot be fetched again: no source has the topic"
-            );
-            return Ok(Refetched::Torn);
-        };
-        let (hands, epoch) = (&mut self.hands, self.epoch);
-        let mut latest: Option<Timestamp> = None;
-        let mut each = |batch: &Batch| {
-            let put = hands.put(batch, |raw, scratch| {
-                put_again(engine, epoch, is_seen, raw, scratch)
-            });
-            latest = latest.max(put.latest);
-        };
-        let mut attempts = 0_u32;
-        let refetched = loop {
-            match refetch.refetch(range, &mut each) {
-                Ok(refetched) => break refetched,
-                Err(away) => {
-                    attempts = attempts.saturating_add(1);
-                    if attempts.is_power_of_two() {
-                        warn!(
-                            topic = range.topic,
-                            partition = range.partition,
-                            offset = range.from,
-                            reason = away.reason,
-                            attempts,
-                            "the start waits for messages to be fetched again"
-                        );
-                    }
-                    if attempts == 1 {
-                        self.published.recover(engine.gates());
-                    }
-                    self.published.wait_for_source(true);
-                    if sequence.wait_closed(REFETCH_PAUSE) {
-                        return Err(RecoveryError::Asked);
-                    }
-                }
-            }
-        };
-        self.published.wait_for_source(false);
-        if let Some(latest) = latest {
-            sequence.note_put(epoch, position, latest);
-        }
-        Ok(refetched)
-    }
-}
-
-/// Puts a batch that stood there; `is_seen`: the state has seen it in part.
-fn put_again(
-    engine: &Engine,
-    place: Epoch,
-    is_seen: bool,
-    raw: Raw<'_>,
-    scratch: &mut PutScratch,
-) -> Put {
-    match engine.epoch().closed {
-        Some(closed) if is_seen => {
-            // What is late or too far ahead is told by the ticks before it; which tick names its
-            // series, by those that the state has seen.
-            let epoch = Epoch {
-                number: engine.epoch().number,
-                ..place
-            };
-            let put =
-                |shards: &Shards, scratch: &mut _| shards.put_again(raw, epoch, closed, scratch);
-            put_all(engine.shards(), put, scratch)
-        }
-        Some(_) | None => {
-            let put = |shards: &Shards, scratch: &mut _| shards.put(raw, engine.epoch(), scratch);
-            put_all(engine.shards(), put, scratch)
-        }
     }
 }
