@@ -16,8 +16,12 @@ use std::{
 };
 
 use sluice::{
-    event::{DeploymentEvent, Step, StepOutcome},
-    journal::{DataDir, Entry, Limits, OffsetRange, Position, Reader, SnapshotHead, segment_name},
+    event::{DeploymentEvent, Step, StepOutcome, Timestamp},
+    journal::{
+        DataDir, Entry, Limits, OffsetRange, PlanChange, Position, Reader, Reload, SnapshotHead,
+        segment_name,
+    },
+    plan::Plan,
 };
 use tempfile::TempDir;
 
@@ -484,4 +488,41 @@ fn a_stretch_begins_with_the_deployments_that_were_open() {
     // What went before the stretch was not seen: no proof can come of the rest of the bake alone.
     assert_eq!(code, 4, "{error} {out}");
     assert!(out.contains("of the bake has data"), "{out}");
+}
+
+#[test]
+fn a_stretch_begins_under_the_configuration_that_was_in_force() {
+    let text_of = fs::read_to_string(fixture().join("sluice.yaml")).unwrap();
+    let [before, after, third] = ["90%", "95%", "99%"].map(|max| text_of.replace("90%", max));
+    let [from, to] = [&before, &after].map(|text| Plan::parse(text).unwrap());
+    let reload = Reload {
+        at: Timestamp::from_seconds(1),
+        by: "a test".to_owned(),
+    };
+    let change = PlanChange::new(&from, &to, reload);
+    let (scratch, root, _) = data_of(|entry| match entry {
+        entry @ Entry::Deployment(_) => vec![entry, Entry::Plan(change.clone())],
+        entry => vec![entry],
+    });
+    for (number, (config, expected)) in [
+        // The engine may have refused it: whoever knows says so.
+        (&before, &before),
+        (&after, &after),
+        (&third, &after),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let file = scratch.path().join(format!("{number}.yaml"));
+        fs::write(&file, config).unwrap();
+        let out = scratch.path().join(format!("recording-{number}"));
+        let stretch = ["--from", "2026-03-03T10:05:00Z"];
+        let record = [&["record"], &from_to(&root, &file, &out)[..], &stretch].concat();
+        let (code, _, warned) = sluice(&record);
+        assert_eq!(code, 0, "{warned}");
+        assert_eq!(warned.is_empty(), config == expected, "{warned}");
+        let recorded = fs::read_to_string(out.join("sluice.yaml")).unwrap();
+        let digest = |text: &str| Plan::parse(text).unwrap().digest;
+        assert_eq!(digest(&recorded), digest(expected), "{number}");
+    }
 }

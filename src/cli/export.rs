@@ -52,7 +52,11 @@ fn export(arguments: &Arguments) -> Result<Recorded, Failure> {
                     }
                 }
                 Entry::Deployment(event) => events.push(event.clone()),
-                Entry::Tick(_) | Entry::Consumed(_) | Entry::Lost(_) | Entry::Plan(_) => {}
+                Entry::Tick(_)
+                | Entry::Consumed(_)
+                | Entry::Lost(_)
+                | Entry::Plan(_)
+                | Entry::Start(_) => {}
             }
         }
         Ok(files.bytes())

@@ -159,6 +159,12 @@ fn summary(found: &Inspection) -> String {
             format!("{} of the configuration", counts.plans),
         );
     }
+    if counts.starts > 0 {
+        line(
+            "  starts",
+            format!("{} under another configuration", counts.starts),
+        );
+    }
     if let Some((first, last)) = ticks {
         line("time", format!("{first} to {last}"));
     }

@@ -16,7 +16,9 @@ use super::{
 };
 use crate::{
     event::{DeploymentEvent, Span, Timestamp},
-    journal::{Disk, Entry, JournalError, Limits, PlanChange, Reader, Storage, Stretch, Writer},
+    journal::{
+        Course, Disk, Entry, JournalError, Limits, PlanChange, Reader, Storage, Stretch, Writer,
+    },
     plan::Plan,
     source::files,
 };
@@ -104,11 +106,13 @@ pub(super) struct Recorded {
     pub(super) wording: String,
     /// Messages whose bodies stayed in Kafka.
     messages: u64,
-    /// The first change of the configuration.
+    /// The last change of the configuration before it, by a start or while the engine ran.
+    before: Option<PlanChange>,
+    /// The first change of the configuration in it.
     change: Option<PlanChange>,
     pub(super) changes: u64,
-    /// Whether it was not of the given configuration.
-    is_earlier: bool,
+    /// What is to be said of a configuration that is not the given one.
+    other: Option<String>,
     /// What could not be written, and why.
     pub(super) left_out: Vec<String>,
 }
@@ -126,6 +130,11 @@ fn record(arguments: &Arguments) -> Result<Recorded, Failure> {
     })?;
     if let Some(writer) = writer {
         recorded.bytes = writer.finish()?;
+    }
+    if let (Some(other), 1..) = (&mut recorded.other, recorded.changes) {
+        other.push_str(
+            "; a replay goes on to the later ones where they were taken, as the engine did",
+        );
     }
     Ok(recorded)
 }
@@ -145,25 +154,39 @@ pub(super) fn copy(
         let problem = format!("--until {until} is not after --from {from}");
         return Err(Failure::Told(problem));
     }
-    let mut reader = Reader::open(&segments(&arguments.data_dir))?;
+    let journal = segments(&arguments.data_dir);
+    // What is damaged tells itself below, where it matters.
+    let course: Course = Reader::open(&journal)?.map_while(Result::ok).collect();
+    let mut reader = Reader::open(&journal)?;
     let out = &arguments.out;
     let is_new = !out.exists();
     make(out)?;
     let mut stretch = Stretch::new(arguments.from, arguments.until);
-    let mut recorded = Recorded::default();
+    let mut recorded = Recorded {
+        before: course.start.as_ref().map(|(_, start)| start.clone()),
+        ..Recorded::default()
+    };
     let mut group = Vec::new();
     let mut group_bytes = 0;
     let progress = progress(doing);
     for entry in reader.by_ref() {
-        let (_, entry) = entry?;
+        let (position, entry) = entry?;
+        // What the engine was started under last is all that the recording is judged by.
+        if course.is_void(position, &entry) {
+            continue;
+        }
         group_bytes += match &entry {
             Entry::Batch(body) => body.bytes.len(),
             Entry::Deployment(_)
             | Entry::Tick(_)
             | Entry::Consumed(_)
             | Entry::Lost(_)
-            | Entry::Plan(_) => 0,
+            | Entry::Plan(_)
+            | Entry::Start(_) => 0,
         };
+        if let (Entry::Plan(change), false) = (&entry, stretch.has_begun()) {
+            recorded.before = Some(change.clone());
+        }
         stretch.take(entry, &mut group);
         if GROUP_ENTRIES_MAX <= group.len() || GROUP_BYTES_MAX <= group_bytes {
             recorded.count(&group);
@@ -188,20 +211,41 @@ pub(super) fn copy(
                        `sluice journal verify`";
         return Err(Failure::Told(problem.to_owned()));
     }
+    configure(&mut recorded, arguments, &text, &plan)?;
+    Ok(recorded)
+}
+
+/// Writes the configuration that goes with a recording.
+fn configure(
+    recorded: &mut Recorded,
+    arguments: &Arguments,
+    text: &str,
+    plan: &Plan,
+) -> Result<(), Failure> {
+    let out = &arguments.out;
     // What refers to the environment would be something else elsewhere.
     let refers = text.contains("${");
-    let mut wording = if refers { &plan.wording } else { &text };
-    // The stretch begins under the configuration before the first change in it.
-    if let Some(change) = &recorded.change
-        && change.from_digest != plan.digest
+    let mut wording = if refers { &*plan.wording } else { text };
+    let in_force = recorded.in_force(&plan.digest);
+    if let Some(InForce {
+        digest,
+        wording: other,
+        why,
+    }) = &in_force
     {
-        recorded.is_earlier = true;
-        wording = &change.from;
+        recorded.other = Some(format!(
+            "the recording has the configuration {why}, {digest}, not that of --config, {} (to judge it by \
+             that: sluice replay --config {} {})",
+            plan.digest,
+            arguments.config.display(),
+            out.display()
+        ));
+        wording = other;
     }
     fs::write(out.join("sluice.yaml"), wording)
         .map_err(|error| Failure::Told(format!("{}: {error}", out.display())))?;
-    recorded.wording.clone_from(wording);
-    Ok(recorded)
+    wording.clone_into(&mut recorded.wording);
+    Ok(())
 }
 
 /// Makes the directory, which must be new or empty.
@@ -226,7 +270,44 @@ fn unlimited() -> Limits {
     }
 }
 
+/// The configuration under which a recording begins, where it is not the given one.
+struct InForce {
+    digest: String,
+    wording: String,
+    why: &'static str,
+}
+
 impl Recorded {
+    /// The configuration that was in force where the recording begins, as the journal tells; `None`: the
+    /// given one, or the journal does not tell.
+    fn in_force(&self, given: &str) -> Option<InForce> {
+        let (digest, wording, why) = match (&self.change, &self.before) {
+            (Some(next), _) => (
+                &next.from_digest,
+                &next.from,
+                "that was in force when it begins",
+            ),
+            (None, Some(last)) if last.is_start() => (
+                &last.to_digest,
+                &last.to,
+                "that the engine was last started under and has judged all of this by",
+            ),
+            // The engine may have refused this one: then whoever names the one before is right.
+            (None, Some(last)) if last.from_digest == given => return None,
+            (None, Some(last)) => (
+                &last.to_digest,
+                &last.to,
+                "that was in force when it begins",
+            ),
+            (None, None) => return None,
+        };
+        (digest != given).then(|| InForce {
+            digest: digest.clone(),
+            wording: wording.clone(),
+            why,
+        })
+    }
+
     fn count(&mut self, entries: &[Entry]) {
         self.entries += entries.len() as u64;
         for entry in entries {
@@ -241,7 +322,7 @@ impl Recorded {
                     self.changes += u64::from(change.is_other());
                     self.change.get_or_insert_with(|| change.clone());
                 }
-                Entry::Batch(_) | Entry::Lost(_) => {}
+                Entry::Batch(_) | Entry::Lost(_) | Entry::Start(_) => {}
             }
         }
     }
@@ -284,13 +365,7 @@ impl Recorded {
                 ids.join(", ")
             ));
         }
-        if self.is_earlier {
-            warnings.push(
-                "the configuration was changed meanwhile: the recording has the one that was in force \
-                 at its begin, not that of --config"
-                    .to_owned(),
-            );
-        }
+        warnings.extend(self.other.clone());
         if self.messages > 0 {
             warnings.push(format!(
                 "{} messages stayed in Kafka: a replay is without what they held, so that no deployment \

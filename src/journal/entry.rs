@@ -28,22 +28,25 @@ pub enum Entry {
     Lost(OffsetRange),
     /// Another configuration was taken here.
     Plan(PlanChange),
+    /// The engine was started here under another configuration than the last: all that stands before is
+    /// judged anew, by this one alone.
+    Start(PlanChange),
 }
 
-/// A change of the configuration, as far as verdicts follow from it. It is applied only where the one
-/// before is in force: whoever replays a journal under another one means that.
+/// A change of the configuration, as far as verdicts follow from it. One while the engine ran is applied
+/// only where the one before is in force: whoever replays a journal under another one means that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlanChange {
     /// Digest of the one before.
     pub from_digest: String,
-    /// Its wording.
+    /// Its wording; empty where a start knew it by its digest only.
     pub from: String,
     /// Digest of the one behind.
     pub to_digest: String,
     /// Its wording.
     pub to: String,
-    /// Who had it read, and when; `None`: the journal is of a version that did not ask.
+    /// Who had it read, and when, a start or somebody; `None`: the journal is of a version that did not ask.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reload: Option<Reload>,
 }
@@ -54,8 +57,14 @@ pub struct PlanChange {
 pub struct Reload {
     /// When.
     pub at: Timestamp,
-    /// By what the caller proved who it is: the file of its token, the name of its certificate, a signal.
+    /// By what the caller proved who it is: the file of its token, the name of its certificate, a signal; or
+    /// [`Reload::START`].
     pub by: String,
+}
+
+impl Reload {
+    /// What had it read where the engine was started under it.
+    pub const START: &str = "start";
 }
 
 impl PlanChange {
@@ -75,6 +84,12 @@ impl PlanChange {
         self.from_digest != self.to_digest
     }
 
+    /// Whether it is of a start.
+    pub fn is_start(&self) -> bool {
+        let reload = self.reload.as_ref();
+        reload.is_some_and(|reload| reload.by == Reload::START)
+    }
+
     /// The plan that follows the one with this digest; `None`: the change is not one of it.
     ///
     /// # Errors
@@ -83,7 +98,15 @@ impl PlanChange {
         if self.from_digest != digest {
             return Ok(None);
         }
-        Plan::parse(&self.to).map(Some)
+        self.after().map(Some)
+    }
+
+    /// The plan behind the change.
+    ///
+    /// # Errors
+    /// This version does not read the configuration.
+    pub fn after(&self) -> Result<Plan, Faults> {
+        Plan::parse(&self.to)
     }
 }
 
@@ -135,6 +158,7 @@ impl Entry {
     const CONSUMED: u8 = 4;
     const LOST: u8 = 5;
     const PLAN: u8 = 6;
+    const START: u8 = 7;
 
     /// The byte that stands for its kind; never reused for another kind.
     pub(super) fn kind(&self) -> u8 {
@@ -145,11 +169,12 @@ impl Entry {
             Self::Consumed(_) => Self::CONSUMED,
             Self::Lost(_) => Self::LOST,
             Self::Plan(_) => Self::PLAN,
+            Self::Start(_) => Self::START,
         }
     }
 
     pub(super) fn is_kind(kind: u8) -> bool {
-        (Self::BATCH..=Self::PLAN).contains(&kind)
+        (Self::BATCH..=Self::START).contains(&kind)
     }
 
     /// Appends the payload of this entry to `out`, up to the body of a batch, which it gives.
@@ -162,7 +187,7 @@ impl Entry {
             Self::Deployment(event) => to_json(event, out)?,
             Self::Tick(now) => out.extend(now.nanos().to_le_bytes()),
             Self::Consumed(range) | Self::Lost(range) => to_json(range, out)?,
-            Self::Plan(change) => to_json(change, out)?,
+            Self::Plan(change) | Self::Start(change) => to_json(change, out)?,
         }
         Ok(&[])
     }
@@ -193,9 +218,8 @@ impl Entry {
                 .map_err(|_| format!("the tick has {} bytes instead of 8", payload.len())),
             Self::CONSUMED => offsets(&payload).map(Self::Consumed),
             Self::LOST => offsets(&payload).map(Self::Lost),
-            Self::PLAN => serde_json::from_slice(&payload)
-                .map(Self::Plan)
-                .map_err(|error| format!("the configuration cannot be read: {error}")),
+            Self::PLAN => change(&payload).map(Self::Plan),
+            Self::START => change(&payload).map(Self::Start),
             unknown => Err(format!("the entry has the unknown kind {unknown}")),
         }
     }
@@ -203,6 +227,11 @@ impl Entry {
 
 fn to_json(value: &impl Serialize, out: &mut Vec<u8>) -> Result<(), String> {
     serde_json::to_writer(out, value).map_err(|error| error.to_string())
+}
+
+fn change(payload: &[u8]) -> Result<PlanChange, String> {
+    serde_json::from_slice(payload)
+        .map_err(|error| format!("the configuration cannot be read: {error}"))
 }
 
 fn offsets(payload: &[u8]) -> Result<OffsetRange, String> {

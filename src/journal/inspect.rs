@@ -47,8 +47,10 @@ pub struct Counts {
     pub consumed: u64,
     /// Ranges of Kafka offsets that were gone.
     pub lost: u64,
-    /// Changes of the configuration.
+    /// Changes of the configuration while the engine ran.
     pub plans: u64,
+    /// Starts under another configuration.
+    pub starts: u64,
 }
 
 /// A place where a journal is broken.
@@ -67,7 +69,8 @@ pub struct Damage {
 impl Counts {
     /// All entries.
     pub fn total(&self) -> u64 {
-        self.batches + self.deployments + self.ticks + self.consumed + self.lost + self.plans
+        let inputs = self.batches + self.deployments + self.ticks + self.consumed + self.lost;
+        inputs + self.plans + self.starts
     }
 
     fn count(&mut self, entry: &Entry) {
@@ -78,6 +81,7 @@ impl Counts {
             Entry::Consumed(_) => &mut self.consumed,
             Entry::Lost(_) => &mut self.lost,
             Entry::Plan(_) => &mut self.plans,
+            Entry::Start(_) => &mut self.starts,
         } += 1;
     }
 }

@@ -11,7 +11,7 @@
 //! | bytes | what |
 //! | --- | --- |
 //! | 4 | length of the payload, little endian |
-//! | 1 | kind: 1 batch, 2 deployment event, 3 tick, 4 consumed from Kafka, 5 lost in Kafka, 254 link, 255 mark |
+//! | 1 | kind: 1 batch, 2 deployment event, 3 tick, 4 consumed from Kafka, 5 lost in Kafka, 6 another configuration, 7 a start under another configuration, 254 link, 255 mark |
 //! | 4 | CRC-32C of the payload, little endian |
 //! | 4 | CRC-32C of the nine bytes before, little endian |
 //! | length | payload |
@@ -32,6 +32,7 @@
 
 mod body;
 mod chain;
+mod course;
 mod data_dir;
 mod entry;
 mod error;
@@ -53,6 +54,7 @@ mod writer;
 
 pub use crate::decode::{Encoding, Format};
 pub use body::{Body, decode_limits};
+pub use course::Course;
 pub use data_dir::DataDir;
 pub use entry::{ENTRY_BYTES_MAX, Entry, OffsetRange, PlanChange, Reload, recorded};
 pub use error::JournalError;

@@ -57,6 +57,11 @@ impl Stretch {
         }
     }
 
+    /// Whether what comes next belongs to it, or would have.
+    pub fn has_begun(&self) -> bool {
+        self.state != State::Before
+    }
+
     /// Whether nothing more belongs to it.
     pub fn is_over(&self) -> bool {
         self.state == State::Behind

@@ -79,6 +79,7 @@ fn entries() -> Vec<Entry> {
         Entry::Consumed(range(5, 9)),
         Entry::Lost(range(9, 11)),
         Entry::Plan(change()),
+        Entry::Start(change()),
         Entry::Deployment(DeploymentEvent::End(End {
             at,
             deployment: "d1".to_owned(),

@@ -26,7 +26,7 @@ pub enum Kind {
     Bypass,
     /// A deployment ended.
     End,
-    /// The configuration was read anew.
+    /// The configuration was read anew, or is another one since a start.
     Reload,
 }
 
@@ -35,7 +35,8 @@ pub enum Kind {
 pub struct Reload {
     /// When.
     pub at: Timestamp,
-    /// By what the caller proved who it is: the file of its token, the name of its certificate, a signal.
+    /// By what the caller proved who it is: the file of its token, the name of its certificate, a signal; or
+    /// `start`, where the engine was started under it.
     pub by: String,
     /// Digest of the configuration that was in force before.
     pub before: String,

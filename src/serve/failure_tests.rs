@@ -5,6 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -28,7 +29,7 @@ use super::{
 };
 use crate::{
     event::{Begin, DeploymentEvent, KeyHash, Span, Timestamp},
-    journal::{Body, Encoding, Format, Limits},
+    journal::{Body, DataDir, Encoding, Entry, Format, Limits, Reader},
     plan::Plan,
 };
 
@@ -193,6 +194,21 @@ async fn an_engine_without_ticks_is_not_ready() {
     assert_eq!(server.shared().ready(), Ok(()));
 }
 
+fn begun(deployment: &str) -> DeploymentEvent {
+    DeploymentEvent::Begin(Begin {
+        at: now(),
+        deployment: deployment.to_owned(),
+        service: "web".to_owned(),
+        stage: "unit".to_owned(),
+        region: None,
+        version: "v1".to_owned(),
+        one_box: Vec::new(),
+        fleet: Vec::new(),
+        weight: 1.0,
+        hotfix: None,
+    })
+}
+
 #[tokio::test]
 async fn what_cannot_be_recorded_is_not_taken() {
     let directory = tempfile::tempdir().unwrap();
@@ -204,6 +220,7 @@ async fn what_cannot_be_recorded_is_not_taken() {
         },
         snapshot_every: Span::from_minutes(5),
         commit_delay: Duration::ZERO,
+        started_at: now(),
     };
     let recovery = Recovery::open(directory.path(), &plan, keys, settings).unwrap();
     let core = Core::start(&plan, keys, Some(recovery)).unwrap();
@@ -218,20 +235,8 @@ async fn what_cannot_be_recorded_is_not_taken() {
         ticket.durable().await,
         Err(Unavailable::NotRecorded)
     ));
-    let begin = DeploymentEvent::Begin(Begin {
-        at: now(),
-        deployment: "d1".to_owned(),
-        service: "web".to_owned(),
-        stage: "unit".to_owned(),
-        region: None,
-        version: "v1".to_owned(),
-        one_box: Vec::new(),
-        fleet: Vec::new(),
-        weight: 1.0,
-        hotfix: None,
-    });
     assert_eq!(
-        core.event(begin).await,
+        core.event(begun("d1")).await,
         Err(EventError::Unavailable(Unavailable::NotRecorded))
     );
     for now in [now(), now() + Span::from_hours(1)] {
@@ -242,4 +247,75 @@ async fn what_cannot_be_recorded_is_not_taken() {
     let stats = core.published().stats();
     assert_eq!((stats.watermark, stats.open_gates), (Timestamp::MIN, 0));
     assert_eq!(core.published().deployment("d1"), Ok(None));
+}
+
+#[tokio::test]
+async fn a_start_under_another_configuration_answers_nobody_until_it_is_recorded() {
+    let directory = tempfile::tempdir().unwrap();
+    let keys = KeyHash::new(0);
+    let open = |plan: &Arc<Plan>, bytes_max| {
+        let settings = JournalSettings {
+            limits: Limits {
+                bytes_max,
+                ..Limits::default()
+            },
+            snapshot_every: Span::from_nanos(1),
+            commit_delay: Duration::ZERO,
+            started_at: now(),
+        };
+        let recovery = Recovery::open(directory.path(), plan, keys, settings).unwrap();
+        Core::start(plan, keys, Some(recovery)).unwrap()
+    };
+    let starts = || {
+        let journal = directory.path().join(DataDir::JOURNAL);
+        let entries = Reader::open(&journal).unwrap();
+        let changes = entries.filter_map(|entry| match entry.unwrap().1 {
+            Entry::Start(change) => Some((change.from_digest, change.to_digest)),
+            _ => None,
+        });
+        changes.collect::<Vec<_>>()
+    };
+    let end = async |core: Core| {
+        core.stop().await;
+        Core::ended(core.ending()).await
+    };
+    let first = plan();
+    let other = Plan::parse(&CONFIGURATION.replace("steps: [tests]", "steps: [tests, more]"));
+    let other = Arc::new(other.unwrap());
+    let core = open(&first, u64::MAX);
+    core.ready().await.unwrap();
+    core.event(begun("d1")).await.unwrap();
+    // The state is saved at the second.
+    for now in [now(), now() + Span::from_minutes(1)] {
+        core.tick(now).await.unwrap();
+    }
+    assert_eq!(end(core).await, Ending::Asked);
+
+    let core = open(&other, 1);
+    while !core.published().is_stalled() {
+        thread::yield_now();
+    }
+    assert!(!core.is_ready());
+    let shown = core.published().deployment("d1").unwrap().unwrap();
+    assert_eq!(shown.verdict.config_digest, other.digest);
+    assert!(
+        shown.verdict.reasons[0].contains("recovering"),
+        "{:?}",
+        shown.verdict.reasons
+    );
+    assert_eq!(
+        core.event(begun("d2")).await,
+        Err(EventError::Unavailable(Unavailable::Recovering))
+    );
+    assert_eq!(end(core).await, Ending::Asked);
+    assert_eq!(starts(), []);
+
+    for _ in 0..2 {
+        let core = open(&other, u64::MAX);
+        core.ready().await.unwrap();
+        assert!(!core.published().is_stalled());
+        assert_eq!(end(core).await, Ending::Asked);
+        let start = (first.digest.clone(), other.digest.clone());
+        assert_eq!(starts(), [start]);
+    }
 }

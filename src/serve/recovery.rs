@@ -12,15 +12,18 @@ use super::{
     recorder::Recording,
     recovery_error::RecoveryError,
     recovery_put::Replay,
-    recovery_told::{self, Showing},
+    recovery_told::{self, Showing, Void},
     saver::{self, Saver},
     sequence::Sequence,
 };
 use crate::{
     engine::{Engine, Input, Output, StateError},
-    event::{DeploymentEvent, KeyHash, Span},
+    event::{DeploymentEvent, KeyHash, Span, Timestamp},
     gate::Gate,
-    journal::{DataDir, Entry, Limits, Position, Snapshots, Writer},
+    journal::{
+        Course, DataDir, Entry, JournalError, Limits, PlanChange, Position, Reader, Reload,
+        Snapshots, Writer,
+    },
     plan::Plan,
     reduce::Epoch,
 };
@@ -34,7 +37,12 @@ pub(super) struct JournalSettings {
     pub(super) snapshot_every: Span,
     /// How long an input waits for others to be made durable with.
     pub(super) commit_delay: Duration,
+    /// When the engine is started.
+    pub(super) started_at: Timestamp,
 }
+
+/// How long a journal that refuses is left alone.
+const COMMIT_PAUSE: Duration = Duration::from_secs(1);
 
 /// A data directory that was opened, with the state from its newest snapshot.
 #[derive(Debug)]
@@ -45,8 +53,11 @@ pub(super) struct Recovery {
     engine: Engine,
     /// The configuration that is to be in force in the end.
     given: Arc<Plan>,
-    /// Whether all of the journal is judged under it, whatever was in force.
-    is_anew: bool,
+    /// The digest of the one that the snapshot is of, where nobody can read what it was.
+    unread: Option<String>,
+    /// Changes of the configuration before are passed over: all that stands there is judged by the one that
+    /// the engine begins with.
+    judged_at: Position,
     /// The earliest entry that is read; `None`: all that is there.
     resume_from: Option<Position>,
     /// Where a batch stands that is read first.
@@ -107,7 +118,8 @@ impl Recovery {
         let mut recovery = Self {
             engine: Engine::with_keys(Arc::clone(plan), keys),
             given: Arc::clone(plan),
-            is_anew: false,
+            unread: None,
+            judged_at: Position::START,
             directory,
             writer,
             snapshots,
@@ -125,6 +137,7 @@ impl Recovery {
             recovery.tell_of_loss()?;
             return Ok(recovery);
         };
+        recovery.taken_at = snapshot.head.taken_at;
         let (epoch, state) = saver::decode(&snapshot.state)
             .map_err(|error| RecoveryError::State(StateError::Malformed(error)))?;
         // The one that was in force then: the journal may say that the given one followed.
@@ -138,7 +151,7 @@ impl Recovery {
                 .map(Arc::new)
         };
         let Some(saved) = saved else {
-            recovery.begin_anew(&snapshot.head.plan_digest);
+            recovery.unread = Some(snapshot.head.plan_digest);
             return Ok(recovery);
         };
         recovery.engine = Engine::restore(saved, keys, state).map_err(RecoveryError::State)?;
@@ -146,23 +159,60 @@ impl Recovery {
         info!(snapshot = %snapshot.path.display(), watermark, "state loaded");
         recovery.resume_from = Some(snapshot.head.resume_from);
         recovery.epoch = epoch;
-        recovery.taken_at = snapshot.head.taken_at;
         Ok(recovery)
     }
 
-    /// Begins under the configuration that was in force where the journal begins, if it tells.
-    fn begin_as_the_journal(&mut self) -> Result<(), RecoveryError> {
-        for entry in self.directory.read_all().map_err(RecoveryError::Journal)? {
-            if let (position, Entry::Plan(change)) = entry.map_err(RecoveryError::Journal)? {
-                if change.from_digest != self.given.digest {
-                    let plan = Plan::parse(&change.from)
-                        .map_err(|faults| RecoveryError::Plan { position, faults })?;
-                    self.engine = Engine::with_keys(Arc::new(plan), self.engine.keys());
-                }
-                return Ok(());
-            }
+    /// Begins as the journal tells that the engine went on from the state: by the configuration of the last
+    /// start under another one, over all that is kept; else from the state; else by the configuration that
+    /// was in force where the journal begins. Says whether it could.
+    fn begin_as_the_journal(&mut self) -> Result<bool, RecoveryError> {
+        let reader = self.reader()?.filter(|entry| {
+            let is_seen = |(position, _): &(Position, Entry)| *position < self.taken_at;
+            !entry.as_ref().is_ok_and(is_seen)
+        });
+        let course: Result<Course, JournalError> = reader.collect();
+        let course = course.map_err(RecoveryError::Journal)?;
+        if let Some((position, start)) = &course.start {
+            info!(
+                config_digest = start.to_digest,
+                "no state is saved since the start under this configuration: all that is kept of the journal \
+                 is read"
+            );
+            self.begin_by((&start.to_digest, &start.to), *position)?;
+            self.judged_at = *position;
+            return Ok(true);
         }
+        if self.unread.is_some() {
+            return Ok(false);
+        }
+        if let (None, Some((position, change))) = (self.resume_from, &course.first) {
+            self.begin_by((&change.from_digest, &change.from), *position)?;
+        }
+        Ok(true)
+    }
+
+    /// Begins with all that is kept of the journal, under a configuration that stands there in it.
+    fn begin_by(
+        &mut self,
+        (digest, wording): (&str, &str),
+        position: Position,
+    ) -> Result<(), RecoveryError> {
+        let plan = if digest == self.given.digest {
+            Arc::clone(&self.given)
+        } else {
+            let plan = Plan::parse(wording);
+            Arc::new(plan.map_err(|faults| RecoveryError::Plan { position, faults })?)
+        };
+        self.begin_with(plan);
         Ok(())
+    }
+
+    /// Begins with all that is kept of the journal.
+    fn begin_with(&mut self, plan: Arc<Plan>) {
+        self.engine = Engine::with_keys(plan, self.engine.keys());
+        self.resume_from = None;
+        self.epoch = Epoch::default();
+        self.taken_at = Position::START;
     }
 
     /// Tells of a history whose deployments nothing is left of to go on with.
@@ -184,11 +234,39 @@ impl Recovery {
             given = self.given.digest,
             "the configuration has changed: all that is kept of the journal is judged anew"
         );
-        self.engine = Engine::with_keys(Arc::clone(&self.given), self.engine.keys());
-        self.is_anew = true;
-        self.resume_from = None;
-        self.epoch = Epoch::default();
-        self.taken_at = Position::START;
+        self.begin_with(Arc::clone(&self.given));
+        self.judged_at = self.writer.end();
+    }
+
+    /// Writes into the journal that all before was judged anew, and then into the history: whoever reads it
+    /// later has to know. Until it is durable nobody is answered: a disk that refuses is asked again.
+    fn record_start(
+        &mut self,
+        change: &PlanChange,
+        sequence: &Sequence,
+        published: &Published,
+    ) -> Result<(), RecoveryError> {
+        let entry = Entry::Start(change.clone());
+        while let Err(problem) = self.writer.commit(std::slice::from_ref(&entry)) {
+            if !published.is_stalled() {
+                recovery_told::refused(&problem);
+            }
+            published.stall();
+            if sequence.wait_closed(COMMIT_PAUSE) {
+                return Err(RecoveryError::Asked);
+            }
+        }
+        published.go_on();
+        self.chronicle.note_reload(change);
+        Ok(())
+    }
+
+    fn reader(&self) -> Result<Reader, RecoveryError> {
+        match self.resume_from {
+            Some(position) => self.directory.read(position),
+            None => self.directory.read_all(),
+        }
+        .map_err(RecoveryError::Journal)
     }
 
     /// The gates of the snapshot.
@@ -221,14 +299,20 @@ impl Recovery {
         published: &Published,
         recording: &Arc<Recording>,
     ) -> Result<Recovered, RecoveryError> {
-        self.pass(sequence, published)?;
-        let reached = self.engine.plan().digest.clone();
-        if reached != self.given.digest {
+        let has_state = self.resume_from.is_some() || self.unread.is_some();
+        if !has_state || self.begin_as_the_journal()? {
+            // What a state said of gates may not be said any more.
+            published.recover(self.engine.gates());
+            self.pass(sequence, published)?;
+        }
+        if let Some(change) = self.change() {
             let open = recovery_told::open(&self.engine);
-            self.begin_anew(&reached);
+            self.begin_anew(&change.from_digest);
             sequence.forget_all();
             self.pass(sequence, published)?;
             recovery_told::forgotten(&open, &self.engine);
+            // Not before: what cannot be judged by it may be started under the one before again.
+            self.record_start(&change, sequence, published)?;
         }
         let snapshots = Saver::start(
             self.snapshots,
@@ -245,16 +329,31 @@ impl Recovery {
         })
     }
 
+    /// What this start changes of the configuration; `None`: it goes on under the one that was reached.
+    fn change(&mut self) -> Option<PlanChange> {
+        let reload = Reload {
+            at: self.settings.started_at,
+            by: Reload::START.to_owned(),
+        };
+        let reached = self.engine.plan();
+        match self.unread.take() {
+            // Where the journal told of a later one, that was reached.
+            Some(digest) if self.judged_at == Position::START => Some(PlanChange {
+                from_digest: digest,
+                from: String::new(),
+                ..PlanChange::new(reached, &self.given, reload)
+            }),
+            Some(_) | None if reached.digest == self.given.digest => None,
+            Some(_) | None => Some(PlanChange::new(reached, &self.given, reload)),
+        }
+    }
+
     /// Reads the journal once, from where the engine stands.
     fn pass(&mut self, sequence: &Sequence, published: &Published) -> Result<(), RecoveryError> {
-        let reader = match self.resume_from {
-            Some(position) => self.directory.read(position),
-            None => self.directory.read_all(),
-        }
-        .map_err(RecoveryError::Journal)?;
+        let reader = self.reader()?;
         let mut replay = Replay::new(&self.engine, self.epoch, self.refetch.take(), published);
         let (mut outputs, mut entries) = (Vec::new(), 0u64);
-        let mut showing = Showing::default();
+        let (mut showing, mut void) = (Showing::default(), Void::default());
         for entry in reader {
             let (position, entry) = entry.map_err(RecoveryError::Journal)?;
             entries += 1;
@@ -292,21 +391,18 @@ impl Recovery {
                     }
                 }
                 Entry::Lost(_) if !is_seen => self.engine.step(Input::Lost, &mut outputs),
-                Entry::Plan(change) if !is_seen && !self.is_anew => {
-                    let behind = change.behind(&self.engine.plan().digest);
-                    let behind =
-                        behind.map_err(|faults| RecoveryError::Plan { position, faults })?;
-                    if let Some(plan) = behind {
-                        self.engine.step(Input::Plan(Arc::new(plan)), &mut outputs);
-                        // One that the engine refuses now was refused then.
-                        if self.engine.plan().digest == change.to_digest {
-                            self.chronicle.note_reload(&change);
-                        }
+                Entry::Plan(change) | Entry::Start(change)
+                    if !is_seen && position <= self.judged_at =>
+                {
+                    void.note(change, &self.chronicle);
+                }
+                Entry::Plan(change) if !is_seen => {
+                    if self.go_on(&change, position, &mut outputs)? {
                         replay.read_by(&self.engine);
                         published.recover(self.engine.gates());
                     }
                 }
-                Entry::Deployment(_) | Entry::Lost(_) | Entry::Plan(_) => {}
+                Entry::Deployment(_) | Entry::Lost(_) | Entry::Plan(_) | Entry::Start(_) => {}
             }
             outputs.clear();
             self.chronicle.make_room();
@@ -316,6 +412,26 @@ impl Recovery {
         let watermark = recovery_told::known(self.engine.watermark());
         info!(entries, watermark, "journal read");
         Ok(())
+    }
+
+    /// Goes on under another configuration, where the change is one of that in force; says whether it is.
+    fn go_on(
+        &mut self,
+        change: &PlanChange,
+        position: Position,
+        outputs: &mut Vec<Output>,
+    ) -> Result<bool, RecoveryError> {
+        let behind = change.behind(&self.engine.plan().digest);
+        let behind = behind.map_err(|faults| RecoveryError::Plan { position, faults })?;
+        let Some(plan) = behind else {
+            return Ok(false);
+        };
+        self.engine.step(Input::Plan(Arc::new(plan)), outputs);
+        // One that the engine refuses now was refused then.
+        if self.engine.plan().digest == change.to_digest {
+            self.chronicle.note_reload(change);
+        }
+        Ok(true)
     }
 
     /// Takes what a deployer told.

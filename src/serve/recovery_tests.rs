@@ -100,6 +100,7 @@ fn settings() -> JournalSettings {
         // At every tick for which the one before is on disk.
         snapshot_every: Span::from_nanos(1),
         commit_delay: Duration::ZERO,
+        started_at: Timestamp::from_seconds(START),
     }
 }
 
@@ -312,6 +313,7 @@ fn uninterrupted(directory: &Path, source: &Kept) -> Vec<u8> {
                 let next = change.behind(&engine.plan().digest).unwrap();
                 engine.step(Input::Plan(Arc::new(next.unwrap())), &mut outputs);
             }
+            Entry::Start(_) => panic!("it is started under what was reached"),
         }
     }
     told(engine)

@@ -1,12 +1,12 @@
 //! What a start tells while it reads a data directory: of what it found, and of the gates.
 
-use tracing::{field::DisplayValue, warn};
+use tracing::{error, field::DisplayValue, warn};
 
-use super::published::Published;
+use super::{chronicle::Chronicle, published::Published};
 use crate::{
     engine::Engine,
     event::Timestamp,
-    journal::{DataDir, PassedOver},
+    journal::{DataDir, JournalError, PassedOver, PlanChange},
 };
 
 /// When gates are shown while a start reads of deployments.
@@ -28,6 +28,29 @@ impl Showing {
         if self.shown < self.unshown {
             self.shown = published.recover(engine.gates());
             self.unshown = 0;
+        }
+    }
+}
+
+/// Notes changes of the configuration in the history that nothing is judged by any more: they were made all the
+/// same.
+#[derive(Debug, Default)]
+pub(super) struct Void {
+    /// The last one, while the engine ran: it may have been refused, which shows in what comes behind.
+    last: Option<PlanChange>,
+}
+
+impl Void {
+    /// Notes the next one.
+    pub(super) fn note(&mut self, change: PlanChange, chronicle: &Chronicle) {
+        let is_taken = |last: &PlanChange| last.to_digest == change.from_digest;
+        if let Some(last) = self.last.take().filter(is_taken) {
+            chronicle.note_reload(&last);
+        }
+        if change.is_start() {
+            chronicle.note_reload(&change);
+        } else {
+            self.last = Some(change);
         }
     }
 }
@@ -69,6 +92,17 @@ pub(super) fn known(at: Timestamp) -> Option<DisplayValue<Timestamp>> {
 pub(super) fn open(engine: &Engine) -> Vec<String> {
     let open = engine.gates().filter(|gate| gate.is_open());
     open.map(|gate| gate.begin.deployment.clone()).collect()
+}
+
+/// Tells that a start cannot be recorded: once, not with every attempt.
+pub(super) fn refused(problem: &JournalError) {
+    let cause = std::error::Error::source(problem).map(ToString::to_string);
+    error!(
+        error = %problem,
+        cause,
+        "the start under another configuration cannot be recorded: nothing is taken until it is; this is \
+         tried again"
+    );
 }
 
 /// Tells which of the deployments that were open under the configuration before are not known under this

@@ -286,20 +286,27 @@ async fn whoever_has_it_read_stands_in_the_history_with_both_digests_also_over_a
     assert_eq!(told(&server).await, all);
     stop(server).await;
     // What the ledger lost is in the journal.
-    let data = site.directory.path().join("data");
-    for lost in ["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"] {
-        drop(fs::remove_file(data.join(lost)));
-    }
+    let lose = || {
+        let data = site.directory.path().join("data");
+        for lost in ["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"] {
+            drop(fs::remove_file(data.join(lost)));
+        }
+    };
+    lose();
     for _ in 0..2 {
         let server = site.start().await;
         assert_eq!(told(&server).await, all);
         stop(server).await;
     }
-    // Judged anew under the first, what was done stays done.
+    // Judged anew under the first, what was done stays done, and who did that stands behind it.
     site.write(&site.text);
-    let server = site.start().await;
-    assert_eq!(told(&server).await, all);
-    stop(server).await;
+    let all = [all, vec![["start".to_owned(), second, first]]].concat();
+    for _ in 0..2 {
+        let server = site.start().await;
+        assert_eq!(told(&server).await, all);
+        stop(server).await;
+        lose();
+    }
 }
 
 #[tokio::test]

@@ -202,11 +202,13 @@ impl Sequence {
         };
         if self.is_recorded {
             let then = match &entry {
-                Entry::Batch(_) => Then::Put(reply),
                 Entry::Lost(_) => Then::Lose(reply),
-                Entry::Consumed(_) | Entry::Deployment(_) | Entry::Tick(_) | Entry::Plan(_) => {
-                    Then::Put(reply)
-                }
+                Entry::Batch(_)
+                | Entry::Consumed(_)
+                | Entry::Deployment(_)
+                | Entry::Tick(_)
+                | Entry::Plan(_)
+                | Entry::Start(_) => Then::Put(reply),
             };
             self.wait(state, Waiting { entry, then });
         } else {

@@ -128,9 +128,10 @@ impl Server {
         let (listeners, addresses) = bind_all(&plan, &encryption).await?;
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let keys = KeyHash::new(RandomState::new().hash_one(0)).for_threads(threads);
+        let started_at = clock.now();
         let mut recovery = data_dir
             .as_deref()
-            .map(|path| Recovery::open(path, &plan, keys, journal_settings(&plan)))
+            .map(|path| Recovery::open(path, &plan, keys, journal_settings(&plan, started_at)))
             .transpose()
             .map_err(StartError::Recovery)?;
         if let Some(recovery) = &mut recovery {
@@ -139,7 +140,6 @@ impl Server {
             warn!("state is kept in memory only: without --data-dir a restart forgets everything");
         }
         let core = Core::start(&plan, keys, recovery).map_err(StartError::Core)?;
-        let started_at = clock.now();
         // A long recovery does not hold up the doors: they say that it is under way.
         match timeout(RECOVERY_PATIENCE, core.ready()).await {
             Ok(Ok(())) if sources.reach() == Reach::Clock => first_tick(&core, started_at).await?,
@@ -261,7 +261,7 @@ async fn first_tick(core: &Core, now: Timestamp) -> Result<(), StartError> {
     }
 }
 
-fn journal_settings(plan: &Plan) -> JournalSettings {
+fn journal_settings(plan: &Plan, started_at: Timestamp) -> JournalSettings {
     let journal = &plan.journal;
     JournalSettings {
         limits: Limits {
@@ -271,6 +271,7 @@ fn journal_settings(plan: &Plan) -> JournalSettings {
         },
         snapshot_every: journal.snapshot_every,
         commit_delay: Duration::from_nanos(journal.commit_delay.nanos().max(0) as u64),
+        started_at,
     }
 }
 

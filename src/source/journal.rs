@@ -15,7 +15,7 @@ use crate::{
     decode::Decoder,
     engine::{Engine, Input, Output},
     event::Interval,
-    journal::{Entry, JournalError, PlanChange, Reader, decode_limits},
+    journal::{Course, Entry, JournalError, PlanChange, Reader, TornTail, decode_limits},
 };
 
 /// The journal of one live run. It is read while it is played.
@@ -33,7 +33,10 @@ impl Journal {
     /// Runs every entry through the engine. `said` gets what the engine says. Unlike data files a
     /// journal has its own ticks, and ends where it ends: what came after is not known, so it is not
     /// silence. Gives a note where the last entry was cut off, as it is when the engine was killed,
-    /// or where inputs are not in the journal.
+    /// where inputs are not in the journal, or where it was judged by another configuration.
+    ///
+    /// Where the live engine was started under another configuration, it has judged all that stood before
+    /// anew, and so it is here: the files are read once before for what they tell of that.
     ///
     /// # Errors
     /// The journal cannot be read, or is damaged before its end.
@@ -43,9 +46,10 @@ impl Journal {
         mut beside: Option<&mut Placebos>,
         mut said: impl FnMut(&Engine, &mut Vec<Output>),
     ) -> Result<Option<String>, FileError> {
-        let open = |path: &Path| files::open(path).map_err(io::Error::other);
-        let mut reader =
-            Reader::of_files(&self.files, open).map_err(|error| self.failed(&error))?;
+        // What is damaged tells itself when it is played.
+        let course: Course = self.reader()?.map_while(Result::ok).collect();
+        let given = engine.plan().digest.clone();
+        let mut reader = self.reader()?;
         let mut outputs = Vec::new();
         let mut decoder = Decoder::new(engine.keys(), Arc::new(engine.stream_labels()));
         let limits = decode_limits(&engine.plan().limits);
@@ -53,6 +57,9 @@ impl Journal {
         let mut foreign: Option<PlanChange> = None;
         for entry in &mut reader {
             let (position, entry) = entry.map_err(|error| self.failed(&error))?;
+            if course.is_void(position, &entry) {
+                continue;
+            }
             match entry {
                 Entry::Batch(body) => {
                     decoder
@@ -84,9 +91,8 @@ impl Journal {
                 Entry::Lost(_) => lost(engine, beside.as_deref_mut(), &mut outputs),
                 Entry::Plan(change) => {
                     let behind = change.behind(&engine.plan().digest);
-                    let behind = behind.map_err(|faults| {
-                        self.fault(&format!("the configuration at {position}: {faults}"))
-                    })?;
+                    let fault = |faults| format!("the configuration at {position}: {faults}");
+                    let behind = behind.map_err(|faults| self.fault(&fault(faults)))?;
                     if let Some(plan) = behind {
                         engine.step(Input::Plan(Arc::new(plan)), &mut outputs);
                         let labels = Arc::new(engine.stream_labels());
@@ -95,19 +101,18 @@ impl Journal {
                         foreign.get_or_insert(change);
                     }
                 }
+                // It was written since the journal was looked through.
+                Entry::Start(change) => drop(foreign.get_or_insert(change)),
             }
             said(engine, &mut outputs);
         }
-        let torn = reader.torn_tail().map(|tail| {
-            format!(
-                "{}: the last entry is cut off at byte {}",
-                tail.path.display(),
-                tail.position.offset
-            )
-        });
-        let notes: Vec<String> = torn.into_iter().chain(elsewhere(messages)).collect();
+        let torn = reader.torn_tail().map(cut_off);
+        let start = course.start.as_ref();
+        let started = start.and_then(|(_, start)| started_under(start, &given));
         let foreign = foreign.map(|change| of_others(&change, &engine.plan().digest));
-        let notes: Vec<String> = notes.into_iter().chain(foreign).collect();
+        let of_plans = started.or(foreign);
+        let notes = torn.into_iter().chain(elsewhere(messages)).chain(of_plans);
+        let notes: Vec<String> = notes.collect();
         Ok((!notes.is_empty()).then(|| notes.join("\n")))
     }
 
@@ -117,8 +122,7 @@ impl Journal {
     /// # Errors
     /// As [`Journal::play`].
     pub fn history(&self) -> Result<History, FileError> {
-        let open = |path: &Path| files::open(path).map_err(io::Error::other);
-        let reader = Reader::of_files(&self.files, open).map_err(|error| self.failed(&error))?;
+        let reader = self.reader()?;
         let mut history = History::default();
         for entry in reader {
             match entry.map_err(|error| self.failed(&error))?.1 {
@@ -130,10 +134,19 @@ impl Journal {
                     });
                     data.end = data.end.max(now);
                 }
-                Entry::Batch(_) | Entry::Consumed(_) | Entry::Lost(_) | Entry::Plan(_) => {}
+                Entry::Batch(_)
+                | Entry::Consumed(_)
+                | Entry::Lost(_)
+                | Entry::Plan(_)
+                | Entry::Start(_) => {}
             }
         }
         Ok(history)
+    }
+
+    fn reader(&self) -> Result<Reader, FileError> {
+        let open = |path: &Path| files::open(path).map_err(io::Error::other);
+        Reader::of_files(&self.files, open).map_err(|error| self.failed(&error))
     }
 
     fn fault(&self, problem: &str) -> FileError {
@@ -148,12 +161,32 @@ impl Journal {
     }
 }
 
+/// What is said where the last write was cut off.
+fn cut_off(tail: &TornTail) -> String {
+    format!(
+        "{}: the last entry is cut off at byte {}",
+        tail.path.display(),
+        tail.position.offset
+    )
+}
+
 /// What is said where messages are not in the journal.
 fn elsewhere(messages: u64) -> Option<String> {
     (messages > 0).then(|| {
         format!(
             "{messages} messages stayed in Kafka: this replay is without what they held, so that no \
              deployment that was open meanwhile passes"
+        )
+    })
+}
+
+/// What is said where the live run was started under another configuration than the replay is.
+fn started_under(start: &PlanChange, given: &str) -> Option<String> {
+    let to = &start.to_digest;
+    (to != given).then(|| {
+        format!(
+            "the engine was started under the configuration {to} and has judged all of this by it: this \
+             replay is under {given}; `sluice record` makes a recording with the one that goes with it"
         )
     })
 }

@@ -236,7 +236,7 @@ fn told(site: &Site) -> Vec<(Kind, String, String)> {
     for entry in DataDir::open(&site.seen).unwrap().read_all().unwrap() {
         let event = match entry.unwrap().1 {
             journal::Entry::Deployment(event) => event,
-            journal::Entry::Plan(change) => {
+            journal::Entry::Plan(change) | journal::Entry::Start(change) => {
                 let reload = change.reload.expect("whoever had it read");
                 told.push((Kind::Reload, String::new(), reload.at.to_string()));
                 continue;

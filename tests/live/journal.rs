@@ -40,6 +40,7 @@ fn replay(journal: &Path) -> (Vec<String>, Vec<String>) {
                 let next = Arc::new(next.expect("the one before was in force"));
                 engine.step(Input::Plan(next), &mut outputs);
             }
+            Entry::Start(change) => panic!("it was started under {}", change.to_digest),
             Entry::Consumed(_) | Entry::Lost(_) => panic!("nothing came from Kafka"),
         }
     }

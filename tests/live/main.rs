@@ -16,3 +16,4 @@ mod journal;
 mod payloads;
 mod pipeline;
 mod sinks;
+mod starts;

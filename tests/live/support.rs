@@ -84,9 +84,14 @@ impl Rig {
 
     /// An engine that reads its configuration anew from a file.
     pub(crate) async fn reading(file: PathBuf, data_dir: PathBuf) -> Self {
+        Self::reading_from(file, data_dir, start()).await
+    }
+
+    /// The same, in a time that has gone on.
+    pub(crate) async fn reading_from(file: PathBuf, data_dir: PathBuf, start: Timestamp) -> Self {
         let plan = read(&file).expect("the file has no faults");
         let source = ConfigSource { file, read };
-        Self::open(plan, Some(data_dir), Some(source), start()).await
+        Self::open(plan, Some(data_dir), Some(source), start).await
     }
 
     async fn open(

@@ -257,7 +257,8 @@ impl Reader {
             | Entry::Deployment(_)
             | Entry::Tick(_)
             | Entry::Lost(_)
-            | Entry::Plan(_) => None,
+            | Entry::Plan(_)
+            | Entry::Start(_) => None,
         });
         let lost: Vec<Entry> = lost.collect();
         self.record(&lost).await?;
@@ -313,7 +314,8 @@ impl Reader {
                 | Entry::Batch(_)
                 | Entry::Deployment(_)
                 | Entry::Tick(_)
-                | Entry::Plan(_) => {}
+                | Entry::Plan(_)
+                | Entry::Start(_) => {}
             }
         }
     }

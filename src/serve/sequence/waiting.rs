@@ -53,7 +53,11 @@ impl Waiting {
     pub(in crate::serve) fn parts(self) -> (Entry, Outcome) {
         let range = match &self.entry {
             Entry::Consumed(range) | Entry::Lost(range) => Some(range.clone()),
-            Entry::Batch(_) | Entry::Deployment(_) | Entry::Tick(_) | Entry::Plan(_) => None,
+            Entry::Batch(_)
+            | Entry::Deployment(_)
+            | Entry::Tick(_)
+            | Entry::Plan(_)
+            | Entry::Start(_) => None,
         };
         let then = self.then;
         (self.entry, Outcome { then, range })
