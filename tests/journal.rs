@@ -22,6 +22,7 @@ use sluice::{
         segment_name,
     },
     plan::Plan,
+    source::files,
 };
 use tempfile::TempDir;
 
@@ -492,7 +493,7 @@ fn a_stretch_begins_with_the_deployments_that_were_open() {
 
 #[test]
 fn a_stretch_begins_under_the_configuration_that_was_in_force() {
-    let text_of = fs::read_to_string(fixture().join("sluice.yaml")).unwrap();
+    let text_of = files::text(&fixture().join("sluice.yaml")).unwrap();
     let [before, after, third] = ["90%", "95%", "99%"].map(|max| text_of.replace("90%", max));
     let [from, to] = [&before, &after].map(|text| Plan::parse(text).unwrap());
     let reload = Reload {
@@ -521,7 +522,7 @@ fn a_stretch_begins_under_the_configuration_that_was_in_force() {
         let (code, _, warned) = sluice(&record);
         assert_eq!(code, 0, "{warned}");
         assert_eq!(warned.is_empty(), config == expected, "{warned}");
-        let recorded = fs::read_to_string(out.join("sluice.yaml")).unwrap();
+        let recorded = files::text(&out.join("sluice.yaml")).unwrap();
         let digest = |text: &str| Plan::parse(text).unwrap().digest;
         assert_eq!(digest(&recorded), digest(expected), "{number}");
     }

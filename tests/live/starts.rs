@@ -12,6 +12,7 @@ use sluice::{
     event::Timestamp,
     journal::{DataDir, Entry, Limits, Reader},
     plan::Plan,
+    source::files,
 };
 use tempfile::TempDir;
 
@@ -110,7 +111,7 @@ impl Site {
         said
     }
 
-    fn replay(&self, config: Option<&Path>, path: &Path) -> Told {
+    fn replay(config: Option<&Path>, path: &Path) -> Told {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
         command.args(["replay", "--output", "json"]).arg(path);
         if let Some(config) = config {
@@ -253,13 +254,13 @@ async fn check(snapshots: &str) {
 
     // The journal says what the live engine said, under whatever configuration it is recorded.
     let journal = site.data().join(DataDir::JOURNAL);
-    let of_journal = site.replay(Some(&site.configure(&b)), &journal);
+    let of_journal = Site::replay(Some(&site.configure(&b)), &journal);
     assert_eq!(of_journal.finals, said);
     assert_eq!(of_journal.error, "");
     assert!(of_journal.changes.ends_with(&lines_of_b), "{of_journal:?}");
     for (name, config) in [("b", &b), ("b-by-a2", &a2)] {
         let (recording, warned) = site.make("record", config, name);
-        let replayed = site.replay(None, &recording);
+        let replayed = Site::replay(None, &recording);
         assert_eq!(replayed.changes, of_journal.changes);
         assert_eq!((replayed.finals, &*replayed.error), (said.clone(), ""));
         assert_eq!(
@@ -275,10 +276,10 @@ async fn check(snapshots: &str) {
         warned.contains("last started under") && !warned.contains("times"),
         "{warned}"
     );
-    let config = fs::read_to_string(exported.join("sluice.yaml")).unwrap();
+    let config = files::text(&exported.join("sluice.yaml")).unwrap();
     assert_eq!(digest(&config), of_b);
     // Whoever replays it under another one means that, and is told.
-    let by_a = site.replay(Some(&site.configure(&a)), &journal);
+    let by_a = Site::replay(Some(&site.configure(&a)), &journal);
     assert!(
         by_a.error.contains(&of_b) && by_a.error.contains(&of_a),
         "{}",
@@ -308,7 +309,7 @@ async fn check(snapshots: &str) {
     rig.stop().await;
     let rig = start_again(&site, &c2, &said, &noted).await;
     rig.stop().await;
-    let of_journal = site.replay(Some(&site.configure(&c)), &journal);
+    let of_journal = Site::replay(Some(&site.configure(&c)), &journal);
     assert_eq!((of_journal.finals, &*of_journal.error), (said.clone(), ""));
     let (recording, warned) = site.make("record", &c2, "c2");
     assert!(
@@ -316,7 +317,7 @@ async fn check(snapshots: &str) {
         "{warned}"
     );
     assert!(warned.contains("goes on to the later ones"), "{warned}");
-    assert_eq!(site.replay(None, &recording).finals, said);
+    assert_eq!(Site::replay(None, &recording).finals, said);
     let verified = Command::new(env!("CARGO_BIN_EXE_sluice"))
         .args(["journal", "verify"])
         .arg(&journal)
@@ -379,7 +380,7 @@ async fn a_journal_that_tells_of_no_start_goes_by_its_changes_and_is_judged_anew
     without_starts(&site.data());
 
     let journal = site.data().join(DataDir::JOURNAL);
-    let replayed = site.replay(Some(&site.configure(&a)), &journal);
+    let replayed = Site::replay(Some(&site.configure(&a)), &journal);
     let by_its_changes = [("PASS", &*digest(&a)), ("PASS", &*digest(&a2))];
     assert_eq!(verdicts(&replayed.finals), by_its_changes);
     let rig = site.start(&b).await;
@@ -389,7 +390,7 @@ async fn a_journal_that_tells_of_no_start_goes_by_its_changes_and_is_judged_anew
     let rig = start_again(&site, &b, &said, &noted).await;
     rig.stop().await;
     assert_eq!(
-        site.replay(Some(&site.configure(&b)), &journal).finals,
+        Site::replay(Some(&site.configure(&b)), &journal).finals,
         said
     );
 }
