@@ -4,7 +4,7 @@ mod order;
 
 use std::collections::BTreeMap;
 
-use crate::event::{Histogram, Span, Temporality, Timestamp};
+use crate::event::{Histogram, Kind, SeriesMeta, Span, Temporality, Timestamp};
 
 use super::LossReason;
 use order::{compare_data, total_order};
@@ -19,13 +19,27 @@ const CHUNK_SAMPLES: usize = 1_024;
 const UNIT_NANOS: i64 = 1_000_000;
 /// Says that a time is not plain.
 const RARE: u32 = 1 << 31;
+/// Where the kind of a sample stands beside a plain time, which lies below.
+const KIND_SHIFT: u32 = 28;
+/// By their numbers, of which each takes three bits.
+const KINDS: [Kind; 5] = [
+    Kind::Unknown,
+    Kind::Gauge,
+    Kind::Counter,
+    Kind::Histogram,
+    Kind::Summary,
+];
+const KIND_MASK: u32 = 0b111;
+/// Where the index of a distribution begins in a tail.
+const HISTOGRAM_SHIFT: u32 = 4;
 
 /// One sample of a selected series.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
     /// Which of the selected series: a slot in its shard, or its id.
     pub(super) series: u32,
-    /// Twice one more than the index of its distribution, 0 for a number; and one for delta temporality.
+    /// One bit for delta temporality, three for the kind that its sender told, and one more than the index of
+    /// its distribution, 0 for a number.
     tail: u32,
     pub(super) at: Timestamp,
     /// [`Timestamp::MIN`] where it is not told.
@@ -38,7 +52,7 @@ pub(super) struct Sample {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Packed {
     pub(super) series: u32,
-    /// Milliseconds after the start of the bucket, or [`RARE`] and an index of [`Rare`].
+    /// Milliseconds after the start of the bucket and the kind, or [`RARE`] and an index of [`Rare`].
     when: u32,
     value: f64,
 }
@@ -106,14 +120,14 @@ impl Sample {
     #[inline]
     pub(super) fn new(
         series: u32,
-        temporality: Temporality,
+        meta: SeriesMeta,
         at: Timestamp,
         start: Timestamp,
         value: f64,
     ) -> Self {
         Self {
             series,
-            tail: u32::from(temporality == Temporality::Delta),
+            tail: (meta.kind as u32) << 1 | u32::from(meta.temporality == Temporality::Delta),
             at,
             start,
             value,
@@ -128,18 +142,32 @@ impl Sample {
         }
     }
 
+    /// What its sender told that it is.
+    pub(super) fn kind(&self) -> Kind {
+        KINDS[(self.tail >> 1 & KIND_MASK) as usize]
+    }
+
     pub(super) fn start(&self) -> Option<Timestamp> {
         (self.start != Timestamp::MIN).then_some(self.start)
     }
 
     /// Where its distribution stands, if it is one.
     pub(super) fn histogram(&self) -> Option<usize> {
-        (self.tail as usize >> 1).checked_sub(1)
+        histogram(self.tail)
     }
 
     fn set_histogram(&mut self, index: usize) {
-        self.tail = (index as u32 + 1) << 1 | self.tail & 1;
+        set_histogram(&mut self.tail, index);
     }
+}
+
+/// The index of a distribution in a tail.
+fn histogram(tail: u32) -> Option<usize> {
+    (tail as usize >> HISTOGRAM_SHIFT).checked_sub(1)
+}
+
+fn set_histogram(tail: &mut u32, index: usize) {
+    *tail = (index as u32 + 1) << HISTOGRAM_SHIFT | *tail & ((1 << HISTOGRAM_SHIFT) - 1);
 }
 
 impl Packing {
@@ -167,9 +195,13 @@ impl Packing {
         } = *sample;
         let after = (at - self.start).nanos();
         let units = after / UNIT_NANOS;
-        let is_plain = tail == 0 && start == Timestamp::MIN && units * UNIT_NANOS == after;
+        let kind = tail >> 1;
+        let is_plain = kind << 1 == tail
+            && kind <= KIND_MASK
+            && start == Timestamp::MIN
+            && units * UNIT_NANOS == after;
         let when = match u32::try_from(units) {
-            Ok(units) if is_plain && units < RARE => units,
+            Ok(units) if is_plain && units < 1 << KIND_SHIFT => kind << KIND_SHIFT | units,
             Ok(_) | Err(_) => self.pack_rare(Rare { at, start, tail }),
         };
         Packed {
@@ -193,10 +225,11 @@ impl Packing {
             value,
         } = *packed;
         if when & RARE == 0 {
-            let at = self.start + Span::from_nanos(i64::from(when) * UNIT_NANOS);
+            let (kind, units) = (when >> KIND_SHIFT, when & ((1 << KIND_SHIFT) - 1));
+            let at = self.start + Span::from_nanos(i64::from(units) * UNIT_NANOS);
             return Sample {
                 series,
-                tail: 0,
+                tail: kind << 1,
                 at,
                 start: Timestamp::MIN,
                 value,
@@ -380,8 +413,8 @@ impl Gathered {
         self.packing
             .rare
             .extend(samples.packing.rare.into_iter().map(|mut rare| {
-                if let Some(index) = (rare.tail as usize >> 1).checked_sub(1) {
-                    rare.tail = ((index + histograms) as u32 + 1) << 1 | rare.tail & 1;
+                if let Some(index) = histogram(rare.tail) {
+                    set_histogram(&mut rare.tail, index + histograms);
                 }
                 rare
             }));
@@ -449,5 +482,41 @@ impl Dropped {
     pub(super) fn is_cut(&self, series: u32) -> bool {
         let loss = (series, LossReason::OverLimit);
         self.losses.contains_key(&loss)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_packed_is_what_came() {
+        let start = Timestamp::from_seconds(1_772_000_000);
+        let mut packing = Packing::new(start);
+        let temporalities = [Temporality::Cumulative, Temporality::Delta];
+        let days = Span::from_hours(24 * 4);
+        for after in [Span::ZERO, Span::from_seconds(9), Span::from_nanos(1), days] {
+            for (kind, temporality) in KINDS
+                .iter()
+                .flat_map(|kind| temporalities.map(|of| (*kind, of)))
+            {
+                let meta = SeriesMeta {
+                    kind,
+                    temporality,
+                    ..SeriesMeta::default()
+                };
+                let mut sample = Sample::new(7, meta, start + after, Timestamp::MIN, 2.5);
+                for histogram in [None, Some(0), Some(70_000)] {
+                    if let Some(index) = histogram {
+                        sample.set_histogram(index);
+                    }
+                    let packed = packing.pack(&sample);
+                    let came = packing.unpack(&packed);
+                    assert_eq!((came.at, came.start(), came.value), (sample.at, None, 2.5));
+                    assert_eq!((came.kind(), came.temporality()), (kind, temporality));
+                    assert_eq!(came.histogram(), histogram);
+                }
+            }
+        }
     }
 }

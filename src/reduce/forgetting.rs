@@ -5,7 +5,7 @@
 //! be reached some day by nothing but the dead.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, MutexGuard},
 };
 
@@ -17,7 +17,7 @@ use super::{
     shard::Shard,
     standing::Standing,
 };
-use crate::event::Timestamp;
+use crate::event::{SeriesMeta, Timestamp};
 
 /// What share of all pays for the walk over those that stay.
 const FORGOTTEN_SHARE: usize = 8;
@@ -33,7 +33,8 @@ impl Reducer {
     ///
     /// Which of them are forgotten, and when, depends on nothing but the closed buckets. Batches behind the tick
     /// may have been put already: a series that comes again in one of them keeps its id, and like one that comes
-    /// later it has nothing of its past.
+    /// later it has nothing of its past. One that has told another kind meanwhile stays, and is bound anew as that,
+    /// however few they are.
     pub fn forget<D: Directory>(
         &mut self,
         before: Timestamp,
@@ -42,12 +43,14 @@ impl Reducer {
     ) -> bool {
         debug_assert!(self.taken.is_empty(), "what is over is closed");
         let hour = hour(before);
-        let series = self.selected.iter().map(|known| known.heard < hour);
-        let mut series: Vec<bool> = of_many(series.collect());
+        let turned = self.turned(hour);
+        let is_dead =
+            |(id, known): (u32, &Selected)| known.heard < hour && !turned.contains_key(&id);
+        let mut series: Vec<bool> = of_many((0..).zip(&self.selected).map(is_dead).collect());
         let streams = self.streams_heard.iter().map(|heard| *heard < hour);
         let mut streams: Vec<bool> = of_many(streams.collect());
         let half = self.shards.limits().series / 2;
-        let are_dead = series.contains(&true) || streams.contains(&true);
+        let are_dead = series.contains(&true) || streams.contains(&true) || !turned.is_empty();
         let is_wanted = are_dead
             || half < self.shards.unselected()
             || half < self.shards.streams().saturating_sub(streams.len())
@@ -101,7 +104,14 @@ impl Reducer {
         let renamed = stream_ids.iter().map(|id| living(*id).map(StreamId));
         unbind(directory, &renamed.collect::<Vec<_>>());
         let coming = coming.iter().zip(&ids).filter(|(is_coming, _)| **is_coming);
-        self.bind_again(&coming.map(|(_, id)| *id).collect(), directory);
+        let turned = turned
+            .into_iter()
+            .map(|(id, meta)| (ids[id as usize], meta));
+        self.bind_again(
+            &coming.map(|(_, id)| *id).collect(),
+            &turned.collect(),
+            directory,
+        );
         true
     }
 
@@ -121,14 +131,34 @@ impl Reducer {
         self.losses = losses.into_iter().filter_map(renamed).collect();
     }
 
-    /// Binds all series again, in the order of their ids; nothing is remembered of those that are `new`.
-    fn bind_again<D: Directory>(&mut self, new: &BTreeSet<u32>, directory: &mut D) {
+    /// As what those series are bound anew that have told nothing of their kind since an hour, but another one.
+    fn turned(&self, hour: u32) -> BTreeMap<u32, SeriesMeta> {
+        let silent = (0..).zip(&self.selected);
+        let silent = silent.filter(|(_, known)| known.heard < hour);
+        silent
+            .filter_map(|(id, known)| Some((id, known.contradicted()?.since(hour, known.meta)?)))
+            .collect()
+    }
+
+    /// Binds all series again, in the order of their ids; nothing is remembered of those that are `new`, nor of
+    /// those that are something else now.
+    fn bind_again<D: Directory>(
+        &mut self,
+        new: &BTreeSet<u32>,
+        turned: &BTreeMap<u32, SeriesMeta>,
+        directory: &mut D,
+    ) {
         let now = self.closed();
         for (id, known) in (0..).zip(&mut self.selected) {
             let labels = self.registry.labels(id, &self.shards);
-            let (meta, kind) = (known.meta, known.kind);
+            let (mut meta, mut kind) = (known.meta, known.kind);
+            if let Some(told) = turned.get(&id) {
+                meta = *told;
+                kind = self.shards.select().series(&labels, meta).unwrap_or(kind);
+            }
+            let is_new = new.contains(&id) || turned.contains_key(&id);
             match directory.bind_series(SeriesId(id), &labels, meta, kind) {
-                Some(bound) if new.contains(&id) => *known = Selected::new(meta, bound, now),
+                Some(bound) if is_new => *known = Selected::new(meta, bound, now),
                 Some(_) => {}
                 None => directory.refuse_series(SeriesId(id), &labels, kind),
             }

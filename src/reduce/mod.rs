@@ -23,6 +23,7 @@
 //! that nobody selects, as 16 bytes.
 
 mod bucket;
+mod contradicted;
 mod counter;
 mod distribution;
 mod epoch;

@@ -418,10 +418,14 @@ impl Reducer {
             run.extend(packed.iter().map(|packed| packing.unpack(packed)));
             let len = Samples::settle_series(&mut run, &histograms, per_series_max, &mut dropped);
             let id = run[0].series;
+            let fitting = self.fitting(id, &mut run[..len], packing.start());
             let selected = &mut self.selected[id as usize];
-            selected.heard = selected.heard.max(hour);
-            let (partial, incompatible) =
-                selected.reduce(&run[..len], &mut histograms, self.resolution);
+            if 0 < fitting {
+                selected.heard = selected.heard.max(hour);
+            }
+            let (partial, unusable) =
+                selected.reduce(&run[..fitting], &mut histograms, self.resolution);
+            let incompatible = unusable + (len - fitting) as u64;
             let series = SeriesId(id);
             if let Some(partial) = partial {
                 self.resets += u64::from(partial.resets());

@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use super::standing::Before;
 use crate::event::{
-    KeyHash, Raw, RawBatch, RawPoint, RawSeries, SeriesMeta, Spare, Temporality, Timestamp,
+    KeyHash, Kind, Raw, RawBatch, RawPoint, RawSeries, SeriesMeta, Spare, Temporality, Timestamp,
 };
 
 /// Memory that a thread uses for one batch after the other.
@@ -68,6 +68,7 @@ pub(super) enum Known {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PlainPoint {
     pub(super) slot: u32,
+    pub(super) kind: Kind,
     pub(super) at: Timestamp,
     pub(super) value: f64,
 }
@@ -81,6 +82,7 @@ impl PlainPoint {
             && meta.temporality == Temporality::Cumulative;
         is_plain.then_some(Self {
             slot,
+            kind: meta.kind,
             at: point.at,
             value: point.value,
         })

@@ -7,6 +7,7 @@ use crate::event::{Histogram, Kind, MaybeTimestamp, SeriesMeta, Span, Timestamp}
 use super::{
     GaugePartial, IncreasePartial, Partial, Registration,
     bucket::Sample,
+    contradicted::Contradicted,
     counter::{Counter, CounterPoint, is_held},
     distribution::{Distribution, DistributionPoint},
     growth::{Context, Stamp},
@@ -35,6 +36,8 @@ struct Rare {
     held: Option<IncreasePartial>,
     /// Only of series that ever sent a distribution.
     distribution: Option<Distribution>,
+    /// The latest that was told against its kind.
+    contradicted: Option<Contradicted>,
 }
 
 /// A series as it is saved.
@@ -47,6 +50,7 @@ struct Saved {
     counter: Counter,
     held: Option<IncreasePartial>,
     distribution: Option<Distribution>,
+    contradicted: Option<Contradicted>,
 }
 
 /// The number of the hour of a time.
@@ -70,6 +74,16 @@ impl Selected {
             counter: Counter::default(),
             rare: None,
         }
+    }
+
+    /// The latest that was told against its kind, if anything was.
+    pub(super) fn contradicted(&self) -> Option<Contradicted> {
+        self.rare.as_ref()?.contradicted
+    }
+
+    /// Notes what was told against its kind.
+    pub(super) fn contradict(&mut self, told: Contradicted) {
+        self.rare.get_or_insert_default().contradicted = Some(told);
     }
 
     /// Reduces the samples of one bucket, ascending by time. The second result is how many of them
@@ -126,19 +140,25 @@ impl From<Saved> for Selected {
             counter,
             held,
             distribution,
+            contradicted,
         } = saved;
         let Registration {
             kind,
             host_known_since,
         } = registration;
-        let is_rare = held.is_some() || distribution.is_some();
+        let is_rare = held.is_some() || distribution.is_some() || contradicted.is_some();
+        let rare = Rare {
+            held,
+            distribution,
+            contradicted,
+        };
         Self {
             meta,
             kind,
             heard,
             host_known_since,
             counter,
-            rare: is_rare.then(|| Box::new(Rare { held, distribution })),
+            rare: is_rare.then(|| Box::new(rare)),
         }
     }
 }
@@ -153,7 +173,11 @@ impl From<Selected> for Saved {
             counter,
             rare,
         } = selected;
-        let Rare { held, distribution } = rare.map_or_else(Rare::default, |rare| *rare);
+        let Rare {
+            held,
+            distribution,
+            contradicted,
+        } = rare.map_or_else(Rare::default, |rare| *rare);
         Self {
             meta,
             registration: Registration {
@@ -164,6 +188,7 @@ impl From<Selected> for Saved {
             counter,
             held,
             distribution,
+            contradicted,
         }
     }
 }
@@ -240,7 +265,11 @@ mod tests {
 
     fn sample(temporality: Temporality, millis: i64, value: f64) -> Sample {
         let at = Timestamp::from_millis(7_200_000 + millis);
-        Sample::new(0, temporality, at, Timestamp::MIN, value)
+        let meta = SeriesMeta {
+            temporality,
+            ..SeriesMeta::default()
+        };
+        Sample::new(0, meta, at, Timestamp::MIN, value)
     }
 
     fn saved_and_loaded(selected: &Selected) -> Selected {

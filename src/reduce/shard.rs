@@ -118,7 +118,11 @@ impl Shard {
                 value: point.value,
                 histogram: 0,
             };
-            self.put_counted(context, point.slot, SeriesMeta::default(), &raw, put);
+            let meta = SeriesMeta {
+                kind: point.kind,
+                ..SeriesMeta::default()
+            };
+            self.put_counted(context, point.slot, meta, &raw, put);
         }
     }
 
@@ -215,8 +219,7 @@ impl Shard {
         is_number: bool,
     ) -> Result<(), LossReason> {
         check_time(context, point.at)?;
-        let temporality = meta.temporality;
-        let sample = Sample::new(slot, temporality, point.at, point.start, point.value);
+        let sample = Sample::new(slot, meta, point.at, point.start, point.value);
         if is_number {
             if !point.value.is_finite() {
                 return Err(if point.value.to_bits() == Value::STALE_BITS {

@@ -3,6 +3,7 @@
 mod counters;
 mod forgetting;
 mod keys;
+mod kinds;
 mod logs;
 mod order;
 
@@ -18,7 +19,8 @@ use crate::{
 
 use super::*;
 
-/// Selects by the first word of the metric's name, and streams that have an `app`.
+/// Selects by the first word of the metric's name, or by the kind that is told of what is `any`, and streams
+/// that have an `app`.
 #[derive(Debug)]
 struct ByName(BTreeSet<String>);
 
@@ -38,11 +40,13 @@ struct World {
 }
 
 impl Select for ByName {
-    fn series(&self, labels: &Labels, _: SeriesMeta) -> Option<Kind> {
+    fn series(&self, labels: &Labels, meta: SeriesMeta) -> Option<Kind> {
         match labels.metric().split('_').next() {
             Some("counter") => Some(Kind::Counter),
             Some("gauge") => Some(Kind::Gauge),
             Some("histogram") => Some(Kind::Histogram),
+            Some("any") if meta.kind == Kind::Unknown => Some(Kind::Gauge),
+            Some("any") => Some(meta.kind),
             _ => None,
         }
     }
