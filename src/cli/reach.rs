@@ -1,6 +1,6 @@
 //! How to reach a running engine, and as who: common to all commands that ask one.
 
-use std::path::Path;
+use std::{convert::Infallible, path::Path};
 
 use clap::{Args, ValueEnum};
 
@@ -10,6 +10,15 @@ use crate::{
     source::files,
 };
 
+const DEFAULT: &str = "127.0.0.1:7070";
+
+/// An address as it was given; a variable that is empty is as if it were not set.
+#[expect(clippy::unnecessary_wraps, reason = "that is what clap asks for")]
+fn address(given: &str) -> Result<String, Infallible> {
+    let given = given.trim();
+    Ok(if given.is_empty() { DEFAULT } else { given }.to_owned())
+}
+
 /// How to reach the engine.
 #[derive(Debug, Args)]
 pub(super) struct ServerArguments {
@@ -17,7 +26,8 @@ pub(super) struct ServerArguments {
     #[arg(
         long,
         env = "SLUICE_SERVER",
-        default_value = "127.0.0.1:7070",
+        default_value = DEFAULT,
+        value_parser = address,
         value_name = "ADDRESS"
     )]
     pub(super) server: String,
@@ -94,5 +104,17 @@ impl ServerArguments {
             roots: file(roots)?,
             identity: file(certificate)?.zip(file(key)?),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_address_is_as_if_none_were_given() {
+        for (given, expected) in [("", DEFAULT), (" ", DEFAULT), ("h1:7", "h1:7")] {
+            assert_eq!(address(given).as_deref(), Ok(expected));
+        }
     }
 }

@@ -136,9 +136,9 @@ fn log_to_stderr(filter: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
 
 async fn serve(settings: Settings, timeline: Option<Timeline>, hands: &AtomicI64) -> u8 {
     // The signals are caught before anybody is told that the engine runs.
-    // Without a file there is nothing to read anew: a terminal that is closed ends the demo.
-    let reads_anew = settings.source.is_some();
-    let hangup = reads_anew.then(|| signal(SignalKind::hangup()));
+    // A terminal that is closed ends the demo. An engine without a file has nothing to read anew: it says so and
+    // goes on.
+    let hangup = timeline.is_none().then(|| signal(SignalKind::hangup()));
     let (Ok(mut terminate), Ok(mut interrupt), Ok(hangup)) = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),

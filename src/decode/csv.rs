@@ -67,7 +67,12 @@ impl<R: Read> CsvReader<R> {
         let mut fields = Fields::default();
         let columns = match lines.next_line()? {
             Some(line) => Columns::read(line.bytes.unwrap_or_default(), &mut fields)?,
-            None => Columns::read(b"", &mut fields)?,
+            // A file of nothing has no rows.
+            None => Columns {
+                names: Vec::new(),
+                timestamp: 0,
+                value: 0,
+            },
         };
         Ok(Self {
             lines,
@@ -433,9 +438,16 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_nothing_has_no_rows() {
+        let mut rows = CsvReader::new(&b""[..]).unwrap();
+        assert_eq!(rows.batch(8), Ok(None));
+        assert!(rows.take_rejects().is_empty());
+    }
+
+    #[test]
     fn a_header_without_its_columns_is_an_error_that_names_them() {
         for (header, column) in [
-            ("", "timestamp"),
+            ("up,1", "timestamp"),
             ("timestamp,metric", "value"),
             ("timestamp,name,value", "metric"),
         ] {

@@ -31,8 +31,11 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<DeploymentEvent>, DecodeError> {
 }
 
 fn event(line: &[u8]) -> Result<DeploymentEvent, String> {
-    let event: DeploymentEvent =
-        serde_json::from_slice(line).map_err(|error| told(line, &error))?;
+    let event = serde_json::from_slice(line).or_else(|error| {
+        let event = without_nulls(line).and_then(|value| serde_json::from_value(value).ok());
+        event.ok_or_else(|| told(line, &error))
+    });
+    let event: DeploymentEvent = event?;
     if event.deployment().is_empty() {
         return Err("deployment is empty: give each deployment an id".to_owned());
     }
@@ -57,6 +60,17 @@ fn event(line: &[u8]) -> Result<DeploymentEvent, String> {
         }
     }
     Ok(event)
+}
+
+/// What may be left out.
+const OPTIONAL: [&str; 5] = ["region", "one_box", "fleet", "weight", "hotfix"];
+
+/// A line without those of its keys that may be left out and are null: as over HTTP, that is as if they were.
+fn without_nulls(line: &[u8]) -> Option<serde_json::Value> {
+    let mut value: serde_json::Value = serde_json::from_slice(line).ok()?;
+    let fields = value.as_object_mut()?;
+    fields.retain(|key, value| !(value.is_null() && OPTIONAL.contains(&key.as_str())));
+    Some(value)
 }
 
 /// Why a line is no event, in the words of who wrote it.
@@ -162,6 +176,22 @@ mod tests {
             .collect();
         assert_eq!(kinds, ["begin", "step", "bypass", "end"]);
         assert_eq!(decode(b""), Ok(vec![]));
+    }
+
+    #[test]
+    fn null_is_as_if_it_were_left_out() {
+        let least = r#"{"at": 1, "event": "begin", "deployment": "d1", "service": "web", "stage": "all", "version": "v2""#;
+        let nulls = OPTIONAL.map(|key| format!(r#", "{key}": null"#)).concat();
+        let read = |line: String| decode(line.as_bytes());
+        let left_out = read(format!("{least}}}")).unwrap();
+        assert_eq!(read(format!("{least}{nulls}}}")), Ok(left_out));
+        for wrong in [
+            format!("{least}, \"fleet\": null, \"weight\": \"x\"}}"),
+            format!("{least}, \"color\": null}}"),
+            r#"{"at": 1, "event": "end", "deployment": null}"#.to_owned(),
+        ] {
+            assert!(read(wrong.clone()).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! New templates: error messages that nobody wrote before the deployment.
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -108,6 +109,15 @@ struct Weighed {
     basis: Basis,
 }
 
+impl Weighed {
+    /// The worst first: what blocks, what keeps from passing, what is least likely chance.
+    fn order(&self, other: &Self) -> Ordering {
+        let [ours, theirs] = [self, other].map(|of| (!of.is_breach, !of.is_one_host));
+        let by_chance = self.chance.total_cmp(&other.chance);
+        ours.cmp(&theirs).then(by_chance)
+    }
+}
+
 impl NewTemplate {
     /// Starts with the deployment.
     pub fn new(setup: &Setup<'_>) -> Self {
@@ -145,7 +155,7 @@ impl NewTemplate {
         });
         self.take(view);
         let is_last = self.bake_until < view.bucket.end + view.panel.resolution();
-        let mut entries: Vec<(bool, u32, Evidence)> = self
+        let mut entries: Vec<(Weighed, &Found, Evidence)> = self
             .found
             .iter()
             .filter(|(_, found)| 0 < found.place && !found.is_on_fleet)
@@ -153,12 +163,22 @@ impl NewTemplate {
                 let mut weighed = self.weigh(view, found, has_past);
                 weighed.is_one_host &= is_last;
                 let evidence = evidence(view, text, found, &weighed);
-                (weighed.is_breach, found.place, evidence)
+                (weighed, found, evidence)
             })
             .collect();
-        entries.sort_by_key(|(is_breach, place, _)| (!is_breach, *place));
+        entries.sort_by(|(a, of_a, _), (b, of_b, _)| {
+            let worst = a.order(b).then_with(|| of_b.count.cmp(&of_a.count));
+            let by_place = of_a.place.cmp(&of_b.place);
+            if a.is_breach && b.is_breach {
+                by_place
+            } else {
+                worst.then(by_place)
+            }
+        });
         entries.truncate(Finding::EVIDENCE_MAX);
-        let is_breach = entries.first().is_some_and(|(is_breach, ..)| *is_breach);
+        let is_breach = entries
+            .first()
+            .is_some_and(|(weighed, ..)| weighed.is_breach);
         let evidence: Vec<Evidence> = entries.into_iter().map(|(.., entry)| entry).collect();
         if is_breach {
             return Finding::new(CheckState::Breach, evidence);
@@ -549,6 +569,28 @@ mod tests {
                 2 * (breach + 1 - 60)
             )
         );
+    }
+
+    #[test]
+    fn the_worst_of_what_is_undecided_is_told_first() {
+        let check = log_check(DetectorPlan::NewTemplate);
+        let mut bench = Bench::new(check, &["c1"], &["f1"]);
+        let findings = bench.run_templates(700, Severity::ERROR, |host, at| {
+            let mut texts = vec![("known", 1)];
+            if host == "c1" && at == 60 {
+                texts.push(("once", 1));
+            }
+            if host == "c1" && (61..400).contains(&at) {
+                texts.push((NEW, 2));
+            }
+            texts
+        });
+        let undecided = first(&findings, Undecided).unwrap();
+        assert_eq!(findings[undecided].evidence[0].metric, "once");
+        let last = findings.last().unwrap();
+        assert_eq!(last.state, Undecided);
+        let told: Vec<&str> = last.evidence.iter().map(|told| &*told.metric).collect();
+        assert_eq!(told, [NEW, "once"]);
     }
 
     #[test]

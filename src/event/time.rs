@@ -1,6 +1,7 @@
 //! Event time: instants, spans and half-open intervals in whole nanoseconds.
 
 use std::{
+    borrow::Cow,
     fmt,
     ops::{Add, AddAssign, Sub},
     str::FromStr,
@@ -9,6 +10,8 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
+/// Digits of a second down to a nanosecond.
+const NANOS_DIGITS: usize = 9;
 
 /// An instant of event time, in nanoseconds since the Unix epoch (UTC).
 ///
@@ -263,7 +266,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Reads RFC 3339, or Unix seconds as a number with an optional fraction.
+/// Reads RFC 3339, or Unix seconds as a number with an optional fraction. Digits beyond a nanosecond are cut off.
 impl FromStr for Timestamp {
     type Err = TimestampError;
     fn from_str(text: &str) -> Result<Self, TimestampError> {
@@ -280,11 +283,23 @@ impl FromStr for Timestamp {
         if let Ok(seconds) = trimmed.parse::<f64>() {
             return Self::from_seconds_f64(seconds).map_err(|_| error());
         }
-        let parsed: jiff::Timestamp = trimmed.parse().map_err(|_| error())?;
+        let parsed: jiff::Timestamp = to_nanos(trimmed).parse().map_err(|_| error())?;
         i64::try_from(parsed.as_nanosecond())
             .map(Self)
             .map_err(|_| error())
     }
+}
+
+/// The text of a time without the digits of its second beyond the ninth, which RFC 3339 allows.
+fn to_nanos(text: &str) -> Cow<'_, str> {
+    let Some((whole, fraction)) = text.split_once('.') else {
+        return Cow::Borrowed(text);
+    };
+    let zone = fraction.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    if fraction.len() - zone.len() <= NANOS_DIGITS {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("{whole}.{}{zone}", &fraction[..NANOS_DIGITS]))
 }
 
 impl fmt::Display for TimestampError {
@@ -411,6 +426,11 @@ mod tests {
             "1772359200.25".parse::<Timestamp>(),
             Ok(second + Span::from_nanos(250_000_000))
         );
+        for zone in ["Z", "+00:00", "z"] {
+            let text = format!("2026-03-01T10:00:00.123456789999{zone}");
+            let nanos = Span::from_nanos(123_456_789);
+            assert_eq!(text.parse::<Timestamp>(), Ok(second + nanos), "{text}");
+        }
         for (text, problem) in [
             ("", "is no timestamp"),
             ("yesterday", "is no timestamp"),
@@ -421,6 +441,7 @@ mod tests {
             ("99999999999999999", "is out of range"),
             ("1772359200000", "not milliseconds"),
             ("9999-12-31T23:59:59Z", "is out of range"),
+            ("2026-03-01T10:00:00.0000000000xZ", "is no timestamp"),
             ("0001-01-01T00:00:00Z", "is out of range"),
         ] {
             let told = text.parse::<Timestamp>().unwrap_err().to_string();

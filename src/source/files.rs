@@ -1,10 +1,13 @@
 //! Opens the files of a recording and reads them by their format.
 
 use std::{
+    collections::BTreeSet,
     fmt, fs, io,
     io::{BufRead, Read},
     path::{Path, PathBuf},
 };
+
+use sha2::{Digest, Sha256};
 
 use super::timeline::Timeline;
 use crate::{
@@ -77,7 +80,7 @@ pub fn format(path: &Path) -> Result<Format, FileError> {
         })
 }
 
-/// The files of a directory, sorted by name.
+/// The files of a directory, sorted by name; those that are hidden (`.a.csv`, a Finder's `._a.csv`) are none.
 ///
 /// # Errors
 /// The directory cannot be read.
@@ -85,8 +88,10 @@ pub fn list(directory: &Path) -> Result<Vec<PathBuf>, FileError> {
     let error = |problem: io::Error| FileError::new(directory, problem);
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).map_err(error)? {
-        let path = entry.map_err(error)?.path();
-        if path.is_file() {
+        let entry = entry.map_err(error)?;
+        let path = entry.path();
+        let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        if path.is_file() && !is_hidden {
             files.push(path);
         }
     }
@@ -118,6 +123,18 @@ const IN_SECONDS: &str =
 /// What is earlier, read as milliseconds, was told in seconds.
 const MILLISECONDS_FROM: Timestamp = Timestamp::from_seconds(100_000_000);
 
+/// Requests of log records that were read. One that is delivered again counts once, as it does at the doors of a
+/// running engine: records may well be equal, so that nothing else tells one that came twice from two.
+#[derive(Debug, Default)]
+pub struct LogRequests(BTreeSet<[u8; 32]>);
+
+impl LogRequests {
+    /// Whether a request is one that was read before.
+    fn is_known(&mut self, bytes: &[u8]) -> bool {
+        !self.0.insert(Sha256::digest(bytes).into())
+    }
+}
+
 /// Reads a data file into the timeline; what could not be used is told in `notes`.
 ///
 /// # Errors
@@ -127,6 +144,7 @@ pub fn read(
     format: Format,
     plan: &Plan,
     timeline: &mut Timeline,
+    known: &mut LogRequests,
     notes: &mut Vec<String>,
 ) -> Result<(), FileError> {
     let error = |problem: DecodeError| FileError::new(path, problem);
@@ -143,8 +161,16 @@ pub fn read(
                 add(batch);
             }
         }
-        Format::OtlpMetrics => requests(reader, otlp_json::metrics, &mut add).map_err(error)?,
-        Format::OtlpLogs => requests(reader, otlp_json::logs, &mut add).map_err(error)?,
+        Format::OtlpMetrics => {
+            requests(reader, |line| otlp_json::metrics(line).map(Some), &mut add).map_err(error)?;
+        }
+        Format::OtlpLogs => {
+            let repeated = log_requests(reader, known, &mut add).map_err(error)?;
+            if 0 < repeated {
+                let told = "log requests stand here once more, and count once";
+                notes.push(format!("{}: {repeated} {told}", path.display()));
+            }
+        }
         Format::OpenMetrics => {
             let told = exposition(reader, TimeUnit::Seconds, &mut add).map_err(error)?;
             if !told.is_ended {
@@ -252,10 +278,29 @@ fn exposition(
     })
 }
 
-/// One export request a line. A line that is damaged is a reject; its neighbours stand.
+/// Those requests of log records that were not read before; gives how many were.
+fn log_requests(
+    reader: Box<dyn Read>,
+    known: &mut LogRequests,
+    add: &mut impl FnMut(Batch),
+) -> Result<u64, DecodeError> {
+    let mut repeated = 0;
+    let decode = |line: &[u8]| {
+        if known.is_known(line.trim_ascii()) {
+            repeated += 1;
+            return Ok(None);
+        }
+        otlp_json::logs(line).map(Some)
+    };
+    requests(reader, decode, add)?;
+    Ok(repeated)
+}
+
+/// One export request a line. A line that is damaged is a reject; its neighbours stand. One of which `decode`
+/// makes nothing is passed over.
 fn requests(
     reader: Box<dyn Read>,
-    decode: impl Fn(&[u8]) -> Result<Batch, DecodeError>,
+    mut decode: impl FnMut(&[u8]) -> Result<Option<Batch>, DecodeError>,
     add: &mut impl FnMut(Batch),
 ) -> Result<(), DecodeError> {
     let mut lines = LineReader::new(reader, REQUEST_BYTES_MAX);
@@ -266,14 +311,17 @@ fn requests(
             Some(bytes) => decode(bytes).map_err(|error| error.to_string()),
             None => Err(format!("longer than {REQUEST_BYTES_MAX} bytes")),
         };
-        add(decoded.unwrap_or_else(|problem| {
+        let decoded = decoded.unwrap_or_else(|problem| {
             let mut batch = Batch::default();
             let example = || format!("line {number}: {problem}");
             batch
                 .rejects
                 .sample(crate::event::RejectReason::Malformed, example);
-            batch
-        }));
+            Some(batch)
+        });
+        if let Some(batch) = decoded {
+            add(batch);
+        }
     }
     Ok(())
 }
@@ -329,8 +377,58 @@ services: {web: {stages: [{name: unit, checks: [up], bake: 1m}]}}
         let mut timeline = Timeline::new(plan.resolution);
         let mut notes = Vec::new();
         let format = format(&path).unwrap();
-        read(&path, format, &plan, &mut timeline, &mut notes).unwrap();
+        let mut known = LogRequests::default();
+        read(&path, format, &plan, &mut timeline, &mut known, &mut notes).unwrap();
         notes
+    }
+
+    #[test]
+    fn log_requests_that_stand_twice_count_once() {
+        let request = |body: &str| {
+            format!(
+                r#"{{"resourceLogs": [{{"scopeLogs": [{{"logRecords": [{{"timeUnixNano": "1772359200000000000", "body": {{"stringValue": "{body}"}}}}]}}]}}]}}"#
+            )
+        };
+        let (a, b) = (request("a"), request("b"));
+        let directory = tempfile::tempdir().unwrap();
+        let plan = Plan::parse(CONFIGURATION).unwrap();
+        let mut timeline = Timeline::new(plan.resolution);
+        let (mut known, mut notes) = (LogRequests::default(), Vec::new());
+        for (name, text) in [
+            ("a.logs.jsonl", format!("{a}\n{b}\n{a} \n")),
+            ("b.logs.jsonl", format!("{b}\n")),
+        ] {
+            let path = directory.path().join(name);
+            fs::write(&path, text).unwrap();
+            let format = format(&path).unwrap();
+            read(&path, format, &plan, &mut timeline, &mut known, &mut notes).unwrap();
+        }
+        let steps = timeline.into_steps();
+        let bodies: Vec<String> = steps
+            .flat_map(|step| step.batch.logs.into_iter().map(|record| record.body))
+            .collect();
+        assert_eq!(bodies, ["a", "b"]);
+        assert_eq!(notes.len(), 2);
+        let told = ": 1 log requests stand here once more";
+        assert!(notes.iter().all(|note| note.contains(told)), "{notes:?}");
+    }
+
+    #[test]
+    fn hidden_files_are_no_part_of_a_recording() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["b.csv", "._a.csv", ".a.csv", "a.csv"] {
+            fs::write(directory.path().join(name), "").unwrap();
+        }
+        let files = list(directory.path()).unwrap();
+        let names = files.iter().filter_map(|file| file.file_name());
+        assert_eq!(names.collect::<Vec<_>>(), ["a.csv", "b.csv"]);
+    }
+
+    #[test]
+    fn an_empty_file_holds_nothing() {
+        for name in ["a.csv", "a.prom", "a.logs.jsonl"] {
+            assert_eq!(notes(name, ""), Vec::<String>::new(), "{name}");
+        }
     }
 
     #[test]

@@ -115,8 +115,9 @@ impl Recording {
             });
         }
         let mut timeline = Timeline::new(plan.resolution);
+        let mut known = files::LogRequests::default();
         for (path, format) in &found.data {
-            files::read(path, *format, &plan, &mut timeline, &mut notes)
+            files::read(path, *format, &plan, &mut timeline, &mut known, &mut notes)
                 .map_err(RecordingError::File)?;
         }
         if timeline.is_empty() {

@@ -109,8 +109,7 @@ impl Timeline {
             ..
         } = self;
         moments.into_iter().map(move |(start, moment)| {
-            let mut events = moment.events;
-            events.sort_by_key(DeploymentEvent::at);
+            let events = in_order(moment.events);
             let batch = Batch {
                 series: into_blocks(&series, moment.points),
                 logs: moment.logs,
@@ -230,4 +229,72 @@ fn into_blocks(series: &[(Labels, SeriesMeta)], mut points: Vec<(u32, Point)>) -
             .push(point);
     }
     blocks
+}
+
+/// By time. What is told of one deployment at one instant is told in the order in which it can happen: its begin,
+/// steps and bypasses, its end; the deployments of an instant stay in the order in which they are met.
+fn in_order(events: Vec<DeploymentEvent>) -> Vec<DeploymentEvent> {
+    let mut met: BTreeMap<(Timestamp, String), usize> = BTreeMap::new();
+    let placed = events.into_iter().map(|event| {
+        let place = met.len();
+        let key = (event.at(), event.deployment().to_owned());
+        let met = *met.entry(key).or_insert(place);
+        let turn = match &event {
+            DeploymentEvent::Begin(_) => 0,
+            DeploymentEvent::Step(_) | DeploymentEvent::Bypass(_) => 1,
+            DeploymentEvent::End(_) => 2,
+        };
+        (event.at(), met, turn, event)
+    });
+    let mut placed: Vec<_> = placed.collect();
+    placed.sort_by_key(|(at, met, turn, _)| (*at, *met, *turn));
+    placed.into_iter().map(|(.., event)| event).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::deployments;
+
+    #[test]
+    fn events_of_one_instant_are_in_the_order_in_which_they_can_happen() {
+        let begin = |id: &str, at: u32| {
+            format!(
+                r#"{{"at": {at}, "event": "begin", "deployment": "{id}", "service": "web", "stage": "all", "version": "v2"}}"#
+            )
+        };
+        let end =
+            |id: &str, at: u32| format!(r#"{{"at": {at}, "event": "end", "deployment": "{id}"}}"#);
+        let step = |name: &str, at: u32| {
+            format!(
+                r#"{{"at": {at}, "event": "step", "deployment": "b", "step": "{name}", "outcome": "passed"}}"#
+            )
+        };
+        let lines = [
+            end("a", 105),
+            end("b", 105),
+            step("later", 106),
+            step("one", 105),
+            step("two", 105),
+            begin("b", 105),
+            begin("c", 104),
+        ];
+        let mut timeline = Timeline::new(Span::from_seconds(60));
+        for event in deployments::decode(lines.join("\n").as_bytes()).unwrap() {
+            timeline.add_event(event);
+        }
+        let events = timeline.into_steps().flat_map(|step| step.events);
+        let told: Vec<String> = events
+            .map(|event| match event {
+                DeploymentEvent::Begin(begin) => format!("begin {}", begin.deployment),
+                DeploymentEvent::Step(step) => step.step,
+                DeploymentEvent::Bypass(bypass) => format!("bypass {}", bypass.deployment),
+                DeploymentEvent::End(end) => format!("end {}", end.deployment),
+            })
+            .collect();
+        let expected = [
+            "begin c", "end a", "begin b", "one", "two", "end b", "later",
+        ];
+        assert_eq!(told, expected);
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Span;
+use crate::{detect::wording::number, event::Span};
 
 /// Events and exposure.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -48,6 +48,7 @@ impl Tally {
         self.fleet += other.fleet;
         self.fleet_exposure += other.fleet_exposure;
     }
+
     /// How many events there were, for a person; and in which latest time, if not since the judging began.
     pub(super) fn told(&self, latest: Option<Span>) -> String {
         let Self { one_box, fleet, .. } = self;
@@ -55,6 +56,7 @@ impl Tally {
             let minutes = latest.div_ceil(Span::from_minutes(1));
             format!(" in the last {}", Span::from_minutes(minutes as i64))
         });
+        let (one_box, fleet) = (number(*one_box), number(*fleet));
         format!("{one_box} events on the one-box, {fleet} on the fleet{when}")
     }
 
@@ -72,5 +74,24 @@ impl Tally {
         let own = (self.one_box + 0.5) / self.one_box_exposure.max(f64::MIN_POSITIVE);
         let fleet = (self.fleet + 0.5) / self.fleet_exposure.max(f64::MIN_POSITIVE);
         (own / (fleet * usual)).ln()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_told_as_a_person_counts() {
+        let tally = Tally {
+            one_box: 0.1 + 0.2,
+            one_box_exposure: 1.0,
+            fleet: 1_154.999_999_999_999_8,
+            fleet_exposure: 1.0,
+        };
+        assert_eq!(
+            tally.told(None),
+            "0.3 events on the one-box, 1155 on the fleet"
+        );
     }
 }
