@@ -1,5 +1,6 @@
 //! Absence: what a host is expected to send does not fall silent.
 
+mod hush;
 mod moved;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,8 @@ use crate::{
 /// A host that goes while another one comes, whose first data ever is of that time, was moved: that is no data,
 /// as many times as others have come. A host that the deployer named cannot be replaced by another.
 ///
+/// Who is silent for longer than usual, but not for so long yet, is undecided; when the bake ends, that is awaited.
+///
 /// Presence is its own coverage here: a sample that arrived is the proof, even if its value stands
 /// still for ever (`up` is 1 on every healthy host).
 #[derive(Clone, Debug)]
@@ -54,6 +57,8 @@ struct Heard {
     gap: Span,
     /// What of [`Pipeline::proven`] was over at its last word since the deployment began.
     proven: Span,
+    /// In how many buckets it was heard since the deployment began.
+    words: u32,
     /// Whether it was not known to be one of these hosts when the first bucket closed.
     is_late: bool,
 }
@@ -195,6 +200,7 @@ impl Absent {
             let heard = Heard {
                 last: Some(now),
                 gap,
+                words: heard.words.saturating_add(1),
                 ..*heard
             };
             self.heard.insert(host, heard);
@@ -339,7 +345,9 @@ impl Absent {
                 until.next_whole_second()
             ));
         }
-        self.still(view).unwrap_or_else(|| self.present(view))
+        self.still(view)
+            .or_else(|| self.hush(view, presences))
+            .unwrap_or_else(|| self.present(view))
     }
 
     /// What is said of hosts whose values all stand still: an exporter that repeats its last values

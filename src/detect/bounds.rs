@@ -1,19 +1,25 @@
 //! Bounds: the value stays within limits that the owner set.
 
+mod running;
+mod state;
+mod window;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Basis, Cell, CheckState, Coverage, Evidence, Extent, Finding, Group, HostId, NoDataCause,
-    Setup, Track, Unsound, View,
-    coverage::{self, base_patience, patience},
+    Basis, Cell, CheckState, Coverage, Evidence, Finding, Group, HostId, NoDataCause, Setup, Track,
+    View,
+    coverage::{base_patience, patience},
     wording::{blind, host_list, metric_name, number, selection_name, uncovered},
 };
 use crate::{
     event::{Span, Timestamp, Unit},
     plan::{Check, DetectorPlan, Limit, Selection},
 };
+pub(super) use state::State;
+use window::Window;
 
 /// How long a ratio may lack its denominator (no requests at all) before the host counts as not
 /// covered: a host without traffic proves nothing.
@@ -30,6 +36,9 @@ const EXCESS_MEMORY: Span = Span::from_minutes(30);
 /// are not judged: restarts and cold caches are forgiven there. A breach stands while its stretch
 /// does; latching is the gate's.
 ///
+/// A ratio of events that has to be out of range for some time is the ratio of the sums of both sides over the latest
+/// such time: a breach if that is out, and the time is after the grace as a whole and has data in at least half of it.
+///
 /// Of log records, what is held against a rate is their count over the time that the rate is for,
 /// up to now and since the grace: `5/m` allows five within any minute, however they fall into
 /// buckets.
@@ -45,6 +54,7 @@ pub struct Bounds {
     within: Span,
     began_at: Timestamp,
     grace_until: Timestamp,
+    bake_until: Timestamp,
     /// By group and host: the stretch that is out of range. Empty on healthy hosts.
     runs: BTreeMap<(usize, HostId), Run>,
     /// By index of the host: end of the latest bucket that was judged.
@@ -57,15 +67,8 @@ struct Run {
     start: Timestamp,
     end: Timestamp,
     worst: Reading,
-}
-
-/// What was learned and latched.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename = "BoundsState")]
-pub(super) struct State {
-    coverage: coverage::State,
-    runs: BTreeMap<(usize, HostId), Run>,
-    judged: Vec<Option<Timestamp>>,
+    /// Whether it is long enough to be a breach.
+    is_full: bool,
 }
 
 /// A value against its limit.
@@ -105,6 +108,7 @@ impl Bounds {
             within,
             began_at: setup.began_at,
             grace_until: setup.grace_until,
+            bake_until: setup.bake_until,
             runs: BTreeMap::new(),
             judged: Vec::new(),
         }
@@ -128,12 +132,7 @@ impl Bounds {
         }
         let running = self.evidence(view, CheckState::Undecided);
         if !running.is_empty() {
-            let mut finding = Finding::new(CheckState::Undecided, running);
-            finding.awaiting = Some(format!(
-                "a value in range, or {} out of range",
-                self.for_at_least
-            ));
-            return finding;
+            return self.running(view, running);
         }
         let closest = closest.or_else(|| self.read_of_late(view));
         let evidence = closest.map(|(reading, group, host)| {
@@ -155,46 +154,6 @@ impl Bounds {
         self.evidence(view, CheckState::Breach)
     }
 
-    /// What was learned and latched: whoever adds a field decides here whether it is kept.
-    pub(super) fn save(&self) -> State {
-        let Self {
-            coverage,
-            check: _,
-            selection: _,
-            min: _,
-            max: _,
-            for_at_least: _,
-            within: _,
-            began_at: _,
-            grace_until: _,
-            runs,
-            judged,
-        } = self;
-        State {
-            coverage: coverage.save(),
-            runs: runs.clone(),
-            judged: judged.clone(),
-        }
-    }
-
-    /// Takes what [`Bounds::save`] gave.
-    pub(super) fn restore(&mut self, state: State, extent: Extent) -> Result<(), Unsound> {
-        let State {
-            coverage,
-            runs,
-            judged,
-        } = state;
-        for (group, host) in runs.keys() {
-            extent.group(*group)?;
-            extent.hosts([host])?;
-        }
-        extent.hosts_len(judged.len())?;
-        self.coverage.restore(coverage, extent)?;
-        self.runs = runs;
-        self.judged = judged;
-        Ok(())
-    }
-
     /// Takes the cells; gives the reading that is closest to its limit.
     fn read(&mut self, view: &View<'_>) -> Option<(Reading, usize, HostId)> {
         let mut closest: Option<(Reading, usize, HostId)> = None;
@@ -207,12 +166,22 @@ impl Bounds {
                 let Some(cell) = track.cell(view.bucket) else {
                     continue;
                 };
-                let Some(reading) = self.reading_of(view, track, &cell, unit) else {
+                let now = view.bucket.end;
+                let is_window = self.takes_windows(group);
+                let window = is_window.then(|| self.window(view, track, now)).flatten();
+                let reading = if is_window {
+                    window.map(|window| window.reading)
+                } else {
+                    self.reading_of(view, track, &cell, unit)
+                };
+                let Some(reading) = reading else {
                     continue;
                 };
-                self.judged[host.0 as usize] = Some(view.bucket.end);
+                if cell.exposure != Some(0.0) {
+                    self.judged[host.0 as usize] = Some(now);
+                }
                 if reading.headroom < 0.0 {
-                    self.extend_run(view, (index, host), reading);
+                    self.extend_run(view, (index, host), reading, window);
                 } else if !self.runs.is_empty() {
                     self.runs.remove(&(index, host));
                 }
@@ -240,7 +209,12 @@ impl Bounds {
                 if end <= self.judged_from() || patience(view, track) < view.bucket.end - end {
                     continue;
                 }
-                let Some(reading) = self.reading_of(view, track, &cell, unit) else {
+                let reading = if self.takes_windows(group) {
+                    self.window(view, track, end).map(|window| window.reading)
+                } else {
+                    self.reading_of(view, track, &cell, unit)
+                };
+                let Some(reading) = reading else {
                     continue;
                 };
                 if closest.is_none_or(|(best, ..)| reading.headroom < best.headroom) {
@@ -275,15 +249,36 @@ impl Bounds {
         }
     }
 
-    fn extend_run(&mut self, view: &View<'_>, key: (usize, HostId), reading: Reading) {
+    fn extend_run(
+        &mut self,
+        view: &View<'_>,
+        key: (usize, HostId),
+        reading: Reading,
+        window: Option<Window>,
+    ) {
         let run = self.runs.entry(key).or_insert(Run {
             start: view.bucket.start,
             end: view.bucket.end,
             worst: reading,
+            is_full: false,
         });
         run.end = view.bucket.end;
-        if reading.headroom < run.worst.headroom {
-            run.worst = reading;
+        match window {
+            // It stands for all that it covers.
+            Some(window) => {
+                run.start = if run.is_full {
+                    run.start.min(window.since)
+                } else {
+                    window.since
+                };
+                (run.worst, run.is_full) = (reading, window.is_whole);
+            }
+            None => {
+                run.is_full = self.for_at_least <= run.end - run.start;
+                if reading.headroom < run.worst.headroom {
+                    run.worst = reading;
+                }
+            }
         }
     }
 
@@ -402,8 +397,7 @@ impl Bounds {
     fn evidence(&self, view: &View<'_>, state: CheckState) -> Vec<Evidence> {
         let mut by_group: BTreeMap<usize, (Run, Vec<HostId>)> = BTreeMap::new();
         for ((group, host), run) in &self.runs {
-            let is_long = self.for_at_least <= run.end - run.start;
-            if is_long != (state == CheckState::Breach) {
+            if run.is_full != (state == CheckState::Breach) {
                 continue;
             }
             let (worst, hosts) = by_group.entry(*group).or_insert((*run, Vec::new()));

@@ -98,6 +98,8 @@ pub struct Finding {
     pub cause: Option<NoDataCause>,
     /// Whether data of every judged host has come: not while the first is awaited.
     pub is_heard: bool,
+    /// Whether what it waits for decides in a foreseeable time, so that PASS waits for it even when the bake is over.
+    pub holds: bool,
     /// What it waits for and until when, for a person; set when warming or undecided.
     pub awaiting: Option<String>,
     /// The numbers, worst first: each metric that is not in range, or else the one closest to it.
@@ -142,6 +144,7 @@ impl Finding {
             state,
             cause: None,
             is_heard: true,
+            holds: false,
             awaiting: None,
             evidence,
         }
@@ -153,6 +156,7 @@ impl Finding {
             state: CheckState::NoData,
             cause: Some(cause),
             is_heard: false,
+            holds: false,
             awaiting: None,
             evidence,
         }
@@ -164,6 +168,7 @@ impl Finding {
             state: CheckState::Warming,
             cause: None,
             is_heard: true,
+            holds: false,
             awaiting: Some(awaiting.into()),
             evidence: Vec::new(),
         }

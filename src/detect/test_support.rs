@@ -27,6 +27,8 @@ pub(super) enum Feed {
     Value(f64),
     /// A value and what it is divided by.
     Weighted(f64, f64),
+    /// So many events, and what they are divided by: both counted.
+    Ratio(f64, f64),
     /// A living log stream with so many records that the check selects.
     Records(f64),
     /// Something that could not be used.
@@ -223,6 +225,10 @@ impl Bench {
             Feed::Silent => return,
             Feed::Value(value) => (value, 0.0, None),
             Feed::Weighted(value, exposure) => (value, 0.0, Some(exposure)),
+            Feed::Ratio(events, exposure) => {
+                let seconds = self.resolution.seconds_f64();
+                (events / seconds, events, Some(exposure / seconds))
+            }
             Feed::Records(count) => {
                 self.hosts.heard_log(host, Severity::INFO, bucket);
                 (count / self.resolution.seconds_f64(), count, None)
@@ -233,7 +239,15 @@ impl Bench {
             labels: Labels::new([(METRIC_NAME, metric)]),
             stat: Stat::Value,
         };
-        let group = self.panel.group_index(&key, Kind::Gauge, Unit::Unknown);
+        let kind = match fed {
+            Feed::Ratio(..) => Kind::Counter,
+            Feed::Silent
+            | Feed::Value(_)
+            | Feed::Weighted(..)
+            | Feed::Records(_)
+            | Feed::Lost(_) => Kind::Gauge,
+        };
+        let group = self.panel.group_index(&key, kind, Unit::Unknown);
         if let Feed::Lost(reason) = fed {
             self.panel.record_loss(group, host, bucket, reason);
             return;

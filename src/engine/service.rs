@@ -231,6 +231,12 @@ pub(super) fn wants_templates(detector: &DetectorPlan) -> bool {
 /// and host, and as many again where the check divides.
 pub(super) fn depth(check: &Check, resolution: Span) -> usize {
     match (&check.detector, &check.selection) {
+        // A ratio is of the time that it has to be out of range for.
+        (DetectorPlan::Bounds { for_at_least, .. }, Selection::Series(series))
+            if series.per.is_some() =>
+        {
+            for_at_least.div_ceil(resolution)
+        }
         // They look at the bucket that has just closed, and remember themselves what came before.
         (DetectorPlan::NewTemplate, _)
         | (DetectorPlan::Bounds { .. } | DetectorPlan::Absent { .. }, Selection::Series(_)) => 0,

@@ -64,7 +64,7 @@ impl Proof {
                 }
             }
         }
-        let mut undecided = Vec::new();
+        let (mut undecided, mut holding) = (Vec::new(), Vec::new());
         for check in gate
             .checks
             .iter()
@@ -95,7 +95,11 @@ impl Proof {
                     proof
                         .checks
                         .push((check.name.clone(), CheckState::Undecided));
-                    undecided.push(reasons::undecided(check, finding));
+                    let reason = reasons::undecided(check, finding);
+                    if finding.holds {
+                        holding.push(reason.clone());
+                    }
+                    undecided.push(reason);
                 }
                 CheckState::Warming => awaited.push(reasons::warming(check, finding)),
                 CheckState::NoData => blind.extend(reasons::no_data(check, finding)),
@@ -111,7 +115,11 @@ impl Proof {
         {
             return Err(Missing::Data(vec![reasons::nothing_required(gate)]));
         }
-        awaited.extend(proof.bake(gate, now, terms, undecided));
+        awaited.extend(if gate.bake_until <= now {
+            holding
+        } else {
+            proof.bake(gate, now, terms, undecided)
+        });
         if awaited.is_empty() {
             Ok(proof)
         } else {
@@ -119,7 +127,7 @@ impl Proof {
         }
     }
 
-    /// What is awaited of the bake, with the checks that have not decided yet.
+    /// What is awaited of the bake that is not over, with the checks that have not decided yet.
     fn bake(
         &self,
         gate: &Gate,
@@ -132,9 +140,6 @@ impl Proof {
                 undecided.push("no check is covered by data yet".to_owned());
             }
             return undecided;
-        }
-        if gate.bake_until <= now {
-            return Vec::new();
         }
         if now < gate.bake_min_until {
             return vec![reasons::bake(gate, now, gate.bake_min_until)];

@@ -147,6 +147,7 @@ struct FindingForm {
     #[serde(with = "optional_cause")]
     cause: Option<NoDataCause>,
     is_heard: bool,
+    holds: bool,
     awaiting: Option<String>,
     evidence: Vec<Evidence>,
 }

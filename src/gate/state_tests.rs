@@ -210,6 +210,47 @@ services:
 }
 
 #[test]
+fn what_decides_soon_is_waited_for_though_the_bake_is_over() {
+    let plan = Plan::parse(
+        "
+checks:
+  cpu: {metric: cpu, bounds: {max: 90, for: 5m}}
+services:
+  web: {stages: [{name: onebox, bake: 10m, checks: [cpu]}]}
+",
+    );
+    let plan = plan.unwrap_or_else(|faults| panic!("{faults}"));
+    let service = &plan.services["web"];
+    let mut gate = Gate::open(
+        gate(None).begin,
+        start(),
+        service,
+        &service.stages[0],
+        plan.resolution,
+        "",
+        |name| &plan.checks[name],
+    );
+    let mut finding = Finding::new(CheckState::Undecided, Vec::new());
+    finding.awaiting = Some("a value in range, until 10:12".to_owned());
+    gate.watermark = start() + Span::from_minutes(10);
+    for (holds, state, expected) in [
+        (true, CheckState::Undecided, VerdictState::Pending),
+        (false, CheckState::Undecided, VerdictState::Pass),
+        (false, CheckState::Ok, VerdictState::Pass),
+        (false, CheckState::Breach, VerdictState::Fail),
+    ] {
+        (finding.holds, finding.state) = (holds, state);
+        gate.checks[0].finding = Some(finding.clone());
+        let decision = gate.decide();
+        assert_eq!(decision.state, expected, "{holds} {state:?}");
+        if holds {
+            let reason = "cpu: undecided, waits for a value in range, until 10:12";
+            assert_eq!(decision.reasons, [reason]);
+        }
+    }
+}
+
+#[test]
 fn times_in_reasons_have_no_fractions_of_a_second() {
     let mut gate = gate(None);
     let begin = Begin {

@@ -7,7 +7,7 @@ use crate::{
     },
     reduce::LossReason,
 };
-use CheckState::{Breach, NoData, Ok, Warming};
+use CheckState::{Breach, NoData, Ok, Undecided, Warming};
 use NoDataCause::{NeverArrived, NoFleet, NothingSelected};
 
 fn plan() -> DetectorPlan {
@@ -203,7 +203,7 @@ fn values_that_cannot_be_used_are_absent_and_the_note_says_so() {
             Feed::Value(1.0)
         }
     });
-    assert_eq!(states(&findings), [Ok, Breach]);
+    assert_eq!(states(&findings), [Ok, Undecided, Breach]);
     let note = &findings[99].evidence[0].note;
     assert!(
         note.ends_with("what came could not be used (not_finite)"),
@@ -219,6 +219,7 @@ fn a_living_log_stream_without_the_record_is_absent() {
         let is_beat = bucket.rem_euclid(6) == 0 && (host != "c1" || bucket < 100);
         Feed::Records(if is_beat { 1.0 } else { 0.0 })
     });
+    // Five beats are all that it may miss.
     assert_eq!(states(&findings), [Ok, Breach]);
     // The last beat was in bucket 96.
     assert_eq!(first(&findings, Breach), Some(97 + 30));
@@ -235,6 +236,47 @@ fn a_beat_before_the_deployment_is_remembered_but_proves_nothing_since() {
         })
     });
     assert_eq!(states(&findings), [Warming]);
+}
+
+#[test]
+fn who_is_silent_for_longer_than_usual_holds_the_gate_until_the_time_is_over() {
+    // Every so many buckets, silent from one on; the bake ends with bucket 120, the time is over with 150 at most.
+    for (every, from, holds) in [
+        (1, 99, true),
+        (1, 109, false),
+        (3, 96, true),
+        (3, 108, false),
+        (6, 96, false),
+    ] {
+        let mut bench = Bench::new(series_check(plan()), &["c1"], &["f1", "f2"]).bake(120);
+        let findings = bench.run(200, |host, bucket| {
+            let is_due = bucket.rem_euclid(every) == 0 && (host != "c1" || bucket < from);
+            if is_due {
+                Feed::Value(1.0)
+            } else {
+                Feed::Silent
+            }
+        });
+        let at_end = &findings[119];
+        assert_eq!(at_end.holds, holds, "{every} {from}: {at_end:?}");
+        let expected = if holds { Undecided } else { Ok };
+        assert_eq!(at_end.state, expected, "{every} {from}: {at_end:?}");
+        assert_eq!(findings[199].state, Breach);
+        if every == 1 && holds {
+            let awaiting = at_end.awaiting.as_deref().unwrap();
+            assert_eq!(
+                awaiting,
+                "data of c1, or silence of 5m, until 2026-03-01T10:21:30Z"
+            );
+        }
+    }
+    // What falls silent after the bake is no reason to wait.
+    let mut bench = Bench::new(series_check(plan()), &["c1"], &["f1", "f2"]).bake(120);
+    let findings = bench.run(145, silent_from("c1", 125));
+    assert_eq!(
+        (findings[144].state, findings[144].holds),
+        (Undecided, false)
+    );
 }
 
 /// Pods of a one-box beside two of the fleet: `a` and `b` from the start, of which some go in bucket 100, and others

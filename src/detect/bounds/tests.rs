@@ -246,3 +246,123 @@ fn records_of_the_grace_are_not_counted_after_it() {
     });
     assert_eq!(states(&findings), [Warming, Ok]);
 }
+
+/// A ratio of which a twentieth at most may fail, for five minutes.
+fn ratio() -> Check {
+    let mut check = series_check(plan(None, Some(0.05), 5));
+    if let Selection::Series(series) = &mut check.selection {
+        series.per = Some(series.selector.clone());
+    }
+    check
+}
+
+#[test]
+fn a_ratio_with_a_time_is_that_of_the_sums_over_it() {
+    type Row = (&'static str, fn(i64) -> (f64, f64), Option<usize>);
+    let rows: [Row; 6] = [
+        // A request every half a minute, of which every other one fails.
+        (
+            "half of few",
+            |at| {
+                let is_one = at.rem_euclid(3) == 0;
+                (
+                    f64::from(is_one && 100 <= at && at % 2 == 0),
+                    f64::from(is_one),
+                )
+            },
+            Some(102),
+        ),
+        // One of a hundred fails, each in a bucket of its own.
+        (
+            "one of a hundred",
+            |at| (f64::from(at.rem_euclid(30) == 0), 100.0 / 30.0),
+            None,
+        ),
+        (
+            "a tenth of many",
+            |at| (if 100 <= at { 10.0 } else { 0.0 }, 100.0),
+            Some(115),
+        ),
+        (
+            "a tenth for two minutes",
+            |at| (if (100..112).contains(&at) { 10.0 } else { 0.0 }, 100.0),
+            None,
+        ),
+        (
+            "from the begin on",
+            |at| (if 0 <= at { 10.0 } else { 0.0 }, 100.0),
+            Some(59),
+        ),
+        (
+            "in the grace only",
+            |at| (if (0..30).contains(&at) { 90.0 } else { 0.0 }, 100.0),
+            None,
+        ),
+    ];
+    for (name, feed, expected) in rows {
+        let mut bench = Bench::new(ratio(), &["c1"], &[]).grace(30);
+        let findings = bench.run(300, |_, bucket| {
+            let (errors, requests) = feed(bucket);
+            Feed::Ratio(errors, requests)
+        });
+        assert_eq!(first(&findings, Breach), expected, "{name}");
+        if name == "from the begin on" {
+            let evidence = &findings[59].evidence[0];
+            assert_eq!(evidence.observed.map(number).as_deref(), Some("0.1"));
+            assert_eq!(evidence.first_breach, Some(bench.at(30)));
+            let early = findings[40].awaiting.as_deref().unwrap();
+            assert!(early.ends_with("until 2026-03-01T10:10:00Z"), "{early}");
+        }
+        if name == "a tenth of many" {
+            assert_eq!(findings[115].evidence[0].first_breach, Some(bench.at(100)));
+        }
+    }
+}
+
+#[test]
+fn a_ratio_weighs_each_of_its_values_by_the_time_that_it_is_of() {
+    // Read every half a minute, and once after two minutes: then a tenth failed, else nothing.
+    let mut bench = Bench::new(ratio(), &["c1"], &[]);
+    let findings = bench.run(200, |_, bucket| match bucket {
+        100..111 => Feed::Silent,
+        111 => Feed::Ratio(20.0, 100.0),
+        _ if bucket.rem_euclid(3) == 0 => Feed::Ratio(0.0, 100.0),
+        _ => Feed::Silent,
+    });
+    assert_eq!(first(&findings, Breach), Some(111));
+    let observed = findings[111].evidence[0].observed.unwrap();
+    assert!((observed - 0.2 * 12.0 / 30.0).abs() < 0.01, "{observed}");
+}
+
+#[test]
+fn what_is_out_of_range_when_the_bake_ends_holds_the_gate() {
+    let check = || series_check(plan(None, Some(90.0), 5));
+    for (from, until, breach) in [
+        (100, 300, Some(129)),
+        (119, 300, Some(148)),
+        (100, 125, None),
+    ] {
+        let mut bench = Bench::new(check(), &["c1"], &[]).bake(120);
+        let findings = bench.run(200, |_, bucket| {
+            Feed::Value(if (from..until).contains(&bucket) {
+                95.0
+            } else {
+                50.0
+            })
+        });
+        assert_eq!(first(&findings, Breach), breach);
+        let held: Vec<usize> = (119..200).filter(|at| findings[*at].holds).collect();
+        let end = breach.unwrap_or(until as usize);
+        assert_eq!(held, (119..end).collect::<Vec<_>>(), "{from} {until}");
+    }
+    let mut bench = Bench::new(check(), &["c1"], &[]).bake(120);
+    let findings = bench.run(140, |_, bucket| {
+        Feed::Value(if 120 <= bucket { 95.0 } else { 50.0 })
+    });
+    let last = &findings[139];
+    assert_eq!(
+        (last.state, last.holds),
+        (Undecided, false),
+        "it began later"
+    );
+}
