@@ -15,11 +15,11 @@ use super::{
     wording::{blind, host_list, metric_name, number, selection_name, uncovered},
 };
 use crate::{
-    event::{Span, Timestamp, Unit},
+    event::{Interval, Span, Timestamp, Unit},
     plan::{Check, DetectorPlan, Limit, Selection},
 };
 pub(super) use state::State;
-use window::Window;
+pub(crate) use window::ratio_time;
 
 /// How long a ratio may lack its denominator (no requests at all) before the host counts as not
 /// covered: a host without traffic proves nothing.
@@ -36,8 +36,8 @@ const EXCESS_MEMORY: Span = Span::from_minutes(30);
 /// are not judged: restarts and cold caches are forgiven there. A breach stands while its stretch
 /// does; latching is the gate's.
 ///
-/// A ratio of events that has to be out of range for some time is the ratio of the sums of both sides over the latest
-/// such time: a breach if that is out, and the time is after the grace as a whole and has data in at least half of it.
+/// A ratio of events that has to be out of range for some time is that of the sums of both sides over the latest third of
+/// such a time, and out since the first bucket in it that is.
 ///
 /// Of log records, what is held against a rate is their count over the time that the rate is for,
 /// up to now and since the grace: `5/m` allows five within any minute, however they fall into
@@ -67,8 +67,6 @@ struct Run {
     start: Timestamp,
     end: Timestamp,
     worst: Reading,
-    /// Whether it is long enough to be a breach.
-    is_full: bool,
 }
 
 /// A value against its limit.
@@ -158,7 +156,6 @@ impl Bounds {
     fn read(&mut self, view: &View<'_>) -> Option<(Reading, usize, HostId)> {
         let mut closest: Option<(Reading, usize, HostId)> = None;
         for (index, group) in view.panel.groups() {
-            let unit = self.unit_of(group);
             for &host in view.one_box {
                 let Some(track) = group.track(host) else {
                     continue;
@@ -166,22 +163,16 @@ impl Bounds {
                 let Some(cell) = track.cell(view.bucket) else {
                     continue;
                 };
-                let now = view.bucket.end;
-                let is_window = self.takes_windows(group);
-                let window = is_window.then(|| self.window(view, track, now)).flatten();
-                let reading = if is_window {
-                    window.map(|window| window.reading)
-                } else {
-                    self.reading_of(view, track, &cell, unit)
-                };
-                let Some(reading) = reading else {
+                let at = view.bucket;
+                let Some((reading, since)) = self.reading_at(view, group, track, (&cell, at))
+                else {
                     continue;
                 };
                 if cell.exposure != Some(0.0) {
-                    self.judged[host.0 as usize] = Some(now);
+                    self.judged[host.0 as usize] = Some(at.end);
                 }
                 if reading.headroom < 0.0 {
-                    self.extend_run(view, (index, host), reading, window);
+                    self.extend_run(view, (index, host), reading, since);
                 } else if !self.runs.is_empty() {
                     self.runs.remove(&(index, host));
                 }
@@ -198,7 +189,6 @@ impl Bounds {
     fn read_of_late(&self, view: &View<'_>) -> Option<(Reading, usize, HostId)> {
         let mut closest: Option<(Reading, usize, HostId)> = None;
         for (index, group) in view.panel.groups() {
-            let unit = self.unit_of(group);
             for &host in view.one_box {
                 let Some(track) = group.track(host) else {
                     continue;
@@ -209,12 +199,11 @@ impl Bounds {
                 if end <= self.judged_from() || patience(view, track) < view.bucket.end - end {
                     continue;
                 }
-                let reading = if self.takes_windows(group) {
-                    self.window(view, track, end).map(|window| window.reading)
-                } else {
-                    self.reading_of(view, track, &cell, unit)
+                let at = Interval {
+                    start: end - view.panel.resolution(),
+                    end,
                 };
-                let Some(reading) = reading else {
+                let Some((reading, _)) = self.reading_at(view, group, track, (&cell, at)) else {
                     continue;
                 };
                 if closest.is_none_or(|(best, ..)| reading.headroom < best.headroom) {
@@ -235,18 +224,23 @@ impl Bounds {
         }
     }
 
-    fn reading_of(
+    /// What stands against the limits at the end of a bucket with a cell, and since when that is out of range, if it is.
+    fn reading_at(
         &self,
         view: &View<'_>,
+        group: &Group,
         track: &Track,
-        cell: &Cell,
-        unit: Unit,
-    ) -> Option<Reading> {
-        if self.within <= view.panel.resolution() {
-            self.reading(cell, unit)
+        (cell, bucket): (&Cell, Interval),
+    ) -> Option<(Reading, Timestamp)> {
+        if self.takes_windows(group) {
+            return self.window(view, track, bucket.end);
+        }
+        let reading = if self.within <= view.panel.resolution() {
+            self.reading(cell, self.unit_of(group))
         } else {
             self.counted(view, track)
-        }
+        };
+        Some((reading?, bucket.start))
     }
 
     fn extend_run(
@@ -254,31 +248,16 @@ impl Bounds {
         view: &View<'_>,
         key: (usize, HostId),
         reading: Reading,
-        window: Option<Window>,
+        start: Timestamp,
     ) {
         let run = self.runs.entry(key).or_insert(Run {
-            start: view.bucket.start,
+            start,
             end: view.bucket.end,
             worst: reading,
-            is_full: false,
         });
         run.end = view.bucket.end;
-        match window {
-            // It stands for all that it covers.
-            Some(window) => {
-                run.start = if run.is_full {
-                    run.start.min(window.since)
-                } else {
-                    window.since
-                };
-                (run.worst, run.is_full) = (reading, window.is_whole);
-            }
-            None => {
-                run.is_full = self.for_at_least <= run.end - run.start;
-                if reading.headroom < run.worst.headroom {
-                    run.worst = reading;
-                }
-            }
+        if reading.headroom < run.worst.headroom {
+            run.worst = reading;
         }
     }
 
@@ -397,7 +376,8 @@ impl Bounds {
     fn evidence(&self, view: &View<'_>, state: CheckState) -> Vec<Evidence> {
         let mut by_group: BTreeMap<usize, (Run, Vec<HostId>)> = BTreeMap::new();
         for ((group, host), run) in &self.runs {
-            if run.is_full != (state == CheckState::Breach) {
+            let is_long = self.for_at_least <= run.end - run.start;
+            if is_long != (state == CheckState::Breach) {
                 continue;
             }
             let (worst, hosts) = by_group.entry(*group).or_insert((*run, Vec::new()));

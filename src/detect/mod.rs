@@ -36,6 +36,7 @@ mod track;
 mod view;
 mod wording;
 
+pub(crate) use bounds::ratio_time;
 pub use cell::Cell;
 pub(crate) use coverage::silence_min;
 pub use coverage::{Coverage, Covered};

@@ -17,7 +17,7 @@ use super::{
     whereabouts::Whereabouts,
 };
 use crate::{
-    detect::{HostBook, HostId, Panel},
+    detect::{HostBook, HostId, Panel, ratio_time},
     event::{Labels, Span, Timestamp},
     plan::{Check, DetectorPlan, Plan, Selection, ServicePlan},
     reduce::LossReason,
@@ -231,11 +231,11 @@ pub(super) fn wants_templates(detector: &DetectorPlan) -> bool {
 /// and host, and as many again where the check divides.
 pub(super) fn depth(check: &Check, resolution: Span) -> usize {
     match (&check.detector, &check.selection) {
-        // A ratio is of the time that it has to be out of range for.
+        // A ratio is of a part of the time that it has to be out of range for.
         (DetectorPlan::Bounds { for_at_least, .. }, Selection::Series(series))
             if series.per.is_some() =>
         {
-            for_at_least.div_ceil(resolution)
+            ratio_time(*for_at_least).div_ceil(resolution).max(1)
         }
         // They look at the bucket that has just closed, and remember themselves what came before.
         (DetectorPlan::NewTemplate, _)

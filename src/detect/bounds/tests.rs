@@ -257,9 +257,9 @@ fn ratio() -> Check {
 }
 
 #[test]
-fn a_ratio_with_a_time_is_that_of_the_sums_over_it() {
+fn a_ratio_with_a_time_is_that_of_the_sums_over_a_third_of_it() {
     type Row = (&'static str, fn(i64) -> (f64, f64), Option<usize>);
-    let rows: [Row; 6] = [
+    let rows: [Row; 8] = [
         // A request every half a minute, of which every other one fails.
         (
             "half of few",
@@ -270,22 +270,38 @@ fn a_ratio_with_a_time_is_that_of_the_sums_over_it() {
                     f64::from(is_one),
                 )
             },
-            Some(102),
+            Some(131),
         ),
-        // One of a hundred fails, each in a bucket of its own.
+        // A request every 20 seconds, of which one in an hour and a half fails; and two within two minutes.
         (
-            "one of a hundred",
-            |at| (f64::from(at.rem_euclid(30) == 0), 100.0 / 30.0),
+            "one in hundreds",
+            |at| {
+                let is_one = at.rem_euclid(2) == 0;
+                (f64::from(at.rem_euclid(540) == 0), f64::from(is_one))
+            },
+            None,
+        ),
+        (
+            "two at once",
+            |at| {
+                let is_one = at.rem_euclid(2) == 0;
+                (f64::from([100, 112].contains(&at)), f64::from(is_one))
+            },
             None,
         ),
         (
             "a tenth of many",
             |at| (if 100 <= at { 10.0 } else { 0.0 }, 100.0),
-            Some(115),
+            Some(129),
         ),
         (
-            "a tenth for two minutes",
-            |at| (if (100..112).contains(&at) { 10.0 } else { 0.0 }, 100.0),
+            "a tenth for four minutes",
+            |at| (if (100..120).contains(&at) { 10.0 } else { 0.0 }, 100.0),
+            None,
+        ),
+        (
+            "all for half a minute",
+            |at| (if (100..103).contains(&at) { 100.0 } else { 0.0 }, 100.0),
             None,
         ),
         (
@@ -314,24 +330,31 @@ fn a_ratio_with_a_time_is_that_of_the_sums_over_it() {
             assert!(early.ends_with("until 2026-03-01T10:10:00Z"), "{early}");
         }
         if name == "a tenth of many" {
-            assert_eq!(findings[115].evidence[0].first_breach, Some(bench.at(100)));
+            assert_eq!(findings[129].evidence[0].first_breach, Some(bench.at(100)));
         }
     }
 }
 
 #[test]
 fn a_ratio_weighs_each_of_its_values_by_the_time_that_it_is_of() {
-    // Read every half a minute, and once after two minutes: then a tenth failed, else nothing.
+    // Read every ten seconds, and once after seventy: then some failed, before nothing.
     let mut bench = Bench::new(ratio(), &["c1"], &[]);
     let findings = bench.run(200, |_, bucket| match bucket {
-        100..111 => Feed::Silent,
-        111 => Feed::Ratio(20.0, 100.0),
-        _ if bucket.rem_euclid(3) == 0 => Feed::Ratio(0.0, 100.0),
-        _ => Feed::Silent,
+        100..106 => Feed::Silent,
+        106 => Feed::Ratio(6.0, 100.0),
+        _ => Feed::Ratio(0.0, 100.0),
     });
-    assert_eq!(first(&findings, Breach), Some(111));
-    let observed = findings[111].evidence[0].observed.unwrap();
-    assert!((observed - 0.2 * 12.0 / 30.0).abs() < 0.01, "{observed}");
+    let told = |at: usize| findings[at].evidence[0].observed.unwrap();
+    assert!(
+        (told(106) - 0.06 * 7.0 / 10.0).abs() < 0.001,
+        "{}",
+        told(106)
+    );
+    assert!(
+        (told(107) - 0.06 * 7.0 / 10.0).abs() < 0.001,
+        "{}",
+        told(107)
+    );
 }
 
 #[test]
