@@ -22,6 +22,7 @@ use super::{
     recorder::{self, Recording},
     recovery::Recovery,
     recovery_error::RecoveryError,
+    repeats::Repeats,
     requests::unnamed_id,
     sequence::{PlanReply, Sequence, Ticket},
     worker::Worker,
@@ -53,6 +54,7 @@ pub(super) struct Core {
     published: Arc<Published>,
     opened: Arc<OnceLock<Opened>>,
     keys: KeyHash,
+    repeats: Arc<Repeats>,
     /// Whether time is so far behind that what is sent now would be refused as of the future.
     is_far_behind: Arc<AtomicBool>,
     /// Ids given to deployments that came without one.
@@ -149,6 +151,7 @@ impl Core {
             published: Arc::clone(&published),
             opened: Arc::clone(&opened),
             keys,
+            repeats: recovery.as_ref().map(Recovery::repeats).unwrap_or_default(),
             is_far_behind: Arc::default(),
             ids: Arc::default(),
             ready,
@@ -208,6 +211,11 @@ impl Core {
     /// How keys of batches are hashed.
     pub(super) fn keys(&self) -> KeyHash {
         self.keys
+    }
+
+    /// What a sender may send once more whose answer was lost.
+    pub(super) fn repeats(&self) -> &Arc<Repeats> {
+        &self.repeats
     }
 
     /// Inputs that wait: to be recorded, or for the core.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     decode::{DecodeError, DecodeLimits, Decoder},
-    event::Rejects,
+    event::{RawBatch, Rejects},
     journal::{Body, Encoding, decode_limits},
     plan::Plan,
     reduce::{Epoch, Put, PutScratch},
@@ -98,6 +98,7 @@ impl Intake {
         stream_labels: BTreeSet<String>,
     ) -> Self {
         let threads = thread::available_parallelism().map_or(1, usize::from);
+        let repeats = Arc::clone(core.repeats());
         Self {
             core,
             metrics,
@@ -109,7 +110,7 @@ impl Intake {
             )),
             decoders: Idle::new(IDLE_MAX),
             scratches: Idle::new(IDLE_MAX),
-            repeats: Arc::default(),
+            repeats,
         }
     }
 
@@ -188,17 +189,9 @@ impl Intake {
         let raw = decoder.raw(&body.bytes);
         self.core.resolve(raw, &mut scratch);
         let batch = raw.batch;
-        let mut taken = Taken {
-            exemplars: batch.exemplars,
-            rejects: batch.rejects.clone(),
-            parts: batch.parts,
-            remark: batch.remark,
-            ..Taken::default()
-        };
         let (samples, logs) = (batch.sample_count(), batch.log_count());
-        taken.sent = taken.rejected_count() + samples.saturating_sub(taken.parts) + logs;
         let has_unread = !batch.unread.is_empty();
-        let has_all = scratch.has_all(batch);
+        let (taken, has_all) = (Taken::read(batch), scratch.has_all(batch));
         Ok(Decoded {
             decoder: (!has_all).then_some(decoder),
             scratch,
@@ -301,6 +294,20 @@ impl Intake {
 }
 
 impl Taken {
+    /// What is known of a batch once it is decoded.
+    pub(super) fn read(batch: &RawBatch) -> Self {
+        let mut taken = Self {
+            exemplars: batch.exemplars,
+            rejects: batch.rejects.clone(),
+            parts: batch.parts,
+            remark: batch.remark,
+            ..Self::default()
+        };
+        let came = batch.sample_count().saturating_sub(batch.parts) + batch.log_count();
+        taken.sent = taken.rejected_count() + came;
+        taken
+    }
+
     /// How many samples or log records were not taken.
     pub(super) fn rejected_count(&self) -> u64 {
         self.rejects.sample_count() + self.rejects.log_count() + self.dropped_count()
@@ -311,7 +318,7 @@ impl Taken {
     }
 
     /// Takes in what became of the batch.
-    fn take(&mut self, put: Put) {
+    pub(super) fn take(&mut self, put: Put) {
         self.samples = put.samples;
         self.histograms = put.histograms;
         self.rejects.absorb(put.rejects);

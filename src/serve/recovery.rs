@@ -13,6 +13,7 @@ use super::{
     recovery_error::RecoveryError,
     recovery_put::Replay,
     recovery_told::{self, Showing, Void},
+    repeats::Repeats,
     saver::{self, Saver},
     sequence::Sequence,
 };
@@ -71,6 +72,8 @@ pub(super) struct Recovery {
     /// Fetches again what the journal only has the range of; `None`: there is no source.
     refetch: Option<Box<dyn Refetch>>,
     settings: JournalSettings,
+    /// What a sender may send once more whose answer was lost.
+    repeats: Arc<Repeats>,
     /// Where what is said is written down.
     chronicle: Chronicle,
 }
@@ -130,6 +133,7 @@ impl Recovery {
             offsets_from,
             refetch: None,
             settings,
+            repeats: Arc::default(),
             chronicle,
         };
         let Some(snapshot) = newest else {
@@ -284,6 +288,11 @@ impl Recovery {
         self.refetch = refetch;
     }
 
+    /// Remembers what was taken before.
+    pub(super) fn repeats(&self) -> Arc<Repeats> {
+        Arc::clone(&self.repeats)
+    }
+
     pub(super) fn commit_delay(&self) -> Duration {
         self.settings.commit_delay
     }
@@ -365,7 +374,10 @@ impl Recovery {
             }
             match entry {
                 Entry::Batch(body) => {
-                    replay.batch(&self.engine, position, &body, is_seen, sequence)?;
+                    let taken = replay.batch(&self.engine, position, &body, is_seen, sequence)?;
+                    if let Some(mark) = self.repeats.mark(&body) {
+                        self.repeats.note(mark, &taken);
+                    }
                 }
                 Entry::Tick(now) => {
                     let plan = self.engine.plan();

@@ -6,6 +6,7 @@ use tracing::warn;
 
 use super::{
     fetched::{Hands, Refetch, Refetched},
+    intake::Taken,
     published::Published,
     recovery_error::RecoveryError,
     sequence::Sequence,
@@ -60,7 +61,7 @@ impl<'a> Replay<'a> {
         self.hands = Hands::new(keys, labels);
     }
 
-    /// Decodes a batch again and puts it.
+    /// Decodes a batch again and puts it; gives what becomes of it.
     pub(super) fn batch(
         &mut self,
         engine: &Engine,
@@ -68,7 +69,7 @@ impl<'a> Replay<'a> {
         body: &Body,
         is_seen: bool,
         sequence: &Sequence,
-    ) -> Result<(), RecoveryError> {
+    ) -> Result<Taken, RecoveryError> {
         self.decoder
             .read(body.format, body.encoding, &body.bytes, self.limits)
             .map_err(|error| RecoveryError::Body { position, error })?;
@@ -77,7 +78,9 @@ impl<'a> Replay<'a> {
         if let Some(latest) = put.latest {
             sequence.note_put(self.epoch, position, latest);
         }
-        Ok(())
+        let mut taken = Taken::read(raw.batch);
+        taken.take(put);
+        Ok(taken)
     }
 
     /// Fetches a range again and puts it.

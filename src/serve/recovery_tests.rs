@@ -634,3 +634,40 @@ async fn a_start_shows_its_gates_the_rarer_the_more_there_are() {
     let showings = *published.watch().borrow();
     assert!(showings < 30, "{showings} showings of {} events", 2 * COUNT);
 }
+
+/// A sender whose answer was lost with the engine sends its log records once more.
+#[tokio::test]
+async fn log_records_that_come_again_after_a_restart_count_once() {
+    let root = tempfile::tempdir().unwrap();
+    let (live, image_of_it) = (root.path().join("live"), root.path().join("image"));
+    let body = Body {
+        format: Format::LokiPushJson,
+        encoding: Encoding::Identity,
+        bytes: Bytes::from(format!(
+            r#"{{"streams": [{{"stream": {{"service": "web"}}, "values": [["{START}000000000", "a"]]}}]}}"#
+        )),
+    };
+    let mut answers = Vec::new();
+    for directory in [&live, &image_of_it] {
+        let (plan, keys) = (plan(), KeyHash::new(0));
+        let recovery = Recovery::open(directory, &plan, keys, settings()).unwrap();
+        let core = Core::start(&plan, keys, Some(recovery)).unwrap();
+        core.ready().await.unwrap();
+        let labels = Selector::new(Arc::clone(&plan)).stream_labels().clone();
+        let metrics = Arc::new(Metrics::new(Timestamp::from_seconds(START)));
+        let intake = Intake::new(core.clone(), metrics, &plan, labels);
+        answers.push(intake.take(Source::Loki, body.clone()).await.unwrap());
+        // As a kill would leave it.
+        if directory == &live {
+            image(&live, &image_of_it);
+        }
+        core.stop().await;
+        Core::ended(core.ending()).await;
+    }
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(answers[0].sent, 1);
+    let entries = DataDir::open(&image_of_it).unwrap().read_all().unwrap();
+    let is_batch = |entry: &Entry| matches!(entry, Entry::Batch(_));
+    let batches = entries.filter(|entry| is_batch(&entry.as_ref().unwrap().1));
+    assert_eq!(batches.count(), 1);
+}
