@@ -11,7 +11,7 @@
 use std::ops::Range;
 
 use super::{
-    Batch, Histogram, KeyHash, Labels, LogRecord, Overflow, Point, RejectReason, Rejects,
+    Batch, Histogram, KeyHash, Kind, Labels, LogRecord, Overflow, Point, RejectReason, Rejects,
     SeriesMeta, Severity, Spare, Timestamp, UnreadLog, Value, Written, canonical,
 };
 
@@ -114,6 +114,8 @@ pub struct RawBatch {
     pub remark: Option<&'static str>,
     /// Samples beyond the first of one data point: a summary becomes several series.
     pub parts: u64,
+    /// Stale markers of histograms, which stand among the numbers.
+    pub stale_histograms: u64,
     written: Written,
     keys: KeyHash,
     read_labels: ReadLabels,
@@ -169,6 +171,7 @@ impl RawBatch {
             exemplars: 0,
             remark: None,
             parts: 0,
+            stale_histograms: 0,
             written: Written::default(),
             keys,
             read_labels,
@@ -209,6 +212,7 @@ impl RawBatch {
         self.exemplars = 0;
         self.remark = None;
         self.parts = 0;
+        self.stale_histograms = 0;
         self.written.clear();
         self.is_crowded = false;
         self.read_labels = read_labels;
@@ -307,7 +311,12 @@ impl RawBatch {
         let start = start.unwrap_or(Timestamp::MIN);
         match value {
             Value::Number(value) => self.point(at, start, value),
-            Value::Stale => self.point(at, start, f64::from_bits(Value::STALE_BITS)),
+            Value::Stale => {
+                let series = self.series.last();
+                let is_histogram = series.is_some_and(|series| series.meta.kind == Kind::Histogram);
+                self.stale_histograms += u64::from(is_histogram);
+                self.point(at, start, f64::from_bits(Value::STALE_BITS));
+            }
             Value::Histogram(histogram) => {
                 // Counted twice: the vector may have room for as many again.
                 if !self.charge(histogram.memory_bytes() + size_of::<Histogram>()) {
@@ -490,7 +499,7 @@ impl<'a> Raw<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Kind, METRIC_NAME, SeriesBlock, Temporality};
+    use crate::event::{METRIC_NAME, SeriesBlock, Temporality};
 
     #[test]
     fn a_batch_survives_being_taken_apart() {

@@ -299,6 +299,7 @@ impl Taken {
         let mut taken = Self {
             exemplars: batch.exemplars,
             rejects: batch.rejects.clone(),
+            histograms: batch.stale_histograms,
             parts: batch.parts,
             remark: batch.remark,
             ..Self::default()
@@ -319,8 +320,9 @@ impl Taken {
 
     /// Takes in what became of the batch.
     pub(super) fn take(&mut self, put: Put) {
-        self.samples = put.samples;
-        self.histograms = put.histograms;
+        // Stale markers of histograms are put as numbers.
+        self.samples = put.samples.saturating_sub(self.histograms);
+        self.histograms += put.histograms;
         self.rejects.absorb(put.rejects);
         // Values that are no measurement are no loss to the sender: Prometheus sends them unasked.
         let lost = put.lost.into_iter().chain(put.lost_logs);

@@ -12,8 +12,8 @@ use tonic_types::StatusExt;
 
 use super::{
     payloads::{
-        Metadata, WriteRequest, cpu_series, export_bytes, export_grpc, gzip, otlp_cpu,
-        otlp_cpu_json, series, snappy, write_request,
+        Metadata, StaleHistogram, WriteRequest, cpu_series, export_bytes, export_grpc, gzip,
+        otlp_cpu, otlp_cpu_json, series, snappy, write_request,
     },
     support::{Answer, Rig, http, plan},
 };
@@ -115,6 +115,20 @@ async fn remote_write_answers_with_the_status_that_tells_the_sender_what_to_do()
         (wrong_method.status, wrong_method.header("allow")),
         (405, Some("POST"))
     );
+}
+
+#[tokio::test]
+async fn a_stale_histogram_is_written_as_a_histogram() {
+    let rig = Rig::new().await;
+    let mut both = cpu_series("h1", 0.5, rig.now());
+    both.histograms.push(StaleHistogram {
+        sum: f64::from_bits(sluice::event::Value::STALE_BITS),
+        timestamp: rig.now().millis(),
+    });
+    let body = write_request(vec![both]);
+    let answer = rig.remote_write(&[PROTOBUF, SNAPPY], &body).await;
+    let expected = [Some("1"), Some("1"), Some("0")];
+    assert_eq!((answer.status, written(&answer)), (204, expected));
 }
 
 #[tokio::test]

@@ -31,6 +31,17 @@ pub(crate) struct TimeSeries {
     pub(crate) labels: Vec<Label>,
     #[prost(message, repeated, tag = "2")]
     pub(crate) samples: Vec<Sample>,
+    #[prost(message, repeated, tag = "4")]
+    pub(crate) histograms: Vec<StaleHistogram>,
+}
+
+/// What Prometheus sends of a histogram that is gone.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct StaleHistogram {
+    #[prost(double, tag = "3")]
+    pub(crate) sum: f64,
+    #[prost(int64, tag = "15")]
+    pub(crate) timestamp: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -82,6 +93,7 @@ pub(crate) fn series(labels: &[(&str, &str)], value: f64, at: Timestamp) -> Time
             value,
             timestamp: at.millis(),
         }],
+        histograms: Vec::new(),
     }
 }
 
