@@ -15,7 +15,7 @@ use futures_util::stream;
 use http::{HeaderMap, StatusCode, header, request::Parts};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{
     access::{Denied, Operation, Roles},
@@ -163,6 +163,7 @@ pub(super) async fn verdict(
 ) -> Result<Response, ApiError> {
     let Query(patience) = patience?;
     if let Some(patience) = patience.duration()? {
+        let _place = place(&shared)?;
         let mut watcher = Watcher::new(&shared, id.clone());
         let until_final = async {
             while let Some(Ok(deployment)) = watcher.next().await {
@@ -192,7 +193,8 @@ pub(super) async fn watch(
         Ok(None) => return Err(ApiError::NotFound(id)),
         Err(Withheld(reason)) => return Ok(withheld(&id, reason)),
     }
-    let events = stream::unfold(Watcher::new(&shared, id), |mut watcher| async {
+    let held = (Watcher::new(&shared, id), place(&shared)?);
+    let events = stream::unfold(held, |(mut watcher, place)| async {
         let event = match watcher.next().await? {
             Ok(deployment) => Event::default()
                 .event("verdict")
@@ -201,11 +203,24 @@ pub(super) async fn watch(
                 .event("error")
                 .json_data(json!({ "error": lost.to_string() })),
         };
-        Some((event, watcher))
+        Some((event, (watcher, place)))
     });
     Ok(Sse::new(events)
         .keep_alive(KeepAlive::default())
         .into_response())
+}
+
+/// A place among those who wait.
+///
+/// # Errors
+/// All are taken.
+fn place(shared: &Shared) -> Result<OwnedSemaphorePermit, ApiError> {
+    shared.places.take().ok_or_else(|| {
+        let message =
+            "half of all connections wait for verdicts: come again, or raise limits.connections";
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        ApiError::Http(HttpRefusal::new(status, "busy", message))
+    })
 }
 
 /// Opens a gate.

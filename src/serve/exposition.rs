@@ -37,6 +37,7 @@ pub(super) fn render(shared: &Shared) -> String {
     doors(&mut text, shared);
     rejections(&mut text, shared);
     denials(&mut text, shared);
+    waits(&mut text, shared);
     core(&mut text, shared);
     shared.metrics.sinks.render(&mut text);
     ledger(&mut text, shared);
@@ -158,6 +159,15 @@ fn rejections(text: &mut Text, shared: &Shared) {
             }
         }
     }
+}
+
+fn waits(text: &mut Text, shared: &Shared) {
+    let name = "sluice_http_waits";
+    let help = "Requests that wait for a verdict over HTTP, each on a connection of its own.";
+    text.single(gauge(name, help), shared.places.taken());
+    let name = "sluice_refused_http_waits_total";
+    let help = "Requests that could not wait, as half of the connections did.";
+    text.single(counter(name, help), shared.places.refused());
 }
 
 fn denials(text: &mut Text, shared: &Shared) {

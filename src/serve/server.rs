@@ -50,6 +50,7 @@ use super::{
     sources::{Reach, Sources, World},
     start_error::StartError,
     tls::{Encryption, Protocols},
+    watch::Places,
 };
 use crate::{
     engine::Selector,
@@ -158,6 +159,7 @@ impl Server {
         let (stop, stopping) = watch::channel(false);
         let ports = encryption.into_iter().flatten().collect();
         let reloading = Reloading::new(source, ports, &plan, started_at);
+        let places = Places::of(plan.limits.connections);
         let shared = Arc::new(Shared {
             plan: ArcSwap::new(plan),
             clock,
@@ -167,6 +169,7 @@ impl Server {
             reloading,
             sources: Arc::new(sources),
             metrics,
+            places,
             stopping,
         });
 

@@ -15,6 +15,7 @@ use super::{
     published::{Deployment, Published},
     reload::Reloading,
     sources::{Reach, Sources},
+    watch::Places,
 };
 use crate::{
     event::{DeploymentEvent, Span, Timestamp},
@@ -43,6 +44,8 @@ pub(super) struct Shared {
     pub sources: Arc<Sources>,
     /// What the doors count.
     pub metrics: Arc<Metrics>,
+    /// Places for those who wait for verdicts over HTTP.
+    pub places: Places,
     /// True once the engine is shutting down.
     pub stopping: watch::Receiver<bool>,
 }

@@ -1,8 +1,11 @@
 //! Watching one deployment: its verdict as it stands, then every change.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{
     core::Unavailable,
@@ -20,6 +23,46 @@ pub(super) struct Watcher {
     stopping: watch::Receiver<bool>,
     shown: Option<Arc<Deployment>>,
     is_done: bool,
+}
+
+/// Places for those who wait over HTTP, where each of them holds a connection: were all of them held so, no
+/// data would come in.
+#[derive(Debug)]
+pub(super) struct Places {
+    room: Arc<Semaphore>,
+    places: usize,
+    refused: AtomicU64,
+}
+
+impl Places {
+    /// Half of the connections.
+    pub(super) fn of(connections: usize) -> Self {
+        let places = (connections / 2).clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            room: Arc::new(Semaphore::new(places)),
+            places,
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    /// A place for as long as what is given lives; `None`: all are taken.
+    pub(super) fn take(&self) -> Option<OwnedSemaphorePermit> {
+        let place = Arc::clone(&self.room).try_acquire_owned().ok();
+        if place.is_none() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        place
+    }
+
+    /// How many are taken.
+    pub(super) fn taken(&self) -> usize {
+        self.places - self.room.available_permits()
+    }
+
+    /// How often none was left.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
 }
 
 /// Why a watch broke off.
@@ -91,5 +134,22 @@ impl std::fmt::Display for Lost {
             Self::Withheld(reason) => reason.fmt(f),
             Self::Stopping => f.write_str("the engine is shutting down"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_the_connections_may_wait() {
+        let places = Places::of(4);
+        let taken = [places.take(), places.take(), places.take()];
+        assert_eq!(taken.each_ref().map(Option::is_some), [true, true, false]);
+        assert_eq!((places.taken(), places.refused()), (2, 1));
+        drop(taken);
+        assert_eq!(places.taken(), 0);
+        assert!(places.take().is_some());
+        assert!(Places::of(1).take().is_some());
     }
 }
