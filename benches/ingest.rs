@@ -3,7 +3,8 @@
 //! weighs.
 //!
 //! `cargo bench --bench ingest` measures (about 10 minutes, 2 GB of memory for the prepared requests);
-//! `-- --series 100000` measures one size, `-- --flat` leaves out the paced part; `-- --check` runs
+//! `-- --series 100000` measures one size, `-- --batch 10000` sends so many in a request (else 2,000, as Prometheus does),
+//! `-- --flat` leaves out the paced part; `-- --check` runs
 //! everything small, and looks only at the counts.
 //!
 //! The server is a child process with its journal on disk, and its CPU time is read from `/proc`;
@@ -167,9 +168,10 @@ fn scale(arguments: &[String]) -> Result<Scale, Failure> {
         buckets: Buckets::default(),
         is_check: false,
     };
-    if let Some(at) = arguments.iter().position(|argument| argument == "--series") {
-        let wanted: Option<usize> = arguments.get(at + 1).and_then(|text| text.parse().ok());
-        let wanted = wanted.ok_or_else(|| Failure::new("--series needs a number"))?;
+    if let Some(batch) = number(arguments, "--batch")? {
+        scale.batch = batch;
+    }
+    if let Some(wanted) = number(arguments, "--series")? {
         scale.flat.retain(|size| size.series == wanted);
         scale.paced.clear();
         if scale.flat.is_empty() {
@@ -180,6 +182,17 @@ fn scale(arguments: &[String]) -> Result<Scale, Failure> {
         scale.paced.clear();
     }
     Ok(scale)
+}
+
+/// The number behind a flag, if it is given.
+fn number(arguments: &[String], flag: &str) -> Result<Option<usize>, Failure> {
+    let Some(at) = arguments.iter().position(|argument| argument == flag) else {
+        return Ok(None);
+    };
+    let given = arguments.get(at + 1).and_then(|text| text.parse().ok());
+    let number = given.filter(|number| 0 < *number);
+    let problem = || Failure::new(format!("{flag} needs a number above 0"));
+    Ok(Some(number.ok_or_else(problem)?))
 }
 
 /// Sends as fast as the server answers, then times the probe on the same requests.
