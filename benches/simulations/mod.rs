@@ -126,7 +126,15 @@ impl Scene {
         let labels = Labels::new([(METRIC_NAME, name)]);
         let group = |stat| {
             let labels = labels.clone();
-            panel.group_index(&GroupKey { labels, stat }, kind, unit)
+            panel.group_index(
+                &GroupKey {
+                    labels,
+                    stat,
+                    ..GroupKey::default()
+                },
+                kind,
+                unit,
+            )
         };
         stats.into_iter().map(group).collect()
     }

@@ -24,6 +24,9 @@ pub struct GroupKey {
     pub labels: Labels,
     /// Which number of it.
     pub stat: Stat,
+    /// What its series count or measure, and in which unit, where another group of the same name was first and its
+    /// series tell otherwise.
+    pub unlike: Option<(Kind, Unit)>,
 }
 
 /// One metric over all hosts.
@@ -66,6 +69,12 @@ impl Group {
     /// by an exposure is not looked at: a ratio of small counts may be anything.
     pub(super) fn exceeds(&self, limit: f64) -> bool {
         self.tracks.iter().any(|track| track.exceeds(limit))
+    }
+
+    /// Whether series of a kind and a unit can be compared with its own.
+    pub(super) fn takes(&self, kind: Kind, unit: Unit) -> bool {
+        let is_kind = kind == self.kind || kind == Kind::Unknown || self.kind == Kind::Unknown;
+        is_kind && !unit.contradicts(self.unit)
     }
 
     /// The unit that configuration or protocol tell, else the one that the name does: of shares, whether they

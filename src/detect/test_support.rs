@@ -238,6 +238,7 @@ impl Bench {
         let key = GroupKey {
             labels: Labels::new([(METRIC_NAME, metric)]),
             stat: Stat::Value,
+            ..GroupKey::default()
         };
         let kind = match fed {
             Feed::Ratio(..) => Kind::Counter,

@@ -251,7 +251,11 @@ impl Directory {
             let is_filled = is_filled(kind, &entry.panels[panel].check.detector);
             let target = &mut entry.panels[panel].panel;
             let mut place = |key: &GroupKey, kind: Kind| {
-                let group = target.group_index(key, kind, unit);
+                let group = match cells {
+                    // Numerator and denominator are of one group.
+                    Cells::Ratio { .. } => target.group_index(key, kind, unit),
+                    Cells::Value(_) | Cells::Quantiles { .. } => target.group_of(key, kind, unit),
+                };
                 target.bind(group, host)
             };
             let feed = |part: Part| {
@@ -263,17 +267,17 @@ impl Directory {
             };
             let delta = |place| whose.delta(panel, place).filter(|_| is_filled);
             match cells {
-                Cells::Value(key) => {
-                    let place = place(&key, kind);
+                Cells::Value(ref key) => {
+                    let place = place(key, kind);
                     feeds.push(feed(Part::Value(place)));
                     self.bindings.deltas.extend(delta(place));
                 }
                 Cells::Ratio {
-                    key,
+                    ref key,
                     is_numerator,
                     is_exposure,
                 } => {
-                    let place = place(&key, kind);
+                    let place = place(key, kind);
                     feeds.extend(is_numerator.then(|| feed(Part::Numerator(place))));
                     feeds.extend(is_exposure.then(|| feed(Part::Exposure(place))));
                     let (place_of, sides) = ((panel as u32, place), (is_numerator, is_exposure));
@@ -281,10 +285,10 @@ impl Directory {
                     let numerator = delta(place).filter(|_| is_numerator);
                     self.bindings.deltas.extend(numerator);
                 }
-                Cells::Quantiles { keys, le } => {
+                Cells::Quantiles { ref keys, le } => {
                     let quantiles = keys
-                        .into_iter()
-                        .map(|(quantile, key)| (quantile, place(&key, Kind::Histogram)))
+                        .iter()
+                        .map(|(quantile, key)| (*quantile, place(key, Kind::Histogram)))
                         .collect();
                     let distribution = Distribution { quantiles, le };
                     feeds.push(feed(self.bindings.distribution(distribution)));
@@ -422,6 +426,7 @@ fn cells(selection: &SeriesSelection, way: Way, identity: &Labels) -> Cells {
         Way::Value => Cells::Value(GroupKey {
             labels: identity.clone(),
             stat: Stat::Value,
+            ..GroupKey::default()
         }),
         Way::Ratio {
             is_numerator,
@@ -433,6 +438,7 @@ fn cells(selection: &SeriesSelection, way: Way, identity: &Labels) -> Cells {
                 key: GroupKey {
                     labels: Labels::new([(METRIC_NAME, name)]),
                     stat: Stat::Value,
+                    ..GroupKey::default()
                 },
                 is_numerator,
                 is_exposure,
@@ -451,6 +457,7 @@ fn cells(selection: &SeriesSelection, way: Way, identity: &Labels) -> Cells {
             let key = |quantile: f64| GroupKey {
                 labels: labels.clone(),
                 stat: Stat::Quantile((quantile * 1_000.0).round() as u16),
+                ..GroupKey::default()
             };
             let keys = quantiles.iter().map(|quantile| (*quantile, key(*quantile)));
             Cells::Quantiles {
@@ -473,6 +480,7 @@ pub(super) fn log_group(selection: &LogSelection) -> GroupKey {
     GroupKey {
         labels: Labels::new([(METRIC_NAME, name)]),
         stat: Stat::Value,
+        ..GroupKey::default()
     }
 }
 

@@ -65,6 +65,10 @@ pub enum Unit {
     Seconds,
     /// Milliseconds.
     Milliseconds,
+    /// Microseconds.
+    Microseconds,
+    /// Nanoseconds.
+    Nanoseconds,
     /// Bytes.
     Bytes,
     /// A number of things.
@@ -80,11 +84,43 @@ impl Unit {
             "ratio" | "1" => Self::Ratio,
             "seconds" | "s" => Self::Seconds,
             "milliseconds" | "ms" => Self::Milliseconds,
+            "microseconds" | "us" => Self::Microseconds,
+            "nanoseconds" | "ns" => Self::Nanoseconds,
             "bytes" | "By" => Self::Bytes,
             "count" => Self::Count,
             name if name.starts_with('{') && name.ends_with('}') => Self::Count,
             _ => Self::Unknown,
         }
+    }
+
+    /// Its symbol in UCUM, as OTLP has it; empty if it is not known.
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Self::Unknown => "",
+            Self::Percent => "%",
+            Self::Ratio => "1",
+            Self::Seconds => "s",
+            Self::Milliseconds => "ms",
+            Self::Microseconds => "us",
+            Self::Nanoseconds => "ns",
+            Self::Bytes => "By",
+            Self::Count => "{count}",
+        }
+    }
+
+    /// Whether it is one of time.
+    pub fn is_time(self) -> bool {
+        matches!(
+            self,
+            Self::Seconds | Self::Milliseconds | Self::Microseconds | Self::Nanoseconds
+        )
+    }
+
+    /// Whether numbers in the one cannot be read as numbers in the other. A unit that is not known contradicts
+    /// none, nor does a count: what is counted is `1` to some, and `{request}` to others.
+    pub fn contradicts(self, other: Self) -> bool {
+        let is_scale = |unit: Self| !matches!(unit, Self::Unknown | Self::Count);
+        self != other && is_scale(self) && is_scale(other)
     }
 }
 

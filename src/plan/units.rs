@@ -271,9 +271,12 @@ fn metric_bound(
             Unit::Percent => Ok(Limit::new(percent)),
             Unit::Ratio => Ok(Limit::new(percent / 100.0)),
             Unit::Unknown => Ok(Limit::share(percent / 100.0)),
-            Unit::Seconds | Unit::Milliseconds | Unit::Bytes | Unit::Count => {
-                Err(mismatch("a share"))
-            }
+            Unit::Seconds
+            | Unit::Milliseconds
+            | Unit::Microseconds
+            | Unit::Nanoseconds
+            | Unit::Bytes
+            | Unit::Count => Err(mismatch("a share")),
         };
     }
     let (amount, seconds) = match per_time(text) {
@@ -292,7 +295,13 @@ fn metric_bound(
         (Some(bytes), Unit::Bytes | Unit::Unknown) => Ok(limit(bytes)),
         (
             Some(_),
-            Unit::Percent | Unit::Ratio | Unit::Seconds | Unit::Milliseconds | Unit::Count,
+            Unit::Percent
+            | Unit::Ratio
+            | Unit::Seconds
+            | Unit::Milliseconds
+            | Unit::Microseconds
+            | Unit::Nanoseconds
+            | Unit::Count,
         ) => Err(mismatch("a size")),
         (None, _) if span_nanos(text).is_some() => Err(Complaint::new(
             format!("{text} is a duration"),

@@ -4,7 +4,7 @@ mod order;
 
 use std::collections::BTreeMap;
 
-use crate::event::{Histogram, Kind, SeriesMeta, Span, Temporality, Timestamp};
+use crate::event::{Histogram, Kind, SeriesMeta, Span, Temporality, Timestamp, Unit};
 
 use super::LossReason;
 use order::{compare_data, total_order};
@@ -19,8 +19,11 @@ const CHUNK_SAMPLES: usize = 1_024;
 const UNIT_NANOS: i64 = 1_000_000;
 /// Says that a time is not plain.
 const RARE: u32 = 1 << 31;
-/// Where the kind of a sample stands beside a plain time, which lies below.
-const KIND_SHIFT: u32 = 28;
+/// Where what a sample is stands beside a plain time, which lies below: nine hours of milliseconds.
+const SHAPE_SHIFT: u32 = 25;
+/// What a sample is: its kind, and its unit above.
+const SHAPE_MASK: u32 = 0b11_1111;
+const UNIT_SHIFT: u32 = 3;
 /// By their numbers, of which each takes three bits.
 const KINDS: [Kind; 5] = [
     Kind::Unknown,
@@ -29,16 +32,27 @@ const KINDS: [Kind; 5] = [
     Kind::Histogram,
     Kind::Summary,
 ];
-const KIND_MASK: u32 = 0b111;
+/// The same; a count contradicts no unit, and is as good as unknown.
+const UNITS: [Unit; 8] = [
+    Unit::Unknown,
+    Unit::Percent,
+    Unit::Ratio,
+    Unit::Seconds,
+    Unit::Milliseconds,
+    Unit::Microseconds,
+    Unit::Nanoseconds,
+    Unit::Bytes,
+];
+const THREE_BITS: u32 = 0b111;
 /// Where the index of a distribution begins in a tail.
-const HISTOGRAM_SHIFT: u32 = 4;
+const HISTOGRAM_SHIFT: u32 = 7;
 
 /// One sample of a selected series.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
     /// Which of the selected series: a slot in its shard, or its id.
     pub(super) series: u32,
-    /// One bit for delta temporality, three for the kind that its sender told, and one more than the index of
+    /// One bit for delta temporality, six for kind and unit that its sender told, and one more than the index of
     /// its distribution, 0 for a number.
     tail: u32,
     pub(super) at: Timestamp,
@@ -52,7 +66,7 @@ pub(super) struct Sample {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Packed {
     pub(super) series: u32,
-    /// Milliseconds after the start of the bucket and the kind, or [`RARE`] and an index of [`Rare`].
+    /// Milliseconds after the start of the bucket, kind and unit, or [`RARE`] and an index of [`Rare`].
     when: u32,
     value: f64,
 }
@@ -125,9 +139,14 @@ impl Sample {
         start: Timestamp,
         value: f64,
     ) -> Self {
+        let unit = match meta.unit {
+            Unit::Count => Unit::Unknown,
+            unit => unit,
+        };
+        let shape = (unit as u32) << UNIT_SHIFT | meta.kind as u32;
         Self {
             series,
-            tail: (meta.kind as u32) << 1 | u32::from(meta.temporality == Temporality::Delta),
+            tail: shape << 1 | u32::from(meta.temporality == Temporality::Delta),
             at,
             start,
             value,
@@ -144,7 +163,12 @@ impl Sample {
 
     /// What its sender told that it is.
     pub(super) fn kind(&self) -> Kind {
-        KINDS[(self.tail >> 1 & KIND_MASK) as usize]
+        KINDS[(self.tail >> 1 & THREE_BITS) as usize]
+    }
+
+    /// In what its sender told that it is measured.
+    pub(super) fn unit(&self) -> Unit {
+        UNITS[(self.tail >> (1 + UNIT_SHIFT) & THREE_BITS) as usize]
     }
 
     pub(super) fn start(&self) -> Option<Timestamp> {
@@ -195,13 +219,13 @@ impl Packing {
         } = *sample;
         let after = (at - self.start).nanos();
         let units = after / UNIT_NANOS;
-        let kind = tail >> 1;
-        let is_plain = kind << 1 == tail
-            && kind <= KIND_MASK
+        let shape = tail >> 1;
+        let is_plain = shape << 1 == tail
+            && shape <= SHAPE_MASK
             && start == Timestamp::MIN
             && units * UNIT_NANOS == after;
         let when = match u32::try_from(units) {
-            Ok(units) if is_plain && units < 1 << KIND_SHIFT => kind << KIND_SHIFT | units,
+            Ok(units) if is_plain && units < 1 << SHAPE_SHIFT => shape << SHAPE_SHIFT | units,
             Ok(_) | Err(_) => self.pack_rare(Rare { at, start, tail }),
         };
         Packed {
@@ -225,11 +249,11 @@ impl Packing {
             value,
         } = *packed;
         if when & RARE == 0 {
-            let (kind, units) = (when >> KIND_SHIFT, when & ((1 << KIND_SHIFT) - 1));
+            let (shape, units) = (when >> SHAPE_SHIFT, when & ((1 << SHAPE_SHIFT) - 1));
             let at = self.start + Span::from_nanos(i64::from(units) * UNIT_NANOS);
             return Sample {
                 series,
-                tail: kind << 1,
+                tail: shape << 1,
                 at,
                 start: Timestamp::MIN,
                 value,
@@ -496,14 +520,15 @@ mod tests {
         let temporalities = [Temporality::Cumulative, Temporality::Delta];
         let days = Span::from_hours(24 * 4);
         for after in [Span::ZERO, Span::from_seconds(9), Span::from_nanos(1), days] {
-            for (kind, temporality) in KINDS
+            let kinds = KINDS
                 .iter()
-                .flat_map(|kind| temporalities.map(|of| (*kind, of)))
-            {
+                .flat_map(|kind| temporalities.map(|of| (*kind, of)));
+            let shapes = kinds.flat_map(|(kind, of)| UNITS.map(|unit| (kind, of, unit)));
+            for (kind, temporality, unit) in shapes {
                 let meta = SeriesMeta {
                     kind,
                     temporality,
-                    ..SeriesMeta::default()
+                    unit,
                 };
                 let mut sample = Sample::new(7, meta, start + after, Timestamp::MIN, 2.5);
                 for histogram in [None, Some(0), Some(70_000)] {
@@ -513,7 +538,8 @@ mod tests {
                     let packed = packing.pack(&sample);
                     let came = packing.unpack(&packed);
                     assert_eq!((came.at, came.start(), came.value), (sample.at, None, 2.5));
-                    assert_eq!((came.kind(), came.temporality()), (kind, temporality));
+                    assert_eq!((came.kind(), came.unit()), (kind, unit));
+                    assert_eq!(came.temporality(), temporality);
                     assert_eq!(came.histogram(), histogram);
                 }
             }

@@ -1,4 +1,5 @@
-//! Samples that tell another kind than that of their series → no values of it, until it is bound anew.
+//! Samples that tell another kind than that of their series, or another unit → no values of it, until it is bound
+//! anew.
 //!
 //! A release that turns a gauge into a counter leaves the labels as they are. What its series gains then is no
 //! level, and what was a level before is no gain: such samples are lost, and their check is NO_DATA. Only what is
@@ -12,28 +13,32 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Reducer, bucket::Sample, selected::hour};
-use crate::event::{Kind, SeriesMeta, Temporality, Timestamp};
+use crate::event::{Kind, SeriesMeta, Temporality, Timestamp, Unit};
 
 /// What was told last against the kind of a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Contradicted {
     kind: Kind,
     temporality: Temporality,
+    unit: Unit,
     /// When, in hours: see [`hour`].
     hour: u32,
 }
 
 impl Contradicted {
-    /// As what a series is bound anew that was bound as `meta` and told nothing of that since an hour; `None` if
-    /// it has told nothing else since either.
-    pub(super) fn since(self, hour: u32, meta: SeriesMeta) -> Option<SeriesMeta> {
+    /// As what a series is bound anew that has told nothing of what it was bound as since an hour; `None` if it has
+    /// told nothing else since either.
+    pub(super) fn since(self, hour: u32) -> Option<SeriesMeta> {
         let Self {
-            kind, temporality, ..
+            kind,
+            temporality,
+            unit,
+            ..
         } = self;
         (hour <= self.hour).then_some(SeriesMeta {
             kind,
             temporality,
-            ..meta
+            unit,
         })
     }
 }
@@ -44,7 +49,10 @@ impl Reducer {
     pub(super) fn fitting(&mut self, id: u32, run: &mut [Sample], bucket: Timestamp) -> usize {
         let known = &self.selected[id as usize];
         let own = [Kind::Unknown, known.meta.kind, known.kind];
-        if run.iter().all(|sample| own.contains(&sample.kind())) {
+        let unit = known.meta.unit;
+        let is_own =
+            |sample: &Sample| own.contains(&sample.kind()) && !sample.unit().contradicts(unit);
+        if run.iter().all(is_own) {
             return run.len();
         }
         let labels = self.registry.labels(id, &self.shards);
@@ -55,8 +63,8 @@ impl Reducer {
         let (mut fitting, mut latest) = (0, None);
         for index in 0..run.len() {
             let sample = run[index];
-            let kind = sample.kind();
-            if own.contains(&kind) || is_overruled(kind) {
+            let is_of_unit = !sample.unit().contradicts(unit);
+            if is_own(&sample) || is_of_unit && is_overruled(sample.kind()) {
                 run[fitting] = sample;
                 fitting += 1;
             } else {
@@ -67,6 +75,7 @@ impl Reducer {
             self.selected[id as usize].contradict(Contradicted {
                 kind: latest.kind(),
                 temporality: latest.temporality(),
+                unit: latest.unit(),
                 hour: hour(bucket),
             });
         }
@@ -90,6 +99,7 @@ mod tests {
         let told = Contradicted {
             kind: Kind::Gauge,
             temporality: Temporality::Delta,
+            unit: Unit::Seconds,
             hour: 5,
         };
         selected.contradict(told);

@@ -136,7 +136,7 @@ impl Reducer {
         let silent = (0..).zip(&self.selected);
         let silent = silent.filter(|(_, known)| known.heard < hour);
         silent
-            .filter_map(|(id, known)| Some((id, known.contradicted()?.since(hour, known.meta)?)))
+            .filter_map(|(id, known)| Some((id, known.contradicted()?.since(hour)?)))
             .collect()
     }
 

@@ -5,6 +5,7 @@ use std::{ops::Range, sync::Arc};
 use super::standing::Before;
 use crate::event::{
     KeyHash, Kind, Raw, RawBatch, RawPoint, RawSeries, SeriesMeta, Spare, Temporality, Timestamp,
+    Unit,
 };
 
 /// Memory that a thread uses for one batch after the other.
@@ -69,6 +70,7 @@ pub(super) enum Known {
 pub(super) struct PlainPoint {
     pub(super) slot: u32,
     pub(super) kind: Kind,
+    pub(super) unit: Unit,
     pub(super) at: Timestamp,
     pub(super) value: f64,
 }
@@ -83,6 +85,7 @@ impl PlainPoint {
         is_plain.then_some(Self {
             slot,
             kind: meta.kind,
+            unit: meta.unit,
             at: point.at,
             value: point.value,
         })

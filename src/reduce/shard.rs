@@ -120,6 +120,7 @@ impl Shard {
             };
             let meta = SeriesMeta {
                 kind: point.kind,
+                unit: point.unit,
                 ..SeriesMeta::default()
             };
             self.put_counted(context, point.slot, meta, &raw, put);

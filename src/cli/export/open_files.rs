@@ -159,7 +159,7 @@ impl OpenFiles {
             let mut line = String::from("# UNIT ");
             put_name(&mut line, metric, true);
             line.push(' ');
-            line.push_str(unit(block.meta.unit));
+            line.push_str(block.meta.unit.symbol());
             self.untold.line(&line)?;
         }
         for point in &block.points {
@@ -292,7 +292,7 @@ fn metric(block: &SeriesBlock, inexact: &mut u64) -> Vec<Json> {
         holder["dataPoints"] = points.into();
         json!({
             "name": block.labels.metric(),
-            "unit": unit(block.meta.unit),
+            "unit": block.meta.unit.symbol(),
             data: holder,
         })
     })
@@ -391,19 +391,6 @@ fn double(value: f64) -> Json {
 fn whole(count: f64) -> Option<Json> {
     let is_whole = count.fract() == 0.0 && (0.0..=EXACT_MAX).contains(&count);
     is_whole.then(|| (count as u64).into())
-}
-
-/// The name of a unit in UCUM, as OTLP has it.
-fn unit(unit: Unit) -> &'static str {
-    match unit {
-        Unit::Unknown => "",
-        Unit::Percent => "%",
-        Unit::Ratio => "1",
-        Unit::Seconds => "s",
-        Unit::Milliseconds => "ms",
-        Unit::Bytes => "By",
-        Unit::Count => "{count}",
-    }
 }
 
 /// Appends a text in quotes, as Prometheus' text format has it.

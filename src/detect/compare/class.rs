@@ -274,7 +274,7 @@ fn is_amount(name: &str, unit: Unit) -> bool {
     let last = name.rsplit(['_', '.']).next();
     match (last, unit) {
         (Some("count" | "bucket"), _) | (_, Unit::Count) => false,
-        (_, Unit::Seconds | Unit::Milliseconds | Unit::Bytes) => true,
+        (_, unit) if unit.is_time() || unit == Unit::Bytes => true,
         (Some(last), _) => QUANTITIES.contains(&last),
         (None, _) => false,
     }
@@ -307,7 +307,9 @@ fn measure(name: &str, kind: Kind, unit: Unit) -> Measure {
     match unit {
         Unit::Percent => Measure::Share { full: 100.0 },
         Unit::Ratio => Measure::Share { full: 1.0 },
-        Unit::Seconds | Unit::Milliseconds => Measure::Latency,
+        Unit::Seconds | Unit::Milliseconds | Unit::Microseconds | Unit::Nanoseconds => {
+            Measure::Latency
+        }
         Unit::Unknown if has(&["ratio", "utilization"]) => Measure::Share { full: 1.0 },
         Unit::Unknown if has(PERCENT) => Measure::Share { full: 100.0 },
         Unit::Unknown if has(&["latency", "duration"]) => Measure::Latency,

@@ -1,8 +1,9 @@
-//! A metric that one-box and fleet tell with different values of a label, so that they never meet.
+//! A metric that one-box and fleet tell with different values of a label, as another kind or in another unit, so
+//! that they never meet.
 
 use crate::{
-    detect::{View, finding::TOLD_OTHERWISE},
-    event::{Labels, Timestamp},
+    detect::{Group, View, finding::TOLD_OTHERWISE},
+    event::{Kind, Labels, Timestamp, Unit},
 };
 
 /// Most labels that may differ for two metrics to be taken for one that is told otherwise.
@@ -28,9 +29,15 @@ pub(super) fn told_otherwise(view: &View<'_>, index: usize, began_at: Timestamp)
         };
         let is_of_one_box = view.one_box.iter().any(|host| speaks(*host));
         let is_of_fleet = view.fleet.iter().any(|host| speaks(*host));
-        (is_of_one_box && !is_of_fleet).then_some(differing)
+        (is_of_one_box && !is_of_fleet).then_some((differing, other))
     });
-    let nearest = candidates.min_by_key(Vec::len)?;
+    let (nearest, other) = candidates.min_by_key(|(differing, _)| differing.len())?;
+    if nearest.is_empty() {
+        let (ours, theirs) = (manner(other), manner(group));
+        return Some(format!(
+            "the one-box tells it as {ours}, the fleet as {theirs}: nobody can compare them"
+        ));
+    }
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for (name, own, other) in &nearest {
         ours.push(format!("{name}={own}"));
@@ -42,6 +49,20 @@ pub(super) fn told_otherwise(view: &View<'_>, index: usize, began_at: Timestamp)
         ours.join(" and "),
         theirs.join(" and ")
     ))
+}
+
+/// What the series of a metric count or measure, and in which unit.
+fn manner(group: &Group) -> String {
+    let kind = match group.kind {
+        Kind::Counter => "a counter",
+        Kind::Gauge | Kind::Unknown => "a gauge",
+        Kind::Histogram => "a histogram",
+        Kind::Summary => "a summary",
+    };
+    match group.unit {
+        Unit::Unknown => kind.to_owned(),
+        unit => format!("{kind} in {}", unit.symbol()),
+    }
 }
 
 /// The labels that both have with different values, if they differ in nothing else, and in few.

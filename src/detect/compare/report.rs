@@ -152,6 +152,8 @@ fn suffix(unit: Unit) -> &'static str {
         Unit::Percent => " %",
         Unit::Seconds => " s",
         Unit::Milliseconds => " ms",
+        Unit::Microseconds => " us",
+        Unit::Nanoseconds => " ns",
         Unit::Bytes => " bytes",
         Unit::Unknown | Unit::Ratio | Unit::Count => "",
     }

@@ -423,7 +423,13 @@ impl Reading {
         let full = match unit {
             Unit::Percent => Some(100.0),
             Unit::Ratio => Some(1.0),
-            Unit::Unknown | Unit::Seconds | Unit::Milliseconds | Unit::Bytes | Unit::Count => None,
+            Unit::Unknown
+            | Unit::Seconds
+            | Unit::Milliseconds
+            | Unit::Microseconds
+            | Unit::Nanoseconds
+            | Unit::Bytes
+            | Unit::Count => None,
         };
         if 0.0 < pace {
             let hours = (full? - self.level) / pace;

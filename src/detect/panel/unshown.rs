@@ -338,6 +338,7 @@ mod tests {
         let key = GroupKey {
             labels: Labels::new([("__name__", name), ("code", code)]),
             stat: Stat::Value,
+            ..GroupKey::default()
         };
         panel.group_index(&key, Kind::Counter, Unit::Unknown)
     }
@@ -408,6 +409,7 @@ mod tests {
         let key = GroupKey {
             labels: Labels::new([("__name__", "served"), ("code", "500"), ("route", "/")]),
             stat: Stat::Value,
+            ..GroupKey::default()
         };
         let news = panel.group_index(&key, Kind::Counter, Unit::Unknown);
         let place = panel.bind(news, HOSTS[0]);

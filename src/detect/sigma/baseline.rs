@@ -195,7 +195,13 @@ fn size(level: f64, unit: Unit) -> f64 {
     let bound = match unit {
         Unit::Percent => 100.0,
         Unit::Ratio => 1.0,
-        Unit::Unknown | Unit::Seconds | Unit::Milliseconds | Unit::Bytes | Unit::Count => {
+        Unit::Unknown
+        | Unit::Seconds
+        | Unit::Milliseconds
+        | Unit::Microseconds
+        | Unit::Nanoseconds
+        | Unit::Bytes
+        | Unit::Count => {
             return level.abs();
         }
     };

@@ -11,7 +11,7 @@ pub(super) fn total_order(a: &Sample, b: &Sample, histograms: &[Histogram]) -> O
         .then_with(|| compare_data(a, b, histograms))
         .then_with(|| a.start.cmp(&b.start))
         .then_with(|| a.temporality().cmp(&b.temporality()))
-        .then_with(|| a.kind().cmp(&b.kind()))
+        .then_with(|| (a.kind(), a.unit()).cmp(&(b.kind(), b.unit())))
 }
 
 /// A total order in which only equal data are equal: numbers first, then distributions by count.

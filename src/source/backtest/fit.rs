@@ -160,8 +160,8 @@ impl Seen {
                 let metric = group.key.labels.metric();
                 let words = ["seconds", "latency", "duration"];
                 self.is_percent |= group.known_unit() == Unit::Percent;
-                self.is_time |= matches!(group.unit, Unit::Seconds | Unit::Milliseconds)
-                    || words.iter().any(|word| metric.contains(word));
+                self.is_time |=
+                    group.unit.is_time() || words.iter().any(|word| metric.contains(word));
                 let Some(cell) = track.cell(bucket) else {
                     continue;
                 };

@@ -211,6 +211,7 @@ impl Scene {
                 let key = GroupKey {
                     labels: Labels::new([("__name__", *metric)]),
                     stat: Stat::Value,
+                    ..GroupKey::default()
                 };
                 panel.group_index(&key, self.kind, self.unit)
             })

@@ -1,6 +1,7 @@
 //! A series that tells another kind than before: nothing of that is a value until it is bound anew.
 
 use super::*;
+use crate::event::Unit;
 
 /// Numbers that are told as a kind.
 fn told(name: &str, kind: Kind, points: &[(f64, f64)]) -> Batch {
@@ -44,6 +45,35 @@ fn what_tells_another_kind_is_lost_and_the_series_goes_on() {
     let closed = close_all(&mut world, 50.0);
     assert_eq!(increase(&closed), [(40.0, 4.0)]);
     assert_eq!(losses(&closed), []);
+}
+
+#[test]
+fn what_is_told_in_another_unit_is_lost() {
+    let mut world = World::new(LIMITS);
+    let in_unit = |unit: Unit, at: f64| {
+        let mut batch = told("gauge_x", Kind::Gauge, &[(at, 85.0)]);
+        batch.series[0].meta.unit = unit;
+        batch
+    };
+    world.ingest(&in_unit(Unit::Percent, 5.0));
+    close_all(&mut world, 10.0);
+    for (at, unit, is_lost) in [
+        (15.0, Unit::Percent, false),
+        (25.0, Unit::Unknown, false),
+        (35.0, Unit::Count, false),
+        (45.0, Unit::Ratio, true),
+        (55.0, Unit::Nanoseconds, true),
+    ] {
+        world.ingest(&in_unit(unit, at));
+        let closed = close_all(&mut world, at + 5.0);
+        assert_eq!(partials(&closed).is_empty(), is_lost, "{unit:?}");
+        let expected = [(LossReason::Incompatible, 1)];
+        assert_eq!(
+            losses(&closed),
+            if is_lost { &expected[..] } else { &[] },
+            "{unit:?}"
+        );
+    }
 }
 
 #[test]
