@@ -38,7 +38,7 @@ impl Engine {
         } = self;
         let directory = &earlier.unwrap_or(world).directory;
         let plan = directory.plan();
-        let mut changed: Vec<(String, Vec<Blocker>)> = Vec::new();
+        let mut changed: Vec<(String, Vec<Blocker>, Timestamp)> = Vec::new();
         // The index knows the stages of the plan of today: under an earlier one all attempts are looked at,
         // once for each service.
         let mut earlier_histories: BTreeMap<&str, History<'_>> = BTreeMap::new();
@@ -69,12 +69,17 @@ impl Engine {
                 blocker.may_come_later() || gate.held().iter().any(|known| known.is_same(blocker))
             });
             if held != gate.held() {
-                changed.push((id, held));
+                // Buckets close late: what the others said since is of a later time.
+                let others = gates
+                    .values()
+                    .filter(|other| other.begin.service == *service);
+                let told = others.map(Gate::at).max().unwrap_or(now);
+                changed.push((id, held, told));
             }
         }
-        for (id, held) in changed {
+        for (id, held, told) in changed {
             if let Some(gate) = self.gates.get_mut(&id) {
-                gate.hold(held);
+                gate.hold(held, told);
             }
         }
     }

@@ -570,6 +570,29 @@ services:
     }
 
     #[test]
+    fn what_was_held_passes_no_earlier_than_what_held_it() {
+        let mut engine = told(&["a alpha v2 -", "b onebox/eu v2 p"]);
+        let mut outputs = Vec::new();
+        let minute = |minute| start() + Span::from_minutes(minute);
+        engine.step(Input::Tick(minute(10)), &mut outputs);
+        assert_eq!(engine.verdict("b").unwrap().verdict, VerdictState::Pending);
+        let passed = minute(10) + Span::from_seconds(5);
+        let step = Step {
+            at: passed,
+            deployment: "a".to_owned(),
+            step: "t".to_owned(),
+            outcome: StepOutcome::Passed,
+        };
+        engine.step(Input::Deployment(DeploymentEvent::Step(step)), &mut outputs);
+        let tick = passed + Span::from_seconds(10);
+        engine.step(Input::Tick(tick), &mut outputs);
+        let verdict = engine.verdict("b").unwrap();
+        assert_eq!(verdict.verdict, VerdictState::Pass, "{:?}", verdict.reasons);
+        assert!(verdict.watermark < passed, "{:?}", verdict.watermark);
+        assert_eq!((verdict.since, verdict.at), (passed, passed));
+    }
+
+    #[test]
     fn overrides_and_hotfixes_are_signed() {
         let mut engine = told(&["a alpha v2 -"]);
         let mut refused = |event: DeploymentEvent| {

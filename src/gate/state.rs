@@ -156,9 +156,11 @@ impl Gate {
         self.decision = self.decide();
     }
 
-    /// Replaces what holds the gate; the next bucket is weighed by it.
-    pub fn hold(&mut self, held: Vec<Blocker>) {
+    /// Replaces what holds the gate; the next bucket is weighed by it. What it says then is of no earlier time than
+    /// `told`, when that was told which holds it or let it go.
+    pub fn hold(&mut self, held: Vec<Blocker>, told: Timestamp) {
         self.held = held;
+        self.at = self.at.max(told);
     }
 
     /// Replaces which other deployments are open on its hosts; the next bucket or report is weighed by it.
