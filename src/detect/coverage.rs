@@ -41,6 +41,9 @@ const CADENCE_BUCKETS_MIN: u64 = 10;
 /// So is a gap that is open when the gate may pass: what fell silent at the end of the bake, for longer than
 /// is ordinary, is not covered, however short of its patience it is.
 ///
+/// Once the bake is over, and a host was covered, it has only to be heard still: a gap while a step is awaited is
+/// none of the bake.
+///
 /// A host whose first data ever comes when others are judged already is a new one of the same version: it owes
 /// from there on. One that was silent and comes back owes all. While more than half of the hosts are so new that
 /// a grace of their own is not over, the others are no proof for them.
@@ -131,6 +134,9 @@ impl Coverage {
                 Some(_) if view.bucket.end < self.patience_until(view, host) => waiting.push(host),
                 Some(cause) => missing.push((cause, host)),
             }
+        }
+        if self.is_last(view) && view.bucket.end <= self.bake_until {
+            self.prove(view);
         }
         if let Some(reason) = self.blindness(view) {
             let reason = reason.to_owned();
@@ -342,30 +348,16 @@ impl Coverage {
             let reason = reason.cause().to_owned();
             return Covered::No(NoDataCause::Unusable { reason }, vec![host]);
         }
-        let resolution = view.panel.resolution();
         let young = self.young(view);
         if view.one_box.len() < 2 * young.len() && !self.is_last(view) {
             let names = host_list(&view.hosts.names(young));
             return Covered::Waiting(format!("more data of {names}, which came after the others"));
         }
-        let are_few = 2 * young.len() <= view.one_box.len();
-        let poorest = view
-            .one_box
-            .iter()
-            .map(|host| {
-                let heard = self.heard.get(host).copied().unwrap_or_default();
-                let owes_all = young.contains(host) && !are_few;
-                let since = self.buckets - if owes_all { 0 } else { heard.before };
-                let owed = self.unseen + since;
-                let covered = percent(heard.buckets + heard.pending, owed);
-                let filled = percent(heard.filled, heard.promised(owed, resolution));
-                if covered < COVERED_PERCENT_MIN {
-                    (false, covered, *host)
-                } else {
-                    (PROMISED_PERCENT_MIN <= filled, filled, *host)
-                }
-            })
-            .min_by_key(|(is_rich, share, _)| (*is_rich, *share));
+        let shares = view.one_box.iter().map(|host| {
+            let (is_rich, share) = self.share_of(view, *host, &young);
+            (is_rich, share, *host)
+        });
+        let poorest = shares.min_by_key(|(is_rich, share, _)| (*is_rich, *share));
         match poorest {
             Some((false, share, host)) => {
                 let covered_percent = share as u8;
@@ -380,6 +372,36 @@ impl Coverage {
                 )
             }
             Some(_) | None => Covered::Yes,
+        }
+    }
+
+    /// Whether enough was heard of a host, and which share of what it owes in percent.
+    fn share_of(&self, view: &View<'_>, host: HostId, young: &[HostId]) -> (bool, u64) {
+        let heard = self.heard.get(&host).copied().unwrap_or_default();
+        if heard.is_proven {
+            return (true, 100);
+        }
+        let are_few = 2 * young.len() <= view.one_box.len();
+        let owes_all = young.contains(&host) && !are_few;
+        let since = self.buckets - if owes_all { 0 } else { heard.before };
+        let owed = self.unseen + since;
+        let covered = percent(heard.buckets + heard.pending, owed);
+        if covered < COVERED_PERCENT_MIN {
+            return (false, covered);
+        }
+        let promised = heard.promised(owed, view.panel.resolution());
+        let filled = percent(heard.filled, promised);
+        (PROMISED_PERCENT_MIN <= filled, filled)
+    }
+
+    /// Remembers of which hosts enough was heard, when the bake ends.
+    fn prove(&mut self, view: &View<'_>) {
+        let young = self.young(view);
+        for host in view.one_box {
+            let (is_rich, _) = self.share_of(view, *host, &young);
+            if let Some(heard) = self.heard.get_mut(host) {
+                heard.is_proven |= is_rich;
+            }
         }
     }
 }
@@ -497,6 +519,33 @@ mod tests {
             let findings = bench.run(BAKE, |_, _| Feed::Value(1.0));
             let last = findings.last().expect("the bake has an end");
             assert_eq!(last.state, expected, "{from}: {last:?}");
+        }
+    }
+
+    /// While a step is awaited, what was proven of the bake stands; what was not is made up for.
+    #[test]
+    fn a_gap_after_the_bake_takes_nothing_from_it() {
+        for (gap, expected) in [(100..160, CheckState::Ok), (60..120, CheckState::NoData)] {
+            let check = series_check(DetectorPlan::Bounds {
+                min: None,
+                max: Some(Limit::new(2.0)),
+                for_at_least: Span::ZERO,
+                within: Span::ZERO,
+            });
+            let mut bench = Bench::new(check, &["a"], &[]).bake(BAKE);
+            let findings = bench.run(600, |_, bucket| {
+                if gap.contains(&bucket) {
+                    Feed::Silent
+                } else {
+                    Feed::Value(1.0)
+                }
+            });
+            let silent = &findings[gap.end as usize - 1];
+            assert_eq!(silent.state, CheckState::NoData, "{gap:?}: {silent:?}");
+            let after = &findings[gap.end as usize + 5];
+            assert_eq!(after.state, expected, "{gap:?}: {after:?}");
+            let last = &findings[599];
+            assert_eq!(last.state, CheckState::Ok, "{gap:?}: {last:?}");
         }
     }
 

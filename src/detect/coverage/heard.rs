@@ -28,6 +28,8 @@ pub(super) struct Heard {
     pub(super) used: u64,
     /// Buckets that told of some that could not.
     pub(super) lost: u64,
+    /// Whether it was covered when the bake ended: gaps behind that take nothing from it.
+    pub(super) is_proven: bool,
 }
 
 /// What was heard of a host.
