@@ -46,24 +46,30 @@ enum Missing {
     Awaited(Vec<String>),
 }
 
+/// The steps that were reported as passed; the others are awaited.
+fn steps(gate: &Gate, awaited: &mut Vec<String>) -> Vec<String> {
+    let mut passed = Vec::new();
+    for step in &gate.stage.steps {
+        match gate.steps.get(step) {
+            Some(StepOutcome::Passed) => passed.push(step.clone()),
+            Some(StepOutcome::Failed) | None => {
+                awaited.push(format!("step {step}: not reported yet"));
+            }
+        }
+    }
+    passed
+}
+
 impl Proof {
     /// Collects the proof, or what it lacks.
     fn collect(gate: &Gate, now: Timestamp, terms: Terms<'_>) -> Result<Self, Missing> {
         let mut blind = Vec::new();
         let mut awaited = Vec::new();
         let mut proof = Self {
-            steps: Vec::new(),
+            steps: steps(gate, &mut awaited),
             checks: Vec::new(),
             skipped: Vec::new(),
         };
-        for step in &gate.stage.steps {
-            match gate.steps.get(step) {
-                Some(StepOutcome::Passed) => proof.steps.push(step.clone()),
-                Some(StepOutcome::Failed) | None => {
-                    awaited.push(format!("step {step}: not reported yet"));
-                }
-            }
-        }
         let (mut undecided, mut holding) = (Vec::new(), Vec::new());
         for check in gate
             .checks

@@ -1,6 +1,7 @@
 //! The samples of a bucket that is still open: appended as they come, sorted when it closes.
 
 mod order;
+mod shape;
 
 use std::collections::BTreeMap;
 
@@ -19,31 +20,8 @@ const CHUNK_SAMPLES: usize = 1_024;
 const UNIT_NANOS: i64 = 1_000_000;
 /// Says that a time is not plain.
 const RARE: u32 = 1 << 31;
-/// Where what a sample is stands beside a plain time, which lies below: nine hours of milliseconds.
+/// Where the shape of a sample stands beside a plain time, which lies below: nine hours of milliseconds.
 const SHAPE_SHIFT: u32 = 25;
-/// What a sample is: its kind, and its unit above.
-const SHAPE_MASK: u32 = 0b11_1111;
-const UNIT_SHIFT: u32 = 3;
-/// By their numbers, of which each takes three bits.
-const KINDS: [Kind; 5] = [
-    Kind::Unknown,
-    Kind::Gauge,
-    Kind::Counter,
-    Kind::Histogram,
-    Kind::Summary,
-];
-/// The same; a count contradicts no unit, and is as good as unknown.
-const UNITS: [Unit; 8] = [
-    Unit::Unknown,
-    Unit::Percent,
-    Unit::Ratio,
-    Unit::Seconds,
-    Unit::Milliseconds,
-    Unit::Microseconds,
-    Unit::Nanoseconds,
-    Unit::Bytes,
-];
-const THREE_BITS: u32 = 0b111;
 /// Where the index of a distribution begins in a tail.
 const HISTOGRAM_SHIFT: u32 = 7;
 
@@ -139,14 +117,9 @@ impl Sample {
         start: Timestamp,
         value: f64,
     ) -> Self {
-        let unit = match meta.unit {
-            Unit::Count => Unit::Unknown,
-            unit => unit,
-        };
-        let shape = (unit as u32) << UNIT_SHIFT | meta.kind as u32;
         Self {
             series,
-            tail: shape << 1 | u32::from(meta.temporality == Temporality::Delta),
+            tail: shape::of(meta) << 1 | u32::from(meta.temporality == Temporality::Delta),
             at,
             start,
             value,
@@ -163,12 +136,12 @@ impl Sample {
 
     /// What its sender told that it is.
     pub(super) fn kind(&self) -> Kind {
-        KINDS[(self.tail >> 1 & THREE_BITS) as usize]
+        shape::kind(self.tail >> 1)
     }
 
     /// In what its sender told that it is measured.
     pub(super) fn unit(&self) -> Unit {
-        UNITS[(self.tail >> (1 + UNIT_SHIFT) & THREE_BITS) as usize]
+        shape::unit(self.tail >> 1)
     }
 
     pub(super) fn start(&self) -> Option<Timestamp> {
@@ -221,7 +194,7 @@ impl Packing {
         let units = after / UNIT_NANOS;
         let shape = tail >> 1;
         let is_plain = shape << 1 == tail
-            && shape <= SHAPE_MASK
+            && shape <= shape::MAX
             && start == Timestamp::MIN
             && units * UNIT_NANOS == after;
         let when = match u32::try_from(units) {
@@ -520,10 +493,10 @@ mod tests {
         let temporalities = [Temporality::Cumulative, Temporality::Delta];
         let days = Span::from_hours(24 * 4);
         for after in [Span::ZERO, Span::from_seconds(9), Span::from_nanos(1), days] {
-            let kinds = KINDS
+            let kinds = shape::KINDS
                 .iter()
                 .flat_map(|kind| temporalities.map(|of| (*kind, of)));
-            let shapes = kinds.flat_map(|(kind, of)| UNITS.map(|unit| (kind, of, unit)));
+            let shapes = kinds.flat_map(|(kind, of)| shape::UNITS.map(|unit| (kind, of, unit)));
             for (kind, temporality, unit) in shapes {
                 let meta = SeriesMeta {
                     kind,

@@ -2,7 +2,7 @@
 //! anew.
 //!
 //! A release that turns a gauge into a counter leaves the labels as they are. What its series gains then is no
-//! level, and what was a level before is no gain: such samples are lost, and their check is NO_DATA. Only what is
+//! level, and what was a level before is no gain: such samples are lost, and their check is `NO_DATA`. Only what is
 //! told counts: a sender that tells no kind contradicts nothing, nor does one whose kind the configuration
 //! overrules.
 //!

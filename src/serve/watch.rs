@@ -30,17 +30,17 @@ pub(super) struct Watcher {
 #[derive(Debug)]
 pub(super) struct Places {
     room: Arc<Semaphore>,
-    places: usize,
+    max: usize,
     refused: AtomicU64,
 }
 
 impl Places {
     /// Half of the connections.
     pub(super) fn of(connections: usize) -> Self {
-        let places = (connections / 2).clamp(1, Semaphore::MAX_PERMITS);
+        let max = (connections / 2).clamp(1, Semaphore::MAX_PERMITS);
         Self {
-            room: Arc::new(Semaphore::new(places)),
-            places,
+            room: Arc::new(Semaphore::new(max)),
+            max,
             refused: AtomicU64::new(0),
         }
     }
@@ -56,7 +56,7 @@ impl Places {
 
     /// How many are taken.
     pub(super) fn taken(&self) -> usize {
-        self.places - self.room.available_permits()
+        self.max - self.room.available_permits()
     }
 
     /// How often none was left.

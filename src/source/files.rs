@@ -200,11 +200,7 @@ pub fn read(
             }
         }
         Format::Deployments => {
-            let mut bytes = Vec::new();
-            let mut reader = reader;
-            reader
-                .read_to_end(&mut bytes)
-                .map_err(|error| FileError::new(path, error))?;
+            let bytes = all(reader).map_err(|error| FileError::new(path, error))?;
             for event in deployments::decode(&bytes).map_err(error)? {
                 timeline.add_event(event);
             }
@@ -220,6 +216,12 @@ pub fn read(
         notes.push(format!("{}: {rejects}", path.display()));
     }
     Ok(())
+}
+
+fn all(mut reader: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Opens a file and undoes its compression on the way.

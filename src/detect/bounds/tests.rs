@@ -256,6 +256,7 @@ fn ratio() -> Check {
     check
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 #[test]
 fn a_ratio_with_a_time_is_that_of_the_sums_over_a_third_of_it() {
     type Row = (&'static str, fn(i64) -> (f64, f64), Option<usize>);
