@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{HostId, Track, Unsound};
+use super::{HostId, Track, Unsound, bucket_bounds::BucketBounds};
 use crate::event::{Kind, Labels, Unit};
 
 /// Which number of a metric a group holds.
@@ -40,6 +40,8 @@ pub struct Group {
     pub unit: Unit,
     /// Never reordered while series are bound: bindings refer to tracks by index. One for each host.
     pub(super) tracks: Vec<Track>,
+    /// Of the first quantile of a histogram: the bounds of its buckets.
+    pub(super) buckets: Option<Box<BucketBounds>>,
     /// Every index of `tracks` once, ascending by host.
     #[serde(skip)]
     order: Vec<u32>,
@@ -61,6 +63,7 @@ impl Group {
             kind,
             unit,
             tracks: Vec::new(),
+            buckets: None,
             order: Vec::new(),
         }
     }
@@ -111,7 +114,9 @@ impl Group {
             });
         }
         self.order = order.into_iter().map(|(_, slot)| slot).collect();
-        Ok(())
+        self.buckets
+            .as_ref()
+            .map_or(Ok(()), |buckets| buckets.settle(hosts))
     }
 
     /// Orders the tracks by their hosts.

@@ -13,6 +13,7 @@
 
 mod absent;
 mod bounds;
+mod bucket_bounds;
 mod cell;
 mod compare;
 mod coverage;

@@ -1,5 +1,6 @@
 //! The recent past of everything that a check looks at, bucket by bucket.
 
+mod unlike;
 mod unshown;
 
 use std::{
@@ -64,6 +65,13 @@ struct Gone {
 pub struct Place {
     group: u32,
     slot: u32,
+}
+
+impl Place {
+    /// The index of its group.
+    pub fn group(self) -> usize {
+        self.group as usize
+    }
 }
 
 /// A message template that the check selects.
@@ -177,28 +185,6 @@ impl Panel {
         for track in self.groups.iter_mut().flat_map(|group| &mut group.tracks) {
             track.feeders = Feeders::None;
         }
-    }
-
-    /// The index of the group of series of a kind and a unit, which is made if it is new: those that tell another kind
-    /// than the first, or a unit in which its numbers cannot be read, are not of its group, and meet only each other.
-    pub fn group_of(&mut self, key: &GroupKey, kind: Kind, unit: Unit) -> usize {
-        let first = self.by_key.get(key).copied();
-        if let Some(index) = first.filter(|index| self.groups[*index].takes(kind, unit)) {
-            let group = &mut self.groups[index];
-            if group.unit == Unit::Unknown {
-                group.unit = unit;
-            }
-            return index;
-        }
-        let unlike = GroupKey {
-            unlike: Some((kind, unit)),
-            ..key.clone()
-        };
-        // Who was first may be forgotten before those that are unlike it.
-        if first.is_some() || self.by_key.contains_key(&unlike) {
-            return self.group_index(&unlike, kind, unit);
-        }
-        self.group_index(key, kind, unit)
     }
 
     /// The index of the group, which is made if it is new. Kind and unit are those of the first
@@ -396,6 +382,10 @@ impl Panel {
             });
             group.tracks.shrink_to_fit();
             group.sort();
+            if let Some(buckets) = &mut group.buckets {
+                let tracks = &group.tracks;
+                buckets.keep(|host| tracks.iter().any(|track| track.host == host));
+            }
         }
     }
 
@@ -473,35 +463,6 @@ mod tests {
             panel.record(group, HostId(1), bucket(*number), cell(*value));
         }
         panel
-    }
-
-    #[test]
-    fn series_of_another_kind_or_unit_meet_only_each_other() {
-        let mut panel = Panel::new(WIDTH, 0);
-        let key = GroupKey {
-            labels: Labels::new([("__name__", "lat")]),
-            ..GroupKey::default()
-        };
-        let mut of = |kind, unit| panel.group_of(&key, kind, unit);
-        let first = of(Kind::Gauge, Unit::Unknown);
-        // The first that tells a unit tells that of the group.
-        assert_eq!(of(Kind::Gauge, Unit::Milliseconds), first);
-        let in_seconds = of(Kind::Gauge, Unit::Seconds);
-        assert_ne!(in_seconds, first);
-        assert_eq!(of(Kind::Gauge, Unit::Seconds), in_seconds);
-        assert_eq!(of(Kind::Gauge, Unit::Count), first);
-        let counter = of(Kind::Counter, Unit::Unknown);
-        assert!(![first, in_seconds].contains(&counter));
-        assert_eq!(of(Kind::Counter, Unit::Unknown), counter);
-        assert_eq!(panel.group(first).unit, Unit::Milliseconds);
-        // Nobody was ever heard of the first and of the counters.
-        let place = panel.bind(in_seconds, HostId(1));
-        panel.record_at(place, bucket(0), cell(1.0));
-        panel.forget_groups(&BTreeSet::new());
-        let mut of = |kind, unit| panel.group_of(&key, kind, unit);
-        assert_eq!(of(Kind::Gauge, Unit::Seconds), in_seconds);
-        assert_ne!(of(Kind::Gauge, Unit::Milliseconds), in_seconds);
-        assert_eq!(of(Kind::Gauge, Unit::Seconds), in_seconds);
     }
 
     fn values(panel: &Panel, from: i64, to: i64) -> Vec<f32> {

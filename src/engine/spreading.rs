@@ -5,11 +5,12 @@ use super::{
     combine::{self, CellKey, Contribution, Gathered, Share},
     directory::Directory,
     families::Families,
-    service::Service,
+    service::{CheckPanel, Service},
 };
 use crate::{
     detect::{Cell, Place},
     event::{Histogram, Interval, Timestamp},
+    plan::DetectorPlan,
     reduce::{HistogramPartial, LossReason, Partial, SeriesId, SeriesPartial, histogram},
 };
 
@@ -133,8 +134,7 @@ impl Directory {
             spreading,
             ..
         } = self;
-        let quantiles = spreading.quantile_cells(bindings).into_iter();
-        let quantiles = quantiles.map(|(key, cell)| (key, Gathered::Cell(cell)));
+        let quantiles = spreading.quantile_cells(services, bindings, bucket.end);
         let gathered = combine::gather(&mut spreading.contributions, bucket.span());
         for (key, gathered) in gathered.chain(quantiles) {
             let service = &mut services[key.service];
@@ -224,36 +224,61 @@ impl Spreading {
         is_whole
     }
 
-    /// Merges the distributions of each host and takes their quantiles.
-    fn quantile_cells(&mut self, bindings: &Bindings) -> Vec<(CellKey, Cell)> {
+    /// Merges the distributions of each host and takes their quantiles: what is compared, over the bucket bounds that
+    /// all hosts share.
+    fn quantile_cells(
+        &mut self,
+        services: &mut [Service],
+        bindings: &Bindings,
+        end: Timestamp,
+    ) -> Vec<(CellKey, Gathered)> {
         // Merging counts is exact, so that only equal cells have to stand together.
         self.pieces.sort_by_key(|piece| piece.cell);
-        let mut cells = Vec::new();
+        let mut merged: Vec<(Piece, Histogram)> = Vec::new();
         for same in self.pieces.chunk_by(|a, b| a.cell == b.cell) {
-            let Some(first) = same.first() else { continue };
-            let Some(merged) = self.merge(same) else {
+            let Some(histogram) = self.merge(same) else {
                 continue;
             };
-            let events = merged.count();
+            let panel = panel_of(services, &same[0].cell);
+            if let (true, Histogram::Explicit { bounds, .. }) = (is_compared(panel), &histogram) {
+                panel.panel.note_buckets(same[0].cell.place, end, bounds);
+            }
+            merged.push((same[0], histogram));
+        }
+        let mut cells = Vec::new();
+        let mut shared: (Option<(usize, u32, usize)>, Option<Vec<f64>>) = (None, None);
+        for (first, mut histogram) in merged {
+            let CellKey {
+                service,
+                panel,
+                place,
+                ..
+            } = first.cell;
+            let group = Some((service, panel, place.group()));
+            if shared.0 != group {
+                let panel = &panel_of(services, &first.cell).panel;
+                shared = (group, panel.shared_buckets(place, end));
+            }
+            if let Some(bounds) = &shared.1 {
+                histogram = histogram::coarsened(histogram, bounds);
+            }
+            let events = histogram.count();
             let distribution: &Distribution = &bindings.distributions[first.distribution as usize];
             for (quantile, place) in &distribution.quantiles {
-                let value =
-                    histogram::quantile(&merged, *quantile).filter(|value| value.is_finite());
-                if let Some(value) = value {
-                    let key = CellKey {
-                        place: *place,
-                        ..first.cell
+                let key = CellKey {
+                    place: *place,
+                    ..first.cell
+                };
+                let value = histogram::quantile(&histogram, *quantile);
+                if let Some(value) = value.filter(|value| value.is_finite()) {
+                    let cell = Cell {
+                        value,
+                        min: value,
+                        max: value,
+                        events,
+                        exposure: None,
                     };
-                    cells.push((
-                        key,
-                        Cell {
-                            value,
-                            min: value,
-                            max: value,
-                            events,
-                            exposure: None,
-                        },
-                    ));
+                    cells.push((key, Gathered::Cell(cell)));
                 }
             }
         }
@@ -294,6 +319,14 @@ impl Spreading {
         }
         Some(merged)
     }
+}
+
+fn panel_of<'a>(services: &'a mut [Service], cell: &CellKey) -> &'a mut CheckPanel {
+    &mut services[cell.service].panels[cell.panel as usize]
+}
+
+fn is_compared(panel: &CheckPanel) -> bool {
+    matches!(panel.check.detector, DetectorPlan::Compare { .. })
 }
 
 /// The feed of a panel; what any other feed is for is done.
@@ -341,6 +374,9 @@ fn tell_version(services: &mut [Service], told: &ToldVersion, end: Timestamp) {
     }
 }
 
+#[cfg(test)]
+#[path = "buckets_tests.rs"]
+mod buckets_tests;
 #[cfg(test)]
 #[path = "exports_tests.rs"]
 mod exports_tests;

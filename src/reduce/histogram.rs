@@ -156,6 +156,29 @@ pub fn from_cumulative_buckets(mut buckets: Vec<(f64, f64)>) -> Option<Histogram
     })
 }
 
+/// An explicit distribution over some of its bounds: what lies between them stays together, so that nothing is
+/// guessed. Others are left as they are.
+pub fn coarsened(histogram: Histogram, shared: &[f64]) -> Histogram {
+    let Histogram::Explicit {
+        bounds,
+        counts,
+        sum,
+    } = histogram
+    else {
+        return histogram;
+    };
+    let mut coarse = vec![0.0; shared.len() + 1];
+    let uppers = bounds.iter().copied().chain([f64::INFINITY]);
+    for (upper, count) in uppers.zip(counts) {
+        coarse[shared.partition_point(|bound| *bound < upper)] += count;
+    }
+    Histogram::Explicit {
+        bounds: shared.to_vec(),
+        counts: coarse,
+        sum,
+    }
+}
+
 /// The same distribution in the form that [`merge`] gives: no empty outer buckets, at most
 /// [`EXPONENTIAL_BUCKETS_MAX`] of them, no sum that is not a number.
 pub(super) fn normalized(mut histogram: Histogram) -> Histogram {

@@ -14,6 +14,19 @@ fn explicit(bounds: &[f64], counts: &[f64]) -> Histogram {
     }
 }
 
+#[test]
+fn over_fewer_bounds_what_lies_between_stays_together() {
+    let fine = explicit(&[1.0, 2.0, 3.0, 4.0], &[1.0, 2.0, 3.0, 4.0, 5.0]);
+    for (shared, counts) in [
+        (&[1.0, 2.0, 3.0, 4.0][..], &[1.0, 2.0, 3.0, 4.0, 5.0][..]),
+        (&[2.0, 4.0], &[3.0, 7.0, 5.0]),
+        (&[3.0], &[6.0, 9.0]),
+        (&[], &[15.0]),
+    ] {
+        assert_eq!(coarsened(fine.clone(), shared), explicit(shared, counts));
+    }
+}
+
 fn buckets(offset: i32, counts: &[f64]) -> ExponentialBuckets {
     ExponentialBuckets {
         offset,
