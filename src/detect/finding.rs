@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Timestamp;
+use crate::{event::Timestamp, reduce::LossReason};
 
 /// What a check says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -265,7 +265,14 @@ impl fmt::Display for NoDataCause {
             Self::NothingSelected => f.write_str("nothing that the check selects was ever seen"),
             Self::NeverArrived => f.write_str("no data since the deployment began"),
             Self::Stopped { last } => write!(f, "no data since {}", last.whole_seconds()),
-            Self::Unusable { reason } => write!(f, "what came could not be used ({reason})"),
+            Self::Unusable { reason } => {
+                write!(f, "what came could not be used ({reason})")?;
+                // The other words say it themselves.
+                if reason == LossReason::Incompatible.cause() {
+                    f.write_str(": its kind, unit or form is not what came before, or it contradicts itself")?;
+                }
+                Ok(())
+            }
             Self::NoFleet => f.write_str("no fleet with data to compare with"),
             Self::Lifeless => f.write_str("all values of all hosts are the same and never move"),
             Self::NoLifeSign => {
