@@ -74,9 +74,12 @@ fn export(arguments: &Arguments) -> Result<Recorded, Failure> {
     }
     if 0 < recorded.changes {
         recorded.left_out.push(format!(
-            "the configuration was changed {} times: the recording has the one that was in force at \
-             its begin, and a replay judges everything by that",
-            recorded.changes
+            "the configuration was changed {}: the recording has the one that was in force at its begin, \
+             and a replay judges everything by that",
+            match recorded.changes {
+                1 => "once".to_owned(),
+                changes => format!("{changes} times"),
+            }
         ));
     }
     if 0 < unread {

@@ -19,6 +19,9 @@ use crate::{
     plan::{Faults, Plan},
 };
 
+/// The configuration of a recording.
+const CONFIGURATION: &str = "sluice.yaml";
+
 /// A recording that was read and is ready to be replayed.
 #[derive(Debug)]
 pub struct Recording {
@@ -135,7 +138,7 @@ impl Recording {
 /// deployment events, where there are several; else all of them are parts of one.
 pub fn recordings(paths: &[PathBuf]) -> Vec<Vec<PathBuf>> {
     let is_whole = |path: &PathBuf| {
-        let names = ["sluice.yaml", "deployments.jsonl"];
+        let names = [CONFIGURATION, "deployments.jsonl"];
         names.iter().any(|name| path.join(name).is_file())
     };
     let whole = paths.iter().filter(|path| is_whole(path)).count();
@@ -223,6 +226,11 @@ impl Found {
             return Err(RecordingError::File(FileError::new(path, problem)));
         }
         if !path.is_dir() {
+            // As one of all files of a recording.
+            if path.file_name().is_some_and(|name| name == CONFIGURATION) {
+                self.configs.push(path.to_path_buf());
+                return Ok(());
+            }
             let format = files::format(path).map_err(RecordingError::File)?;
             self.data.push((path.to_path_buf(), format));
             return Ok(());
@@ -234,7 +242,7 @@ impl Found {
             files.extend(files::list(&journal).map_err(RecordingError::File)?);
         }
         for file in files {
-            if file.file_name().is_some_and(|name| name == "sluice.yaml") {
+            if file.file_name().is_some_and(|name| name == CONFIGURATION) {
                 self.configs.push(file);
             } else if let Ok(format) = files::format(&file) {
                 self.data.push((file, format));
@@ -320,3 +328,37 @@ impl fmt::Display for RecordingError {
 }
 
 impl std::error::Error for RecordingError {}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_files_of_a_recording_may_be_named_one_by_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = [
+            (
+                "sluice.yaml",
+                "checks: {up: {metric: up, absent: 2m}}\nservices: {web: {stages: [{name: unit, checks: [up], bake: 1m}]}}\n",
+            ),
+            (
+                "up.csv",
+                "timestamp,metric,value,service,host\n1772359200,up,1,web,h1\n",
+            ),
+        ];
+        let paths = files.map(|(name, text)| {
+            let path = directory.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        });
+        let recording = Recording::open(&paths, None, None).unwrap();
+        assert_eq!(recording.plan.checks.len(), 1);
+        assert_eq!(recording.inputs.steps(), Some(1));
+        assert!(matches!(
+            Recording::open(&paths[1..], None, None),
+            Err(RecordingError::NoPlan)
+        ));
+    }
+}

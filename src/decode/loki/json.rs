@@ -74,7 +74,8 @@ impl Json<'_> {
     fn stream(&mut self, stream: &Part<'_, '_>) -> Result<(), Fault> {
         let [labels, entries] = stream.fields(["stream", "values"])?;
         let Some(entries) = entries else {
-            return Ok(());
+            let told = "a stream without \"values\", a list of times and lines";
+            return Err(malformed(told).into());
         };
         if !entries.is_list() {
             return Err(malformed("\"values\" is no list").into());

@@ -318,7 +318,8 @@ fn a_bad_entry_in_json_is_rejected_and_its_neighbours_stand() {
         ]},
         {"stream": {"a": 5}, "values": [["1", "x"]]},
         {"stream": [], "values": [["1", "x"]]},
-        {"stream": {}, "values": {}}
+        {"stream": {}, "values": {}},
+        {"stream": {"a": "b"}, "entries": [{"ts": "2023-11-14T22:13:20Z", "line": "x"}]}
     ]}"#;
     let batch = decode_json(json.as_bytes()).unwrap();
     assert_eq!(batch.logs.len(), 1);
@@ -332,7 +333,7 @@ fn a_bad_entry_in_json_is_rejected_and_its_neighbours_stand() {
     assert_eq!(
         counts,
         [
-            (RejectReason::Malformed, 4),
+            (RejectReason::Malformed, 5),
             (RejectReason::NoTimestamp, 4),
             (RejectReason::NoValue, 1),
             (RejectReason::BadLabels, 2),
