@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::{
     decode::Decoder,
     engine::{Engine, Input, Output, Refusal, Refused, is_sighted_id},
-    event::{DeploymentEvent, KeyHash},
+    event::{Batch, DeploymentEvent, KeyHash, Timestamp},
     journal::{Entry, decode_limits},
     plan::Plan,
     source::files,
@@ -38,7 +38,9 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
 fn export(arguments: &Arguments) -> Result<Recorded, Failure> {
     let mut decoder = Decoder::of_all_attributes(KeyHash::new(0));
     let mut files = None;
-    let mut unread = 0_u64;
+    let (mut unread, mut later) = (0_u64, 0_u64);
+    // Up to when the engine takes data, by its clock.
+    let mut latest = None;
     let mut events = Vec::new();
     let mut recorded = record::copy(arguments, "exporting", |plan, entries| {
         let files = files.get_or_insert_with(|| OpenFiles::new(&arguments.out));
@@ -47,16 +49,17 @@ fn export(arguments: &Arguments) -> Result<Recorded, Failure> {
             match entry {
                 Entry::Batch(body) => {
                     match decoder.read(body.format, body.encoding, &body.bytes, limits) {
-                        Ok(()) => files.batch(&decoder.batch(&body.bytes))?,
+                        Ok(()) => {
+                            let mut batch = decoder.batch(&body.bytes);
+                            later += leave_out_later(&mut batch, latest);
+                            files.batch(&batch)?;
+                        }
                         Err(_) => unread += 1,
                     }
                 }
                 Entry::Deployment(event) => events.push(event.clone()),
-                Entry::Tick(_)
-                | Entry::Consumed(_)
-                | Entry::Lost(_)
-                | Entry::Plan(_)
-                | Entry::Start(_) => {}
+                Entry::Tick(now) => latest = Some(*now + plan.limits.future),
+                Entry::Consumed(_) | Entry::Lost(_) | Entry::Plan(_) | Entry::Start(_) => {}
             }
         }
         Ok(files.bytes())
@@ -82,12 +85,33 @@ fn export(arguments: &Arguments) -> Result<Recorded, Failure> {
             }
         ));
     }
+    if 0 < later {
+        recorded.left_out.push(format!(
+            "{later} samples and log records are left out: they were farther ahead of the clock than \
+             limits.future allows, and had been refused"
+        ));
+    }
     if 0 < unread {
         recorded.left_out.push(format!(
             "{unread} requests are left out: under the limits of this configuration they cannot be read"
         ));
     }
     Ok(recorded)
+}
+
+/// Takes out of a batch what is later than the engine took; says how many samples and records that are.
+fn leave_out_later(batch: &mut Batch, latest: Option<Timestamp>) -> u64 {
+    let Some(latest) = latest else {
+        return 0;
+    };
+    let count = |batch: &Batch| batch.sample_count() + batch.log_count();
+    let before = count(batch);
+    for block in &mut batch.series {
+        block.points.retain(|point| point.at <= latest);
+    }
+    batch.series.retain(|block| !block.points.is_empty());
+    batch.logs.retain(|record| record.at <= latest);
+    before - count(batch)
 }
 
 /// Parts deployment events into those that a replay takes, and why the others were refused. A refusal was
@@ -129,4 +153,48 @@ fn told(refused: &[Refused]) -> Option<String> {
         "{} deployment events are left out, which the engine refused; the first: {first}",
         refused.len()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{
+        Labels, LogRecord, METRIC_NAME, Point, SeriesBlock, SeriesMeta, Severity, Value,
+    };
+
+    #[test]
+    fn what_the_engine_refused_as_of_the_future_is_left_out() {
+        let second = Timestamp::from_seconds;
+        let block = |name: &str, times: &[i64]| SeriesBlock {
+            labels: Labels::new([(METRIC_NAME, name)]),
+            meta: SeriesMeta::default(),
+            points: times
+                .iter()
+                .map(|at| Point {
+                    at: second(*at),
+                    start: None,
+                    value: Value::Number(1.0),
+                })
+                .collect(),
+        };
+        let record = |at: i64| LogRecord {
+            at: second(at),
+            severity: Severity::INFO,
+            body: String::new(),
+            attributes: Labels::default(),
+            count: 3,
+        };
+        let mut batch = Batch {
+            series: vec![block("a", &[1, 9]), block("b", &[8])],
+            logs: vec![record(7), record(5)],
+            ..Batch::default()
+        };
+        let all = batch.clone();
+        assert_eq!(leave_out_later(&mut batch, None), 0);
+        assert_eq!(batch, all);
+        assert_eq!(leave_out_later(&mut batch, Some(second(7))), 2);
+        assert_eq!(batch.series, [block("a", &[1])]);
+        assert_eq!(leave_out_later(&mut batch, Some(second(6))), 3);
+        assert_eq!(batch.logs, [record(5)]);
+    }
 }
