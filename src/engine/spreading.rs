@@ -246,7 +246,8 @@ impl Spreading {
             merged.push((same[0], histogram));
         }
         let mut cells = Vec::new();
-        let mut shared: (Option<(usize, u32, usize)>, Option<Vec<f64>>) = (None, None);
+        // Cells of one group stand together.
+        let (mut latest, mut shared) = (None, None);
         for (first, mut histogram) in merged {
             let CellKey {
                 service,
@@ -255,11 +256,11 @@ impl Spreading {
                 ..
             } = first.cell;
             let group = Some((service, panel, place.group()));
-            if shared.0 != group {
+            if latest != group {
                 let panel = &panel_of(services, &first.cell).panel;
-                shared = (group, panel.shared_buckets(place, end));
+                (latest, shared) = (group, panel.shared_buckets(place, end));
             }
-            if let Some(bounds) = &shared.1 {
+            if let Some(bounds) = &shared {
                 histogram = histogram::coarsened(histogram, bounds);
             }
             let events = histogram.count();
