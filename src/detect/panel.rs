@@ -382,9 +382,9 @@ impl Panel {
             });
             group.tracks.shrink_to_fit();
             group.sort();
-            if let Some(buckets) = &mut group.buckets {
-                let tracks = &group.tracks;
-                buckets.keep(|host| tracks.iter().any(|track| track.host == host));
+            if let Some(mut buckets) = group.buckets.take() {
+                buckets.keep(|host| group.slot(host).is_some());
+                group.buckets = Some(buckets);
             }
         }
     }

@@ -134,7 +134,7 @@ impl Directory {
             spreading,
             ..
         } = self;
-        let quantiles = spreading.quantile_cells(services, bindings, bucket.end);
+        let quantiles = spreading.quantile_cells(services, bindings, bucket);
         let gathered = combine::gather(&mut spreading.contributions, bucket.span());
         for (key, gathered) in gathered.chain(quantiles) {
             let service = &mut services[key.service];
@@ -230,8 +230,9 @@ impl Spreading {
         &mut self,
         services: &mut [Service],
         bindings: &Bindings,
-        end: Timestamp,
+        bucket: Interval,
     ) -> Vec<(CellKey, Gathered)> {
+        let end = bucket.end;
         // Merging counts is exact, so that only equal cells have to stand together.
         self.pieces.sort_by_key(|piece| piece.cell);
         let mut merged: Vec<(Piece, Histogram)> = Vec::new();
@@ -260,8 +261,10 @@ impl Spreading {
                 let panel = &panel_of(services, &first.cell).panel;
                 (latest, shared) = (group, panel.shared_buckets(place, end));
             }
-            if let Some(bounds) = &shared {
-                histogram = histogram::coarsened(histogram, bounds);
+            let mut own = Vec::new();
+            if let (Some(shared), Histogram::Explicit { bounds, .. }) = (&shared, &histogram) {
+                own.clone_from(bounds);
+                histogram = histogram::coarsened(histogram, shared);
             }
             let events = histogram.count();
             let distribution: &Distribution = &bindings.distributions[first.distribution as usize];
@@ -270,6 +273,11 @@ impl Spreading {
                     place: *place,
                     ..first.cell
                 };
+                if shared.is_some() && !histogram::tells(&histogram, &own, *quantile) {
+                    let panel = &mut panel_of(services, &first.cell).panel;
+                    panel.record_loss_at(*place, bucket, LossReason::Incompatible);
+                    continue;
+                }
                 let value = histogram::quantile(&histogram, *quantile);
                 if let Some(value) = value.filter(|value| value.is_finite()) {
                     let cell = Cell {

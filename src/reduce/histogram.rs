@@ -179,6 +179,33 @@ pub fn coarsened(histogram: Histogram, shared: &[f64]) -> Histogram {
     }
 }
 
+/// The most, as a share of all values, that may lie in the bucket of a quantile over coarser bounds: where nearly
+/// all lie in one, the quantile moves with nothing.
+const COARSE_SHARE_MAX: f64 = 0.75;
+
+/// Whether a quantile says something over coarser bounds: it lies in a bucket that the distribution had before as
+/// well, or in a bounded one beside which enough values lie.
+pub fn tells(coarse: &Histogram, own: &[f64], q: f64) -> bool {
+    let Histogram::Explicit { bounds, counts, .. } = coarse else {
+        return true;
+    };
+    let total = coarse.count();
+    let mut below = 0.0;
+    let reaches = |count: &f64| {
+        below += count;
+        q * total <= below
+    };
+    let Some(index) = counts.iter().position(reaches) else {
+        return false;
+    };
+    let lower = index
+        .checked_sub(1)
+        .map_or(f64::NEG_INFINITY, |before| bounds[before]);
+    let upper = bounds.get(index).copied().unwrap_or(f64::INFINITY);
+    let is_own = !own.iter().any(|bound| lower < *bound && *bound < upper);
+    is_own || (upper.is_finite() && counts[index] <= COARSE_SHARE_MAX * total)
+}
+
 /// The same distribution in the form that [`merge`] gives: no empty outer buckets, at most
 /// [`EXPONENTIAL_BUCKETS_MAX`] of them, no sum that is not a number.
 pub(super) fn normalized(mut histogram: Histogram) -> Histogram {

@@ -27,6 +27,23 @@ fn over_fewer_bounds_what_lies_between_stays_together() {
     }
 }
 
+#[test]
+fn a_quantile_tells_nothing_where_nearly_all_lie_in_one_coarse_bucket() {
+    let own = [1.0, 2.0, 4.0, 8.0];
+    for (shared, counts, q, expected) in [
+        // Nothing is lost between 1 and 2.
+        (&[1.0, 2.0, 8.0][..], &[0.0, 10.0, 0.0, 0.0][..], 0.5, true),
+        (&[1.0, 8.0], &[0.0, 10.0, 0.0], 0.5, false),
+        (&[1.0, 8.0], &[3.0, 7.0, 0.0], 0.5, true),
+        // Beyond 1 nobody knows how far.
+        (&[1.0], &[5.0, 5.0], 0.9, false),
+        (&[], &[10.0], 0.5, false),
+    ] {
+        let coarse = explicit(shared, counts);
+        assert_eq!(tells(&coarse, &own, q), expected, "{shared:?} {counts:?}");
+    }
+}
+
 fn buckets(offset: i32, counts: &[f64]) -> ExponentialBuckets {
     ExponentialBuckets {
         offset,
