@@ -289,7 +289,7 @@ fn json_says_the_same_as_protobuf() {
             ["101000000005", "two", {"app": "own", "Severity": "error"}]
         ]},
         {"stream": {}, "values": [["102000000005", "three"]]},
-        {"stream": {"app": "silent"}}
+        {"stream": {"app": "silent"}, "values": []}
     ]}"#;
     let bytes = push(vec![
         stream(
