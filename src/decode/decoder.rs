@@ -6,7 +6,7 @@ use super::{
     DecodeError, Encoding, Format, Scratch, Size, StreamLabels, batches, compression::Decompressor,
     loki, otlp, otlp_json, remote_write, remote_write_2,
 };
-use crate::event::{BODY_BYTES_MAX, Batch, KeyHash, Raw, RawBatch, canonical};
+use crate::event::{BODY_BYTES_MAX, Batch, KeyCache, KeyHash, Raw, RawBatch, canonical};
 
 /// What one request may hold at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,23 @@ impl Decoder {
         bytes: &[u8],
         limits: DecodeLimits,
     ) -> Result<(), DecodeError> {
-        let read = self.try_read(format, encoding, bytes, limits);
+        self.read_with(None, format, encoding, bytes, limits)
+    }
+
+    /// The same with what is remembered of keys, which spares work where a format is one whose keys are
+    /// remembered: remote write 1.0.
+    ///
+    /// # Errors
+    /// The request is damaged as a whole, or over a limit.
+    pub fn read_with(
+        &mut self,
+        cache: Option<&KeyCache>,
+        format: Format,
+        encoding: Encoding,
+        bytes: &[u8],
+        limits: DecodeLimits,
+    ) -> Result<(), DecodeError> {
+        let read = self.try_read(cache, format, encoding, bytes, limits);
         if read.is_err() {
             self.clear();
         }
@@ -103,6 +119,7 @@ impl Decoder {
 
     fn try_read(
         &mut self,
+        cache: Option<&KeyCache>,
         format: Format,
         encoding: Encoding,
         bytes: &[u8],
@@ -128,7 +145,7 @@ impl Decoder {
         let out = &mut self.batch;
         let part_bytes_max = limit.max(1 << 20);
         match format {
-            Format::RemoteWrite1 => remote_write::walk(body, out),
+            Format::RemoteWrite1 => remote_write::walk(body, cache, out),
             Format::RemoteWrite2 => remote_write_2::walk(body, &mut self.symbols, out),
             Format::OtlpMetrics => otlp::walk_metrics(body, out),
             Format::OtlpLogs => {

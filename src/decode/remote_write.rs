@@ -10,8 +10,8 @@ use super::{
     protobuf::{Field, Reader, short_length},
 };
 use crate::event::{
-    BadLabels, Batch, KeyHash, Kind, Labels, METRIC_NAME, Piece, Raw, RawBatch, RejectReason,
-    SeriesMeta, Timestamp, Value,
+    BadLabels, Batch, Expectation, KeyCache, KeyHash, Kind, Labels, METRIC_NAME, Piece, Raw,
+    RawBatch, RejectReason, SeriesMeta, Timestamp, Value,
 };
 
 const FORMAT: &str = "remote write 1.0";
@@ -27,18 +27,21 @@ const LABEL: u8 = 0x0a;
 const SAMPLE: u8 = 0x12;
 
 /// Walks a request. Exemplars and metadata are passed over: Prometheus sends both unasked, and a
-/// request of nothing but metadata is an empty batch.
+/// request of nothing but metadata is an empty batch. Series whose keys are in the `cache` are neither
+/// framed nor hashed, where they come in the order that it knows.
 ///
 /// # Errors
 /// The bytes are no protobuf, or cut off.
-pub fn walk(bytes: &[u8], out: &mut RawBatch) -> Result<(), DecodeError> {
+pub fn walk(bytes: &[u8], cache: Option<&KeyCache>, out: &mut RawBatch) -> Result<(), DecodeError> {
     out.reuse(read_labels);
+    out.edition = cache.map(|cache| cache.edition().clone());
+    let mut expected = cache.map(KeyCache::expect);
     let mut gap_budget = GAP_BUCKETS_MAX;
     let mut reader = Reader::new(FORMAT, bytes);
     loop {
         let before = reader;
         if let Some(range) = reader.pass_short(SERIES) {
-            if quick_series(bytes, range, out) {
+            if quick_series(bytes, range, expected.as_mut(), out) {
                 continue;
             }
             reader = before;
@@ -67,28 +70,38 @@ pub fn walk(bytes: &[u8], out: &mut RawBatch) -> Result<(), DecodeError> {
 /// The bytes are no protobuf, or cut off.
 pub fn decode(bytes: &[u8]) -> Result<Batch, DecodeError> {
     let mut out = RawBatch::new(KeyHash::new(0), read_labels);
-    walk(bytes, &mut out)?;
+    walk(bytes, None, &mut out)?;
     Ok(batches::owned(Raw::new(bytes, &out)))
 }
 
 /// Walks a series that is as Prometheus writes it: first all labels, then all samples, and nothing
 /// else. Says whether it was.
-fn quick_series(bytes: &[u8], range: Range<usize>, out: &mut RawBatch) -> bool {
-    let (mut position, end) = (range.start, range.end);
-    while position < end && bytes[position] == LABEL {
-        let Some((start, len)) = short_length(bytes, position + 1, end) else {
+#[inline]
+fn quick_series<'a>(
+    bytes: &'a [u8],
+    range: Range<usize>,
+    mut expected: Option<&mut Expectation<'a>>,
+    out: &mut RawBatch,
+) -> bool {
+    let (start, end) = (range.start, range.end);
+    let known = expected
+        .as_mut()
+        .and_then(|expected| expected.meet(&bytes[range], SAMPLE));
+    let (labels, hash, place) = if let Some(known) = known {
+        (start..start + known.len, known.hash, Some(known.place))
+    } else {
+        let Some(labels) = quick_labels(bytes, start, end) else {
             return false;
         };
-        position = start + len;
-    }
-    let labels = range.start..position;
-    if labels.is_empty() || position == end || bytes[position] != SAMPLE {
-        return false;
-    }
+        let key = &bytes[labels.clone()];
+        let hash = out.keys().single(key);
+        let place = expected.and_then(|expected| expected.find(hash, key));
+        (labels, hash, place)
+    };
+    let mut position = labels.end;
     let (series_before, points_before) = (out.series.len(), out.points.len());
-    let hash = out.keys().single(&bytes[labels.clone()]);
     let key = [Piece::of_body(labels), Piece::default(), Piece::default()];
-    out.start_series(hash, key, SeriesMeta::default());
+    out.start_cached(hash, key, place, SeriesMeta::default());
     while position < end {
         let sample = (bytes[position] == SAMPLE)
             .then(|| short_length(bytes, position + 1, end))
@@ -103,6 +116,16 @@ fn quick_series(bytes: &[u8], range: Range<usize>, out: &mut RawBatch) -> bool {
         position = start + len;
     }
     true
+}
+
+/// Where the labels of a series stand, if all of them stand before the first sample.
+fn quick_labels(bytes: &[u8], start: usize, end: usize) -> Option<Range<usize>> {
+    let mut position = start;
+    while position < end && bytes[position] == LABEL {
+        let (start, len) = short_length(bytes, position + 1, end)?;
+        position = start + len;
+    }
+    (start < position && position < end && bytes[position] == SAMPLE).then_some(start..position)
 }
 
 /// Reads a sample whose value stands before its time, as all known senders have it; a field that is

@@ -11,8 +11,9 @@
 use std::ops::Range;
 
 use super::{
-    Batch, Histogram, KeyHash, Kind, Labels, LogRecord, Overflow, Point, RejectReason, Rejects,
-    SeriesMeta, Severity, Spare, Timestamp, UnreadLog, Value, Written, canonical,
+    Batch, Edition, Histogram, KeyHash, KeyPlace, Kind, Labels, LogRecord, Overflow, Point,
+    RejectReason, Rejects, SeriesMeta, Severity, Spare, Timestamp, UnreadLog, Value, Written,
+    canonical,
 };
 
 /// Bytes of a request, or bytes that the decoder wrote beside it.
@@ -30,6 +31,8 @@ pub struct RawSeries {
     pub hash: u64,
     /// The key.
     pub key: [Piece; 3],
+    /// Where the key stands in the cache of [`RawBatch::edition`], if it is there.
+    pub place: Option<KeyPlace>,
     /// What the protocol tells about the series.
     pub meta: SeriesMeta,
     /// Its first point in [`RawBatch::points`].
@@ -116,6 +119,8 @@ pub struct RawBatch {
     pub parts: u64,
     /// Stale markers of histograms, which stand among the numbers.
     pub stale_histograms: u64,
+    /// What the places of its keys are good for; `None`: nobody looked for them.
+    pub edition: Option<Edition>,
     written: Written,
     keys: KeyHash,
     read_labels: ReadLabels,
@@ -172,6 +177,7 @@ impl RawBatch {
             remark: None,
             parts: 0,
             stale_histograms: 0,
+            edition: None,
             written: Written::default(),
             keys,
             read_labels,
@@ -213,6 +219,7 @@ impl RawBatch {
         self.remark = None;
         self.parts = 0;
         self.stale_histograms = 0;
+        self.edition = None;
         self.written.clear();
         self.is_crowded = false;
         self.read_labels = read_labels;
@@ -282,6 +289,18 @@ impl RawBatch {
     /// Appends a series without points; [`RawBatch::point`] gives it some.
     #[inline]
     pub fn start_series(&mut self, hash: u64, key: [Piece; 3], meta: SeriesMeta) {
+        self.start_cached(hash, key, None, meta);
+    }
+
+    /// The same of a series whose key was looked for in the cache of [`RawBatch::edition`].
+    #[inline]
+    pub fn start_cached(
+        &mut self,
+        hash: u64,
+        key: [Piece; 3],
+        place: Option<KeyPlace>,
+        meta: SeriesMeta,
+    ) {
         if self.series.len() == self.items_max {
             self.is_crowded = true;
             return;
@@ -289,6 +308,7 @@ impl RawBatch {
         self.series.push(RawSeries {
             hash,
             key,
+            place,
             meta,
             first: self.points.len() as u32,
             count: 0,

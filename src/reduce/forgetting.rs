@@ -94,6 +94,8 @@ impl Reducer {
             known.rename_streams(&stream_slots[index], &stream_ids);
         }
         drop(all);
+        // Not before: until then somebody may learn old numbers.
+        shards.clear_cache();
         retain(&mut self.selected, &series);
         retain(&mut self.streams_heard, &streams);
         self.rename_losses(&ids, &stream_ids);

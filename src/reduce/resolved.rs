@@ -30,6 +30,8 @@ pub(super) struct Resolved {
     pub(super) by: Option<Arc<Identity>>,
     /// How many series of the batch were looked up, from the first on.
     pub(super) series: usize,
+    /// Series of the batch that are known and not remembered as such, with their notes.
+    pub(super) unlearned: Vec<(u32, u64)>,
     pub(super) shards: Vec<ResolvedPart>,
 }
 
@@ -63,6 +65,31 @@ pub(super) enum Known {
     /// Its slot has an id.
     Bound(u32),
     Nothing,
+}
+
+/// In place of a slot: nobody selects the series.
+const UNSELECTED: u32 = u32::MAX;
+
+impl Known {
+    /// What is noted about a key beside its bytes, if anything is known.
+    pub(super) fn note(self, generation: u32) -> Option<u64> {
+        let slot = match self {
+            Self::Unselected => UNSELECTED,
+            Self::Bound(slot) => slot,
+            Self::Nothing => return None,
+        };
+        Some(u64::from(generation) << 32 | u64::from(slot))
+    }
+
+    /// What a note says, and the generation of the slots for which it does.
+    #[inline]
+    pub(super) fn of_note(note: u64) -> (Self, u32) {
+        let known = match note as u32 {
+            UNSELECTED => Self::Unselected,
+            slot => Self::Bound(slot),
+        };
+        (known, (note >> 32) as u32)
+    }
 }
 
 /// A number of a series that is known as bound; it counts since the start, and does not tell that.
@@ -101,7 +128,9 @@ impl PutScratch {
     /// Whether everything that a batch holds was looked up and found, so that its bytes are not needed to
     /// put it, as long as nothing gets another slot.
     pub fn has_all(&self, batch: &RawBatch) -> bool {
-        let Resolved { by, series, shards } = &self.resolved;
+        let Resolved {
+            by, series, shards, ..
+        } = &self.resolved;
         by.is_some()
             && *series == batch.series.len()
             && batch.logs.is_empty()
@@ -120,6 +149,7 @@ impl Resolved {
     pub(super) fn clear(&mut self, shards: usize) {
         self.by = None;
         self.series = 0;
+        self.unlearned.clear();
         self.shards.resize_with(shards, ResolvedPart::default);
         self.shards.iter_mut().for_each(ResolvedPart::clear);
     }
@@ -135,9 +165,27 @@ impl ResolvedPart {
         self.before = Before::NOTHING;
     }
 
+    /// Takes a series of which something is known since a generation of the slots.
+    #[inline]
+    pub(super) fn take(
+        &mut self,
+        (known, generation): (Known, u32),
+        index: u32,
+        raw: Raw<'_>,
+        series: &RawSeries,
+    ) {
+        let first = *self.generation.get_or_insert(generation);
+        self.is_void |= first != generation;
+        match known {
+            Known::Unselected => self.unselected += u64::from(series.count),
+            Known::Bound(slot) => self.bound(index, slot, raw, series),
+            Known::Nothing => self.rest.push((index, None)),
+        }
+    }
+
     /// Takes the points of a series that is bound.
     #[inline]
-    pub(super) fn bound(&mut self, index: u32, slot: u32, raw: Raw<'_>, series: &RawSeries) {
+    fn bound(&mut self, index: u32, slot: u32, raw: Raw<'_>, series: &RawSeries) {
         let before = self.plain.len();
         for point in raw.points(series) {
             let Some(point) = PlainPoint::of(slot, series.meta, point) else {

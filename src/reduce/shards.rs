@@ -3,12 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Mutex, MutexGuard, TryLockError,
+        Arc, Mutex, MutexGuard, RwLock, TryLockError,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-use crate::event::{KeyHash, Labels, Span, canonical};
+use crate::event::{KeyCache, KeyHash, Labels, Span, canonical};
 
 use super::{
     LossReason, Select,
@@ -113,6 +113,7 @@ pub struct Shards {
     resolution: Span,
     room: Room,
     identity: Arc<Identity>,
+    cache: RwLock<KeyCache>,
 }
 
 /// What limits leave room for.
@@ -147,6 +148,7 @@ impl Shards {
                 streams: AtomicUsize::new(0),
             },
             identity: Arc::new(Identity),
+            cache: RwLock::default(),
         }
     }
 
@@ -166,12 +168,23 @@ impl Shards {
                 streams: count(&self.room.streams),
             },
             identity: Arc::new(Identity),
+            cache: RwLock::default(),
         }
     }
 
     /// How the keys of batches that are put here must be hashed.
     pub fn keys(&self) -> KeyHash {
         self.keys
+    }
+
+    /// Walks a request with what is remembered of the keys that came lately.
+    pub fn with_cache<T>(&self, walk: impl FnOnce(&KeyCache) -> T) -> T {
+        walk(&self.cache.read().expect(POISONED))
+    }
+
+    /// Forgets which keys came lately: their slots have other numbers.
+    pub(super) fn clear_cache(&self) {
+        self.cache.write().expect(POISONED).clear();
     }
 
     /// Gives a key that stands for the id of a series its slot, before anything was put.

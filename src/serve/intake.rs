@@ -185,7 +185,9 @@ impl Intake {
         let mut decoder = self.decoder();
         let mut scratch = self.scratches.lend(PutScratch::default);
         scratch.forget();
-        decoder.read(body.format, body.encoding, &body.bytes, self.limits)?;
+        self.core.walk(|cache| {
+            decoder.read_with(cache, body.format, body.encoding, &body.bytes, self.limits)
+        })?;
         let raw = decoder.raw(&body.bytes);
         self.core.resolve(raw, &mut scratch);
         let batch = raw.batch;

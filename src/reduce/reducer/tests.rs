@@ -153,6 +153,25 @@ const LIMITS: ReducerLimits = ReducerLimits {
 };
 
 /// Seconds after a day that is no multiple of anything.
+/// A batch as a decoder leaves it that knows what the shards remember of keys.
+fn recognised(shards: &Shards, mut batch: RawBatch) -> RawBatch {
+    shards.with_cache(|cache| {
+        batch.edition = Some(cache.edition().clone());
+        let raw = Raw::new(&[], &batch);
+        let series = raw.batch.series.iter();
+        let places = series.map(|series| {
+            let is_plain = series.meta == SeriesMeta::default();
+            let find = || cache.expect().find(series.hash, raw.key(series)[0]);
+            is_plain.then(find).flatten()
+        });
+        let places: Vec<_> = places.collect();
+        for (series, place) in batch.series.iter_mut().zip(places) {
+            series.place = place;
+        }
+    });
+    batch
+}
+
 fn at(seconds: f64) -> Timestamp {
     Timestamp::from_seconds(1_772_000_000) + Span::from_nanos((seconds * 1e9) as i64)
 }

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::Shards;
+use super::{POISONED, Shards};
 use crate::{
-    event::{Raw, RawBatch, Rejects, Timestamp, canonical},
+    event::{Raw, RawBatch, RawSeries, Rejects, SeriesMeta, Timestamp, canonical},
     reduce::{
         Epoch, LossReason,
         resolved::{Known, PutScratch, Resolved, Routes},
@@ -47,28 +47,66 @@ impl Shards {
         let PutScratch { routes, resolved } = scratch;
         resolved.clear(self.len());
         resolved.by = Some(Arc::clone(&self.identity));
+        let cache = self.cache.read().expect(POISONED);
+        let is_of_cache = raw.batch.edition.as_ref() == Some(cache.edition());
+        let remembered = |series: &RawSeries| {
+            let place = series.place.filter(|_| is_of_cache)?;
+            Some(Known::of_note(cache.note(place)))
+        };
         while let Some(series @ [_, ..]) = raw.batch.series.get(resolved.series..) {
             let series = &series[..series.len().min(AT_A_TIME)];
+            let first = resolved.series as u32;
+            resolved.series += series.len();
+            if is_of_cache && series.iter().all(|series| series.place.is_some()) {
+                for (index, series) in (first..).zip(series) {
+                    let part = &mut resolved.shards[self.keys.shard(series.hash)];
+                    match remembered(series) {
+                        Some(known) => part.take(known, index, raw, series),
+                        None => part.rest.push((index, None)),
+                    }
+                }
+                continue;
+            }
             routes.find(self.keys, series.iter().map(|series| series.hash));
             self.each_shard(
                 |index| !routes.of(index).is_empty(),
                 |index, shard| {
                     let part = &mut resolved.shards[index];
-                    let generation = *part.generation.get_or_insert(shard.generation);
-                    part.is_void |= generation != shard.generation;
                     for place in &routes.order[routes.of(index)] {
                         let series = &series[*place as usize];
-                        let index = resolved.series as u32 + place;
-                        match shard.resolve(raw, series, &mut part.before) {
-                            Known::Unselected => part.unselected += u64::from(series.count),
-                            Known::Bound(slot) => part.bound(index, slot, raw, series),
-                            Known::Nothing => part.rest.push((index, None)),
-                        }
+                        let index = first + place;
+                        let known = remembered(series).unwrap_or_else(|| {
+                            let known = shard.resolve(raw, series, &mut part.before);
+                            // A cache knows keys, and not what is told of a series beside.
+                            let is_plain = is_of_cache && series.meta == SeriesMeta::default();
+                            let note = known.note(shard.generation).filter(|_| is_plain);
+                            resolved.unlearned.extend(note.map(|note| (index, note)));
+                            (known, shard.generation)
+                        });
+                        part.take(known, index, raw, series);
                     }
                 },
             );
-            resolved.series += series.len();
         }
+        let is_eager = cache.is_eager();
+        drop(cache);
+        if is_eager && !resolved.unlearned.is_empty() {
+            self.learn(raw, &mut resolved.unlearned);
+        }
+    }
+
+    /// Remembers what was found out about keys, for the next request that repeats them.
+    fn learn(&self, raw: Raw<'_>, found: &mut [(u32, u64)]) {
+        // Who else learns at the moment, learns the same or will be followed.
+        let (Some(edition), Ok(mut cache)) = (&raw.batch.edition, self.cache.try_write()) else {
+            return;
+        };
+        found.sort_unstable();
+        let keys = found.iter().map(|(index, note)| {
+            let series = &raw.batch.series[*index as usize];
+            (series.hash, raw.key(series)[0], *note)
+        });
+        cache.learn(edition, keys);
     }
 
     /// Puts a batch that stands in an epoch: samples of selected series and records of known streams go

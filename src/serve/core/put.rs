@@ -6,17 +6,29 @@ use arc_swap::Guard;
 
 use super::Core;
 use crate::{
-    event::Raw,
+    event::{KeyCache, Raw},
     reduce::{Epoch, Put, PutScratch, Shards, put_all},
 };
 
 impl Core {
+    /// Walks a request, with what is remembered of keys if there is something.
+    pub(in crate::serve) fn walk<T>(&self, walk: impl FnOnce(Option<&KeyCache>) -> T) -> T {
+        match self.newest_shards() {
+            Some(shards) => shards.with_cache(|cache| walk(Some(cache))),
+            None => walk(None),
+        }
+    }
+
     /// Looks up the series of a batch that is about to be put.
     pub(in crate::serve) fn resolve(&self, raw: Raw<'_>, scratch: &mut PutScratch) {
-        let shards = self.opened.get().map(|opened| opened.shards.load());
-        if let Some(shards) = shards.as_ref().and_then(|shards| shards.last()) {
+        if let Some(shards) = self.newest_shards() {
             shards.resolve(raw, scratch);
         }
+    }
+
+    fn newest_shards(&self) -> Option<Arc<Shards>> {
+        let shards = self.opened.get()?.shards.load();
+        shards.last().cloned()
     }
 
     /// Puts a batch of which everything was looked up and found; `read` gives its bytes if they are needed

@@ -56,7 +56,7 @@ proptest! {
         let (new, old) = (new.encode_to_vec(), old.encode_to_vec());
         let (new_batch, mut old_batch) =
             (walked(&new), RawBatch::new(KeyHash::new(5), remote_write::read_labels));
-        remote_write::walk(&old, &mut old_batch).unwrap();
+        remote_write::walk(&old, None, &mut old_batch).unwrap();
         let told = |raw: Raw<'_>| -> Vec<_> {
             raw.batch.series.iter().map(|series| {
                 let points: Vec<_> = raw.points(series).iter()

@@ -295,3 +295,44 @@ fn log_streams_that_come_no_more_make_room_too() {
         assert_eq!(told, expected);
     }
 }
+
+#[test]
+fn what_is_remembered_of_keys_is_void_once_slots_have_other_numbers() {
+    let all = || request((0..MANY).map(|number| (number, 9.0)), 7_211.0);
+    let living = || {
+        let living = (0..MANY).step_by(4);
+        request(living.map(|number| (number, 11.0)), 7_225.0)
+    };
+    let told = ["nothing", "walked before", "looked up before"].map(|what| {
+        let mut world = half_dead();
+        let shards = Arc::clone(world.reducer.shards());
+        let mut scratch = PutScratch::default();
+        if what != "nothing" {
+            // Learns, and then knows.
+            shards.resolve(Raw::new(&[], &recognised(&shards, all())), &mut scratch);
+        }
+        let next = recognised(&shards, living());
+        let known = next.series.iter().filter(|series| series.place.is_some());
+        let expected = if what == "nothing" { 0 } else { MANY / 4 };
+        assert_eq!(known.count(), expected);
+        let raw = Raw::new(&[], &next);
+        if what == "looked up before" {
+            shards.resolve(raw, &mut scratch);
+            assert!(scratch.has_all(&next));
+        }
+        let epoch = world.reducer.epoch();
+        assert!(forget(&mut world));
+        if what != "looked up before" {
+            shards.resolve(raw, &mut scratch);
+        }
+        let put = shards.put_known(|| raw, epoch, &mut scratch);
+        assert_eq!(put.samples, MANY as u64 / 4);
+        let again = recognised(&shards, living());
+        assert!(again.series.iter().all(|series| series.place.is_none()));
+        let closed = close_all(&mut world, 7_230.0);
+        gains(&world, &closed)
+    });
+    assert_eq!(told[0].len(), MANY / 4);
+    assert_eq!(told[1], told[0]);
+    assert_eq!(told[2], told[0]);
+}

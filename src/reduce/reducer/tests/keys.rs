@@ -67,15 +67,20 @@ enum LookUp {
     Whole,
     /// And put without its bytes if everything was found.
     Alone,
+    /// The same, with what is remembered of the keys of requests before.
+    Remembered,
 }
 
 fn put(shards: &Shards, sent: &[Sent], how: LookUp, epoch: Epoch, scratch: &mut PutScratch) -> Put {
-    let batch = request(sent);
+    let mut batch = request(sent);
+    if let LookUp::Remembered = how {
+        batch = recognised(shards, batch);
+    }
     let raw = Raw::new(&[], &batch);
     match how {
         LookUp::Not => {}
         LookUp::Whole => shards.resolve(raw, scratch),
-        LookUp::Alone => {
+        LookUp::Alone | LookUp::Remembered => {
             shards.resolve(raw, scratch);
             if scratch.has_all(&batch) {
                 return shards.put_known(|| panic!("everything is known"), epoch, scratch);
@@ -127,7 +132,12 @@ proptest! {
     #[test]
     fn neither_neighbours_nor_an_early_look_up_nor_shards_change_what_is_taken(
         requests in prop::collection::vec(prop::collection::vec(sent(), 0..12), 0..6),
-        how in prop::sample::select(vec![LookUp::Not, LookUp::Whole, LookUp::Alone]),
+        how in prop::sample::select(vec![
+            LookUp::Not,
+            LookUp::Whole,
+            LookUp::Alone,
+            LookUp::Remembered,
+        ]),
         threads in 1..100_usize,
     ) {
         let expected = requests
