@@ -163,7 +163,9 @@ pub(crate) fn drive(
         barrier.wait();
         barrier.wait();
         walls[0] = phase_started.elapsed().as_secs_f64();
-        let middle = settled();
+        // Until then its series are not known, as they are for as long as they live afterwards.
+        let named = receiver.verify(before, cold.samples.load(Ordering::Relaxed));
+        let middle = named.and_then(|_| settled());
         on_moment("steady");
         phase_started = clock::now();
         barrier.wait();

@@ -14,8 +14,8 @@ use order::{compare_data, total_order};
 /// looked through for those over the limit.
 const UNCHECKED: usize = 8_192;
 const UNCHECKED_PER_SERIES: usize = 16;
-/// Samples of a chunk: 16 KiB.
-const CHUNK_SAMPLES: usize = 1_024;
+/// Samples of a chunk: with what the allocator adds a little less than 16 KiB.
+const CHUNK_SAMPLES: usize = 1_000;
 /// Nanoseconds of a unit in which plain times are kept.
 const UNIT_NANOS: i64 = 1_000_000;
 /// Says that a time is not plain.
