@@ -382,7 +382,8 @@ pub struct JournalPlan {
     /// How often the state is saved. Default 5 min; a start reads that much of the journal at most, and
     /// what was put into open buckets before.
     pub snapshot_every: Span,
-    /// How long an input waits for others to be made durable with; at most 20 ms. Default 2 ms.
+    /// How long an input waits at most for others to be made durable with, as long as more come: an eighth of
+    /// it without another ends the wait. At most 20 ms. Default 10 ms.
     pub commit_delay: Span,
 }
 

@@ -29,7 +29,7 @@ impl Default for JournalPlan {
         Self {
             keep: Span::from_hours(24),
             snapshot_every: Span::from_minutes(5),
-            commit_delay: Span::from_nanos(2_000_000),
+            commit_delay: Span::from_nanos(10_000_000),
         }
     }
 }

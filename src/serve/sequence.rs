@@ -39,6 +39,9 @@ use crate::{
 /// Most bytes of entries that are made durable together.
 const GROUP_BYTES_MAX: usize = 16 << 20;
 
+/// A group is made durable once nothing came for this part of the longest delay.
+const PAUSES: u32 = 8;
+
 /// The order of inputs.
 #[derive(Debug)]
 pub(super) struct Sequence {
@@ -304,7 +307,11 @@ impl Sequence {
         }
     }
 
-    /// Waits for entries, then at most `delay` longer for more, and takes them out. `None`: no more come.
+    /// Waits for entries, then at most `delay` longer for as long as more come, and takes them out. `None`:
+    /// no more come.
+    ///
+    /// Who sends one request after the other sends the next one when a group is durable: all of them come close
+    /// behind each other, and if the group waits for the last one they share its sync for good.
     pub(super) fn next_group(&self, delay: Duration) -> Option<Vec<Waiting>> {
         let is_empty =
             |state: &mut State| state.waiting.is_empty() && state.standing != Standing::Closed;
@@ -313,11 +320,19 @@ impl Sequence {
         let is_small = |state: &mut State| {
             state.waiting_bytes < GROUP_BYTES_MAX && state.standing != Standing::Closed
         };
-        if !delay.is_zero() && !state.waiting.is_empty() {
-            (state, _) = self
+        for _ in 0..PAUSES {
+            let came = state.waiting.len();
+            if delay.is_zero() || came == 0 {
+                break;
+            }
+            let waited = self
                 .filled
-                .wait_timeout_while(state, delay, is_small)
-                .expect(POISONED);
+                .wait_timeout_while(state, delay / PAUSES, is_small);
+            let (after, pause) = waited.expect(POISONED);
+            state = after;
+            if !pause.timed_out() || state.waiting.len() == came {
+                break;
+            }
         }
         if state.waiting.is_empty() {
             return None;
