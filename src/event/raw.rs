@@ -8,12 +8,13 @@
 //! The key of a series is up to three pieces. Equal keys are the same series; the same series may
 //! have several keys (another order of its attributes, another protocol), which its labels tell.
 
+mod owned;
+
 use std::ops::Range;
 
 use super::{
-    Batch, Edition, Histogram, KeyHash, KeyPlace, Kind, Labels, LogRecord, Overflow, Point,
-    RejectReason, Rejects, SeriesMeta, Severity, Spare, Timestamp, UnreadLog, Value, Written,
-    canonical,
+    Edition, Histogram, KeyHash, KeyPlace, Kind, Labels, Overflow, Point, RejectReason, Rejects,
+    SeriesMeta, Severity, Spare, Timestamp, Value, Written,
 };
 
 /// Bytes of a request, or bytes that the decoder wrote beside it.
@@ -390,70 +391,6 @@ impl RawBatch {
             series.count += 1;
         }
     }
-
-    /// Takes a batch that was decoded into values of its own; of the attributes of log records only
-    /// those whose names `tells_stream` holds for tell the stream.
-    pub fn take(&mut self, batch: &Batch, tells_stream: impl Fn(&str) -> bool) {
-        self.reuse(canonical::read);
-        self.rejects = batch.rejects.clone();
-        for block in &batch.series {
-            let (key, ()) = self.write(|out| {
-                for (name, value) in block.labels.iter() {
-                    out.pair(name.as_bytes(), value.as_bytes());
-                }
-            });
-            let hash = self.keys.single(self.bytes(&[], key));
-            self.start_series(hash, [key, Piece::default(), Piece::default()], block.meta);
-            for point in &block.points {
-                self.value(point.at, point.start, point.value.clone());
-            }
-        }
-        for record in &batch.logs {
-            self.take_record(record, &tells_stream);
-        }
-        for UnreadLog {
-            at: _,
-            severity,
-            attributes,
-            count,
-        } in &batch.unread
-        {
-            let (stream, hash) = self.take_stream(attributes, &tells_stream);
-            self.unread(RawUnread {
-                hash,
-                stream,
-                severity: *severity,
-                count: *count,
-            });
-        }
-    }
-
-    fn take_stream(
-        &mut self,
-        attributes: &Labels,
-        tells_stream: impl Fn(&str) -> bool,
-    ) -> (Piece, u64) {
-        let told = attributes.iter().filter(|(name, _)| tells_stream(name));
-        let (stream, ()) = self.write(|out| {
-            for (name, value) in told {
-                out.pair(name.as_bytes(), value.as_bytes());
-            }
-        });
-        (stream, self.keys.single(self.bytes(&[], stream)))
-    }
-
-    fn take_record(&mut self, record: &LogRecord, tells_stream: impl Fn(&str) -> bool) {
-        let (stream, hash) = self.take_stream(&record.attributes, tells_stream);
-        let (body, ()) = self.write(|out| out.extend(record.body.as_bytes()));
-        self.log(RawLog {
-            at: record.at,
-            severity: record.severity,
-            body,
-            hash,
-            stream,
-            count: record.count,
-        });
-    }
 }
 
 impl<'a> Raw<'a> {
@@ -519,7 +456,7 @@ impl<'a> Raw<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{METRIC_NAME, SeriesBlock, Temporality};
+    use crate::event::{Batch, LogRecord, METRIC_NAME, SeriesBlock, Temporality, canonical};
 
     #[test]
     fn a_batch_survives_being_taken_apart() {
