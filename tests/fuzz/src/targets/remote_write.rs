@@ -6,6 +6,7 @@ use super::native_histogram;
 use crate::{
     common,
     decode::{Encoding, Format, remote_write},
+    event::{KeyCache, KeyHash, Raw, RawBatch, canonical},
     wire,
 };
 
@@ -38,10 +39,45 @@ pub fn run(bytes: &[u8]) {
             assert!(is_odd, "{error}");
         }
     }
+    recognise(bytes);
     // The same once more in the order and the forms that prost writes.
     let again = wire.encode_to_vec();
+    recognise(&again);
     let wire = wire::WriteRequest::decode(&again[..]).expect("what prost wrote");
     compare(&again, &wire);
+}
+
+/// Demands that a request, and what is almost the same, is read alike whether its keys came before or not.
+fn recognise(bytes: &[u8]) {
+    let mut cache = KeyCache::new();
+    let (_, out) = walked(bytes, Some(&cache));
+    let raw = Raw::new(bytes, &out);
+    let keys = out.series.iter();
+    let keys = keys.map(|series| (series.hash, raw.key(series)[0], 0));
+    let edition = cache.edition().clone();
+    cache.learn(&edition, keys);
+    let mut other = bytes.to_vec();
+    if let Some(byte) = other.get_mut(bytes.len() / 2) {
+        *byte ^= 1;
+    }
+    for bytes in [bytes, &other] {
+        assert_eq!(walked(bytes, Some(&cache)).0, walked(bytes, None).0);
+    }
+}
+
+/// What is read of a request: as text, but for where its keys are remembered, and as it is.
+fn walked(bytes: &[u8], cache: Option<&KeyCache>) -> (String, RawBatch) {
+    let mut out = RawBatch::new(KeyHash::new(1), canonical::read);
+    let walked = remote_write::walk(bytes, cache, &mut out);
+    let mut plain = out.clone();
+    plain.edition = None;
+    for series in &mut plain.series {
+        series.place = None;
+    }
+    (
+        format!("{walked:?} {:?} {:?}", plain.series, plain.points),
+        out,
+    )
 }
 
 fn compare(bytes: &[u8], wire: &wire::WriteRequest) {
