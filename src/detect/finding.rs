@@ -307,7 +307,7 @@ impl fmt::Display for NoDataCause {
             ),
             Self::Likely => f.write_str("harm is likely, but not certain"),
             Self::Rivalled => {
-                f.write_str("a host of the fleet is as far out, and either may be ill by itself")
+                f.write_str("a host of the fleet is far out as well, and either may be ill by itself")
             }
             Self::TooFew => f.write_str("too few samples for any look"),
         }

@@ -68,6 +68,13 @@ pub(super) fn rival(name: &str) -> String {
     )
 }
 
+/// The same where that host is out on the other side.
+pub(super) fn outlier(name: &str) -> String {
+    format!(
+        "{name} of the fleet is far out on the other side, which hides it: replace {name}, and look again"
+    )
+}
+
 /// The metric as a person reads it.
 pub(super) fn metric(group: &Group) -> String {
     group.key.labels.to_string()

@@ -1,10 +1,11 @@
-//! A host of the fleet that is as far out as the one-box.
+//! A host of the fleet that is as far out as the one-box, or far out on the other side.
 //!
 //! Hosts fall ill by themselves, those of the fleet too. One of them that is as far out as the one-box widens
 //! the spread by which it is judged, and is itself the proof that a host may be there without the version. But
 //! that is no reason to pass what nearly all of the fleet contradicts. So at the end of the bake the one-box is
 //! held against the fleet without the host that is farthest out; what is certain and large then, and no other
-//! host shows, is no PASS.
+//! host shows, is no PASS. A host that is out on the other side widens the spread just as well, and is no excuse at
+//! all.
 
 use super::{
     CONFIRM_TAIL, Changes, Channel, CheckState, Contrast, FleetFit, HostsTest, Reader, Slot,
@@ -19,10 +20,28 @@ const SHOWN_TAIL: f64 = 0.01;
 /// Fewest fleet hosts that must be left.
 const HOSTS_MIN: usize = 3;
 
+/// What is seen without one host of the fleet.
+struct WithoutOne {
+    /// All of the one-box against the others.
+    contrast: Contrast,
+    /// That host against the others.
+    of_rival: Contrast,
+    /// Its slot.
+    slot: usize,
+}
+
+/// A harm on a side, and the host of the fleet that hides it.
+struct Hidden {
+    side: f64,
+    contrast: Contrast,
+    slot: usize,
+    /// Whether that host is out on the same side.
+    is_beside: bool,
+}
+
 impl Changes {
-    /// All of the one-box against the fleet without the host that is farthest out on this side, and the slot of
-    /// that.
-    fn without_farthest(&self, side: f64) -> Option<(Contrast, f64, usize)> {
+    /// What is seen without the host of the fleet that is farthest out on this side.
+    fn without_farthest(&self, side: f64) -> Option<WithoutOne> {
         let excess = |index: &usize| self.fit.excess(&self.fleet.changes[*index]) * side;
         let all = 0..self.fleet.changes.len();
         let farthest = all.max_by(|a, b| excess(a).total_cmp(&excess(b)))?;
@@ -32,8 +51,11 @@ impl Changes {
             return None;
         }
         let fit = FleetFit::new(&rest, self.fleet.noise)?;
-        let contrast = fit.against(&self.one_box)?;
-        Some((contrast, fit.excess(&change), self.fleet.slots[farthest]))
+        Some(WithoutOne {
+            contrast: fit.against(&self.one_box)?,
+            of_rival: fit.against(&[change])?,
+            slot: self.fleet.slots[farthest],
+        })
     }
 }
 
@@ -49,7 +71,7 @@ impl HostsTest {
         let Some(changes) = self.changes(Channel::Level, |slot| slot.since) else {
             return false;
         };
-        let rest = changes.without_farthest(side).map(|(rest, ..)| rest);
+        let rest = changes.without_farthest(side).map(|rest| rest.contrast);
         let contrasts = changes.contrast().into_iter().chain(rest);
         contrasts.into_iter().any(|contrast| {
             self.rules.least + contrast.critical(SHOWN_TAIL) < self.harm(&contrast, side)
@@ -69,24 +91,32 @@ impl HostsTest {
         if is_decided || !reader.is_last() {
             return;
         }
-        let sides = self.rules.sides.signs().iter();
-        let found = sides.copied().find_map(|side| self.rivalled(side));
-        let Some((side, contrast, slot)) = found else {
+        let sides = self.rules.sides.signs().iter().copied();
+        let both = [true, false];
+        let mut ways = sides.flat_map(|side| both.map(|is_beside| (side, is_beside)));
+        let Some(hidden) = ways.find_map(|(side, is_beside)| self.behind_one(side, is_beside))
+        else {
             return;
         };
-        self.rival = Some(slot);
+        self.rival = Some(hidden.slot);
         self.outcome.state = CheckState::NoData;
-        self.show(&contrast, Channel::Level, side);
-        let name = reader.view.hosts.name(self.slots[slot].host);
-        self.outcome.remark = Some(report::rival(name));
+        self.show(&hidden.contrast, Channel::Level, hidden.side);
+        let name = reader.view.hosts.name(self.slots[hidden.slot].host);
+        self.outcome.remark = Some(if hidden.is_beside {
+            report::rival(name)
+        } else {
+            report::outlier(name)
+        });
     }
 
-    /// The first window that shows a harm but for one host of the fleet, which the latest minutes confirm.
-    fn rivalled(&self, side: f64) -> Option<(f64, Contrast, usize)> {
+    /// The first window that shows a harm but for one host of the fleet, out on the same side or on the other, which
+    /// the latest minutes confirm.
+    fn behind_one(&self, side: f64, is_beside: bool) -> Option<Hidden> {
+        let of_host = if is_beside { side } else { -side };
         let least = self.rules.tolerance;
         let latest = |slot: &Slot| slot.trailing(0);
         let changes = self.changes(Channel::Level, latest)?;
-        let (confirming, ..) = changes.without_farthest(side)?;
+        let confirming = changes.without_farthest(of_host)?.contrast;
         let harm = self.harm(&confirming, side);
         if harm <= 0.5 * least || harm <= confirming.critical(CONFIRM_TAIL) {
             return None;
@@ -99,13 +129,28 @@ impl HostsTest {
         let trailing =
             windows.filter_map(|window| self.changes(Channel::Level, |slot| slot.trailing(window)));
         since.into_iter().chain(trailing).find_map(|changes| {
-            let (contrast, of_rival, slot) = changes.without_farthest(side)?;
+            let WithoutOne {
+                contrast,
+                of_rival,
+                slot,
+            } = changes.without_farthest(of_host)?;
+            let alpha = self.looks.alpha_since();
             let harm = self.harm(&contrast, side);
-            let is_certain = least < harm && contrast.critical(self.looks.alpha_since()) < harm;
+            let is_certain = least < harm && contrast.critical(alpha) < harm;
             let is_seldom = !self.is_usual(&changes, &contrast, side);
-            let is_near = NEAR * contrast.effect * side <= of_rival * side;
-            (is_certain && is_seldom && is_near && contrast.exceeds_placebo(side))
-                .then_some((side, contrast, slot))
+            let is_out = if is_beside {
+                NEAR * contrast.effect * side <= of_rival.effect * side
+            } else {
+                of_rival.critical(alpha) < of_rival.effect * of_host
+            };
+            (is_certain && is_seldom && is_out && contrast.exceeds_placebo(side)).then_some(
+                Hidden {
+                    side,
+                    contrast,
+                    slot,
+                    is_beside,
+                },
+            )
         })
     }
 }

@@ -235,7 +235,8 @@ fn one_fresh_host_of_two_that_is_out_of_line_is_no_pass() {
 
 #[test]
 fn beside_a_sick_host_of_the_fleet_a_harmed_one_box_does_not_pass() {
-    for (one_box, fleet) in [(1, 4), (1, 8), (2, 12), (1, 20)] {
+    let sizes = [(1, 4), (1, 8), (2, 12), (1, 20)];
+    for ((one_box, fleet), ill) in sizes.iter().flat_map(|size| [(*size, 10.0), (*size, 0.1)]) {
         for harm in [1.0, 5.0] {
             let scene = Scene::new(one_box, fleet);
             let mut hosts = Hosts::new(3, scene.hosts(), 0.05, 0.5, 0.03);
@@ -243,14 +244,14 @@ fn beside_a_sick_host_of_the_fleet_a_harmed_one_box_does_not_pass() {
                 let factor = match host {
                     _ if bucket < 0 => 1.0,
                     host if host < one_box => harm,
-                    host if host == one_box => 10.0,
+                    host if host == one_box => ill,
                     _ => 1.0,
                 };
                 gauge(0.1 * factor * hosts.value(host, bucket))
             });
             let last = run.last();
             let is_rivalled = last.cause == Some(NoDataCause::Rivalled);
-            let name = format!("{one_box} of {fleet}, {harm}: {last:?}");
+            let name = format!("{one_box} of {fleet}, {ill}, {harm}: {last:?}");
             if harm > 1.0 {
                 assert!(is_rivalled || run.breached().is_some(), "{name}");
             } else {
@@ -259,7 +260,12 @@ fn beside_a_sick_host_of_the_fleet_a_harmed_one_box_does_not_pass() {
                     "the others are well: {name}"
                 );
             }
-            let sick = format!("h{one_box:04} of the fleet is as far out");
+            let far = if ill > 1.0 {
+                "as far out"
+            } else {
+                "far out on the other side"
+            };
+            let sick = format!("h{one_box:04} of the fleet is {far}");
             let told = last.evidence[0].note.contains(&sick);
             assert_eq!(told, is_rivalled, "{name}");
         }
