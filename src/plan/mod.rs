@@ -14,6 +14,7 @@ mod environment;
 mod fault;
 mod grammar;
 mod ignored;
+mod kafka;
 mod limit;
 mod lint;
 mod log_patterns;
@@ -38,13 +39,12 @@ pub use environment::Environment;
 pub use fault::{Fault, Faults, Warning};
 pub use grammar::SelectorError;
 pub use ignored::IgnoredLabel;
+pub use kafka::{KafkaSasl, KafkaTls};
 pub use limit::Limit;
 pub use policies::{OffPeak, Policies, Skippable, StartBlockers};
 pub use selector::{LabelMatcher, MatchOp, SeriesSelector, renamed, value_of};
 pub use sinks::{AlertRules, SinkKind, SinkPlan, SinkUrl};
-pub use sources::{
-    KafkaPlan, KafkaSasl, KafkaTls, MessageCompression, SourcePlan, TopicFormat, TopicStart,
-};
+pub use sources::{KafkaPlan, MessageCompression, SourcePlan, TopicFormat, TopicStart};
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
