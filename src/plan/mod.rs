@@ -44,7 +44,7 @@ pub use limit::Limit;
 pub use policies::{OffPeak, Policies, Skippable, StartBlockers};
 pub use selector::{LabelMatcher, MatchOp, SeriesSelector, renamed, value_of};
 pub use sinks::{AlertRules, SinkKind, SinkPlan, SinkUrl};
-pub use sources::{KafkaPlan, MessageCompression, SourcePlan, TopicFormat, TopicStart};
+pub use sources::{KafkaPlan, MessageCompression, Overrides, SourcePlan, TopicFormat, TopicStart};
 
 use std::{collections::BTreeMap, net::SocketAddr};
 

@@ -51,7 +51,7 @@ log_patterns: [{pattern: "(?<time>x)", time_format: "%Y-%m-%d %H:%M:%S", zone: E
 sources:
   - kafka:
       brokers: ["k:9092"]
-      topics: {t: {format: remote-write, compression: none}}
+      topics: {t: {format: remote-write, compression: none}, d: {format: json-deployments, overrides: true}}
       start: earliest
       group: g
       blind_after: 30s

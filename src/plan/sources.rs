@@ -58,6 +58,20 @@ pub enum TopicFormat {
     JsonSamples,
     /// Flat log records: an object, an array of objects, or objects on lines.
     JsonLogs,
+    /// Deployment events, as lines of `deployments.jsonl`: an object, an array of objects, or objects on
+    /// lines. They hold no data.
+    JsonDeployments(Overrides),
+}
+
+/// Whether whoever may write to a topic of deployment events may override gates, which takes the role
+/// `admin` over HTTP and gRPC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Overrides {
+    /// A bypass, or a begin as a hotfix, is refused.
+    #[default]
+    Refused,
+    /// They are taken.
+    Taken,
 }
 
 /// How a message itself is compressed, beside what Kafka does to its batches.
@@ -84,7 +98,7 @@ const KINDS: [&str; 1] = ["kafka"];
 const GROUP: &str = "sluice";
 const BLIND_AFTER: Span = Span::from_seconds(30);
 
-const FORMATS: [(&str, TopicFormat); 7] = [
+const FORMATS: [(&str, TopicFormat); 8] = [
     ("otlp-metrics", TopicFormat::OtlpMetrics),
     ("otlp-logs", TopicFormat::OtlpLogs),
     ("otlp-metrics-json", TopicFormat::OtlpMetricsJson),
@@ -95,6 +109,10 @@ const FORMATS: [(&str, TopicFormat); 7] = [
     ),
     ("json-samples", TopicFormat::JsonSamples),
     ("json-logs", TopicFormat::JsonLogs),
+    (
+        "json-deployments",
+        TopicFormat::JsonDeployments(Overrides::Refused),
+    ),
 ];
 
 /// Reads `sources`.
@@ -198,10 +216,14 @@ fn topics(place: &Place<'_>, known: &mut BTreeSet<String>) -> BTreeMap<String, T
 }
 
 fn topic(place: &Place<'_>) -> Option<TopicFormat> {
-    let keys = place.map(&["format", "compression"])?;
+    let keys = place.map(&["format", "compression", "overrides"])?;
     let format = keys
         .require("format", "add format: otlp-metrics")?
         .word(&FORMATS);
+    let format = match keys.get("overrides") {
+        None => format,
+        Some(place) => overrides(place, format),
+    };
     let words = [
         ("snappy", MessageCompression::Snappy),
         ("none", MessageCompression::None),
@@ -217,10 +239,37 @@ fn topic(place: &Place<'_>) -> Option<TopicFormat> {
         | TopicFormat::OtlpMetricsJson
         | TopicFormat::OtlpLogsJson
         | TopicFormat::JsonSamples
-        | TopicFormat::JsonLogs => {
+        | TopicFormat::JsonLogs
+        | TopicFormat::JsonDeployments(_) => {
             place.fault(
                 "only messages of remote write are compressed one by one",
                 "remove it: what the producer compresses is read as it is",
+            );
+            None
+        }
+    }
+}
+
+/// A topic of deployment events that says whether overrides are taken from it.
+fn overrides(place: &Place<'_>, format: Option<TopicFormat>) -> Option<TopicFormat> {
+    let is_taken = place.flag();
+    let overrides = if is_taken? {
+        Overrides::Taken
+    } else {
+        Overrides::Refused
+    };
+    match format? {
+        TopicFormat::JsonDeployments(_) => Some(TopicFormat::JsonDeployments(overrides)),
+        TopicFormat::OtlpMetrics
+        | TopicFormat::OtlpLogs
+        | TopicFormat::OtlpMetricsJson
+        | TopicFormat::OtlpLogsJson
+        | TopicFormat::RemoteWrite(_)
+        | TopicFormat::JsonSamples
+        | TopicFormat::JsonLogs => {
+            place.fault(
+                "only deployment events can be overrides",
+                "remove it, or write format: json-deployments",
             );
             None
         }
@@ -281,6 +330,9 @@ mod tests {
         plain: {format: remote-write, compression: none}
         flat: {format: json-samples}
         applogs: {format: json-logs}
+        deploys: {format: json-deployments}
+        admin: {format: json-deployments, overrides: true}
+        pipes: {format: json-deployments, overrides: false}
       start: earliest
       group: gatekeepers
       blind_after: 1m
@@ -296,12 +348,15 @@ mod tests {
         assert_eq!(
             formats,
             [
+                ("admin", TopicFormat::JsonDeployments(Overrides::Taken)),
                 ("applogs", TopicFormat::JsonLogs),
+                ("deploys", TopicFormat::JsonDeployments(Overrides::Refused)),
                 ("flat", TopicFormat::JsonSamples),
                 ("logs.json", TopicFormat::OtlpLogsJson),
                 ("metrics.json", TopicFormat::OtlpMetricsJson),
                 ("otlp_logs", TopicFormat::OtlpLogs),
                 ("otlp_metrics", TopicFormat::OtlpMetrics),
+                ("pipes", TopicFormat::JsonDeployments(Overrides::Refused)),
                 ("plain", TopicFormat::RemoteWrite(MessageCompression::None)),
                 ("prom", TopicFormat::RemoteWrite(MessageCompression::Snappy)),
             ]
@@ -425,6 +480,14 @@ mod tests {
             (
                 &format!("{{{good}, properties: {{sasl.username: x}}}}"),
                 "write the key sasl",
+            ),
+            (
+                "{brokers: ['a:1'], topics: {t: {format: json-logs, overrides: true}}}",
+                "only deployment events can be overrides",
+            ),
+            (
+                "{brokers: ['a:1'], topics: {t: {format: json-deployments, compression: none}}}",
+                "only messages of remote write",
             ),
             (
                 &format!("{{{good}, properties: {{a: [1]}}}}"),

@@ -5,9 +5,11 @@
     reason = "the helpers of a test fail with the test"
 )]
 
+mod engine;
 mod mock;
 mod support;
 
+mod deployments;
 mod faults;
 mod kill;
 mod reading;

@@ -39,9 +39,9 @@ use bytes::Bytes;
 
 pub use client::check;
 pub use consumer::Consumer;
-pub use payload::decode;
+pub use payload::{decode, deployments};
 pub use reread::{Piece, Rereader};
-pub use status::{PartitionStatus, Refusals, Status, TopicStatus};
+pub use status::{EventOutcome, PartitionStatus, Refusals, Status, TopicStatus};
 
 use crate::{event::Timestamp, plan::KafkaPlan};
 
