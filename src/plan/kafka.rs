@@ -38,37 +38,9 @@ const MECHANISMS: [(&str, &str); 3] = [
 ];
 
 /// Properties that are not the user's to set: a name, or the beginning of one, and what to do.
-const DECIDED: [(&str, &str); 26] = [
+const DECIDED: [(&str, &str); 10] = [
     ("bootstrap.servers", "write the key brokers instead"),
     ("metadata.broker.list", "write the key brokers instead"),
-    ("group.id", "write the key group instead"),
-    ("group.", GROUPS),
-    ("partition.assignment.strategy", GROUPS),
-    ("session.timeout.ms", GROUPS),
-    ("heartbeat.interval.ms", GROUPS),
-    ("max.poll.interval.ms", GROUPS),
-    ("enable.auto.commit", OFFSETS),
-    ("auto.commit.", OFFSETS),
-    ("enable.auto.offset.store", OFFSETS),
-    ("offset.store.", OFFSETS),
-    (
-        "auto.offset.reset",
-        "a range that is lost is a hole in coverage, never skipped in silence: remove it, and write the key start for topics that were never read",
-    ),
-    ("enable.partition.eof", OFFSETS),
-    ("check.crcs", "checksums are always checked: remove it"),
-    (
-        "isolation.level",
-        "only what is committed counts: remove it",
-    ),
-    (
-        "allow.auto.create.topics",
-        "the engine creates no topics: remove it",
-    ),
-    (
-        "statistics.interval.ms",
-        "the engine watches its own progress with it: remove it",
-    ),
     ("security.protocol", "write the keys tls and sasl instead"),
     (
         "sasl.",
@@ -82,14 +54,15 @@ const DECIDED: [(&str, &str); 26] = [
         "plugin.library.paths",
         "no code is loaded into the engine: remove it",
     ),
-    ("test.mock.", "the engine reads real brokers: remove it"),
+    (
+        "test.mock.",
+        "the engine works with real brokers: remove it",
+    ),
 ];
-const GROUPS: &str = "the engine reads every partition itself and joins no group: remove it";
-const OFFSETS: &str =
-    "positions are kept by the engine with the state that they produced: remove it";
 const TLS: &str =
     "write the key tls: {ca_file: …, cert_file: …, key_file: …, key_password_file: …} instead";
 
+/// Reads `brokers`.
 pub(super) fn brokers(place: &Place<'_>) -> Vec<String> {
     if matches!(&place.node.value, Tree::List(items) if items.is_empty()) {
         place.fault("no broker is named", "write at least one as \"host:9092\"");
@@ -140,6 +113,7 @@ fn file(keys: &Entries<'_>, key: &str) -> Option<String> {
     keys.get(key).and_then(Place::text).map(str::to_owned)
 }
 
+/// Reads `tls`.
 pub(super) fn tls(place: &Place<'_>) -> Option<KafkaTls> {
     let keys = place.map(&["ca_file", "cert_file", "key_file", "key_password_file"])?;
     for (key, needed) in [
@@ -159,6 +133,7 @@ pub(super) fn tls(place: &Place<'_>) -> Option<KafkaTls> {
     })
 }
 
+/// Reads `sasl`.
 pub(super) fn sasl(place: &Place<'_>) -> Option<KafkaSasl> {
     if let Tree::Map(pairs) = &place.node.value
         && pairs.iter().any(|pair| pair.key == "password")
@@ -184,10 +159,15 @@ pub(super) fn sasl(place: &Place<'_>) -> Option<KafkaSasl> {
     })
 }
 
-pub(super) fn properties(place: &Place<'_>) -> BTreeMap<String, String> {
+/// Properties of a client of librdkafka. `known`: those that are decided for this kind of client, and what
+/// to do instead.
+pub(super) fn properties(
+    place: &Place<'_>,
+    known: &[(&str, &'static str)],
+) -> BTreeMap<String, String> {
     let mut properties = BTreeMap::new();
     for (name, place) in place.free_map() {
-        if let Some(remedy) = decided(name) {
+        if let Some(remedy) = decided(name, known) {
             place.fault("not a property to set here", remedy);
             continue;
         }
@@ -210,12 +190,13 @@ pub(super) fn properties(place: &Place<'_>) -> BTreeMap<String, String> {
 }
 
 /// What to do instead of setting this property, if it is not the user's to set.
-fn decided(name: &str) -> Option<&'static str> {
+fn decided(name: &str, known: &[(&str, &'static str)]) -> Option<&'static str> {
     if name.contains("password") || name.contains("secret") {
         return Some("secrets come from files: write the keys tls and sasl instead");
     }
     DECIDED
         .iter()
+        .chain(known)
         .find(|(known, _)| *known == name || known.ends_with('.') && name.starts_with(known))
         .map(|(_, remedy)| *remedy)
 }

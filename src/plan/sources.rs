@@ -115,6 +115,41 @@ const FORMATS: [(&str, TopicFormat); 8] = [
     ),
 ];
 
+/// Properties of a consumer that are not the user's to set.
+const DECIDED: [(&str, &str); 16] = [
+    ("group.id", "write the key group instead"),
+    ("group.", GROUPS),
+    ("partition.assignment.strategy", GROUPS),
+    ("session.timeout.ms", GROUPS),
+    ("heartbeat.interval.ms", GROUPS),
+    ("max.poll.interval.ms", GROUPS),
+    ("enable.auto.commit", OFFSETS),
+    ("auto.commit.", OFFSETS),
+    ("enable.auto.offset.store", OFFSETS),
+    ("offset.store.", OFFSETS),
+    (
+        "auto.offset.reset",
+        "a range that is lost is a hole in coverage, never skipped in silence: remove it, and write the key start for topics that were never read",
+    ),
+    ("enable.partition.eof", OFFSETS),
+    ("check.crcs", "checksums are always checked: remove it"),
+    (
+        "isolation.level",
+        "only what is committed counts: remove it",
+    ),
+    (
+        "allow.auto.create.topics",
+        "the engine creates no topics: remove it",
+    ),
+    (
+        "statistics.interval.ms",
+        "the engine watches its own progress with it: remove it",
+    ),
+];
+const GROUPS: &str = "the engine reads every partition itself and joins no group: remove it";
+const OFFSETS: &str =
+    "positions are kept by the engine with the state that they produced: remove it";
+
 /// Reads `sources`.
 pub(super) fn sources(place: &Place<'_>) -> Vec<SourcePlan> {
     let mut topics = BTreeSet::new();
@@ -174,7 +209,7 @@ fn cluster(place: &Place<'_>, known_topics: &mut BTreeSet<String>) -> Option<Kaf
     let sasl = keys.get("sasl").and_then(kafka::sasl);
     let properties = keys
         .get("properties")
-        .map(kafka::properties)
+        .map(|place| kafka::properties(place, &DECIDED))
         .unwrap_or_default();
     Some(KafkaPlan {
         brokers: brokers?,

@@ -99,7 +99,8 @@ impl Engine {
             let page = format!("/api/v1/history?kind={kind}&page_size=1000&page_token={token}");
             let mut page = self.json(&page).unwrap();
             records.append(page["records"].as_array_mut().unwrap());
-            token = page["next_page_token"].as_str().unwrap().to_owned();
+            let next = page["next_page_token"].as_str().unwrap();
+            next.clone_into(&mut token);
             if token.is_empty() {
                 return records;
             }

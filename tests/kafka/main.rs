@@ -1,4 +1,4 @@
-//! Reading from a Kafka cluster that is real but for its broker, which runs in another process and
+//! Reading from, and writing to, a Kafka cluster that is real but for its broker, which runs in another process and
 //! can be broken.
 #![expect(
     clippy::unwrap_used,
@@ -14,3 +14,4 @@ mod faults;
 mod kill;
 mod reading;
 mod recovery;
+mod verdicts;

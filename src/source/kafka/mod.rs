@@ -37,7 +37,7 @@ use std::{collections::BTreeMap, fmt, ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-pub use client::check;
+pub use client::{check, check_producer, log, producer};
 pub use consumer::Consumer;
 pub use payload::{decode, deployments};
 pub use reread::{Piece, Rereader};
