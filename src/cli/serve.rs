@@ -232,7 +232,9 @@ impl Told {
                 changed = plans.changed() => if changed.is_err() { break },
             }
             let next = Arc::clone(&plans.borrow_and_update());
-            let is_same = next.sinks == plan.sinks && next.external_url == plan.external_url;
+            let is_same = next.sinks == plan.sinks
+                && next.verdict_topics == plan.verdict_topics
+                && next.external_url == plan.external_url;
             plan = next;
             if is_same && sinks.is_some() {
                 continue;

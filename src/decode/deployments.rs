@@ -3,8 +3,8 @@
 //! A deployment that is left out would be judged by nobody, so here a broken line is an error and no
 //! reject.
 
-use super::DecodeError;
-use crate::event::{DeploymentEvent, check_name};
+use super::{DecodeError, json_messages::objects};
+use crate::event::{DeploymentEvent, Timestamp, check_name};
 
 const FORMAT: &str = "deployments";
 
@@ -28,6 +28,34 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<DeploymentEvent>, DecodeError> {
         events.push(event);
     }
     Ok(events)
+}
+
+/// Reads a message of a topic: events as lines have them, one or several. One that has no time happened
+/// when the message was written. What is wrong with one costs only itself.
+pub fn message(
+    bytes: &[u8],
+    written_at: Option<Timestamp>,
+) -> Vec<Result<DeploymentEvent, String>> {
+    let mut events = Vec::new();
+    objects(bytes, &mut |object| {
+        let object = object.map_err(|refusal| refusal.detail);
+        events.push(object.and_then(|text| {
+            let stamped = written_at.and_then(|at| stamped(text, at));
+            event(stamped.as_deref().unwrap_or(text).as_bytes())
+        }));
+    });
+    events
+}
+
+/// An event with this time, where it has none.
+fn stamped(text: &str, at: Timestamp) -> Option<String> {
+    let mut value: serde_json::Value = serde_json::from_str(text).ok()?;
+    let fields = value.as_object_mut()?;
+    if fields.get("at").is_some_and(|at| !at.is_null()) {
+        return None;
+    }
+    fields.insert("at".to_owned(), at.to_string().into());
+    Some(value.to_string())
 }
 
 fn event(line: &[u8]) -> Result<DeploymentEvent, String> {
@@ -179,6 +207,40 @@ mod tests {
     }
 
     #[test]
+    fn a_message_holds_one_event_or_several_and_a_bad_one_costs_only_itself() {
+        let end = r#"{"at": 5, "event": "end", "deployment": "d1"}"#;
+        let read = |text: &str, at| {
+            let told = message(text.as_bytes(), at);
+            let told = told.into_iter().map(|event| match event {
+                Ok(event) => format!("{} {}", event.deployment(), event.at()),
+                Err(problem) => format!("! {problem}"),
+            });
+            told.collect::<Vec<_>>()
+        };
+        let d1 = format!("d1 {}", Timestamp::from_seconds(5));
+        for several in [
+            format!("{end}{end}"),
+            format!("{end}\n\n{end}\n"),
+            format!("[{end},{end}]"),
+        ] {
+            assert_eq!(read(&several, None), [&*d1, &d1], "{several}");
+        }
+        assert_eq!(read("", None), [""; 0]);
+        let told = read(&format!("{{\n{end}\n{{\"event\": \"end\"}}"), None);
+        assert!(told[0].starts_with("! no json object"), "{told:?}");
+        assert_eq!(told[1], d1);
+        assert!(told[2].starts_with("! missing field `at`"), "{told:?}");
+        // Only what has no time of its own is of the time at which it was written.
+        let written_at = Timestamp::from_seconds(7);
+        assert_eq!(read(end, Some(written_at)), [&*d1]);
+        for without in ["", r#""at": null, "#] {
+            let text = format!(r#"{{{without}"event": "end", "deployment": "d1"}}"#);
+            assert_eq!(read(&text, Some(written_at)), [format!("d1 {written_at}")]);
+            assert!(read(&text, None)[0].starts_with('!'), "{text}");
+        }
+    }
+
+    #[test]
     fn null_is_as_if_it_were_left_out() {
         let least = r#"{"at": 1, "event": "begin", "deployment": "d1", "service": "web", "stage": "all", "version": "v2""#;
         let nulls = OPTIONAL.map(|key| format!(r#", "{key}": null"#)).concat();
@@ -266,6 +328,8 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>, text in r#"[{}":,a-z0-9\n-]{0,60}"#) {
             decode(&bytes).ok();
             decode(text.as_bytes()).ok();
+            message(&bytes, None);
+            message(text.as_bytes(), Some(Timestamp::MIN));
         }
     }
 }

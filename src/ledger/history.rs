@@ -257,6 +257,35 @@ impl History {
         Ok(verdicts)
     }
 
+    /// How many records of a kind stand behind a number.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn count_behind(&self, kind: Kind, seq: u64) -> Result<u64, LedgerError> {
+        let seq = i64::try_from(seq).unwrap_or(i64::MAX);
+        self.read(|connection| {
+            let count = "SELECT COUNT(*) FROM records WHERE seq > ?1 AND kind = ?2";
+            let counted = connection.query_row(count, (seq, kind.name()), number);
+            counted.map_err(LedgerError::from)
+        })
+    }
+
+    /// The last record that retention has removed; number 0: none was.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn pruned(&self) -> Result<Head, LedgerError> {
+        self.read(|connection| {
+            let pruned = connection.query_row("SELECT seq, hash FROM pruned", [], |row| {
+                Ok(Head {
+                    seq: number(row)?,
+                    hash: row.get(1)?,
+                })
+            });
+            pruned.map_err(LedgerError::from)
+        })
+    }
+
     /// Computes the chain again. `head` is a hash that was told before, such as by `/metrics`: it has to
     /// stand in the chain, or the end was cut off.
     ///

@@ -14,6 +14,7 @@ mod environment;
 mod fault;
 mod grammar;
 mod ignored;
+mod kafka;
 mod limit;
 mod lint;
 mod log_patterns;
@@ -27,6 +28,7 @@ mod sinks;
 mod sources;
 mod tree;
 mod units;
+mod verdict_topics;
 mod walk;
 mod wording;
 
@@ -38,13 +40,13 @@ pub use environment::Environment;
 pub use fault::{Fault, Faults, Warning};
 pub use grammar::SelectorError;
 pub use ignored::IgnoredLabel;
+pub use kafka::{KafkaSasl, KafkaTls};
 pub use limit::Limit;
 pub use policies::{OffPeak, Policies, Skippable, StartBlockers};
 pub use selector::{LabelMatcher, MatchOp, SeriesSelector, renamed, value_of};
 pub use sinks::{AlertRules, SinkKind, SinkPlan, SinkUrl};
-pub use sources::{
-    KafkaPlan, KafkaSasl, KafkaTls, MessageCompression, SourcePlan, TopicFormat, TopicStart,
-};
+pub use sources::{KafkaPlan, MessageCompression, Overrides, SourcePlan, TopicFormat, TopicStart};
+pub use verdict_topics::VerdictTopicPlan;
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -77,6 +79,8 @@ pub struct Plan {
     pub sources: Vec<SourcePlan>,
     /// Where alerts go. Changes no verdict.
     pub sinks: Vec<SinkPlan>,
+    /// Topics that every change of a verdict is written to. Changes no verdict.
+    pub verdict_topics: Vec<VerdictTopicPlan>,
     /// Where people reach the engine's page, for links in alerts; `None`: where it listens.
     pub external_url: Option<String>,
     /// What the engine accepts at most.

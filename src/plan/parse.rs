@@ -121,6 +121,7 @@ fn plan(keys: &Entries<'_>) -> Plan {
         .collect();
     let tls = keys.get("tls").and_then(access::tls);
     let access = keys.get("access");
+    let sinks = keys.get("sinks").map(sinks::sinks).unwrap_or_default();
     Plan {
         access: access
             .map(|place| access::access(place, tls.as_ref()))
@@ -140,7 +141,8 @@ fn plan(keys: &Entries<'_>) -> Plan {
             .get("sources")
             .map(sources::sources)
             .unwrap_or_default(),
-        sinks: keys.get("sinks").map(sinks::sinks).unwrap_or_default(),
+        sinks: sinks.sinks,
+        verdict_topics: sinks.verdict_topics,
         external_url: keys.get("external_url").and_then(sinks::web_address),
         limits: keys.get("limits").map(settings::limits).unwrap_or_default(),
         journal: keys

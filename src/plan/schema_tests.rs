@@ -51,7 +51,7 @@ log_patterns: [{pattern: "(?<time>x)", time_format: "%Y-%m-%d %H:%M:%S", zone: E
 sources:
   - kafka:
       brokers: ["k:9092"]
-      topics: {t: {format: remote-write, compression: none}}
+      topics: {t: {format: remote-write, compression: none}, d: {format: json-deployments, overrides: true}}
       start: earliest
       group: g
       blind_after: 30s
@@ -62,6 +62,7 @@ sinks:
   - {alertmanager: {url: "http://a", name: n, ca_file: /r, timeout: 3s, queue: 7, bearer_file: /t, no_data: false, resolve_after: 0s, resend: 30s}}
   - {grafana_webhook: {url: "https://b/x", max_alerts: 0}}
   - {grafana_annotations: {url: "http://c", token_file: /t, tags: [x]}}
+  - {kafka: {brokers: ["k:9092"], topic: v, name: m, tls: {ca_file: /r}, sasl: {mechanism: PLAIN, user: u, password_file: /p}, properties: {linger.ms: 1}}}
 limits: {request_bytes: 1MiB, decompressed_bytes: 7, samples_per_request: 7, labels: 7, label_bytes: 7kB, series_per_service: 7, series: 7, samples_per_bucket: 7, templates: 7, open_gates: 7, future: 0s, journal_bytes: 1GiB, open_requests: 7, connections: 7}
 journal: {keep: 0s, snapshot_every: 5m, commit_delay: 2ms}
 ledger: {keep: 90d}

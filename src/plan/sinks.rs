@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     tree::{Tree, quoted},
     units::{self, Complaint},
+    verdict_topics::{self, VerdictTopicPlan},
     walk::{Entries, Place, suggestion},
 };
 use crate::event::Span;
@@ -70,7 +71,12 @@ pub struct AlertRules {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SinkUrl(pub String);
 
-const KINDS: [&str; 3] = ["alertmanager", "grafana_webhook", "grafana_annotations"];
+const KINDS: [&str; 4] = [
+    "alertmanager",
+    "grafana_webhook",
+    "grafana_annotations",
+    "kafka",
+];
 const QUEUE: usize = 1_000;
 const TIMEOUT: Span = Span::from_seconds(10);
 const RESEND: Span = Span::from_minutes(1);
@@ -100,23 +106,42 @@ impl fmt::Debug for SinkUrl {
     }
 }
 
-/// Reads `sinks`.
-pub(super) fn sinks(place: &Place<'_>) -> Vec<SinkPlan> {
-    let mut names = BTreeSet::new();
-    place
-        .list()
-        .iter()
-        .filter_map(|item| sink(item, &mut names))
-        .collect()
+/// All that is told of verdicts.
+#[derive(Debug, Default)]
+pub(super) struct AllSinks {
+    /// Over HTTP.
+    pub(super) sinks: Vec<SinkPlan>,
+    /// Topics of Kafka.
+    pub(super) verdict_topics: Vec<VerdictTopicPlan>,
 }
 
-fn sink(place: &Place<'_>, names: &mut BTreeSet<String>) -> Option<SinkPlan> {
+/// What an item of `sinks` names.
+enum OneSink {
+    Web(SinkPlan),
+    Topic(VerdictTopicPlan),
+}
+
+/// Reads `sinks`.
+pub(super) fn sinks(place: &Place<'_>) -> AllSinks {
+    let mut names = BTreeSet::new();
+    let mut all = AllSinks::default();
+    for item in place.list() {
+        match sink(&item, &mut names) {
+            Some(OneSink::Web(sink)) => all.sinks.push(sink),
+            Some(OneSink::Topic(topic)) => all.verdict_topics.push(topic),
+            None => {}
+        }
+    }
+    all
+}
+
+fn sink(place: &Place<'_>, names: &mut BTreeSet<String>) -> Option<OneSink> {
     let kinds = place.free_map();
     let [(kind, keys)] = kinds.as_slice() else {
         if matches!(place.node.value, Tree::Map(_)) {
             place.fault(
                 format!("a sink has one kind, not {}", kinds.len()),
-                "write one of alertmanager, grafana_webhook, grafana_annotations for each item",
+                "write one of alertmanager, grafana_webhook, grafana_annotations, kafka for each item",
             );
         }
         return None;
@@ -124,7 +149,7 @@ fn sink(place: &Place<'_>, names: &mut BTreeSet<String>) -> Option<SinkPlan> {
     let common = |known: &[&'static str]| -> Vec<&'static str> {
         [&["url", "name", "ca_file", "timeout", "queue"], known].concat()
     };
-    match *kind {
+    let sink = match *kind {
         "alertmanager" => {
             let known = common(&["bearer_file", "resend", "no_data", "resolve_after"]);
             let keys = keys.map(&known)?;
@@ -154,6 +179,10 @@ fn sink(place: &Place<'_>, names: &mut BTreeSet<String>) -> Option<SinkPlan> {
             };
             finish(&keys, "grafana_annotations", "token_file", kind, names)
         }
+        "kafka" => {
+            return verdict_topics::verdict_topic(keys, |keys| unique(keys, "kafka", names))
+                .map(OneSink::Topic);
+        }
         other => {
             keys.fault(
                 "unknown kind of sink",
@@ -161,7 +190,8 @@ fn sink(place: &Place<'_>, names: &mut BTreeSet<String>) -> Option<SinkPlan> {
             );
             None
         }
-    }
+    };
+    sink.map(OneSink::Web)
 }
 
 fn finish(
@@ -173,18 +203,7 @@ fn finish(
 ) -> Option<SinkPlan> {
     let file = |key: &str| keys.get(key).and_then(Place::text).map(str::to_owned);
     let url = url(keys);
-    let name = match keys.get("name") {
-        None => numbered(kind_name, names),
-        Some(place) => {
-            let name = name(place)?;
-            if names.contains(&name) {
-                place.fault("another sink has this name", "give each its own");
-                return None;
-            }
-            name
-        }
-    };
-    names.insert(name.clone());
+    let name = unique(keys, kind_name, names)?;
     let second = Span::from_seconds(1);
     let timeout = keys.read("timeout", |value| {
         between(value, second, Span::from_minutes(1))
@@ -198,6 +217,23 @@ fn finish(
         queue: keys.read("queue", units::count).unwrap_or(QUEUE),
         kind,
     })
+}
+
+/// The name of a sink, which no other has.
+fn unique(keys: &Entries<'_>, kind_name: &str, names: &mut BTreeSet<String>) -> Option<String> {
+    let name = match keys.get("name") {
+        None => numbered(kind_name, names),
+        Some(place) => {
+            let name = name(place)?;
+            if names.contains(&name) {
+                place.fault("another sink has this name", "give each its own");
+                return None;
+            }
+            name
+        }
+    };
+    names.insert(name.clone());
+    Some(name)
 }
 
 fn numbered(kind: &str, names: &BTreeSet<String>) -> String {

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    kafka::{self, KafkaSasl, KafkaTls, is_topic},
     tree::{Tree, quoted},
     units::{self, Complaint},
-    walk::{Entries, Place, suggestion},
+    walk::{Place, suggestion},
 };
 use crate::event::Span;
 
@@ -57,6 +58,20 @@ pub enum TopicFormat {
     JsonSamples,
     /// Flat log records: an object, an array of objects, or objects on lines.
     JsonLogs,
+    /// Deployment events, as lines of `deployments.jsonl`: an object, an array of objects, or objects on
+    /// lines. They hold no data.
+    JsonDeployments(Overrides),
+}
+
+/// Whether whoever may write to a topic of deployment events may override gates, which takes the role
+/// `admin` over HTTP and gRPC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Overrides {
+    /// A bypass, or a begin as a hotfix, is refused.
+    #[default]
+    Refused,
+    /// They are taken.
+    Taken,
 }
 
 /// How a message itself is compressed, beside what Kafka does to its batches.
@@ -79,35 +94,11 @@ pub enum TopicStart {
     Earliest,
 }
 
-/// Encrypted connections.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KafkaTls {
-    /// Certificates that brokers are checked against; `None`: those of the system.
-    pub ca_file: Option<String>,
-    /// The engine's own certificate; together with the key.
-    pub cert_file: Option<String>,
-    /// The key of the certificate.
-    pub key_file: Option<String>,
-    /// File that holds the password of the key.
-    pub key_password_file: Option<String>,
-}
-
-/// How the engine proves who it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KafkaSasl {
-    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
-    pub mechanism: &'static str,
-    /// Name of the user.
-    pub user: String,
-    /// File that holds the password.
-    pub password_file: String,
-}
-
 const KINDS: [&str; 1] = ["kafka"];
 const GROUP: &str = "sluice";
 const BLIND_AFTER: Span = Span::from_seconds(30);
 
-const FORMATS: [(&str, TopicFormat); 7] = [
+const FORMATS: [(&str, TopicFormat); 8] = [
     ("otlp-metrics", TopicFormat::OtlpMetrics),
     ("otlp-logs", TopicFormat::OtlpLogs),
     ("otlp-metrics-json", TopicFormat::OtlpMetricsJson),
@@ -118,18 +109,14 @@ const FORMATS: [(&str, TopicFormat); 7] = [
     ),
     ("json-samples", TopicFormat::JsonSamples),
     ("json-logs", TopicFormat::JsonLogs),
+    (
+        "json-deployments",
+        TopicFormat::JsonDeployments(Overrides::Refused),
+    ),
 ];
 
-const MECHANISMS: [(&str, &str); 3] = [
-    ("PLAIN", "PLAIN"),
-    ("SCRAM-SHA-256", "SCRAM-SHA-256"),
-    ("SCRAM-SHA-512", "SCRAM-SHA-512"),
-];
-
-/// Properties that are not the user's to set: a name, or the beginning of one, and what to do.
-const DECIDED: [(&str, &str); 26] = [
-    ("bootstrap.servers", "write the key brokers instead"),
-    ("metadata.broker.list", "write the key brokers instead"),
+/// Properties of a consumer that are not the user's to set.
+const DECIDED: [(&str, &str); 16] = [
     ("group.id", "write the key group instead"),
     ("group.", GROUPS),
     ("partition.assignment.strategy", GROUPS),
@@ -158,26 +145,10 @@ const DECIDED: [(&str, &str); 26] = [
         "statistics.interval.ms",
         "the engine watches its own progress with it: remove it",
     ),
-    ("security.protocol", "write the keys tls and sasl instead"),
-    (
-        "sasl.",
-        "write the key sasl: {mechanism: …, user: …, password_file: …} instead",
-    ),
-    ("ssl.ca.location", TLS),
-    ("ssl.certificate.", TLS),
-    ("ssl.key.", TLS),
-    ("ssl.keystore.", TLS),
-    (
-        "plugin.library.paths",
-        "no code is loaded into the engine: remove it",
-    ),
-    ("test.mock.", "the engine reads real brokers: remove it"),
 ];
 const GROUPS: &str = "the engine reads every partition itself and joins no group: remove it";
 const OFFSETS: &str =
     "positions are kept by the engine with the state that they produced: remove it";
-const TLS: &str =
-    "write the key tls: {ca_file: …, cert_file: …, key_file: …, key_password_file: …} instead";
 
 /// Reads `sources`.
 pub(super) fn sources(place: &Place<'_>) -> Vec<SourcePlan> {
@@ -207,10 +178,10 @@ fn source(place: &Place<'_>, topics: &mut BTreeSet<String>) -> Option<SourcePlan
         );
         return None;
     }
-    kafka(keys, topics).map(SourcePlan::Kafka)
+    cluster(keys, topics).map(SourcePlan::Kafka)
 }
 
-fn kafka(place: &Place<'_>, known_topics: &mut BTreeSet<String>) -> Option<KafkaPlan> {
+fn cluster(place: &Place<'_>, known_topics: &mut BTreeSet<String>) -> Option<KafkaPlan> {
     let keys = place.map(&[
         "brokers",
         "topics",
@@ -223,7 +194,7 @@ fn kafka(place: &Place<'_>, known_topics: &mut BTreeSet<String>) -> Option<Kafka
     ])?;
     let brokers = keys
         .require("brokers", "add brokers: [\"host:9092\"]")
-        .map(brokers);
+        .map(kafka::brokers);
     let topics = keys
         .require("topics", "add topics: {name: {format: otlp-metrics}}")
         .map(|place| topics(place, known_topics));
@@ -234,9 +205,12 @@ fn kafka(place: &Place<'_>, known_topics: &mut BTreeSet<String>) -> Option<Kafka
     let start = keys.get("start").and_then(|place| place.word(&starts));
     let group = keys.get("group").and_then(Place::text).unwrap_or(GROUP);
     let blind_after = keys.read("blind_after", blind_after);
-    let tls = keys.get("tls").and_then(tls);
-    let sasl = keys.get("sasl").and_then(sasl);
-    let properties = keys.get("properties").map(properties).unwrap_or_default();
+    let tls = keys.get("tls").and_then(kafka::tls);
+    let sasl = keys.get("sasl").and_then(kafka::sasl);
+    let properties = keys
+        .get("properties")
+        .map(|place| kafka::properties(place, &DECIDED))
+        .unwrap_or_default();
     Some(KafkaPlan {
         brokers: brokers?,
         topics: topics?,
@@ -247,45 +221,6 @@ fn kafka(place: &Place<'_>, known_topics: &mut BTreeSet<String>) -> Option<Kafka
         sasl,
         properties,
     })
-}
-
-fn brokers(place: &Place<'_>) -> Vec<String> {
-    if matches!(&place.node.value, Tree::List(items) if items.is_empty()) {
-        place.fault("no broker is named", "write at least one as \"host:9092\"");
-    }
-    let mut brokers = Vec::new();
-    for item in place.list() {
-        let Some(text) = item.text() else { continue };
-        if is_broker(text) {
-            brokers.push(text.to_owned());
-        } else {
-            item.fault(
-                format!("{} is no address of a broker", quoted(text)),
-                "write a host and a port, such as \"kafka-1:9092\"",
-            );
-        }
-    }
-    brokers
-}
-
-/// `host:port`, where the host may be an IPv6 address in brackets. A protocol in front is left to
-/// `tls` and `sasl`.
-fn is_broker(text: &str) -> bool {
-    let Some((host, port)) = text.rsplit_once(':') else {
-        return false;
-    };
-    let name = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
-    let is_name = |name: &str| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        !name.is_empty() && name.chars().all(plain)
-    };
-    let is_host = match name {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => is_name(host),
-    };
-    is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 fn topics(place: &Place<'_>, known: &mut BTreeSet<String>) -> BTreeMap<String, TopicFormat> {
@@ -315,18 +250,15 @@ fn topics(place: &Place<'_>, known: &mut BTreeSet<String>) -> BTreeMap<String, T
     topics
 }
 
-/// As brokers have it.
-fn is_topic(name: &str) -> bool {
-    const BYTES_MAX: usize = 249;
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    name.len() <= BYTES_MAX && name != "." && name != ".." && name.chars().all(plain)
-}
-
 fn topic(place: &Place<'_>) -> Option<TopicFormat> {
-    let keys = place.map(&["format", "compression"])?;
+    let keys = place.map(&["format", "compression", "overrides"])?;
     let format = keys
         .require("format", "add format: otlp-metrics")?
         .word(&FORMATS);
+    let format = match keys.get("overrides") {
+        None => format,
+        Some(place) => overrides(place, format),
+    };
     let words = [
         ("snappy", MessageCompression::Snappy),
         ("none", MessageCompression::None),
@@ -342,10 +274,37 @@ fn topic(place: &Place<'_>) -> Option<TopicFormat> {
         | TopicFormat::OtlpMetricsJson
         | TopicFormat::OtlpLogsJson
         | TopicFormat::JsonSamples
-        | TopicFormat::JsonLogs => {
+        | TopicFormat::JsonLogs
+        | TopicFormat::JsonDeployments(_) => {
             place.fault(
                 "only messages of remote write are compressed one by one",
                 "remove it: what the producer compresses is read as it is",
+            );
+            None
+        }
+    }
+}
+
+/// A topic of deployment events that says whether overrides are taken from it.
+fn overrides(place: &Place<'_>, format: Option<TopicFormat>) -> Option<TopicFormat> {
+    let is_taken = place.flag();
+    let overrides = if is_taken? {
+        Overrides::Taken
+    } else {
+        Overrides::Refused
+    };
+    match format? {
+        TopicFormat::JsonDeployments(_) => Some(TopicFormat::JsonDeployments(overrides)),
+        TopicFormat::OtlpMetrics
+        | TopicFormat::OtlpLogs
+        | TopicFormat::OtlpMetricsJson
+        | TopicFormat::OtlpLogsJson
+        | TopicFormat::RemoteWrite(_)
+        | TopicFormat::JsonSamples
+        | TopicFormat::JsonLogs => {
+            place.fault(
+                "only deployment events can be overrides",
+                "remove it, or write format: json-deployments",
             );
             None
         }
@@ -363,90 +322,6 @@ fn blind_after(value: &Tree) -> Result<Span, Complaint> {
         format!("a patience of {span} is not between {MIN} and {MAX}"),
         "write how long a topic may be out of sight, such as 30s",
     ))
-}
-
-fn file(keys: &Entries<'_>, key: &str) -> Option<String> {
-    keys.get(key).and_then(Place::text).map(str::to_owned)
-}
-
-fn tls(place: &Place<'_>) -> Option<KafkaTls> {
-    let keys = place.map(&["ca_file", "cert_file", "key_file", "key_password_file"])?;
-    for (key, needed) in [
-        ("cert_file", "key_file"),
-        ("key_file", "cert_file"),
-        ("key_password_file", "key_file"),
-    ] {
-        if keys.has(key) && !keys.has(needed) {
-            place.fault(format!("{key} without {needed}"), format!("add {needed}"));
-        }
-    }
-    Some(KafkaTls {
-        ca_file: file(&keys, "ca_file"),
-        cert_file: file(&keys, "cert_file"),
-        key_file: file(&keys, "key_file"),
-        key_password_file: file(&keys, "key_password_file"),
-    })
-}
-
-fn sasl(place: &Place<'_>) -> Option<KafkaSasl> {
-    if let Tree::Map(pairs) = &place.node.value
-        && pairs.iter().any(|pair| pair.key == "password")
-    {
-        place.fault(
-            "a password does not belong into the configuration",
-            "write password_file, the name of a file that holds it",
-        );
-        return None;
-    }
-    let keys = place.map(&["mechanism", "user", "password_file"])?;
-    let mechanism = keys
-        .require("mechanism", "add mechanism: SCRAM-SHA-512")
-        .and_then(|place| place.word(&MECHANISMS));
-    let user = keys.require("user", "add user: …").and_then(Place::text);
-    let password_file = keys
-        .require("password_file", "add password_file: /path/to/the/file")
-        .and_then(Place::text);
-    Some(KafkaSasl {
-        mechanism: mechanism?,
-        user: user?.to_owned(),
-        password_file: password_file?.to_owned(),
-    })
-}
-
-fn properties(place: &Place<'_>) -> BTreeMap<String, String> {
-    let mut properties = BTreeMap::new();
-    for (name, place) in place.free_map() {
-        if let Some(remedy) = decided(name) {
-            place.fault("not a property to set here", remedy);
-            continue;
-        }
-        let value = match &place.node.value {
-            Tree::Text(text) => text.clone(),
-            Tree::Integer(number) => number.to_string(),
-            Tree::Number(number) => number.to_string(),
-            Tree::Flag(flag) => flag.to_string(),
-            Tree::Nothing | Tree::List(_) | Tree::Map(_) => {
-                place.fault(
-                    format!("{} is no value of a property", place.node.value),
-                    "write a text, a number, true or false",
-                );
-                continue;
-            }
-        };
-        properties.insert(name.to_owned(), value);
-    }
-    properties
-}
-
-/// What to do instead of setting this property, if it is not the user's to set.
-fn decided(name: &str) -> Option<&'static str> {
-    if name.contains("password") || name.contains("secret") {
-        return Some("secrets come from files: write the keys tls and sasl instead");
-    }
-    DECIDED
-        .iter()
-        .find(|(known, _)| *known == name || known.ends_with('.') && name.starts_with(known))
-        .map(|(_, remedy)| *remedy)
 }
 
 #[cfg(test)]
@@ -490,6 +365,9 @@ mod tests {
         plain: {format: remote-write, compression: none}
         flat: {format: json-samples}
         applogs: {format: json-logs}
+        deploys: {format: json-deployments}
+        admin: {format: json-deployments, overrides: true}
+        pipes: {format: json-deployments, overrides: false}
       start: earliest
       group: gatekeepers
       blind_after: 1m
@@ -505,12 +383,15 @@ mod tests {
         assert_eq!(
             formats,
             [
+                ("admin", TopicFormat::JsonDeployments(Overrides::Taken)),
                 ("applogs", TopicFormat::JsonLogs),
+                ("deploys", TopicFormat::JsonDeployments(Overrides::Refused)),
                 ("flat", TopicFormat::JsonSamples),
                 ("logs.json", TopicFormat::OtlpLogsJson),
                 ("metrics.json", TopicFormat::OtlpMetricsJson),
                 ("otlp_logs", TopicFormat::OtlpLogs),
                 ("otlp_metrics", TopicFormat::OtlpMetrics),
+                ("pipes", TopicFormat::JsonDeployments(Overrides::Refused)),
                 ("plain", TopicFormat::RemoteWrite(MessageCompression::None)),
                 ("prom", TopicFormat::RemoteWrite(MessageCompression::Snappy)),
             ]
@@ -634,6 +515,14 @@ mod tests {
             (
                 &format!("{{{good}, properties: {{sasl.username: x}}}}"),
                 "write the key sasl",
+            ),
+            (
+                "{brokers: ['a:1'], topics: {t: {format: json-logs, overrides: true}}}",
+                "only deployment events can be overrides",
+            ),
+            (
+                "{brokers: ['a:1'], topics: {t: {format: json-deployments, compression: none}}}",
+                "only messages of remote write",
             ),
             (
                 &format!("{{{good}, properties: {{a: [1]}}}}"),

@@ -338,6 +338,11 @@ impl Chronicled {
         &self.history
     }
 
+    /// Reads the ledger as it is. What was said last it may not have yet.
+    pub(super) fn written(&self) -> &History {
+        &self.history
+    }
+
     /// Whether it has what was said until now, and the disk takes more: tries it. Blocks meanwhile.
     pub(super) fn is_writable(&self) -> bool {
         self.backlog.settle(Until::Proven, PATIENCE)

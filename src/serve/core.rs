@@ -35,6 +35,8 @@ use crate::{
     reduce::{Epoch, Shards},
 };
 
+#[cfg(any(feature = "kafka", test))]
+mod fetched;
 mod put;
 
 pub(super) use super::answers::{ChangeError, EventError};
@@ -268,29 +270,6 @@ impl Core {
             return Err(Unavailable::Recovering);
         }
         self.sequence.batch(body)
-    }
-
-    /// Gives what was fetched, or was lost before it could be, its places. What was fetched has to be
-    /// put once it is durable.
-    ///
-    /// # Errors
-    /// Nothing is taken at the moment.
-    #[cfg(any(feature = "kafka", test))]
-    pub(super) fn fetched(
-        &self,
-        entries: Vec<crate::journal::Entry>,
-    ) -> Result<Vec<Ticket>, Unavailable> {
-        if self.ended.borrow().is_some() {
-            return Err(Unavailable::Stopped);
-        }
-        self.sequence.fetched(entries)
-    }
-
-    /// How far what was fetched was recorded when the core began to take inputs; `None`: it does not
-    /// yet.
-    #[cfg(feature = "kafka")]
-    pub(super) fn offsets(&self) -> Option<&Arc<Offsets>> {
-        self.opened.get().map(|opened| &opened.offsets)
     }
 
     /// The last tick before the core began to take inputs, if there was one.

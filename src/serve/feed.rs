@@ -8,7 +8,10 @@ use super::{
     clock::Clock,
     published::{Deployment, Published, Standing},
 };
-use crate::event::Timestamp;
+use crate::{
+    event::Timestamp,
+    ledger::{Head, History},
+};
 
 /// Gives deployments as they stand, to whoever tells others of them. Whoever is slow misses states in
 /// between and never holds the engine up.
@@ -61,6 +64,21 @@ impl Feed {
             Standing::Recovering => Shown::Recovering,
             Standing::Stopped => Shown::Stopped,
         }
+    }
+
+    /// The end of the history, as far as it is written. It grows a moment after what stands changes.
+    pub fn history_end(&self) -> Arc<Head> {
+        self.published.chronicled().counted().head
+    }
+
+    /// Whether the history has all that was said until now.
+    pub fn is_written(&self) -> bool {
+        self.published.chronicled().counted().waiting == 0
+    }
+
+    /// The history as it is written; reading it may block.
+    pub fn history(&self) -> History {
+        self.published.chronicled().written().clone()
     }
 
     /// The present, by the engine's clock.

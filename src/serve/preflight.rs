@@ -27,6 +27,7 @@ pub fn obstacles(plan: &Plan) -> Vec<Obstacle> {
         obstacles.push(Obstacle::Plan(exposed.to_string()));
     }
     obstacles.extend(of_sources(plan));
+    obstacles.extend(of_verdict_topics(plan));
     let tokens = Guard::faults(&plan.access).map(|fault| fault.to_string());
     let tls = plan.tls.as_ref();
     let tls = tls.and_then(|tls| tls::configuration(tls, Protocols::Http).err());
@@ -37,27 +38,49 @@ pub fn obstacles(plan: &Plan) -> Vec<Obstacle> {
 }
 
 #[cfg(feature = "kafka")]
+fn of_verdict_topics(plan: &Plan) -> Vec<Obstacle> {
+    let faults = plan.verdict_topics.iter().filter_map(|topic| {
+        let error = crate::source::kafka::check_producer(topic).err()?;
+        Some(of_kafka(&format!("sink {}", topic.name), &error))
+    });
+    faults.collect()
+}
+
+#[cfg(not(feature = "kafka"))]
+fn of_verdict_topics(plan: &Plan) -> Vec<Obstacle> {
+    let unbuilt =
+        (!plan.verdict_topics.is_empty()).then_some(crate::plan::VerdictTopicPlan::NOT_BUILT);
+    unbuilt
+        .map(|problem| Obstacle::Plan(problem.to_owned()))
+        .into_iter()
+        .collect()
+}
+
+#[cfg(feature = "kafka")]
+fn of_kafka(place: &str, error: &crate::source::kafka::KafkaError) -> Obstacle {
+    use crate::source::kafka::KafkaError;
+    let problem = format!("{place}: {error}");
+    match error {
+        KafkaError::File { .. } | KafkaError::NoThread { .. } => Obstacle::Machine(problem),
+        KafkaError::NotBuilt { .. }
+        | KafkaError::Refused { .. }
+        | KafkaError::Unreachable { .. } => Obstacle::Plan(problem),
+    }
+}
+
+#[cfg(feature = "kafka")]
 fn of_sources(plan: &Plan) -> Vec<Obstacle> {
     use std::path::Path;
 
     use crate::{
         plan::SourcePlan,
-        source::{
-            files,
-            kafka::{self, KafkaError},
-        },
+        source::{files, kafka},
     };
     let mut obstacles = Vec::new();
     for (index, source) in plan.sources.iter().enumerate() {
         let SourcePlan::Kafka(source) = source;
         if let Err(error) = kafka::check(source) {
-            let problem = format!("sources[{index}]: {error}");
-            obstacles.push(match error {
-                KafkaError::File { .. } | KafkaError::NoThread { .. } => Obstacle::Machine(problem),
-                KafkaError::NotBuilt { .. }
-                | KafkaError::Refused { .. }
-                | KafkaError::Unreachable { .. } => Obstacle::Plan(problem),
-            });
+            obstacles.push(of_kafka(&format!("sources[{index}]"), &error));
         }
         let tls = source.tls.as_ref();
         let files = tls.map(|tls| {
@@ -180,9 +203,14 @@ tls: {cert_file: /nowhere/c, key_file: /nowhere/d}
             "sources: [{kafka: {brokers: ['127.0.0.1:1'], topics: {t: {format: json-samples}}, properties: \
              {no.such.property: '1'}}}]\n",
         );
-        let [Obstacle::Plan(problem)] = &told[..] else {
-            panic!("{told:?}")
-        };
-        assert!(problem.contains("no.such.property"), "{problem}");
+        let sink = on_loopback(
+            "sinks: [{kafka: {brokers: ['127.0.0.1:1'], topic: t, properties: {no.such.property: '1'}}}]\n",
+        );
+        for told in [told, sink] {
+            let [Obstacle::Plan(problem)] = &told[..] else {
+                panic!("{told:?}")
+            };
+            assert!(problem.contains("no.such.property"), "{problem}");
+        }
     }
 }

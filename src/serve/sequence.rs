@@ -29,6 +29,8 @@ use super::{
     offsets::Offsets,
     saver::Resume,
 };
+#[cfg(feature = "kafka")]
+use crate::journal::OffsetRange;
 use crate::{
     event::{DeploymentEvent, Span, Timestamp},
     journal::{Body, Entry, PlanChange, Position},
@@ -190,6 +192,34 @@ impl Sequence {
         }
         let place = |entry| self.place(&mut state, entry);
         Ok(entries.into_iter().map(place).collect())
+    }
+
+    /// Gives deployment events that were fetched their places, and behind them the range that is read with
+    /// them. After a kill in between they are fetched once more, which changes nothing: so none is lost.
+    ///
+    /// # Errors
+    /// Nothing is taken at the moment.
+    #[cfg(feature = "kafka")]
+    pub(super) fn told(
+        self: &Arc<Self>,
+        events: Vec<(DeploymentEvent, EventReply)>,
+        range: OffsetRange,
+    ) -> Result<Ticket, Unavailable> {
+        let mut state = self.open_state()?;
+        if self.is_recorded {
+            for (event, reply) in events {
+                let entry = Entry::Deployment(event.clone());
+                let then = Then::Event(Box::new(event), reply);
+                self.wait(&mut state, Waiting { entry, then });
+            }
+        } else {
+            let room = self.orders.try_reserve_many(events.len());
+            let room = room.map_err(|_| Unavailable::Busy)?;
+            for (order, (event, reply)) in room.zip(events) {
+                order.send(Order::Event { event, reply });
+            }
+        }
+        Ok(self.place(&mut state, Entry::Consumed(range)))
     }
 
     fn place(self: &Arc<Self>, state: &mut State, entry: Entry) -> Ticket {

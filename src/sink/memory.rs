@@ -40,15 +40,17 @@ impl Memory {
     const DIRECTORY: &'static str = "sinks";
 
     pub(super) fn new(data_dir: Option<&Path>, sink: &SinkPlan) -> Self {
-        let hash = Sha256::digest(sink.url.0.as_bytes());
+        Self::of(data_dir, &sink.name, &sink.url.0)
+    }
+
+    /// The memory of what is told there, by that name.
+    pub(super) fn of(data_dir: Option<&Path>, name: &str, place: &str) -> Self {
+        let hash = Sha256::digest(place.as_bytes());
         let url_hash = hash.iter().fold(String::new(), |mut text, byte| {
             write!(text, "{byte:02x}").expect("a string takes any text");
             text
         });
-        let file = data_dir.map(|root| {
-            root.join(Self::DIRECTORY)
-                .join(format!("{}.json", sink.name))
-        });
+        let file = data_dir.map(|root| root.join(Self::DIRECTORY).join(format!("{name}.json")));
         Self { file, url_hash }
     }
 

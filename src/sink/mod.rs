@@ -1,4 +1,5 @@
-//! Tells others of verdicts: Alertmanager, receivers of Grafana's webhook, Grafana's annotations.
+//! Tells others of verdicts: Alertmanager, receivers of Grafana's webhook, Grafana's annotations, topics of
+//! Kafka.
 //!
 //! A sink is a pure [`Conversation`] and a task that holds it ([`delivery`]). The conversation compares
 //! what stands with what the sink was told, and builds the next request; the task sends it, tries again
@@ -7,7 +8,8 @@
 //! or dead holds nobody up, and what is not told yet is told in its newest form.
 //!
 //! Every notification is delivered at least once, as long as what it tells still stands; over a restart
-//! at most one of them comes twice.
+//! at most one of them comes twice. A topic of Kafka is told of every change, in order, out of the history
+//! ([`topic`]).
 
 mod alert;
 mod alertmanager;
@@ -24,6 +26,8 @@ mod receiver_tests;
 mod test_support;
 #[cfg(test)]
 mod tls_tests;
+#[cfg(feature = "kafka")]
+mod topic;
 mod webhook;
 
 pub use client::{ClientError, Files, fetch};
@@ -60,7 +64,7 @@ pub struct SinkError {
     /// Name of the sink.
     pub sink: String,
     /// What is wrong.
-    pub error: ClientError,
+    pub error: Box<dyn std::error::Error + Send + Sync>,
 }
 
 impl Sinks {
@@ -71,7 +75,8 @@ impl Sinks {
     /// there nothing is delivered, which the log and `/metrics` say.
     ///
     /// # Errors
-    /// The certificates that a sink is to be checked against cannot be read.
+    /// The certificates that a sink is to be checked against cannot be read, or a topic of Kafka cannot be
+    /// written to as it is configured.
     pub async fn start(
         plan: &Plan,
         data_dir: Option<&Path>,
@@ -82,6 +87,7 @@ impl Sinks {
         let (stop, stopping) = watch::channel(false);
         let links = Links::new(plan.external_url.as_deref().unwrap_or(page));
         let mut tasks = JoinSet::new();
+        Self::topics(plan)?;
         for sink in &plan.sinks {
             let client = client(sink)?;
             if let Err(problem) = client.token().await {
@@ -98,6 +104,17 @@ impl Sinks {
             };
             tasks.spawn(delivery.run(conversation(sink, &links)));
         }
+        #[cfg(feature = "kafka")]
+        for topic in &plan.verdict_topics {
+            let told = topic::VerdictTopic {
+                memory: Memory::of(data_dir, &topic.name, &topic.topic),
+                plan: topic.clone(),
+                feed: feed.clone(),
+                counters: counters(&topic.name),
+                stopping: stopping.clone(),
+            };
+            tasks.spawn(told.run());
+        }
         Ok(Self { stop, tasks })
     }
 
@@ -106,11 +123,35 @@ impl Sinks {
     /// # Errors
     /// As [`Sinks::start`].
     pub fn check(plan: &Plan) -> Result<(), SinkError> {
+        Self::topics(plan)?;
         Self::faults(plan).next().map_or(Ok(()), Err)
     }
 
+    /// Whether topics of Kafka can be written to, as far as their configuration tells.
+    #[cfg(feature = "kafka")]
+    fn topics(plan: &Plan) -> Result<(), SinkError> {
+        for topic in &plan.verdict_topics {
+            crate::source::kafka::check_producer(topic).map_err(|error| SinkError {
+                sink: topic.name.clone(),
+                error: error.into(),
+            })?;
+        }
+        Ok(())
+    }
+
+    #[cfg(not(feature = "kafka"))]
+    fn topics(plan: &Plan) -> Result<(), SinkError> {
+        plan.verdict_topics.first().map_or(Ok(()), |topic| {
+            Err(SinkError {
+                sink: topic.name.clone(),
+                error: crate::plan::VerdictTopicPlan::NOT_BUILT.into(),
+            })
+        })
+    }
+
     /// What keeps the sinks of a plan from delivering on this machine, as far as that can be told before they
-    /// are started: certificates and tokens that cannot be read.
+    /// are started: certificates and tokens that cannot be read. Topics of Kafka are looked at with the
+    /// sources.
     pub fn obstacles(plan: &Plan) -> Vec<String> {
         let unusable = Self::faults(plan).map(|fault| {
             let cause = fault.source().map(|cause| format!(": {cause}"));
@@ -145,7 +186,7 @@ impl Sinks {
 fn client(sink: &SinkPlan) -> Result<Client, SinkError> {
     Client::new(sink).map_err(|error| SinkError {
         sink: sink.name.clone(),
-        error,
+        error: error.into(),
     })
 }
 
@@ -181,7 +222,7 @@ impl fmt::Display for SinkError {
 
 impl std::error::Error for SinkError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
+        Some(self.error.as_ref())
     }
 }
 

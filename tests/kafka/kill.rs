@@ -1,15 +1,11 @@
 //! kill -9 at random: no message of Kafka is lost, and none is counted twice.
 
-use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
-    path::Path,
-    process::{Child, Command, Stdio},
-    sync::mpsc::Receiver,
-    time::SystemTime,
-};
+use std::{sync::mpsc::Receiver, time::SystemTime};
 
-use super::support::{Cluster, DEADLINE, meanwhile, now};
+use super::{
+    engine::Engine,
+    support::{Cluster, DEADLINE, meanwhile, now},
+};
 
 const TOPIC: &str = "flat";
 const PARTITIONS: i32 = 3;
@@ -18,86 +14,16 @@ const HOSTS: i64 = 50;
 const KILLS: u64 = 6;
 const TOTAL: u64 = (PARTITIONS as i64 * ROUNDS * HOSTS) as u64;
 
-/// A running `sluice serve`, killed with this value.
-struct Engine {
-    process: Child,
-    http: String,
-}
-
-impl Engine {
-    fn start(config: &Path, data_dir: &Path) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_sluice"))
-            .arg("serve")
-            .arg("--config")
-            .arg(config)
-            .arg("--data-dir")
-            .arg(data_dir)
-            .args(["--log", "error"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let http = line
-            .split_whitespace()
-            .find_map(|word| word.strip_prefix("http="))
-            .expect("sluice tells its addresses")
-            .to_owned();
-        Self { process, http }
-    }
-
-    /// The whole answer of a page.
-    fn get(&self, page: &str) -> Option<String> {
-        let mut stream = TcpStream::connect(&self.http).ok()?;
-        let request = format!("GET {page} HTTP/1.1\r\nHost: sluice\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        Some(answer)
-    }
-
-    /// Waits until it says this of whether it is ready.
-    fn until_ready_says(&self, wanted: &str) {
-        let deadline = now() + DEADLINE;
-        loop {
-            let answer = self.get("/-/ready").unwrap_or_default();
-            if answer.contains(wanted) {
-                return;
-            }
-            assert!(now() < deadline, "{wanted}: {answer}");
-            std::thread::yield_now();
+/// Waits until so many samples are accepted.
+fn until_accepted(engine: &Engine, count: u64) -> u64 {
+    let deadline = now() + DEADLINE;
+    loop {
+        let accepted = engine.counter("sluice_accepted_samples_total").unwrap_or(0);
+        if accepted >= count {
+            return accepted;
         }
-    }
-
-    /// The value of a counter; nothing where the engine does not answer yet.
-    fn counter(&self, name: &str) -> Option<u64> {
-        let answer = self.get("/metrics")?;
-        let line = answer.lines().find(|line| line.starts_with(name))?;
-        let value: f64 = line.rsplit(' ').next()?.parse().ok()?;
-        Some(value as u64)
-    }
-
-    /// Waits until so many samples are accepted.
-    fn until_accepted(&self, count: u64) -> u64 {
-        let deadline = now() + DEADLINE;
-        loop {
-            let accepted = self.counter("sluice_accepted_samples_total").unwrap_or(0);
-            if accepted >= count {
-                return accepted;
-            }
-            assert!(now() < deadline, "{accepted} of {count} samples in time");
-            std::thread::yield_now();
-        }
-    }
-}
-
-impl Drop for Engine {
-    /// SIGKILL: the engine learns nothing of it.
-    fn drop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+        assert!(now() < deadline, "{accepted} of {count} samples in time");
+        std::thread::yield_now();
     }
 }
 
@@ -162,7 +88,7 @@ sources:
         let engine = Engine::start(&config, &data_dir);
         // What was accepted before is accepted again, and a little more: then it is killed.
         let wanted = (TOTAL * kill / (KILLS + 1)).max(accepted + 1);
-        accepted = engine.until_accepted(wanted);
+        accepted = until_accepted(&engine, wanted);
         assert!(accepted <= TOTAL, "{accepted} of {TOTAL}");
     }
     written.recv_timeout(DEADLINE).unwrap();
@@ -173,7 +99,7 @@ sources:
     assert_eq!(engine.counter("sluice_accepted_samples_total"), Some(0));
     cluster.tell("up -1");
     engine.until_ready_says("200 OK");
-    assert_eq!(engine.until_accepted(TOTAL), TOTAL);
+    assert_eq!(until_accepted(&engine, TOTAL), TOTAL);
     assert_eq!(engine.counter("sluice_duplicate_samples_total"), Some(0));
     assert_eq!(
         engine.counter("sluice_rejected_samples_total").unwrap_or(0),

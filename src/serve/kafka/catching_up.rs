@@ -63,11 +63,11 @@ impl Reader {
             }
             Event::Chunk(chunk) => self.merge.add_chunk(chunk),
             Event::Lost(lost) => {
-                let entry = Entry::Lost(range(&lost.partition, lost.from, lost.until));
+                let entry = self.loss(&lost);
                 self.merge.add(lost.partition, entry);
             }
             Event::Down { topic, reason } => {
-                self.hidden.insert(topic, reason);
+                self.hide(topic, reason);
             }
             Event::Up { topic } => {
                 self.hidden.remove(&topic);
@@ -109,7 +109,7 @@ impl Reader {
     }
 
     /// The last tick.
-    fn ticked_at(&self) -> Timestamp {
+    pub(super) fn ticked_at(&self) -> Timestamp {
         let ticked_at = self.core.published().stats().ticked_at;
         let recovered_at = self.core.recovered_at();
         recovered_at.map_or(ticked_at, |recovered| recovered.max(ticked_at))

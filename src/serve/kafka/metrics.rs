@@ -119,6 +119,17 @@ fn topics(text: &mut Text, statuses: &[Status]) {
             text.sample(name, &[("topic", topic)], of(status));
         }
     }
+    let name = "sluice_kafka_deployment_events_total";
+    text.family(counter(
+        name,
+        "Deployment events of messages, by what became of them.",
+    ));
+    for (topic, status) in of_all(statuses) {
+        for (outcome, count) in &status.events {
+            let labels = [("topic", topic.as_ref()), ("outcome", outcome.name())];
+            text.sample(name, &labels, count);
+        }
+    }
     let name = "sluice_kafka_lost_offsets_total";
     text.family(counter(
         name,

@@ -3,12 +3,14 @@
 //! | file | purpose |
 //! | --- | --- |
 //! | `catching_up` | what was written while the engine was away, put in its own time |
+//! | `deployments` | messages that hold deployment events become inputs of their own |
 //! | `merge` | messages of several partitions in the order of their times |
 //! | `metrics` | what `/metrics` says of it |
 //! | `reader` | events of a consumer become inputs, in order |
 //! | `refetch` | what the journal only has the range of is read again |
 
 mod catching_up;
+mod deployments;
 mod merge;
 pub(super) mod metrics;
 mod reader;
@@ -28,9 +30,9 @@ use super::{
 };
 use crate::{
     decode::{DecodeError, DecodeLimits},
-    event::Batch,
+    event::{Batch, DeploymentEvent},
     journal::{OffsetRange, decode_limits},
-    plan::{KafkaPlan, Plan, SourcePlan},
+    plan::{KafkaPlan, Overrides, Plan, SourcePlan, TopicFormat},
     source::kafka::{self, Consumer, Message, Partition, Status},
 };
 
@@ -112,14 +114,36 @@ impl Decoding {
         }
     }
 
+    /// What a topic carries.
+    fn format(&self, topic: &str) -> TopicFormat {
+        let format = self.plan.topics.get(topic);
+        *format.expect("only topics of the plan are read")
+    }
+
+    /// Whether a topic tells of deployments, and then whether overrides are taken from it. Such a topic
+    /// feeds no check: what is not seen of it is no hole in the coverage of any.
+    fn tells(&self, topic: &str) -> Option<Overrides> {
+        match self.format(topic) {
+            TopicFormat::JsonDeployments(overrides) => Some(overrides),
+            TopicFormat::OtlpMetrics
+            | TopicFormat::OtlpLogs
+            | TopicFormat::OtlpMetricsJson
+            | TopicFormat::OtlpLogsJson
+            | TopicFormat::RemoteWrite(_)
+            | TopicFormat::JsonSamples
+            | TopicFormat::JsonLogs => None,
+        }
+    }
+
+    /// Reads the deployment events of a message, each by itself.
+    fn deployments(&self, message: &Message) -> Vec<Result<DeploymentEvent, String>> {
+        kafka::deployments(message, self.limits.decompressed_bytes)
+            .unwrap_or_else(|problem| vec![Err(problem.to_string())])
+    }
+
     /// Decodes a message. A live run and a recovery both call this, so that they cannot differ.
     fn decode(&self, topic: &str, message: &Message) -> Result<Batch, DecodeError> {
-        let format = *self
-            .plan
-            .topics
-            .get(topic)
-            .expect("only topics of the plan are read");
-        let batch = kafka::decode(format, message, self.limits.decompressed_bytes)?;
+        let batch = kafka::decode(self.format(topic), message, self.limits.decompressed_bytes)?;
         let limit = self.limits.samples_per_request;
         let count = (batch.sample_count())
             .max(batch.logs.len() as u64)

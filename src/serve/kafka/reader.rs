@@ -17,6 +17,7 @@ use super::{
         sources::{Reach, Stopping, World},
     },
     Decoding, KafkaSource,
+    deployments::Complaints,
     merge::Merge,
     partition, range,
 };
@@ -32,7 +33,7 @@ use crate::{
 /// Most events that are recorded together; a chunk has about 256 KiB.
 const EVENTS_MAX: usize = 16;
 /// How long what could not be recorded waits until that is tried again. The consumer pauses meanwhile.
-const RETRY: Duration = Duration::from_millis(250);
+pub(super) const RETRY: Duration = Duration::from_millis(250);
 /// How often it is looked how far a source has come, and whether something is out of sight.
 const LOOK: Duration = Duration::from_millis(250);
 /// How often it is noted that a topic is out of sight.
@@ -49,11 +50,13 @@ pub(super) struct Reader {
     pub(super) clock: Clock,
     pub(super) stop: Stopping,
     reach: (watch::Sender<Reach>, Arc<tokio::sync::Notify>),
-    plan: Arc<Plan>,
-    decoding: Decoding,
+    pub(super) plan: Arc<Plan>,
+    pub(super) decoding: Decoding,
     hands: Option<Hands>,
     /// Messages that could not be used.
     refused: u64,
+    /// How much of what could not be used of deployment events was logged of late.
+    pub(super) complaints: Complaints,
     /// How far each partition was taken.
     pub(super) positions: Positions,
     /// What waits until time has come there, as long as the source is not at the clock.
@@ -100,6 +103,7 @@ impl Reader {
             decoding: Decoding::new(&source.plan, plan, selector.stream_labels().clone()),
             hands: None,
             refused: 0,
+            complaints: Complaints::default(),
             positions,
             merge: merge(plan),
             ahead: Span::from_nanos(plan.limits.future.nanos() / 2),
@@ -201,12 +205,13 @@ impl Reader {
                     chunks.push(Some(chunk));
                 }
                 Event::Lost(lost) => {
-                    entries.push(Entry::Lost(range(&lost.partition, lost.from, lost.until)));
+                    entries.push(self.loss(&lost));
                     chunks.push(None);
                 }
                 Event::Down { topic, reason } => {
-                    self.hidden.insert(topic, reason);
-                    self.marked = None;
+                    if self.hide(topic, reason) {
+                        self.marked = None;
+                    }
                 }
                 Event::Up { topic } => {
                     info!(%topic, "a Kafka topic is seen");
@@ -221,13 +226,39 @@ impl Reader {
         chunks
     }
 
-    /// Records entries, and puts the messages of the chunks. What cannot be recorded is tried again
-    /// until it can be: meanwhile nothing more is taken, and the consumer pauses.
+    /// Takes entries with the chunks among them, in order. What cannot be recorded is tried again until it
+    /// can be: meanwhile nothing more is taken, and the consumer pauses.
     pub(super) async fn take(
         &mut self,
         consumer: &Arc<Consumer>,
         entries: Vec<Entry>,
         chunks: Vec<Option<Chunk>>,
+    ) -> Result<(), Stopped> {
+        let (mut data, mut of_data) = (Vec::new(), Vec::new());
+        let chunks = chunks.into_iter().chain(std::iter::repeat_with(|| None));
+        for (entry, chunk) in entries.into_iter().zip(chunks) {
+            let overrides = chunk.as_ref();
+            let overrides = overrides.and_then(|chunk| self.decoding.tells(&chunk.partition.topic));
+            match (chunk, overrides) {
+                (Some(chunk), Some(overrides)) => {
+                    let before = (std::mem::take(&mut data), std::mem::take(&mut of_data));
+                    self.take_data(consumer, before).await?;
+                    self.take_told(consumer, &chunk, overrides).await?;
+                }
+                (chunk, _) => {
+                    data.push(entry);
+                    of_data.push(chunk);
+                }
+            }
+        }
+        self.take_data(consumer, (data, of_data)).await
+    }
+
+    /// Records entries, and puts the messages of the chunks.
+    async fn take_data(
+        &mut self,
+        consumer: &Arc<Consumer>,
+        (entries, chunks): (Vec<Entry>, Vec<Option<Chunk>>),
     ) -> Result<(), Stopped> {
         if entries.is_empty() {
             return Ok(());
@@ -279,7 +310,7 @@ impl Reader {
     }
 
     /// Waits, unless the engine stops.
-    async fn pause(&self, time: Duration) -> Result<(), Stopped> {
+    pub(super) async fn pause(&self, time: Duration) -> Result<(), Stopped> {
         let mut stop = self.stop.clone();
         tokio::select! {
             () = sleep(time) => Ok(()),
@@ -293,6 +324,7 @@ impl Reader {
         while waiting.elapsed() < RESTART {
             if self.is_at_the_clock() {
                 let topics = self.source.plan.topics.keys();
+                let topics = topics.filter(|topic| self.decoding.tells(topic).is_none());
                 let unseen = topics.map(|topic| Entry::Lost(OffsetRange::unseen(topic)));
                 self.record(&unseen.collect::<Vec<_>>()).await?;
             }
@@ -302,7 +334,7 @@ impl Reader {
     }
 
     /// Notes how far partitions were taken.
-    fn note(&mut self, entries: &[Entry]) {
+    pub(super) fn note(&mut self, entries: &[Entry]) {
         for entry in entries {
             match entry {
                 Entry::Consumed(range) | Entry::Lost(range) if range.partition >= 0 => {

@@ -1,6 +1,7 @@
 //! The configuration of librdkafka: what the plan says, and what must hold whatever it says.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -16,7 +17,7 @@ use tracing::{debug, warn};
 
 use super::{KafkaError, Partition};
 use crate::{
-    plan::{KafkaPlan, KafkaSasl, KafkaTls},
+    plan::{KafkaPlan, KafkaSasl, KafkaTls, VerdictTopicPlan},
     source::files,
 };
 
@@ -49,6 +50,24 @@ const USUAL: [(&str, &str); 8] = [
     ("topic.metadata.refresh.interval.ms", "30000"),
 ];
 
+/// Settings that have every message written once and in order, as long as it takes. They are set last.
+const EXACT_OF_PRODUCERS: [(&str, &str); 4] = [
+    ("enable.idempotence", "true"),
+    ("acks", "all"),
+    // Until the brokers take it: what is given up would come behind what was said later.
+    ("message.timeout.ms", "0"),
+    ("delivery.report.only.error", "false"),
+];
+
+/// Settings of a client that writes, that the plan's properties may replace.
+const USUAL_OF_PRODUCERS: [(&str, &str); 4] = [
+    ("client.id", "sluice"),
+    // As clients in Java choose the partition of a key.
+    ("partitioner", "murmur2_random"),
+    ("linger.ms", "5"),
+    ("reconnect.backoff.max.ms", "2000"),
+];
+
 /// What librdkafka calls back.
 #[derive(Debug, Default)]
 pub(super) struct Context {
@@ -67,16 +86,7 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg
-            | RDKafkaLogLevel::Alert
-            | RDKafkaLogLevel::Critical
-            | RDKafkaLogLevel::Error
-            | RDKafkaLogLevel::Warning => warn!(facility, message, "kafka client"),
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
-                debug!(facility, message, "kafka client");
-            }
-        }
+        log(level, facility, message);
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
@@ -89,6 +99,20 @@ impl ClientContext for Context {
     fn error(&self, _: rdkafka::error::KafkaError, reason: &str) {
         // The error itself comes out of the poll; only here is it told in words.
         debug!(reason, "kafka client error");
+    }
+}
+
+/// Logs what librdkafka says.
+pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error
+        | RDKafkaLogLevel::Warning => warn!(facility, message, "kafka client"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+            debug!(facility, message, "kafka client");
+        }
     }
 }
 
@@ -107,22 +131,57 @@ pub fn check(plan: &KafkaPlan) -> Result<(), KafkaError> {
         .map_err(|error| refused(&error))
 }
 
-/// The configuration that every client begins with.
+/// The configuration that every client that reads begins with.
 pub(super) fn configuration(plan: &KafkaPlan) -> Result<ClientConfig, KafkaError> {
-    let mut config = ClientConfig::new();
-    let properties = plan
-        .properties
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()));
-    for (name, value) in USUAL.into_iter().chain(properties).chain(EXACT) {
-        config.set(name, value);
-    }
+    let mut config = properties(&USUAL, &plan.properties, &EXACT);
     config.set("bootstrap.servers", plan.brokers.join(","));
     // Partitions are assigned by hand, but librdkafka wants the name of a group for it.
     config.set("group.id", plan.group.as_str());
-    config.set_log_level(RDKafkaLogLevel::Info);
     secure(plan.tls.as_ref(), plan.sasl.as_ref(), &mut config)?;
     Ok(config)
+}
+
+/// The configuration of a client that writes.
+///
+/// # Errors
+/// A file cannot be read, or this program was built without what is asked for.
+pub fn producer(plan: &VerdictTopicPlan) -> Result<ClientConfig, KafkaError> {
+    let mut config = properties(&USUAL_OF_PRODUCERS, &plan.properties, &EXACT_OF_PRODUCERS);
+    config.set("bootstrap.servers", plan.brokers.join(","));
+    secure(plan.tls.as_ref(), plan.sasl.as_ref(), &mut config)?;
+    Ok(config)
+}
+
+/// As [`check`], for a client that writes.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_producer(plan: &VerdictTopicPlan) -> Result<(), KafkaError> {
+    producer(plan)?
+        .create_native_config()
+        .map(drop)
+        .map_err(|error| refused(&error))
+}
+
+fn properties(
+    usual: &[(&str, &str)],
+    given: &BTreeMap<String, String>,
+    exact: &[(&str, &str)],
+) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    let given = given
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in usual
+        .iter()
+        .copied()
+        .chain(given)
+        .chain(exact.iter().copied())
+    {
+        config.set(name, value);
+    }
+    config.set_log_level(RDKafkaLogLevel::Info);
+    config
 }
 
 fn secure(
@@ -189,7 +248,7 @@ pub(super) fn create(config: &ClientConfig) -> Result<Client, KafkaError> {
         .map_err(|error| refused(&error))
 }
 
-fn refused(error: &rdkafka::error::KafkaError) -> KafkaError {
+pub(super) fn refused(error: &rdkafka::error::KafkaError) -> KafkaError {
     KafkaError::Refused {
         detail: error.to_string(),
     }
@@ -243,8 +302,6 @@ pub(super) fn close(client: Client, waits: bool) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::{
         event::Span,
@@ -290,6 +347,31 @@ mod tests {
             Some("127.0.0.1:1,127.0.0.1:2")
         );
         check(&plan).unwrap();
+    }
+
+    #[test]
+    fn what_keeps_verdicts_in_order_is_set_whatever_the_plan_says() {
+        let mut plan = VerdictTopicPlan {
+            name: "kafka".to_owned(),
+            brokers: vec!["127.0.0.1:1".to_owned()],
+            topic: "t".to_owned(),
+            tls: None,
+            sasl: None,
+            properties: BTreeMap::from([("linger.ms".to_owned(), "7".to_owned())]),
+        };
+        for (name, _) in EXACT_OF_PRODUCERS {
+            plan.properties.insert(name.to_owned(), "1".to_owned());
+        }
+        let config = producer(&plan).unwrap();
+        for (name, value) in EXACT_OF_PRODUCERS {
+            assert_eq!(config.get(name), Some(value), "{name}");
+        }
+        assert_eq!(config.get("linger.ms"), Some("7"));
+        check_producer(&plan).unwrap();
+        plan.properties
+            .insert("no.such.property".to_owned(), "1".to_owned());
+        let error = check_producer(&plan).unwrap_err();
+        assert!(error.to_string().contains("no.such.property"), "{error}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 use tracing::{info, warn};
 
 use super::{
-    Event, KafkaError, Pace, Partition, Positions, Settings, Status,
+    Event, EventOutcome, KafkaError, Pace, Partition, Positions, Settings, Status,
     client::{self, Client, now},
     hand_over::{Borrowed, Flow, HandOver, Slot},
     partition::Progress,
@@ -31,7 +31,7 @@ use super::{
 use crate::{
     decode::DecodeError,
     event::{Batch, Timestamp},
-    plan::TopicStart,
+    plan::{KafkaPlan, TopicFormat, TopicStart},
 };
 
 /// Most events that wait for whoever takes them; a chunk is one.
@@ -54,6 +54,7 @@ pub struct Consumer {
     stop: Arc<AtomicBool>,
     status: Arc<Mutex<Status>>,
     refusals: Mutex<BTreeMap<Arc<str>, Refusals>>,
+    events: Mutex<BTreeMap<(Arc<str>, EventOutcome), u64>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -125,6 +126,7 @@ impl Consumer {
             stop,
             status,
             refusals: Mutex::default(),
+            events: Mutex::new(nothing_told(&settings.plan)),
             thread: Some(thread),
         };
         Ok((consumer, receiver))
@@ -143,6 +145,12 @@ impl Consumer {
                 topic.refusals = refusals.clone();
             }
         }
+        let events = self.events.lock();
+        for ((topic, outcome), count) in events.unwrap_or_else(PoisonError::into_inner).iter() {
+            if let Some(topic) = status.topics.get_mut(topic) {
+                topic.events.insert(*outcome, *count);
+            }
+        }
         status
     }
 
@@ -156,6 +164,13 @@ impl Consumer {
             .entry(Arc::clone(&partition.topic))
             .or_default()
             .count(decoded);
+    }
+
+    /// Counts a deployment event of a message that was taken: whoever takes it tells.
+    pub fn told(&self, partition: &Partition, outcome: EventOutcome) {
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = (Arc::clone(&partition.topic), outcome);
+        *events.entry(counted).or_default() += 1;
     }
 
     /// Whether its thread has ended. That is so after a stop, or by a defect.
@@ -178,6 +193,19 @@ impl Drop for Consumer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
     }
+}
+
+/// The counts of topics of deployment events, before any came.
+fn nothing_told(plan: &KafkaPlan) -> BTreeMap<(Arc<str>, EventOutcome), u64> {
+    let topics = plan
+        .topics
+        .iter()
+        .filter(|(_, format)| matches!(format, TopicFormat::JsonDeployments(_)));
+    let each = topics.flat_map(|(topic, _)| {
+        let topic: Arc<str> = Arc::from(topic.as_str());
+        EventOutcome::ALL.map(|outcome| ((Arc::clone(&topic), outcome), 0))
+    });
+    each.collect()
 }
 
 fn configuration(settings: &Settings) -> Result<ClientConfig, KafkaError> {

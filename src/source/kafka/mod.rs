@@ -37,11 +37,11 @@ use std::{collections::BTreeMap, fmt, ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-pub use client::check;
+pub use client::{check, check_producer, log, producer};
 pub use consumer::Consumer;
-pub use payload::decode;
+pub use payload::{decode, deployments};
 pub use reread::{Piece, Rereader};
-pub use status::{PartitionStatus, Refusals, Status, TopicStatus};
+pub use status::{EventOutcome, PartitionStatus, Refusals, Status, TopicStatus};
 
 use crate::{event::Timestamp, plan::KafkaPlan};
 

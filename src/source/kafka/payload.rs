@@ -2,8 +2,11 @@
 
 use super::Message;
 use crate::{
-    decode::{DecodeError, compression, json_logs, json_samples, otlp, otlp_json, remote_write},
-    event::Batch,
+    decode::{
+        DecodeError, compression, deployments, json_logs, json_samples, otlp, otlp_json,
+        remote_write,
+    },
+    event::{Batch, DeploymentEvent},
     plan::{MessageCompression, TopicFormat},
 };
 
@@ -33,7 +36,25 @@ pub fn decode(
         TopicFormat::RemoteWrite(MessageCompression::None) => remote_write::decode(&limited()?),
         TopicFormat::JsonSamples => Ok(json_samples::decode(&limited()?, message.timestamp)),
         TopicFormat::JsonLogs => Ok(json_logs::decode(&limited()?, message.timestamp)),
+        // See `deployments`: they are inputs of their own.
+        TopicFormat::JsonDeployments(_) => Ok(Batch::default()),
     }
+}
+
+/// Reads the deployment events of one message, each by itself. A message without a value tells nothing.
+///
+/// # Errors
+/// The message has more than `decompressed_bytes_max` bytes.
+pub fn deployments(
+    message: &Message,
+    decompressed_bytes_max: usize,
+) -> Result<Vec<Result<DeploymentEvent, String>>, DecodeError> {
+    let bytes = &message.payload[..];
+    if bytes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let bytes = compression::content_encoding("identity", bytes, decompressed_bytes_max)?;
+    Ok(deployments::message(&bytes, message.timestamp))
 }
 
 #[cfg(test)]
@@ -105,6 +126,8 @@ mod tests {
     fn a_message_over_the_limit_is_refused() {
         let large = message(br#"{"metric":"m","value":1}"#.to_vec());
         let error = decode(TopicFormat::JsonSamples, &large, 10).unwrap_err();
+        assert!(matches!(error, DecodeError::TooLarge { .. }), "{error}");
+        let error = super::deployments(&large, 10).unwrap_err();
         assert!(matches!(error, DecodeError::TooLarge { .. }), "{error}");
     }
 }

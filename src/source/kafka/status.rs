@@ -29,6 +29,8 @@ pub struct TopicStatus {
     pub blindness: Option<Blindness>,
     /// What could not be used of its messages.
     pub refusals: Refusals,
+    /// Deployment events of its messages, by what became of them.
+    pub events: BTreeMap<EventOutcome, u64>,
     /// Offsets lost, by reason.
     pub lost: BTreeMap<LostReason, u64>,
     /// Its partitions, by number.
@@ -46,6 +48,39 @@ pub struct Refusals {
     pub logs: u64,
     /// What was wrong with the last of them.
     pub last: Option<String>,
+}
+
+/// What became of a deployment event of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventOutcome {
+    /// The engine took it.
+    Taken,
+    /// It is no event, or a field of it makes no sense.
+    Unreadable,
+    /// It is an override, and those are not taken from its topic, or not now.
+    NotAllowed,
+    /// The engine refused it: an unknown service, a deployment that is over, and so on.
+    Refused,
+}
+
+impl EventOutcome {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Taken,
+        Self::Unreadable,
+        Self::NotAllowed,
+        Self::Refused,
+    ];
+
+    /// The name that metrics carry.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::Unreadable => "unreadable",
+            Self::NotAllowed => "not_allowed",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 impl Refusals {

@@ -1,0 +1,286 @@
+//! Messages that hold deployment events become inputs of their own.
+//!
+//! An event takes the way of those over HTTP: through the journal, in the one order of all inputs. Its
+//! message is not read again after a restart, because the journal has the event itself; the range that is
+//! recorded behind it is empty and only says where reading goes on. A kill between the two has the message
+//! read twice, and what is told twice counts once.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::oneshot, task::spawn_blocking};
+use tracing::{error, warn};
+
+use super::{
+    super::{
+        answers::EventReply,
+        chronicle::Chronicled,
+        clock::Stopwatch,
+        core::{EventError, Unavailable},
+        requests::{check_begin, check_bypass, check_name},
+    },
+    range,
+    reader::{RETRY, Reader, Stopped},
+};
+use crate::{
+    event::{DeploymentEvent, Timestamp},
+    journal::{Entry, OffsetRange, recorded},
+    plan::Overrides,
+    serve::published::Deployment,
+    source::kafka::{Blindness, Chunk, Consumer, EventOutcome, Lost, Partition},
+};
+
+/// Most events that are recorded together. Fewer than may wait for the core.
+const EVENTS_MAX: usize = 256;
+/// Complaints that are logged in full within a window; of others only the number.
+const COMPLAINTS_MAX: u32 = 20;
+const COMPLAINTS_WINDOW: Duration = Duration::from_secs(10);
+
+/// What the core says of an event, once it comes to it.
+type Answer = oneshot::Receiver<Result<Arc<Deployment>, EventError>>;
+
+/// Events that are recorded together.
+#[derive(Debug, Default)]
+struct Group {
+    events: Vec<(i64, DeploymentEvent)>,
+}
+
+/// How much was logged of late.
+#[derive(Debug, Default)]
+pub(super) struct Complaints {
+    window: Option<Stopwatch>,
+    count: u32,
+    untold: u64,
+}
+
+/// Why an event is not even recorded.
+struct Unfit {
+    outcome: EventOutcome,
+    reason: String,
+}
+
+impl Reader {
+    /// What is recorded of offsets that will never be read.
+    pub(super) fn loss(&self, lost: &Lost) -> Entry {
+        let Lost {
+            partition,
+            from,
+            until,
+            reason,
+        } = lost;
+        if self.decoding.tells(&partition.topic).is_none() {
+            return Entry::Lost(range(partition, *from, *until));
+        }
+        error!(
+            %partition,
+            from,
+            until,
+            reason = reason.name(),
+            "deployment events of Kafka are lost: what they told has to be told again"
+        );
+        Entry::Consumed(range(partition, *until, *until))
+    }
+
+    /// Notes that a topic is out of sight, if it feeds checks. Says whether it does.
+    pub(super) fn hide(&mut self, topic: Arc<str>, reason: Blindness) -> bool {
+        let feeds = self.decoding.tells(&topic).is_none();
+        if feeds {
+            self.hidden.insert(topic, reason);
+        }
+        feeds
+    }
+
+    /// Takes the events of messages, a group at a time. One that cannot be used costs only itself.
+    pub(super) async fn take_told(
+        &mut self,
+        consumer: &Consumer,
+        chunk: &Chunk,
+        overrides: Overrides,
+    ) -> Result<(), Stopped> {
+        let partition = &chunk.partition;
+        let mut group = Group::default();
+        for message in &chunk.messages {
+            for event in self.decoding.deployments(message) {
+                let event = event.map_err(Unfit::unreadable);
+                let fit = match event.and_then(|event| self.fit(event)) {
+                    Ok(event) => self.allowed(event, overrides).await,
+                    Err(unfit) => Err(unfit),
+                };
+                match fit {
+                    Ok(event) => group.events.push((message.offset, event)),
+                    Err(Unfit { outcome, reason }) => {
+                        consumer.told(partition, outcome);
+                        self.complaints.tell(partition, message.offset, &reason);
+                    }
+                }
+                if EVENTS_MAX <= group.events.len() {
+                    // The message may hold more: until all of it is taken, reading goes on with it.
+                    let full = std::mem::take(&mut group);
+                    self.tell(consumer, partition, full, message.offset).await?;
+                }
+            }
+        }
+        self.tell(consumer, partition, group, chunk.offsets.end)
+            .await
+    }
+
+    /// Records events and that reading goes on there, and counts what the core says of them.
+    async fn tell(
+        &mut self,
+        consumer: &Consumer,
+        partition: &Partition,
+        group: Group,
+        next: i64,
+    ) -> Result<(), Stopped> {
+        let range = range(partition, next, next);
+        let answers = self.record_told(&group, &range).await?;
+        self.note(&[Entry::Consumed(range)]);
+        for ((offset, _), answer) in group.events.iter().zip(answers) {
+            let outcome = match answer.await {
+                Ok(Ok(_)) => EventOutcome::Taken,
+                Ok(Err(EventError::Refused(refusal))) => {
+                    let reason = refusal.to_string();
+                    self.complaints.tell(partition, *offset, &reason);
+                    EventOutcome::Refused
+                }
+                // It is in the journal: the next start takes it.
+                Ok(Err(EventError::Unavailable(_))) | Err(_) => return Err(Stopped),
+            };
+            consumer.told(partition, outcome);
+        }
+        Ok(())
+    }
+
+    /// Records events. What cannot be recorded is tried again until it can.
+    async fn record_told(
+        &self,
+        group: &Group,
+        range: &OffsetRange,
+    ) -> Result<Vec<Answer>, Stopped> {
+        loop {
+            let mut answers = Vec::with_capacity(group.events.len());
+            let mut events = Vec::with_capacity(group.events.len());
+            for (_, event) in &group.events {
+                let (reply, answer) = oneshot::channel();
+                answers.push(answer);
+                events.push((event.clone(), EventReply(reply)));
+            }
+            let placed = match self.core.told(events, range.clone()) {
+                Ok(ticket) => ticket.durable().await.map(drop),
+                Err(unavailable) => Err(unavailable),
+            };
+            match placed {
+                Ok(()) => return Ok(answers),
+                Err(Unavailable::Stopped) => return Err(Stopped),
+                Err(Unavailable::Busy | Unavailable::NotRecorded | Unavailable::Recovering) => {}
+            }
+            self.pause(RETRY).await?;
+        }
+    }
+
+    /// An event as it can be recorded.
+    fn fit(&self, event: DeploymentEvent) -> Result<DeploymentEvent, Unfit> {
+        let checked = match &event {
+            DeploymentEvent::Begin(begin) => check_begin(begin),
+            DeploymentEvent::Step(step) => check_name("step", &step.step),
+            DeploymentEvent::Bypass(bypass) => check_bypass(bypass),
+            DeploymentEvent::End(_) => Ok(()),
+        };
+        checked.map_err(|problem| Unfit::unreadable(problem.to_string()))?;
+        let (now, at) = (self.clock.now(), event.at());
+        let future = self.plan.limits.future;
+        if now + future < at {
+            let reason = format!(
+                "at is {at}, more than {future} (limits.future) ahead of the clock, which is at {now}"
+            );
+            return Err(Unfit::unreadable(reason));
+        }
+        let event = event.at_time(at.max(self.open_from()));
+        recorded(&event).map_err(Unfit::unreadable)
+    }
+
+    /// An event before this is taken as of then: buckets before are closed, or about to be, so that a bake
+    /// which began there would be over before it was seen.
+    fn open_from(&self) -> Timestamp {
+        let now = self.clock.now();
+        let ticked_at = match self.ticked_at() {
+            // Time begins with the clock.
+            Timestamp::MIN => now,
+            ticked_at => ticked_at,
+        };
+        let open = ticked_at - self.plan.lateness;
+        let open = match self.core.published().stats().watermark {
+            Timestamp::MIN => open,
+            watermark => open.max(watermark + self.plan.resolution),
+        };
+        open.min(now.max(ticked_at))
+    }
+
+    /// An event that may be told there.
+    async fn allowed(
+        &self,
+        event: DeploymentEvent,
+        overrides: Overrides,
+    ) -> Result<DeploymentEvent, Unfit> {
+        let is_override = match &event {
+            DeploymentEvent::Bypass(_) => true,
+            DeploymentEvent::Begin(begin) => begin.hotfix.is_some(),
+            DeploymentEvent::Step(_) | DeploymentEvent::End(_) => false,
+        };
+        if !is_override {
+            return Ok(event);
+        }
+        let not_allowed = |reason: &str| Unfit {
+            outcome: EventOutcome::NotAllowed,
+            reason: reason.to_owned(),
+        };
+        if overrides == Overrides::Refused {
+            return Err(not_allowed(
+                "a bypass and a hotfix are overrides, which are not taken from this topic: tell them over \
+                 HTTP or gRPC as admin, or write overrides: true at the topic",
+            ));
+        }
+        let chronicled = Arc::clone(self.core.published().chronicled());
+        let asked = spawn_blocking(move || Chronicled::is_writable(&chronicled)).await;
+        if asked.ok() != Some(true) {
+            return Err(not_allowed(
+                "the history cannot be written, so that overrides are refused: tell it again when it can",
+            ));
+        }
+        Ok(event)
+    }
+}
+
+impl Unfit {
+    fn unreadable(reason: String) -> Self {
+        Self {
+            outcome: EventOutcome::Unreadable,
+            reason,
+        }
+    }
+}
+
+impl Complaints {
+    /// Logs why an event of a message has no effect. Of very many in a short time only the number.
+    fn tell(&mut self, partition: &Partition, offset: i64, reason: &str) {
+        let is_open = |window: &Stopwatch| window.elapsed() < COMPLAINTS_WINDOW;
+        if !self.window.as_ref().is_some_and(is_open) {
+            self.window = Some(Stopwatch::start());
+            self.count = 0;
+        }
+        self.count += 1;
+        if COMPLAINTS_MAX < self.count {
+            self.untold += 1;
+            return;
+        }
+        let (topic, number) = (&partition.topic, partition.number);
+        let untold = std::mem::take(&mut self.untold);
+        warn!(
+            %topic,
+            partition = number,
+            offset,
+            reason,
+            untold,
+            "a deployment event of Kafka has no effect"
+        );
+    }
+}
