@@ -57,6 +57,16 @@ impl Changes {
             slot: self.fleet.slots[farthest],
         })
     }
+
+    /// What is seen without the farthest host on this side, or without one that is clearly out on the other.
+    fn without_one(&self, side: f64, is_beside: bool) -> Option<WithoutOne> {
+        if is_beside {
+            return self.without_farthest(side);
+        }
+        let without = self.without_farthest(-side)?;
+        let rival = &without.of_rival;
+        (rival.critical(SHOWN_TAIL) < rival.effect * -side).then_some(without)
+    }
 }
 
 impl HostsTest {
@@ -71,8 +81,9 @@ impl HostsTest {
         let Some(changes) = self.changes(Channel::Level, |slot| slot.since) else {
             return false;
         };
-        let rest = changes.without_farthest(side).map(|rest| rest.contrast);
-        let contrasts = changes.contrast().into_iter().chain(rest);
+        let rests = [true, false].map(|is_beside| changes.without_one(side, is_beside));
+        let rests = rests.into_iter().flatten().map(|rest| rest.contrast);
+        let contrasts = changes.contrast().into_iter().chain(rests);
         contrasts.into_iter().any(|contrast| {
             self.rules.least + contrast.critical(SHOWN_TAIL) < self.harm(&contrast, side)
         })
@@ -112,11 +123,10 @@ impl HostsTest {
     /// The first window that shows a harm but for one host of the fleet, out on the same side or on the other, which
     /// the latest minutes confirm.
     fn behind_one(&self, side: f64, is_beside: bool) -> Option<Hidden> {
-        let of_host = if is_beside { side } else { -side };
         let least = self.rules.tolerance;
         let latest = |slot: &Slot| slot.trailing(0);
         let changes = self.changes(Channel::Level, latest)?;
-        let confirming = changes.without_farthest(of_host)?.contrast;
+        let confirming = changes.without_one(side, is_beside)?.contrast;
         let harm = self.harm(&confirming, side);
         if harm <= 0.5 * least || harm <= confirming.critical(CONFIRM_TAIL) {
             return None;
@@ -133,17 +143,12 @@ impl HostsTest {
                 contrast,
                 of_rival,
                 slot,
-            } = changes.without_farthest(of_host)?;
-            let alpha = self.looks.alpha_since();
+            } = changes.without_one(side, is_beside)?;
             let harm = self.harm(&contrast, side);
-            let is_certain = least < harm && contrast.critical(alpha) < harm;
+            let is_certain = least < harm && contrast.critical(self.looks.alpha_since()) < harm;
             let is_seldom = !self.is_usual(&changes, &contrast, side);
-            let is_out = if is_beside {
-                NEAR * contrast.effect * side <= of_rival.effect * side
-            } else {
-                of_rival.critical(alpha) < of_rival.effect * of_host
-            };
-            (is_certain && is_seldom && is_out && contrast.exceeds_placebo(side)).then_some(
+            let is_near = !is_beside || NEAR * contrast.effect * side <= of_rival.effect * side;
+            (is_certain && is_seldom && is_near && contrast.exceeds_placebo(side)).then_some(
                 Hidden {
                     side,
                     contrast,
