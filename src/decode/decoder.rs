@@ -1,6 +1,9 @@
 //! One decoder for every kind of request, with memory that one request after the other uses.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use super::{
     DecodeError, Encoding, Format, Scratch, Size, StreamLabels, batches, compression::Decompressor,
@@ -67,14 +70,14 @@ impl Decoder {
         self.read_with(None, format, encoding, bytes, limits)
     }
 
-    /// The same with what is remembered of keys, which spares work where a format is one whose keys are
-    /// remembered: remote write 1.0.
+    /// The same with what is remembered of keys, which spares work where the format is one whose keys are
+    /// remembered: remote write 1.0. It is held only while the decompressed bytes are walked.
     ///
     /// # Errors
     /// The request is damaged as a whole, or over a limit.
     pub fn read_with(
         &mut self,
-        cache: Option<&KeyCache>,
+        cache: Option<&RwLock<KeyCache>>,
         format: Format,
         encoding: Encoding,
         bytes: &[u8],
@@ -119,7 +122,7 @@ impl Decoder {
 
     fn try_read(
         &mut self,
-        cache: Option<&KeyCache>,
+        cache: Option<&RwLock<KeyCache>>,
         format: Format,
         encoding: Encoding,
         bytes: &[u8],
@@ -145,7 +148,11 @@ impl Decoder {
         let out = &mut self.batch;
         let part_bytes_max = limit.max(1 << 20);
         match format {
-            Format::RemoteWrite1 => remote_write::walk(body, cache, out),
+            Format::RemoteWrite1 => {
+                // What a cache says is verified, whoever panicked while it was written.
+                let cache = cache.map(|cache| cache.read().unwrap_or_else(PoisonError::into_inner));
+                remote_write::walk(body, cache.as_deref(), out)
+            }
             Format::RemoteWrite2 => remote_write_2::walk(body, &mut self.symbols, out),
             Format::OtlpMetrics => otlp::walk_metrics(body, out),
             Format::OtlpLogs => {

@@ -59,7 +59,7 @@ pub struct KeyCache {
 #[derive(Debug)]
 struct Key {
     hash: u64,
-    note: AtomicU64,
+    note: u64,
     /// Where its own bytes stand.
     start: u32,
     len: u16,
@@ -160,7 +160,7 @@ impl KeyCache {
     /// What was noted about a key.
     #[inline]
     pub fn note(&self, place: KeyPlace) -> u64 {
-        self.keys[place.index()].note.load(Ordering::Relaxed)
+        self.keys[place.index()].note
     }
 
     /// Whether it wants to learn keys that are not remembered.
@@ -196,11 +196,13 @@ impl KeyCache {
 
     fn add(&mut self, hash: u64, key: &[u8], note: u64) {
         let index = self.keys.len();
-        let has_room = index < KEYS_MAX && self.bytes.len() + key.len() <= BYTES_MAX;
-        self.is_full |= !has_room;
         // One with the same hash that is another key is left out.
         let is_known = |known: &u32| self.keys[*known as usize].hash == hash;
-        if !has_room || KEY_BYTES_MAX < key.len() || self.lookup.find(hash, is_known).is_some() {
+        if KEY_BYTES_MAX < key.len() || self.lookup.find(hash, is_known).is_some() {
+            return;
+        }
+        if KEYS_MAX <= index || BYTES_MAX < self.bytes.len() + key.len() {
+            self.is_full = true;
             return;
         }
         let (front, back) = if index.is_multiple_of(WHOLE_EACH) {
@@ -210,7 +212,7 @@ impl KeyCache {
         };
         self.keys.push(Key {
             hash,
-            note: AtomicU64::new(note),
+            note,
             start: self.bytes.len() as u32,
             len: (key.len() - front - back) as u16,
             front: front as u16,

@@ -113,7 +113,10 @@ pub struct Shards {
     resolution: Span,
     room: Room,
     identity: Arc<Identity>,
+    /// No shard is locked by whoever waits for it to write.
     cache: RwLock<KeyCache>,
+    /// Held by whoever learns: one at a time.
+    learning: Mutex<()>,
 }
 
 /// What limits leave room for.
@@ -149,6 +152,7 @@ impl Shards {
             },
             identity: Arc::new(Identity),
             cache: RwLock::default(),
+            learning: Mutex::default(),
         }
     }
 
@@ -169,6 +173,7 @@ impl Shards {
             },
             identity: Arc::new(Identity),
             cache: RwLock::default(),
+            learning: Mutex::default(),
         }
     }
 
@@ -177,9 +182,9 @@ impl Shards {
         self.keys
     }
 
-    /// Walks a request with what is remembered of the keys that came lately.
-    pub fn with_cache<T>(&self, walk: impl FnOnce(&KeyCache) -> T) -> T {
-        walk(&self.cache.read().expect(POISONED))
+    /// What is remembered of the keys that came lately, for whoever walks a request.
+    pub fn key_cache(&self) -> &RwLock<KeyCache> {
+        &self.cache
     }
 
     /// Forgets which keys came lately: their slots have other numbers.

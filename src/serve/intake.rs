@@ -18,7 +18,7 @@ use crate::{
     event::{RawBatch, Rejects},
     journal::{Body, Encoding, decode_limits},
     plan::Plan,
-    reduce::{Epoch, Put, PutScratch},
+    reduce::{Epoch, Put, PutScratch, Shards},
 };
 
 /// Bodies up to this size, as they came, are decoded and put where they came in: some thousand samples
@@ -185,9 +185,10 @@ impl Intake {
         let mut decoder = self.decoder();
         let mut scratch = self.scratches.lend(PutScratch::default);
         scratch.forget();
-        self.core.walk(|cache| {
-            decoder.read_with(cache, body.format, body.encoding, &body.bytes, self.limits)
-        })?;
+        let shards = self.core.newest_shards();
+        let cache = shards.as_deref().map(Shards::key_cache);
+        let (format, encoding) = (body.format, body.encoding);
+        decoder.read_with(cache, format, encoding, &body.bytes, self.limits)?;
         let raw = decoder.raw(&body.bytes);
         self.core.resolve(raw, &mut scratch);
         let batch = raw.batch;

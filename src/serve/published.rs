@@ -282,6 +282,7 @@ impl Published {
     pub(super) fn update<'a>(&self, gates: impl Iterator<Item = &'a Gate>) {
         let before = self.board.load();
         let mut board = Board::clone(&before);
+        let is_recovering = board.standing == Standing::Recovering;
         for gate in gates {
             let id = &gate.begin.deployment;
             // The verdict of an ended deployment stays as it was when it ended, but for what checks
@@ -289,9 +290,13 @@ impl Published {
             if board.deployments.get(id).is_none_or(|deployment| {
                 !deployment.is_ended || deployment.verdict.shadow.as_ref() != gate.shadow()
             }) {
-                board
-                    .deployments
-                    .insert(id.clone(), Arc::new(Deployment::of(gate)));
+                let deployment = Deployment::of(gate);
+                let deployment = if is_recovering {
+                    deployment.recovering()
+                } else {
+                    deployment
+                };
+                board.deployments.insert(id.clone(), Arc::new(deployment));
             }
         }
         self.board.store(Arc::new(board));

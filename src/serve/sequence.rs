@@ -487,7 +487,10 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::journal::{Encoding, Format};
+    use crate::{
+        event::End,
+        journal::{Encoding, Format},
+    };
 
     #[test]
     fn a_tick_waits_for_batches_that_take_the_place_of_refused_ones() {
@@ -514,5 +517,56 @@ mod tests {
         assert!(sequence.lock().is_running(1));
         drop(refused);
         assert!(!sequence.lock().is_running(1));
+    }
+
+    #[test]
+    fn a_group_goes_without_delay_when_it_is_full_or_no_more_comes() {
+        let (orders, _inbox) = mpsc::channel(1);
+        let second = Span::from_seconds(1);
+        let sequence = Arc::new(Sequence::new(orders, true, second, second));
+        sequence.open(Epoch::default(), Arc::default());
+        let place = |bytes: usize| {
+            let body = Body {
+                format: Format::RemoteWrite1,
+                encoding: Encoding::Snappy,
+                bytes: Bytes::from(vec![0; bytes]),
+            };
+            sequence.batch(body).unwrap()
+        };
+        let week = Duration::from_secs(604_800);
+        let _full = place(GROUP_BYTES_MAX);
+        assert_eq!(sequence.next_group(week).map(|group| group.len()), Some(1));
+        let _last = [place(1), place(1)];
+        sequence.close();
+        assert_eq!(sequence.next_group(week).map(|group| group.len()), Some(2));
+        assert!(sequence.next_group(week).is_none());
+    }
+
+    #[test]
+    fn a_group_ends_though_more_and_more_comes() {
+        let (orders, _inbox) = mpsc::channel(1);
+        let second = Span::from_seconds(1);
+        let sequence = Arc::new(Sequence::new(orders, true, second, second));
+        sequence.open(Epoch::default(), Arc::default());
+        let place = || {
+            let (reply, _) = oneshot::channel();
+            let event = DeploymentEvent::End(End {
+                at: Timestamp::from_seconds(1),
+                deployment: "d1".to_owned(),
+            });
+            sequence.event(event, EventReply(reply)).unwrap();
+        };
+        place();
+        std::thread::scope(|scope| {
+            let group = scope.spawn(|| sequence.next_group(Duration::from_millis(80)));
+            let mut placed = 1;
+            while !group.is_finished() {
+                place();
+                placed += 1;
+                std::thread::yield_now();
+            }
+            let group = group.join().unwrap().unwrap();
+            assert!((1..=placed).contains(&group.len()));
+        });
     }
 }

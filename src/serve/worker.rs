@@ -149,12 +149,7 @@ impl Worker {
         self.engine.step(input, &mut self.outputs);
         self.chronicle
             .note_event(&self.engine, event, was_open, &self.outputs);
-        if self.is_catching_up {
-            self.publish_all();
-        } else {
-            let gate = self.engine.gate(&id);
-            self.published.update(gate.into_iter());
-        }
+        self.published.update(self.engine.gate(&id).into_iter());
         let stands = self.published.deployment(&id);
         let refusal = self.say();
         reply.answer(answer(id, stands, refusal));

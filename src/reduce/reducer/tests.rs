@@ -152,10 +152,10 @@ const LIMITS: ReducerLimits = ReducerLimits {
     label_bytes: 100,
 };
 
-/// Seconds after a day that is no multiple of anything.
 /// A batch as a decoder leaves it that knows what the shards remember of keys.
 fn recognised(shards: &Shards, mut batch: RawBatch) -> RawBatch {
-    shards.with_cache(|cache| {
+    {
+        let cache = shards.key_cache().read().unwrap();
         batch.edition = Some(cache.edition().clone());
         let raw = Raw::new(&[], &batch);
         let series = raw.batch.series.iter();
@@ -168,10 +168,11 @@ fn recognised(shards: &Shards, mut batch: RawBatch) -> RawBatch {
         for (series, place) in batch.series.iter_mut().zip(places) {
             series.place = place;
         }
-    });
+    }
     batch
 }
 
+/// Seconds after a day that is no multiple of anything.
 fn at(seconds: f64) -> Timestamp {
     Timestamp::from_seconds(1_772_000_000) + Span::from_nanos((seconds * 1e9) as i64)
 }

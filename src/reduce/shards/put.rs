@@ -57,13 +57,11 @@ impl Shards {
             let series = &series[..series.len().min(AT_A_TIME)];
             let first = resolved.series as u32;
             resolved.series += series.len();
-            if is_of_cache && series.iter().all(|series| series.place.is_some()) {
+            if series.iter().all(|series| remembered(series).is_some()) {
                 for (index, series) in (first..).zip(series) {
                     let part = &mut resolved.shards[self.keys.shard(series.hash)];
-                    match remembered(series) {
-                        Some(known) => part.take(known, index, raw, series),
-                        None => part.rest.push((index, None)),
-                    }
+                    let known = remembered(series).unwrap_or((Known::Nothing, 0));
+                    part.take(known, index, raw, series);
                 }
                 continue;
             }
@@ -97,10 +95,11 @@ impl Shards {
 
     /// Remembers what was found out about keys, for the next request that repeats them.
     fn learn(&self, raw: Raw<'_>, found: &mut [(u32, u64)]) {
-        // Who else learns at the moment, learns the same or will be followed.
-        let (Some(edition), Ok(mut cache)) = (&raw.batch.edition, self.cache.try_write()) else {
+        // Who comes while another one learns, learns with its next request.
+        let (Some(edition), Ok(_learning)) = (&raw.batch.edition, self.learning.try_lock()) else {
             return;
         };
+        let mut cache = self.cache.write().expect(POISONED);
         found.sort_unstable();
         let keys = found.iter().map(|(index, note)| {
             let series = &raw.batch.series[*index as usize];

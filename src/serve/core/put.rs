@@ -6,19 +6,11 @@ use arc_swap::Guard;
 
 use super::Core;
 use crate::{
-    event::{KeyCache, Raw},
+    event::Raw,
     reduce::{Epoch, Put, PutScratch, Shards, put_all},
 };
 
 impl Core {
-    /// Walks a request, with what is remembered of keys if there is something.
-    pub(in crate::serve) fn walk<T>(&self, walk: impl FnOnce(Option<&KeyCache>) -> T) -> T {
-        match self.newest_shards() {
-            Some(shards) => shards.with_cache(|cache| walk(Some(cache))),
-            None => walk(None),
-        }
-    }
-
     /// Looks up the series of a batch that is about to be put.
     pub(in crate::serve) fn resolve(&self, raw: Raw<'_>, scratch: &mut PutScratch) {
         if let Some(shards) = self.newest_shards() {
@@ -26,7 +18,8 @@ impl Core {
         }
     }
 
-    fn newest_shards(&self) -> Option<Arc<Shards>> {
+    /// The shards of the configuration that is at work.
+    pub(in crate::serve) fn newest_shards(&self) -> Option<Arc<Shards>> {
         let shards = self.opened.get()?.shards.load();
         shards.last().cloned()
     }
