@@ -8,7 +8,7 @@
 //! all.
 
 use super::{
-    CONFIRM_TAIL, Changes, Channel, CheckState, Contrast, FleetFit, HostsTest, Reader, Slot,
+    CONFIRM_TAIL, Changes, Channel, CheckState, Contrast, FleetFit, HostsTest, Noise, Reader, Slot,
     TRAILING_COUNT,
 };
 use crate::detect::compare::report;
@@ -41,7 +41,7 @@ struct Hidden {
 
 impl Changes {
     /// What is seen without the host of the fleet that is farthest out on this side.
-    fn without_farthest(&self, side: f64) -> Option<WithoutOne> {
+    fn without_farthest(&self, side: f64, noise: Noise) -> Option<WithoutOne> {
         let excess = |index: &usize| self.fit.excess(&self.fleet.changes[*index]) * side;
         let all = 0..self.fleet.changes.len();
         let farthest = all.max_by(|a, b| excess(a).total_cmp(&excess(b)))?;
@@ -50,7 +50,7 @@ impl Changes {
         if rest.len() < HOSTS_MIN {
             return None;
         }
-        let fit = FleetFit::new(&rest, self.fleet.noise)?;
+        let fit = FleetFit::new(&rest, noise)?;
         Some(WithoutOne {
             contrast: fit.against(&self.one_box)?,
             of_rival: fit.against(&[change])?,
@@ -61,9 +61,14 @@ impl Changes {
     /// What is seen without the farthest host on this side, or without one that is clearly out on the other.
     fn without_one(&self, side: f64, is_beside: bool) -> Option<WithoutOne> {
         if is_beside {
-            return self.without_farthest(side);
+            return self.without_farthest(side, self.fleet.noise);
         }
-        let without = self.without_farthest(-side)?;
+        // If it fell ill before the deployment, what the past leads one to expect is its fall.
+        let noise = Noise {
+            expected: None,
+            ..self.fleet.noise
+        };
+        let without = self.without_farthest(-side, noise)?;
         let rival = &without.of_rival;
         (rival.critical(SHOWN_TAIL) < rival.effect * -side).then_some(without)
     }

@@ -236,22 +236,26 @@ fn one_fresh_host_of_two_that_is_out_of_line_is_no_pass() {
 #[test]
 fn beside_a_sick_host_of_the_fleet_a_harmed_one_box_does_not_pass() {
     let sizes = [(1, 4), (1, 8), (2, 12), (1, 20)];
-    for ((one_box, fleet), ill) in sizes.iter().flat_map(|size| [(*size, 10.0), (*size, 0.1)]) {
-        for harm in [1.0, 5.0] {
+    // One on the other side, and one that fell half of the past before the deployment.
+    let ways = [(10.0, 0, 5.0), (0.1, 0, 5.0), (0.2, -90, 2.0)];
+    let cases = sizes.iter().flat_map(|size| ways.map(|way| (*size, way)));
+    // Three hosts that are left make nothing certain that is no more than a doubling.
+    let cases = cases.filter(|((_, fleet), (_, since, _))| 4 < *fleet || *since == 0);
+    for ((one_box, fleet), (ill, since, harm)) in cases {
+        for harm in [1.0, harm] {
             let scene = Scene::new(one_box, fleet);
             let mut hosts = Hosts::new(3, scene.hosts(), 0.05, 0.5, 0.03);
             let run = scene.run(|host, bucket| {
                 let factor = match host {
-                    _ if bucket < 0 => 1.0,
-                    host if host < one_box => harm,
-                    host if host == one_box => ill,
+                    host if host < one_box && 0 <= bucket => harm,
+                    host if host == one_box && since <= bucket => ill,
                     _ => 1.0,
                 };
                 gauge(0.1 * factor * hosts.value(host, bucket))
             });
             let last = run.last();
             let is_rivalled = last.cause == Some(NoDataCause::Rivalled);
-            let name = format!("{one_box} of {fleet}, {ill}, {harm}: {last:?}");
+            let name = format!("{one_box} of {fleet}, {ill}, {since}, {harm}: {last:?}");
             if harm > 1.0 {
                 assert!(is_rivalled || run.breached().is_some(), "{name}");
             } else {
