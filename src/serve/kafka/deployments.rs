@@ -123,7 +123,7 @@ impl Reader {
             for event in events {
                 let event = event.map_err(Unfit::unreadable);
                 let fit = event
-                    .and_then(|event| self.fit(event))
+                    .and_then(|event| self.fit(&event))
                     .and_then(|event| self.allowed(event, overrides));
                 match fit {
                     Ok(event) => group.events.push((message.offset, event)),
@@ -206,8 +206,8 @@ impl Reader {
     }
 
     /// An event as it can be recorded.
-    fn fit(&self, event: DeploymentEvent) -> Result<DeploymentEvent, Unfit> {
-        let checked = match &event {
+    fn fit(&self, event: &DeploymentEvent) -> Result<DeploymentEvent, Unfit> {
+        let checked = match event {
             DeploymentEvent::Begin(begin) => check_begin(begin),
             DeploymentEvent::Step(step) => check_name("step", &step.step),
             DeploymentEvent::Bypass(bypass) => check_bypass(bypass),
@@ -222,7 +222,7 @@ impl Reader {
             );
             return Err(Unfit::unreadable(reason));
         }
-        recorded(&event).map_err(Unfit::unreadable)
+        recorded(event).map_err(Unfit::unreadable)
     }
 
     /// An event before this is taken as of then: buckets before are closed, or about to be, so that a bake
