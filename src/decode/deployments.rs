@@ -3,7 +3,15 @@
 //! A deployment that is left out would be judged by nobody, so here a broken line is an error and no
 //! reject.
 
-use super::{DecodeError, json_messages::objects};
+use std::{collections::BTreeMap, fmt, ops::ControlFlow};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use super::{DecodeError, json_messages::objects_while};
 use crate::event::{DeploymentEvent, Timestamp, check_name};
 
 const FORMAT: &str = "deployments";
@@ -30,37 +38,78 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<DeploymentEvent>, DecodeError> {
     Ok(events)
 }
 
+/// Most events of a message of a topic, good and bad together.
+pub const MESSAGE_EVENTS_MAX: usize = 256;
+
 /// Reads a message of a topic: events as lines have them, one or several. One that has no time happened
 /// when the message was written. What is wrong with one costs only itself.
+///
+/// # Errors
+/// The message has more than [`MESSAGE_EVENTS_MAX`] events; not more than these are held meanwhile.
 pub fn message(
     bytes: &[u8],
     written_at: Option<Timestamp>,
-) -> Vec<Result<DeploymentEvent, String>> {
+) -> Result<Vec<Result<DeploymentEvent, String>>, String> {
     let mut events = Vec::new();
-    objects(bytes, &mut |object| {
+    let read = objects_while(bytes, &mut |object| {
+        if MESSAGE_EVENTS_MAX <= events.len() {
+            return ControlFlow::Break(());
+        }
         let object = object.map_err(|refusal| refusal.detail);
         events.push(object.and_then(|text| {
             let stamped = written_at.and_then(|at| stamped(text, at));
             event(stamped.as_deref().unwrap_or(text).as_bytes())
         }));
+        ControlFlow::Continue(())
     });
-    events
+    match read {
+        ControlFlow::Continue(()) => Ok(events),
+        ControlFlow::Break(()) => Err(format!(
+            "more than {MESSAGE_EVENTS_MAX} events in a message: send fewer"
+        )),
+    }
 }
 
 /// An event with this time, where it has none.
 fn stamped(text: &str, at: Timestamp) -> Option<String> {
-    let mut value: serde_json::Value = serde_json::from_str(text).ok()?;
-    let fields = value.as_object_mut()?;
-    if fields.get("at").is_some_and(|at| !at.is_null()) {
+    let Fields(mut fields) = serde_json::from_str(text).ok()?;
+    if fields.get("at").is_some_and(|at| at.get() != "null") {
         return None;
     }
-    fields.insert("at".to_owned(), at.to_string().into());
-    Some(value.to_string())
+    let at = serde_json::value::to_raw_value(&at.to_string()).ok()?;
+    fields.insert("at".to_owned(), &at);
+    serde_json::to_string(&fields).ok()
+}
+
+/// The fields of an object, as they are written. One that is there twice is an error: neither of the two
+/// may win without a word.
+struct Fields<'a>(BTreeMap<String, &'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+        impl<'de> Visitor<'de> for Each {
+            type Value = BTreeMap<String, &'de RawValue>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = BTreeMap::new();
+                while let Some((key, value)) = map.next_entry::<String, &RawValue>()? {
+                    if fields.insert(key, value).is_some() {
+                        return Err(A::Error::custom("a field is there twice"));
+                    }
+                }
+                Ok(fields)
+            }
+        }
+        deserializer.deserialize_map(Each).map(Self)
+    }
 }
 
 fn event(line: &[u8]) -> Result<DeploymentEvent, String> {
     let event = serde_json::from_slice(line).or_else(|error| {
-        let event = without_nulls(line).and_then(|value| serde_json::from_value(value).ok());
+        let event = without_nulls(line).and_then(|line| serde_json::from_str(&line).ok());
         event.ok_or_else(|| told(line, &error))
     });
     let event: DeploymentEvent = event?;
@@ -94,11 +143,10 @@ fn event(line: &[u8]) -> Result<DeploymentEvent, String> {
 const OPTIONAL: [&str; 5] = ["region", "one_box", "fleet", "weight", "hotfix"];
 
 /// A line without those of its keys that may be left out and are null: as over HTTP, that is as if they were.
-fn without_nulls(line: &[u8]) -> Option<serde_json::Value> {
-    let mut value: serde_json::Value = serde_json::from_slice(line).ok()?;
-    let fields = value.as_object_mut()?;
-    fields.retain(|key, value| !(value.is_null() && OPTIONAL.contains(&key.as_str())));
-    Some(value)
+fn without_nulls(line: &[u8]) -> Option<String> {
+    let Fields(mut fields) = serde_json::from_slice(line).ok()?;
+    fields.retain(|key, value| !(value.get() == "null" && OPTIONAL.contains(&key.as_str())));
+    serde_json::to_string(&fields).ok()
 }
 
 /// Why a line is no event, in the words of who wrote it.
@@ -210,7 +258,7 @@ mod tests {
     fn a_message_holds_one_event_or_several_and_a_bad_one_costs_only_itself() {
         let end = r#"{"at": 5, "event": "end", "deployment": "d1"}"#;
         let read = |text: &str, at| {
-            let told = message(text.as_bytes(), at);
+            let told = message(text.as_bytes(), at).unwrap();
             let told = told.into_iter().map(|event| match event {
                 Ok(event) => format!("{} {}", event.deployment(), event.at()),
                 Err(problem) => format!("! {problem}"),
@@ -237,6 +285,60 @@ mod tests {
             let text = format!(r#"{{{without}"event": "end", "deployment": "d1"}}"#);
             assert_eq!(read(&text, Some(written_at)), [format!("d1 {written_at}")]);
             assert!(read(&text, None)[0].starts_with('!'), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_message_of_too_many_events_is_refused_as_a_whole() {
+        let end = r#"{"at": 5, "event": "end", "deployment": "d1"}"#;
+        for (bad, several) in [
+            ("7", ["", "\n", ""]),
+            ("{", ["", "\n", ""]),
+            ("7", ["[", ",", "]"]),
+        ] {
+            let [begin, between, end_of_all] = several;
+            let text = |count: usize| {
+                let mut each = vec![end; count / 2];
+                each.resize(count, bad);
+                [begin, &each.join(between), end_of_all].concat()
+            };
+            let most = message(text(MESSAGE_EVENTS_MAX).as_bytes(), None).unwrap();
+            let good = most.iter().filter(|event| event.is_ok()).count();
+            assert_eq!((most.len(), good), (256, 128), "{several:?}");
+            let refused = message(text(MESSAGE_EVENTS_MAX + 1).as_bytes(), None);
+            let problem = "more than 256 events in a message: send fewer";
+            assert_eq!(refused, Err(problem.to_owned()), "{several:?}");
+        }
+        // Reading ends there: what is behind would be held, or take long.
+        let mut taken = 0;
+        let all = objects_while("7\n".repeat(1_000).as_bytes(), &mut |_| {
+            taken += 1;
+            [ControlFlow::Continue(()), ControlFlow::Break(())][usize::from(taken == 3)]
+        });
+        assert_eq!((taken, all), (3, ControlFlow::Break(())));
+    }
+
+    #[test]
+    fn a_key_that_comes_twice_is_refused_also_where_the_event_has_no_time_or_a_null() {
+        for twice in [
+            r#""deployment": "d2""#,
+            r#""event": "end""#,
+            r#""stage": "s2""#,
+            r#""weight": 2"#,
+        ] {
+            for more in ["", r#", "at": 5"#, r#", "at": null"#] {
+                for weight in ["1", "null"] {
+                    let text = format!(
+                        r#"{{"event": "begin", "deployment": "d1", "service": "s", "stage": "a",
+                        "version": "v", "weight": {weight}{more}, {twice}}}"#
+                    );
+                    let told = message(text.as_bytes(), Some(Timestamp::MIN)).unwrap();
+                    assert!(told[0].is_err(), "{text}");
+                    let once = text.replace(&format!(", {twice}"), "");
+                    let told = message(once.as_bytes(), Some(Timestamp::MIN)).unwrap();
+                    assert!(told[0].is_ok(), "{once}");
+                }
+            }
         }
     }
 
@@ -328,8 +430,8 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>, text in r#"[{}":,a-z0-9\n-]{0,60}"#) {
             decode(&bytes).ok();
             decode(text.as_bytes()).ok();
-            message(&bytes, None);
-            message(text.as_bytes(), Some(Timestamp::MIN));
+            message(&bytes, None).ok();
+            message(text.as_bytes(), Some(Timestamp::MIN)).ok();
         }
     }
 }

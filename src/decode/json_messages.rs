@@ -1,7 +1,7 @@
 //! Splits a message of flat JSON into its objects: one object, arrays of objects, or objects one
 //! after the other, on lines or not.
 
-use std::fmt;
+use std::{fmt, ops::ControlFlow};
 
 use serde::{
     Deserializer as _,
@@ -20,55 +20,82 @@ const OBJECT_BYTES_MAX: usize = super::lines::LINE_BYTES_MAX;
 /// After damage the reading goes on with the line that follows the beginning of the damaged value,
 /// so that neighbours on lines of their own stand. No value is read more often than it can be nested.
 pub(super) fn objects(bytes: &[u8], take: &mut impl FnMut(Result<&str, Refusal>)) {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => values(text, take),
-        Err(_) => {
-            for line in bytes.split(|byte| *byte == b'\n') {
-                match std::str::from_utf8(line) {
-                    Ok(text) => values(text, take),
-                    Err(_) => take(Err(Refusal::new(
-                        RejectReason::NotUtf8,
-                        "the line is not utf-8",
-                    ))),
-                }
-            }
-        }
-    }
+    let all = objects_while(bytes, &mut |object| {
+        take(object);
+        ControlFlow::Continue(())
+    });
+    debug_assert!(all.is_continue(), "nothing breaks it off");
 }
 
-fn values(text: &str, take: &mut impl FnMut(Result<&str, Refusal>)) {
+/// As [`objects`], until `take` breaks it off.
+pub(super) fn objects_while(
+    bytes: &[u8],
+    take: &mut impl FnMut(Result<&str, Refusal>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return values(text, take);
+    }
+    for line in bytes.split(|byte| *byte == b'\n') {
+        match std::str::from_utf8(line) {
+            Ok(text) => values(text, take)?,
+            Err(_) => take(Err(Refusal::new(
+                RejectReason::NotUtf8,
+                "the line is not utf-8",
+            )))?,
+        }
+    }
+    ControlFlow::Continue(())
+}
+
+fn values(
+    text: &str,
+    take: &mut impl FnMut(Result<&str, Refusal>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
     loop {
         rest = rest.trim_ascii_start();
         if rest.is_empty() {
-            return;
+            return ControlFlow::Continue(());
         }
         let mut stream = Deserializer::from_str(rest).into_iter::<&RawValue>();
         match stream.next() {
-            None => return,
+            None => return ControlFlow::Continue(()),
             Some(Ok(value)) => {
-                value_objects(value, take);
+                value_objects(value, take)?;
                 rest = &rest[stream.byte_offset()..];
             }
             Some(Err(error)) => {
-                take(Err(malformed(&error)));
+                take(Err(malformed(&error)))?;
                 rest = rest.find('\n').map_or("", |end| &rest[end..]);
             }
         }
     }
 }
 
-fn value_objects(value: &RawValue, take: &mut impl FnMut(Result<&str, Refusal>)) {
+fn value_objects(
+    value: &RawValue,
+    take: &mut impl FnMut(Result<&str, Refusal>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
     if !value.get().starts_with('[') {
         return object(value, take);
     }
+    let mut flow = ControlFlow::Continue(());
     let mut items = Deserializer::from_str(value.get());
-    if let Err(error) = items.deserialize_seq(Items(take)) {
-        take(Err(malformed(&error)));
+    let read = items.deserialize_seq(Items {
+        take,
+        flow: &mut flow,
+    });
+    flow?;
+    match read {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => take(Err(malformed(&error))),
     }
 }
 
-fn object(value: &RawValue, take: &mut impl FnMut(Result<&str, Refusal>)) {
+fn object(
+    value: &RawValue,
+    take: &mut impl FnMut(Result<&str, Refusal>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
     let text = value.get();
     take(if !text.starts_with('{') {
         let head: String = text.chars().take(40).collect();
@@ -83,13 +110,17 @@ fn object(value: &RawValue, take: &mut impl FnMut(Result<&str, Refusal>)) {
         ))
     } else {
         Ok(text)
-    });
+    })
 }
 
 /// Visits the items of an array without keeping them.
-struct Items<'t, F>(&'t mut F);
+struct Items<'t, F> {
+    take: &'t mut F,
+    /// Whether `take` broke it off.
+    flow: &'t mut ControlFlow<()>,
+}
 
-impl<'de, F: FnMut(Result<&str, Refusal>)> Visitor<'de> for Items<'_, F> {
+impl<'de, F: FnMut(Result<&str, Refusal>) -> ControlFlow<()>> Visitor<'de> for Items<'_, F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -101,7 +132,10 @@ impl<'de, F: FnMut(Result<&str, Refusal>)> Visitor<'de> for Items<'_, F> {
             .next_element::<&RawValue>()
             .map_err(A::Error::custom)?
         {
-            object(item, self.0);
+            *self.flow = object(item, self.take);
+            if self.flow.is_break() {
+                return Err(A::Error::custom("broken off"));
+            }
         }
         Ok(())
     }

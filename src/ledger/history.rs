@@ -103,6 +103,17 @@ pub struct Page {
     pub next: Option<u64>,
 }
 
+/// What stands behind a number, as of one moment.
+#[derive(Clone, Debug)]
+pub struct Behind {
+    /// The first of the records, oldest first.
+    pub records: Vec<Entry>,
+    /// How many there are.
+    pub count: u64,
+    /// The last record that retention has removed; number 0: none was.
+    pub pruned: Head,
+}
+
 /// A chain that is whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
@@ -216,15 +227,7 @@ impl History {
     /// The database cannot be read.
     pub fn records(&self, filter: &Filter, from: u64, size: usize) -> Result<Page, LedgerError> {
         let size = if size == 0 { PAGE } else { size.min(PAGE_MAX) };
-        let (select, values) = filter.select(from, size + 1);
-        let mut records = self.read(|connection| {
-            let mut statement = connection.prepare(&select)?;
-            let rows = statement.query_map(params_from_iter(values), entry)?;
-            rows.collect::<Result<Vec<Entry>, rusqlite::Error>>()
-        })?;
-        let next = records.get(size).map(|entry| entry.seq);
-        records.truncate(size);
-        Ok(Page { records, next })
+        self.read(|connection| page(connection, filter, from, size).map_err(LedgerError::from))
     }
 
     /// A page of changes of verdicts, as [`History::records`] gives them. What this version cannot read is
@@ -257,16 +260,35 @@ impl History {
         Ok(verdicts)
     }
 
-    /// How many records of a kind stand behind a number.
+    /// The first `size` records of a kind that stand behind a number and were not removed, how many there
+    /// are of them, and what was removed.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn count_behind(&self, kind: Kind, seq: u64) -> Result<u64, LedgerError> {
-        let seq = i64::try_from(seq).unwrap_or(i64::MAX);
+    pub fn behind(&self, kind: Kind, seq: u64, size: usize) -> Result<Behind, LedgerError> {
+        let filter = Filter {
+            kind: Some(kind),
+            ..Filter::all()
+        };
         self.read(|connection| {
-            let count = "SELECT COUNT(*) FROM records WHERE seq > ?1 AND kind = ?2";
-            let counted = connection.query_row(count, (seq, kind.name()), number);
-            counted.map_err(LedgerError::from)
+            // The engine prunes meanwhile: all is read as of one moment.
+            let connection = connection.unchecked_transaction()?;
+            let pruned = pruned(&connection)?;
+            let seq = seq.max(pruned.seq);
+            let Page { records, next } = page(&connection, &filter, seq + 1, size)?;
+            let count = match next {
+                Some(_) => {
+                    let count = "SELECT COUNT(*) FROM records WHERE seq > ?1 AND kind = ?2";
+                    let seq = i64::try_from(seq).unwrap_or(i64::MAX);
+                    connection.query_row(count, (seq, kind.name()), number)?
+                }
+                None => records.len() as u64,
+            };
+            Ok(Behind {
+                records,
+                count,
+                pruned,
+            })
         })
     }
 
@@ -275,15 +297,7 @@ impl History {
     /// # Errors
     /// The database cannot be read.
     pub fn pruned(&self) -> Result<Head, LedgerError> {
-        self.read(|connection| {
-            let pruned = connection.query_row("SELECT seq, hash FROM pruned", [], |row| {
-                Ok(Head {
-                    seq: number(row)?,
-                    hash: row.get(1)?,
-                })
-            });
-            pruned.map_err(LedgerError::from)
-        })
+        self.read(|connection| pruned(connection).map_err(LedgerError::from))
     }
 
     /// Computes the chain again. `head` is a hash that was told before, such as by `/metrics`: it has to
@@ -295,12 +309,7 @@ impl History {
         self.read(|connection| {
             // The engine prunes meanwhile: all is read as of one moment.
             let connection = connection.unchecked_transaction()?;
-            let pruned: Head = connection.query_row("SELECT seq, hash FROM pruned", [], |row| {
-                Ok(Head {
-                    seq: number(row)?,
-                    hash: row.get(1)?,
-                })
-            })?;
+            let pruned = pruned(&connection)?;
             // Where nothing was pruned there is no hash: it proves nothing that nothing is known.
             let mut holds = known.map(|known| !known.is_empty() && known == pruned.hash);
             let mut hash = pruned.hash.clone();
@@ -333,6 +342,31 @@ impl History {
 
 const COLUMNS: &str = "seq, kind, at, deployment, service, stage, region, version, verdict, privileged, \
                        key, body, hash";
+
+/// A page of records from a number on.
+fn page(
+    connection: &Connection,
+    filter: &Filter,
+    from: u64,
+    size: usize,
+) -> Result<Page, rusqlite::Error> {
+    let (select, values) = filter.select(from, size + 1);
+    let mut statement = connection.prepare(&select)?;
+    let rows = statement.query_map(params_from_iter(values), entry)?;
+    let mut records = rows.collect::<Result<Vec<Entry>, rusqlite::Error>>()?;
+    let next = records.get(size).map(|entry| entry.seq);
+    records.truncate(size);
+    Ok(Page { records, next })
+}
+
+fn pruned(connection: &Connection) -> Result<Head, rusqlite::Error> {
+    connection.query_row("SELECT seq, hash FROM pruned", [], |row| {
+        Ok(Head {
+            seq: number(row)?,
+            hash: row.get(1)?,
+        })
+    })
+}
 
 fn entry(row: &Row<'_>) -> Result<Entry, rusqlite::Error> {
     let odd = |what: &str| rusqlite::Error::InvalidColumnName(what.to_owned());

@@ -17,7 +17,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use history::{Broken, Entry, Filter, History, Page, Verdicts, Verified};
+pub use history::{Behind, Broken, Entry, Filter, History, Page, Verdicts, Verified};
 pub use record::{Kind, Record, Reload};
 pub use store::{Head, Ledger, LedgerError};
 

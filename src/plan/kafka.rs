@@ -106,7 +106,8 @@ fn is_broker(text: &str) -> bool {
 pub(super) fn is_topic(name: &str) -> bool {
     const BYTES_MAX: usize = 249;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    name.len() <= BYTES_MAX && name != "." && name != ".." && name.chars().all(plain)
+    let is_length = (1..=BYTES_MAX).contains(&name.len());
+    is_length && name != "." && name != ".." && name.chars().all(plain)
 }
 
 fn file(keys: &Entries<'_>, key: &str) -> Option<String> {

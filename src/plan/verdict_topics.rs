@@ -34,7 +34,7 @@ impl VerdictTopicPlan {
 }
 
 /// Properties of a producer that are not the user's to set.
-const DECIDED: [(&str, &str); 12] = [
+const DECIDED: [(&str, &str); 13] = [
     ("enable.idempotence", EXACT),
     ("enable.gapless.guarantee", EXACT),
     ("acks", EXACT),
@@ -47,6 +47,10 @@ const DECIDED: [(&str, &str); 12] = [
     ("delivery.timeout.ms", EXACT),
     ("transactional.id", EXACT),
     ("queuing.strategy", EXACT),
+    (
+        "batch.num.messages",
+        "each message is a batch of its own, so that one that is refused costs no other: remove it",
+    ),
 ];
 const EXACT: &str =
     "verdicts are written in order, and again until all replicas have them: remove it";
@@ -76,7 +80,7 @@ pub(super) fn verdict_topic(
 
 fn topic(place: &Place<'_>) -> Option<String> {
     let name = place.text()?;
-    if !kafka::is_topic(name) || name.is_empty() {
+    if !kafka::is_topic(name) {
         place.fault(
             format!("{} is no name of a topic", quoted(name)),
             "write at most 249 of the characters a-z, A-Z, 0-9, '.', '_' and '-'",
@@ -137,6 +141,10 @@ mod tests {
             ),
             ("kafka: {topic: t}".to_owned(), "add brokers"),
             (
+                "kafka: {brokers: ['a:1'], topic: ''}".to_owned(),
+                "sinks[0].kafka.topic: the text is empty",
+            ),
+            (
                 "kafka: {brokers: ['a:1'], topic: 'a/b'}".to_owned(),
                 "sinks[0].kafka.topic: \"a/b\" is no name of a topic",
             ),
@@ -147,6 +155,10 @@ mod tests {
             (
                 format!("kafka: {{{good}, properties: {{acks: 1}}}}"),
                 "until all replicas have them: remove it",
+            ),
+            (
+                format!("kafka: {{{good}, properties: {{batch.num.messages: 9}}}}"),
+                "each message is a batch of its own",
             ),
             (
                 format!("kafka: {{{good}, properties: {{sasl.username: x}}}}"),

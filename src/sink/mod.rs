@@ -28,6 +28,8 @@ mod test_support;
 mod tls_tests;
 #[cfg(feature = "kafka")]
 mod topic;
+#[cfg(feature = "kafka")]
+mod topic_pages;
 mod webhook;
 
 pub use client::{ClientError, Files, fetch};

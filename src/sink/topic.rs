@@ -5,8 +5,9 @@
 //! told. Each message is a record of the history as `sluice history --output json` prints it; its key is
 //! the deployment, so that all that is said of one gate stands in one partition, in order.
 //!
-//! librdkafka writes a message again until all replicas have it, and each only once. After a restart those
-//! come twice that were under way: at most a page.
+//! librdkafka writes a message again until all replicas have it, and each only once. After a restart, and
+//! after a client failed and another one took its place, those come twice that were under way: at most a
+//! page. Their `seq` tells them.
 
 use std::{
     collections::VecDeque,
@@ -21,24 +22,26 @@ use rdkafka::{
     message::DeliveryResult,
     producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer},
 };
-use serde::{Deserialize, Serialize};
 use tokio::{
+    runtime::Handle,
     sync::{oneshot, watch},
     task::spawn_blocking,
     time::{Instant, sleep, timeout_at},
 };
 use tracing::{info, warn};
 
-use super::{backoff::Backoff, memory::Memory};
+use super::{
+    backoff::Backoff,
+    memory::Memory,
+    topic_pages::{Page, Told, is_of, page},
+};
 use crate::{
-    ledger::{Entry, Filter, Head, History, Kind, LedgerError},
+    ledger::{Entry, Head, LedgerError},
     plan::VerdictTopicPlan,
     serve::{Feed, Shown, SinkCounters, Undelivered},
     source::kafka,
 };
 
-/// Most records that are under way at once.
-const PAGE: usize = 100;
 /// How often it is looked for what is new, beside when something stands otherwise.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long the brokers may take before it is said that they do.
@@ -55,28 +58,11 @@ pub(super) struct VerdictTopic {
     pub stopping: watch::Receiver<bool>,
 }
 
-/// The last record that the topic has, or need not have.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Told {
-    seq: u64,
-    /// Tells whether the history is still the same.
-    hash: String,
-}
-
-/// What is to be told next.
-#[derive(Debug)]
-struct Page {
-    records: Vec<Entry>,
-    /// Changes of verdicts that wait, those of the page too.
-    waiting: u64,
-    /// Records that retention removed before they could be told.
-    removed: Option<Head>,
-}
-
 /// How telling a page ended.
 enum Ending {
     Whole,
+    /// Nothing was to be told.
+    Nothing,
     /// It is to be tried again.
     Failed(String),
     /// The engine stops.
@@ -85,6 +71,29 @@ enum Ending {
 
 type Report = Result<(), ClientError>;
 type Producer = ThreadedProducer<Reports>;
+
+/// A client, once there is one. Its end waits for its thread, and for what is under way: that is left to a
+/// thread that may wait.
+#[derive(Default)]
+struct Client(Option<Producer>);
+
+impl Client {
+    fn discard(&mut self) {
+        let Some(producer) = self.0.take() else {
+            return;
+        };
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || drop(producer))),
+            Err(_) => drop(producer),
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.discard();
+    }
+}
 
 /// What librdkafka calls back.
 #[derive(Debug, Default)]
@@ -123,41 +132,19 @@ impl VerdictTopic {
             return;
         };
         let mut backoff = Backoff::default();
-        let mut producer = None;
+        let mut client = Client::default();
         // The end of the history when nothing was left to tell.
         let mut looked_at = None;
         loop {
-            let end = self.feed.history_end().seq;
-            let page = if looked_at == Some(end) {
-                Ok(None)
-            } else {
-                self.next(told.seq).await.map(Some)
-            };
-            let ending = match page {
-                Ok(None) => {
-                    if self.wait_for_news().await {
-                        return;
-                    }
-                    continue;
+            let end = self.feed.history_end();
+            if looked_at == Some(end.seq) {
+                if self.wait_for_news().await {
+                    return;
                 }
-                Ok(Some(page)) => {
-                    if let Some(removed) = page.removed {
-                        self.tell_removed(&told, &removed);
-                        told = Told::of(&removed);
-                    }
-                    if page.records.is_empty() {
-                        looked_at = Some(end);
-                        self.counters.waiting(0);
-                        continue;
-                    }
-                    let before = told.seq;
-                    let waiting = (&page.records[..], page.waiting);
-                    let ending = self.tell(&mut producer, waiting, &mut told).await;
-                    if told.seq != before {
-                        self.save(&told).await;
-                    }
-                    ending
-                }
+                continue;
+            }
+            let ending = match self.next(told.seq).await {
+                Ok(page) => self.take(&mut client, page, &end, &mut told).await,
                 Err(problem) => Ending::Failed(problem),
             };
             match ending {
@@ -167,13 +154,11 @@ impl VerdictTopic {
                     }
                     backoff.reset();
                 }
-                Ending::Stopped => {
-                    discard(producer);
-                    return;
-                }
+                Ending::Nothing => looked_at = Some(end.seq),
+                Ending::Stopped => return,
                 Ending::Failed(problem) => {
                     // A client that failed for good never recovers.
-                    discard(producer.take());
+                    client.discard();
                     self.counters.failed();
                     let pause = backoff.after_failure(None);
                     self.complain(&problem, backoff.failures());
@@ -185,34 +170,89 @@ impl VerdictTopic {
         }
     }
 
+    /// Tells a page, and remembers how far the topic was told. `end`: that of the history before the page
+    /// was read.
+    async fn take(
+        &mut self,
+        client: &mut Client,
+        page: Page,
+        end: &Head,
+        told: &mut Told,
+    ) -> Ending {
+        let before = told.seq;
+        if let Some(removed) = &page.removed {
+            self.tell_removed(told, removed);
+            *told = Told::of(removed);
+        }
+        let ending = if page.records.is_empty() {
+            self.counters.waiting(0);
+            told.pass(end);
+            Ending::Nothing
+        } else {
+            self.tell(client, (&page.records, page.waiting), told).await
+        };
+        if told.seq != before
+            && let Err(problem) = self.save(told).await
+        {
+            warn!(
+                sink = self.plan.name,
+                problem,
+                "what the sink was told cannot be remembered: after a restart it may be told again"
+            );
+        }
+        ending
+    }
+
     /// How far the topic was told; one that is new is told from now on. `None`: the engine stops.
     async fn begin(&mut self) -> Option<Told> {
         let end = self.feed.history_end();
         let memory = self.memory.clone();
         let read = spawn_blocking(move || memory.read()).await;
         let read = match read {
-            Ok(Ok(None)) => {
-                let told = Told::of(&end);
-                self.save(&told).await;
-                return Some(told);
-            }
+            Ok(Ok(None)) => return self.begin_at(Told::of(&end)).await,
             Ok(Ok(Some(told))) => {
                 serde_json::from_value::<Told>(told).map_err(|error| error.to_string())
             }
             Ok(Err(error)) => Err(error.to_string()),
             Err(error) => Err(error.to_string()),
         };
-        let told = match read {
-            Ok(told) => told,
+        match read {
+            Ok(told) => self.go_on(told).await,
             Err(problem) => {
                 let sink = &self.plan.name;
                 warn!(
                     sink,
                     problem, "what the sink was told is forgotten: it is told the whole history"
                 );
-                return Some(Told::default());
+                Some(Told::default())
             }
-        };
+        }
+    }
+
+    /// Remembers where a new topic begins, before it is told anything: a restart would begin later, and
+    /// leave out what came between. `None`: the engine stops.
+    async fn begin_at(&mut self, told: Told) -> Option<Told> {
+        let mut failed = false;
+        while let Err(problem) = self.save(&told).await {
+            self.counters.failed();
+            if !failed {
+                warn!(
+                    sink = self.plan.name,
+                    problem,
+                    "where a new sink begins cannot be remembered: it is told nothing until it can"
+                );
+            }
+            failed = true;
+            if self.pause(PATIENCE).await {
+                return None;
+            }
+        }
+        Some(told)
+    }
+
+    /// Where a topic goes on that was told so far: if the history is another one, at its beginning. `None`:
+    /// the engine stops.
+    async fn go_on(&mut self, told: Told) -> Option<Told> {
         // Until the journal is read the history may lack what it had.
         while matches!(self.feed.shown(), Shown::Recovering) || !self.feed.is_written() {
             if self.wait_for_news().await {
@@ -257,13 +297,13 @@ impl VerdictTopic {
     /// Tells a page. `told` follows what the topic has for sure.
     async fn tell(
         &mut self,
-        producer: &mut Option<Producer>,
+        client: &mut Client,
         (records, mut waiting): (&[Entry], u64),
         told: &mut Told,
     ) -> Ending {
         self.counters
             .waiting(usize::try_from(waiting).unwrap_or(usize::MAX));
-        let producer = match producer {
+        let producer = match &mut client.0 {
             Some(producer) => &*producer,
             none @ None => match self.producer() {
                 Ok(created) => &*none.insert(created),
@@ -384,6 +424,8 @@ impl VerdictTopic {
         }
     }
 
+    /// Says that records are gone. It is not known of what kind they were, so that what is counted is the
+    /// most that the topic can have missed.
     fn tell_removed(&self, told: &Told, removed: &Head) {
         let (from, until) = (told.seq, removed.seq);
         let count = until.saturating_sub(from);
@@ -415,174 +457,25 @@ impl VerdictTopic {
         }
     }
 
-    async fn save(&self, told: &Told) {
+    async fn save(&self, told: &Told) -> Result<(), String> {
         let memory = self.memory.clone();
         let told = serde_json::to_value(told).expect("a position has a form");
-        let problem = match spawn_blocking(move || memory.write(told)).await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(error) => error.to_string(),
-        };
-        warn!(
-            sink = self.plan.name,
-            problem,
-            "what the sink was told cannot be remembered: after a restart it may be told again"
-        );
-    }
-}
-
-impl Told {
-    fn of(head: &Head) -> Self {
-        Self {
-            seq: head.seq,
-            hash: head.hash.clone(),
+        match spawn_blocking(move || memory.write(told)).await {
+            Ok(written) => written.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
         }
     }
 }
 
-/// Whether it is the history that a topic was told so far.
-fn is_of(history: &History, told: &Told, end: &Head) -> Result<bool, LedgerError> {
-    if told.seq == 0 || (told.seq == end.seq && told.hash == end.hash) {
-        return Ok(true);
-    }
-    if end.seq < told.seq {
-        return Ok(false);
-    }
-    let page = history.records(&Filter::all(), told.seq, 1)?;
-    Ok(match page.records.first() {
-        Some(record) if record.seq == told.seq => record.hash == told.hash,
-        // Retention has removed it.
-        Some(_) | None => told.seq <= history.pruned()?.seq,
-    })
-}
-
-/// Reads what is to be told behind a record.
-fn page(history: &History, seq: u64) -> Result<Page, LedgerError> {
-    let pruned = history.pruned()?;
-    let removed = (seq < pruned.seq).then_some(pruned);
-    let from = removed.as_ref().map_or(seq, |removed| removed.seq);
-    let verdicts = Filter {
-        kind: Some(Kind::Verdict),
-        ..Filter::all()
-    };
-    let page = history.records(&verdicts, from + 1, PAGE)?;
-    let waiting = match page.next {
-        Some(_) => history.count_behind(Kind::Verdict, from)?,
-        None => page.records.len() as u64,
-    };
-    Ok(Page {
-        records: page.records,
-        waiting,
-        removed,
-    })
-}
-
-/// Whether a message will never be taken, whatever is tried.
+/// Whether a message will never be taken, whatever is tried. A batch holds one message, so that the answer is
+/// about this one.
 fn is_refused(error: &ClientError) -> bool {
-    error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
-}
-
-/// Ends a client on a thread that may wait for it.
-fn discard(producer: Option<Producer>) {
-    if let Some(producer) = producer {
-        drop(spawn_blocking(move || drop(producer)));
-    }
+    use RDKafkaErrorCode::{InvalidRecord, MessageSizeTooLarge, PolicyViolation};
+    let code = error.rdkafka_error_code();
+    code.is_some_and(|code| [InvalidRecord, MessageSizeTooLarge, PolicyViolation].contains(&code))
 }
 
 fn told_of(error: &LedgerError) -> String {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
     format!("{error}{}", cause.unwrap_or_default())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        event::{Span, Timestamp},
-        ledger::{FILE, Ledger, Record},
-    };
-
-    fn record(number: i64, kind: Kind) -> Record {
-        Record {
-            kind,
-            at: Timestamp::from_seconds(number),
-            deployment: "d1".to_owned(),
-            service: "shop".to_owned(),
-            stage: "prod".to_owned(),
-            region: String::new(),
-            version: "v2".to_owned(),
-            verdict: None,
-            is_privileged: false,
-            key: number.to_string(),
-            body: "{}".to_owned(),
-        }
-    }
-
-    /// A ledger with changes of verdicts at odd seconds.
-    fn ledger(folder: &std::path::Path, seconds: std::ops::Range<i64>) -> (Ledger, History) {
-        let mut ledger = Ledger::open(folder, Span::from_seconds(100)).unwrap();
-        let kind = |number| [Kind::Step, Kind::Verdict][usize::from(number % 2 == 1)];
-        let records: Vec<Record> = seconds.map(|number| record(number, kind(number))).collect();
-        ledger.append(records.iter()).unwrap();
-        (ledger, History::at(folder.join(FILE)))
-    }
-
-    #[test]
-    fn a_page_holds_what_stands_behind_and_says_what_waits_and_what_is_gone() {
-        let folder = tempfile::tempdir().unwrap();
-        let (mut ledger, history) = ledger(folder.path(), 0..1_000);
-        let first = page(&history, 0).unwrap();
-        assert_eq!((first.records.len(), first.waiting), (PAGE, 500));
-        assert!(
-            first
-                .records
-                .iter()
-                .all(|entry| entry.kind == Kind::Verdict)
-        );
-        let last = first.records.last().unwrap().seq;
-        let second = page(&history, last).unwrap();
-        assert_eq!((second.records[0].seq, second.waiting), (last + 2, 400));
-        let end = page(&history, 1_000).unwrap();
-        assert_eq!((end.records.len(), end.waiting, end.removed), (0, 0, None));
-        ledger.prune(Timestamp::from_seconds(700)).unwrap();
-        let pruned = history.pruned().unwrap();
-        assert!(100 < pruned.seq, "{pruned:?}");
-        let gap = page(&history, last).unwrap();
-        assert!(pruned.seq < gap.records[0].seq);
-        assert_eq!(gap.removed, Some(pruned.clone()));
-        assert_eq!(page(&history, pruned.seq).unwrap().removed, None);
-    }
-
-    #[test]
-    fn another_history_is_told_from_its_beginning() {
-        let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
-        let (mut one, history) = ledger(folders[0].path(), 0..500);
-        let (other, _) = ledger(folders[1].path(), 7..400);
-        let at = |seq| {
-            let page = history.records(&Filter::all(), seq, 1).unwrap();
-            let hash = page.records[0].hash.clone();
-            Told { seq, hash }
-        };
-        let is_same = |told: &Told, end: &Head| is_of(&history, told, end).unwrap();
-        let (early, late) = (at(3), at(450));
-        for told in [&early, &late, &Told::of(one.head()), &Told::default()] {
-            assert!(is_same(told, one.head()), "{told:?}");
-        }
-        for told in [
-            Told::of(other.head()),
-            Told {
-                hash: late.hash.clone(),
-                ..early.clone()
-            },
-            Told {
-                seq: 501,
-                ..late.clone()
-            },
-        ] {
-            assert!(!is_same(&told, one.head()), "{told:?}");
-        }
-        // What retention has removed may have been told.
-        one.prune(Timestamp::from_seconds(300)).unwrap();
-        assert!(is_same(&early, one.head()));
-    }
 }

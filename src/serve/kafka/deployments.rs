@@ -22,15 +22,21 @@ use super::{
     reader::{RETRY, Reader, Stopped},
 };
 use crate::{
+    decode::deployments::MESSAGE_EVENTS_MAX,
     event::{DeploymentEvent, Timestamp},
     journal::{Entry, OffsetRange, recorded},
     plan::Overrides,
     serve::published::Deployment,
-    source::kafka::{Blindness, Chunk, Consumer, EventOutcome, Lost, Partition},
+    source::kafka::{Blindness, Chunk, Consumer, EventOutcome, Lost, Message, Partition},
 };
 
-/// Most events that are recorded together. Fewer than may wait for the core.
-const EVENTS_MAX: usize = 256;
+/// Most events that are recorded together, and at least as many as a message may have. Fewer than may wait
+/// for the core.
+const EVENTS_MAX: usize = MESSAGE_EVENTS_MAX;
+/// Larger messages are read off the network's threads.
+const SMALL_BYTES: usize = 16 << 10;
+/// How long it holds that the history could be written, or not. The one task that asks reads all topics.
+const PROOF_HOLDS: Duration = Duration::from_secs(1);
 /// Complaints that are logged in full within a window; of others only the number.
 const COMPLAINTS_MAX: u32 = 20;
 const COMPLAINTS_WINDOW: Duration = Duration::from_secs(10);
@@ -89,7 +95,8 @@ impl Reader {
         feeds
     }
 
-    /// Takes the events of messages, a group at a time. One that cannot be used costs only itself.
+    /// Takes the events of messages, a group at a time. One that cannot be used costs only itself. Those of
+    /// one message are recorded together: a kill would have the first of them told again, at other times.
     pub(super) async fn take_told(
         &mut self,
         consumer: &Consumer,
@@ -99,12 +106,25 @@ impl Reader {
         let partition = &chunk.partition;
         let mut group = Group::default();
         for message in &chunk.messages {
-            for event in self.decoding.deployments(message) {
+            let events = self.events(message).await;
+            let waits = overrides == Overrides::Taken
+                && events.iter().flatten().any(is_override)
+                && !self.has_proof();
+            // What is in the group waits for nobody: its bake begins when it is recorded.
+            if !group.events.is_empty() && (waits || EVENTS_MAX < group.events.len() + events.len())
+            {
+                let before = std::mem::take(&mut group);
+                self.tell(consumer, partition, before, message.offset)
+                    .await?;
+            }
+            if waits {
+                self.prove().await;
+            }
+            for event in events {
                 let event = event.map_err(Unfit::unreadable);
-                let fit = match event.and_then(|event| self.fit(event)) {
-                    Ok(event) => self.allowed(event, overrides).await,
-                    Err(unfit) => Err(unfit),
-                };
+                let fit = event
+                    .and_then(|event| self.fit(&event))
+                    .and_then(|event| self.allowed(event, overrides));
                 match fit {
                     Ok(event) => group.events.push((message.offset, event)),
                     Err(Unfit { outcome, reason }) => {
@@ -112,15 +132,20 @@ impl Reader {
                         self.complaints.tell(partition, message.offset, &reason);
                     }
                 }
-                if EVENTS_MAX <= group.events.len() {
-                    // The message may hold more: until all of it is taken, reading goes on with it.
-                    let full = std::mem::take(&mut group);
-                    self.tell(consumer, partition, full, message.offset).await?;
-                }
             }
         }
         self.tell(consumer, partition, group, chunk.offsets.end)
             .await
+    }
+
+    /// Reads the events of a message, each by itself.
+    async fn events(&self, message: &Message) -> Vec<Result<DeploymentEvent, String>> {
+        if message.payload.len() <= SMALL_BYTES {
+            return self.decoding.deployments(message);
+        }
+        let (decoding, message) = (self.decoding.clone(), message.clone());
+        let read = spawn_blocking(move || decoding.deployments(&message)).await;
+        read.unwrap_or_else(|error| vec![Err(format!("reading it failed: {error}"))])
     }
 
     /// Records events and that reading goes on there, and counts what the core says of them.
@@ -150,7 +175,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Records events. What cannot be recorded is tried again until it can.
+    /// Records events. What cannot be recorded is tried again until it can; meanwhile time goes on, so that
+    /// an event is always as of what is still open.
     async fn record_told(
         &self,
         group: &Group,
@@ -159,10 +185,12 @@ impl Reader {
         loop {
             let mut answers = Vec::with_capacity(group.events.len());
             let mut events = Vec::with_capacity(group.events.len());
+            let open_from = self.open_from();
             for (_, event) in &group.events {
                 let (reply, answer) = oneshot::channel();
                 answers.push(answer);
-                events.push((event.clone(), EventReply(reply)));
+                let event = event.clone().at_time(event.at().max(open_from));
+                events.push((event, EventReply(reply)));
             }
             let placed = match self.core.told(events, range.clone()) {
                 Ok(ticket) => ticket.durable().await.map(drop),
@@ -178,8 +206,8 @@ impl Reader {
     }
 
     /// An event as it can be recorded.
-    fn fit(&self, event: DeploymentEvent) -> Result<DeploymentEvent, Unfit> {
-        let checked = match &event {
+    fn fit(&self, event: &DeploymentEvent) -> Result<DeploymentEvent, Unfit> {
+        let checked = match event {
             DeploymentEvent::Begin(begin) => check_begin(begin),
             DeploymentEvent::Step(step) => check_name("step", &step.step),
             DeploymentEvent::Bypass(bypass) => check_bypass(bypass),
@@ -194,8 +222,7 @@ impl Reader {
             );
             return Err(Unfit::unreadable(reason));
         }
-        let event = event.at_time(at.max(self.open_from()));
-        recorded(&event).map_err(Unfit::unreadable)
+        recorded(event).map_err(Unfit::unreadable)
     }
 
     /// An event before this is taken as of then: buckets before are closed, or about to be, so that a bake
@@ -216,17 +243,12 @@ impl Reader {
     }
 
     /// An event that may be told there.
-    async fn allowed(
+    fn allowed(
         &self,
         event: DeploymentEvent,
         overrides: Overrides,
     ) -> Result<DeploymentEvent, Unfit> {
-        let is_override = match &event {
-            DeploymentEvent::Bypass(_) => true,
-            DeploymentEvent::Begin(begin) => begin.hotfix.is_some(),
-            DeploymentEvent::Step(_) | DeploymentEvent::End(_) => false,
-        };
-        if !is_override {
+        if !is_override(&event) {
             return Ok(event);
         }
         let not_allowed = |reason: &str| Unfit {
@@ -239,14 +261,34 @@ impl Reader {
                  HTTP or gRPC as admin, or write overrides: true at the topic",
             ));
         }
-        let chronicled = Arc::clone(self.core.published().chronicled());
-        let asked = spawn_blocking(move || Chronicled::is_writable(&chronicled)).await;
-        if asked.ok() != Some(true) {
+        if !self.proof.as_ref().is_some_and(|(_, proven)| *proven) {
             return Err(not_allowed(
                 "the history cannot be written, so that overrides are refused: tell it again when it can",
             ));
         }
         Ok(event)
+    }
+
+    /// Whether it was tried a moment ago whether the history can be written.
+    fn has_proof(&self) -> bool {
+        let proof = self.proof.as_ref();
+        proof.is_some_and(|(asked, _)| asked.elapsed() < PROOF_HOLDS)
+    }
+
+    /// Tries whether the history can be written. It may take as long as that does.
+    async fn prove(&mut self) {
+        let chronicled = Arc::clone(self.core.published().chronicled());
+        let asked = spawn_blocking(move || Chronicled::is_writable(&chronicled)).await;
+        self.proof = Some((Stopwatch::start(), asked.ok() == Some(true)));
+    }
+}
+
+/// Whether a person sets the gate aside with it.
+fn is_override(event: &DeploymentEvent) -> bool {
+    match event {
+        DeploymentEvent::Bypass(_) => true,
+        DeploymentEvent::Begin(begin) => begin.hotfix.is_some(),
+        DeploymentEvent::Step(_) | DeploymentEvent::End(_) => false,
     }
 }
 

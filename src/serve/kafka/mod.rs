@@ -138,7 +138,7 @@ impl Decoding {
     /// Reads the deployment events of a message, each by itself.
     fn deployments(&self, message: &Message) -> Vec<Result<DeploymentEvent, String>> {
         kafka::deployments(message, self.limits.decompressed_bytes)
-            .unwrap_or_else(|problem| vec![Err(problem.to_string())])
+            .unwrap_or_else(|problem| vec![Err(problem)])
     }
 
     /// Decodes a message. A live run and a recovery both call this, so that they cannot differ.

@@ -57,6 +57,8 @@ pub(super) struct Reader {
     refused: u64,
     /// How much of what could not be used of deployment events was logged of late.
     pub(super) complaints: Complaints,
+    /// Whether the history could be written when that was tried last.
+    pub(super) proof: Option<(Stopwatch, bool)>,
     /// How far each partition was taken.
     pub(super) positions: Positions,
     /// What waits until time has come there, as long as the source is not at the clock.
@@ -104,6 +106,7 @@ impl Reader {
             hands: None,
             refused: 0,
             complaints: Complaints::default(),
+            proof: None,
             positions,
             merge: merge(plan),
             ahead: Span::from_nanos(plan.limits.future.nanos() / 2),

@@ -55,6 +55,13 @@ impl Refetch for Again {
             );
             return Ok(Refetched::Torn);
         };
+        if decoding.tells(&range.topic).is_some() && range.from < range.until {
+            warn!(
+                topic = range.topic,
+                "messages are gone of a topic that tells of deployments now"
+            );
+            return Ok(Refetched::Torn);
+        }
         let partition = partition(&range.topic, range.partition);
         let pieces = rereader
             .read(&partition, range.from..range.until, REFETCH_PATIENCE)
@@ -86,5 +93,33 @@ impl Refetch for Again {
             }
         }
         Ok(refetched)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_of_a_topic_that_tells_of_deployments_now_is_a_hole() {
+        let plan = Plan::parse(
+            "checks: {}\nservices: {s: {stages: [{name: a, steps: [t]}]}}\nsources: [{kafka: {brokers: \
+             ['127.0.0.1:1'], topics: {d: {format: json-deployments}}}}]\n",
+        )
+        .unwrap();
+        let all = KafkaSource::all(&plan).unwrap();
+        let mut again = sources(&all, &plan).unwrap().unwrap();
+        let mut asked = |from, until| {
+            let range = OffsetRange {
+                topic: "d".to_owned(),
+                partition: 0,
+                from,
+                until,
+            };
+            again.refetch(&range, &mut |batch| panic!("{batch:?}"))
+        };
+        assert_eq!(asked(3, 7), Ok(Refetched::Torn));
+        // Nothing was taken of it but events, which the journal has.
+        assert_eq!(asked(7, 7), Ok(Refetched::Whole));
     }
 }

@@ -51,12 +51,14 @@ const USUAL: [(&str, &str); 8] = [
 ];
 
 /// Settings that have every message written once and in order, as long as it takes. They are set last.
-const EXACT_OF_PRODUCERS: [(&str, &str); 4] = [
+const EXACT_OF_PRODUCERS: [(&str, &str); 5] = [
     ("enable.idempotence", "true"),
     ("acks", "all"),
     // Until the brokers take it: what is given up would come behind what was said later.
     ("message.timeout.ms", "0"),
     ("delivery.report.only.error", "false"),
+    // Brokers take or refuse a batch as a whole: so a refusal is of one message, and costs no other.
+    ("batch.num.messages", "1"),
 ];
 
 /// Settings of a client that writes, that the plan's properties may replace.

@@ -44,17 +44,18 @@ pub fn decode(
 /// Reads the deployment events of one message, each by itself. A message without a value tells nothing.
 ///
 /// # Errors
-/// The message has more than `decompressed_bytes_max` bytes.
+/// The message has more than `decompressed_bytes_max` bytes, or more events than one may have.
 pub fn deployments(
     message: &Message,
     decompressed_bytes_max: usize,
-) -> Result<Vec<Result<DeploymentEvent, String>>, DecodeError> {
+) -> Result<Vec<Result<DeploymentEvent, String>>, String> {
     let bytes = &message.payload[..];
     if bytes.is_empty() {
         return Ok(Vec::new());
     }
-    let bytes = compression::content_encoding("identity", bytes, decompressed_bytes_max)?;
-    Ok(deployments::message(&bytes, message.timestamp))
+    let bytes = compression::content_encoding("identity", bytes, decompressed_bytes_max)
+        .map_err(|problem| problem.to_string())?;
+    deployments::message(&bytes, message.timestamp)
 }
 
 #[cfg(test)]
@@ -127,7 +128,7 @@ mod tests {
         let large = message(br#"{"metric":"m","value":1}"#.to_vec());
         let error = decode(TopicFormat::JsonSamples, &large, 10).unwrap_err();
         assert!(matches!(error, DecodeError::TooLarge { .. }), "{error}");
-        let error = super::deployments(&large, 10).unwrap_err();
-        assert!(matches!(error, DecodeError::TooLarge { .. }), "{error}");
+        let problem = super::deployments(&large, 10).unwrap_err();
+        assert!(problem.contains("over the limit of 10:"), "{problem}");
     }
 }
