@@ -49,13 +49,8 @@ impl Reducer {
         let mut series: Vec<bool> = of_many((0..).zip(&self.selected).map(is_dead).collect());
         let streams = self.streams_heard.iter().map(|heard| *heard < hour);
         let mut streams: Vec<bool> = of_many(streams.collect());
-        let half = self.shards.limits().series / 2;
         let are_dead = series.contains(&true) || streams.contains(&true) || !turned.is_empty();
-        let is_wanted = are_dead
-            || half < self.shards.unselected()
-            || half < self.shards.streams().saturating_sub(streams.len())
-            || is_much(self.refused, self.selected.len());
-        if !is_wanted {
+        if !are_dead && !self.is_crowded() {
             return false;
         }
         self.refused = 0;
@@ -115,6 +110,18 @@ impl Reducer {
             directory,
         );
         true
+    }
+
+    /// Whether what a limit refused, or nobody selects, takes much room.
+    fn is_crowded(&self) -> bool {
+        let half = self.shards.limits().series / 2;
+        half < self.shards.unselected()
+            || half
+                < self
+                    .shards
+                    .streams()
+                    .saturating_sub(self.streams_heard.len())
+            || is_much(self.refused, self.selected.len())
     }
 
     fn rename_losses(&mut self, series: &[u32], streams: &[u32]) {
