@@ -123,8 +123,7 @@ pub(crate) fn drive(
     pace: Pace,
     mut on_moment: impl FnMut(&str),
 ) -> Result<Measured, Failure> {
-    let receiver = Receiver::ask(&url.authority);
-    let before = receiver.counts()?;
+    let (receiver, before) = Receiver::asked(&url.authority)?;
     let meter = pid.map(Meter::new).transpose()?;
     let settled = || pace.settled(meter);
     // Not earlier: who opens a connection and says nothing is sent away.
@@ -164,8 +163,8 @@ pub(crate) fn drive(
         barrier.wait();
         walls[0] = phase_started.elapsed().as_secs_f64();
         // Until then its series are not known, as they are for as long as they live afterwards.
-        let named = receiver.verify(before, cold.samples.load(Ordering::Relaxed));
-        let middle = named.and_then(|_| settled());
+        let known = receiver.verify(before, cold.samples.load(Ordering::Relaxed));
+        let middle = known.and_then(|_| settled());
         on_moment("steady");
         phase_started = clock::now();
         barrier.wait();

@@ -533,7 +533,7 @@ mod tests {
             };
             sequence.batch(body).unwrap()
         };
-        let week = Duration::from_secs(604_800);
+        let week = Duration::from_hours(168);
         let _full = place(GROUP_BYTES_MAX);
         assert_eq!(sequence.next_group(week).map(|group| group.len()), Some(1));
         let _last = [place(1), place(1)];
