@@ -123,7 +123,8 @@ pub(crate) fn drive(
     pace: Pace,
     mut on_moment: impl FnMut(&str),
 ) -> Result<Measured, Failure> {
-    let (receiver, before) = Receiver::asked(&url.authority)?;
+    let receiver = Receiver::ask(&url.authority);
+    let before = receiver.counts()?;
     let meter = pid.map(Meter::new).transpose()?;
     let settled = || pace.settled(meter);
     // Not earlier: who opens a connection and says nothing is sent away.
@@ -137,39 +138,26 @@ pub(crate) fn drive(
     let mut walls = [0.0; 2];
     let start = meter.map(Meter::read).transpose()?;
     let usages: [Option<Usage>; 3] = thread::scope(|scope| {
-        for (mut connection, rounds) in connections.into_iter().zip(&payloads.connections) {
-            let (barrier, cold, steady) = (&barrier, &cold, &steady);
-            scope.spawn(move || {
-                let due_ms = |round| match pace {
-                    Pace::FlatOut => payloads.send_at_ms,
-                    Pace::Clock => payloads.send_at_ms + payloads.step_ms * round as i64,
-                };
-                barrier.wait();
-                for (round, requests) in rounds.iter().enumerate() {
-                    clock::rest_until(due_ms(round));
-                    if round == 0 {
-                        cold.send(&mut connection, requests);
-                        barrier.wait();
-                        barrier.wait();
-                    } else {
-                        steady.send(&mut connection, requests);
-                    }
-                }
-                barrier.wait();
-            });
+        for (connection, rounds) in connections.into_iter().zip(&payloads.connections) {
+            let (barrier, tallies) = (&barrier, [&cold, &steady]);
+            let due_ms = move |round| match pace {
+                Pace::FlatOut => payloads.send_at_ms,
+                Pace::Clock => payloads.send_at_ms + payloads.step_ms * round as i64,
+            };
+            scope.spawn(move || send_rounds(connection, rounds, due_ms, barrier, tallies));
         }
-        let mut phase_started = clock::now();
-        barrier.wait();
-        barrier.wait();
-        walls[0] = phase_started.elapsed().as_secs_f64();
+        let phase = || {
+            let started = clock::now();
+            barrier.wait();
+            barrier.wait();
+            started.elapsed().as_secs_f64()
+        };
+        walls[0] = phase();
         // Until then its series are not known, as they are for as long as they live afterwards.
         let known = receiver.verify(before, cold.samples.load(Ordering::Relaxed));
         let middle = known.and_then(|_| settled());
         on_moment("steady");
-        phase_started = clock::now();
-        barrier.wait();
-        barrier.wait();
-        walls[1] = phase_started.elapsed().as_secs_f64();
+        walls[1] = phase();
         on_moment("sent");
         let end = settled();
         Ok::<_, Failure>([start, middle?, end?])
@@ -195,6 +183,28 @@ pub(crate) fn drive(
         wire_bytes_per_sample: payloads.wire_bytes as f64 / payloads.samples as f64,
         label_bytes_per_series: payloads.text_bytes_mean,
     })
+}
+
+/// Sends the rounds of one connection. It waits before each phase and behind it.
+fn send_rounds(
+    mut connection: Connection,
+    rounds: &[Vec<Payload>],
+    due_ms: impl Fn(usize) -> i64,
+    barrier: &Barrier,
+    [cold, steady]: [&Tally; 2],
+) {
+    barrier.wait();
+    for (round, requests) in rounds.iter().enumerate() {
+        clock::rest_until(due_ms(round));
+        if round == 0 {
+            cold.send(&mut connection, requests);
+            barrier.wait();
+            barrier.wait();
+        } else {
+            steady.send(&mut connection, requests);
+        }
+    }
+    barrier.wait();
 }
 
 /// Fails if a request of either phase was not answered with 2xx.

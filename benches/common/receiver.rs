@@ -79,16 +79,6 @@ impl Receiver {
         }
     }
 
-    /// Asks who is there, and what it has counted.
-    ///
-    /// # Errors
-    /// It does not answer.
-    pub(crate) fn asked(authority: &str) -> Result<(Self, Option<Counts>), Failure> {
-        let receiver = Self::ask(authority);
-        let counts = receiver.counts()?;
-        Ok((receiver, counts))
-    }
-
     /// Reads the counts; `None` from a receiver that has none.
     ///
     /// # Errors
