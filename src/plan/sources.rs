@@ -63,6 +63,22 @@ pub enum TopicFormat {
     JsonDeployments(Overrides),
 }
 
+impl TopicFormat {
+    /// Whether overrides are taken from a topic of deployment events; `None`: it carries data.
+    pub fn overrides(self) -> Option<Overrides> {
+        match self {
+            Self::JsonDeployments(overrides) => Some(overrides),
+            Self::OtlpMetrics
+            | Self::OtlpLogs
+            | Self::OtlpMetricsJson
+            | Self::OtlpLogsJson
+            | Self::RemoteWrite(_)
+            | Self::JsonSamples
+            | Self::JsonLogs => None,
+        }
+    }
+}
+
 /// Whether whoever may write to a topic of deployment events may override gates, which takes the role
 /// `admin` over HTTP and gRPC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -294,22 +310,14 @@ fn overrides(place: &Place<'_>, format: Option<TopicFormat>) -> Option<TopicForm
     } else {
         Overrides::Refused
     };
-    match format? {
-        TopicFormat::JsonDeployments(_) => Some(TopicFormat::JsonDeployments(overrides)),
-        TopicFormat::OtlpMetrics
-        | TopicFormat::OtlpLogs
-        | TopicFormat::OtlpMetricsJson
-        | TopicFormat::OtlpLogsJson
-        | TopicFormat::RemoteWrite(_)
-        | TopicFormat::JsonSamples
-        | TopicFormat::JsonLogs => {
-            place.fault(
-                "only deployment events can be overrides",
-                "remove it, or write format: json-deployments",
-            );
-            None
-        }
+    if format?.overrides().is_none() {
+        place.fault(
+            "only deployment events can be overrides",
+            "remove it, or write format: json-deployments",
+        );
+        return None;
     }
+    Some(TopicFormat::JsonDeployments(overrides))
 }
 
 fn blind_after(value: &Tree) -> Result<Span, Complaint> {

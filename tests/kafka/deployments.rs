@@ -12,7 +12,7 @@ use sluice::event::Timestamp;
 use tempfile::TempDir;
 
 use super::{
-    engine::Engine,
+    engine::{Engine, configured},
     support::{Cluster, DEADLINE, Log, meanwhile},
 };
 
@@ -31,13 +31,9 @@ impl World {
         let mut cluster = Cluster::with_topic("samples", 1);
         cluster.tell(&format!("create {EVENTS} {PARTITIONS}"));
         cluster.tell("create admin 1");
-        let folder = tempfile::tempdir().unwrap();
-        let config = folder.path().join("sluice.yaml");
         let address = &cluster.address;
         let text = format!(
-            r#"
-listen: {{grpc: "127.0.0.1:0", http: "127.0.0.1:0", otlp_grpc: "127.0.0.1:0", otlp_http: "127.0.0.1:0"}}
-resolution: 1s
+            r#"resolution: 1s
 lateness: 1s
 checks: {{cpu: {{metric: cpu_busy_ratio, bounds: {{max: 0.9}}}}}}
 services:
@@ -58,7 +54,7 @@ sources:
 "#,
             more.replace("BROKER", address)
         );
-        std::fs::write(&config, text).unwrap();
+        let (folder, config) = configured(&text);
         Self {
             cluster,
             folder,

@@ -3,13 +3,23 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::support::{DEADLINE, now};
+
+/// A folder with a configuration: this one, listening on loopback.
+pub(crate) fn configured(rest: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("sluice.yaml");
+    let own = r#"{grpc: "127.0.0.1:0", http: "127.0.0.1:0", otlp_grpc: "127.0.0.1:0", otlp_http: "127.0.0.1:0"}"#;
+    std::fs::write(&config, format!("listen: {own}\n{rest}")).unwrap();
+    (folder, config)
+}
 
 /// A running `sluice serve`, killed with this value.
 pub(crate) struct Engine {

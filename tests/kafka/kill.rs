@@ -3,7 +3,7 @@
 use std::{sync::mpsc::Receiver, time::SystemTime};
 
 use super::{
-    engine::Engine,
+    engine::{Engine, configured},
     support::{Cluster, DEADLINE, meanwhile, now},
 };
 
@@ -66,13 +66,9 @@ fn sample(partition: i32, host: i64, round: i64) -> Vec<u8> {
 #[test]
 fn kill_minus_nine_loses_no_message_and_counts_none_twice() {
     let mut cluster = Cluster::with_topic(TOPIC, PARTITIONS);
-    let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("sluice.yaml");
     let address = &cluster.address;
     let text = format!(
-        r#"
-listen: {{grpc: "127.0.0.1:0", http: "127.0.0.1:0", otlp_grpc: "127.0.0.1:0", otlp_http: "127.0.0.1:0"}}
-# What comes after a restart is cut into pieces, because time waits for it.
+        r#"# What comes after a restart is cut into pieces, because time waits for it.
 limits: {{future: 2s}}
 checks: {{cpu: {{metric: cpu_busy_ratio, bounds: {{max: 0.9}}}}}}
 services: {{checkout: {{stages: [{{name: prod, bake: 1m, checks: [cpu]}}]}}}}
@@ -80,7 +76,7 @@ sources:
   - kafka: {{brokers: ["{address}"], start: earliest, topics: {{{TOPIC}: {{format: json-samples}}}}}}
 "#
     );
-    std::fs::write(&config, text).unwrap();
+    let (folder, config) = configured(&text);
     let data_dir = folder.path().join("data");
     let written = write(&cluster);
     let mut accepted = 0;

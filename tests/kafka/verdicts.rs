@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::{
     deployments::{begin, end, step},
-    engine::Engine,
+    engine::{Engine, configured},
     support::{Cluster, Reader},
 };
 
@@ -29,19 +29,15 @@ struct World {
 impl World {
     fn new(properties: &str) -> Self {
         let cluster = Cluster::with_topic(TOPIC, PARTITIONS);
-        let folder = tempfile::tempdir().unwrap();
-        let config = folder.path().join("sluice.yaml");
         let address = &cluster.address;
         let text = format!(
-            r#"
-listen: {{grpc: "127.0.0.1:0", http: "127.0.0.1:0", otlp_grpc: "127.0.0.1:0", otlp_http: "127.0.0.1:0"}}
-checks: {{}}
+            r#"checks: {{}}
 services: {{checkout: {{stages: [{{name: prod, steps: [smoke]}}]}}}}
 sinks:
   - kafka: {{brokers: ["{address}"], topic: {TOPIC}, properties: {{reconnect.backoff.max.ms: 200{properties}}}}}
 "#
         );
-        std::fs::write(&config, text).unwrap();
+        let (folder, config) = configured(&text);
         Self {
             cluster,
             folder,

@@ -123,16 +123,7 @@ impl Decoding {
     /// Whether a topic tells of deployments, and then whether overrides are taken from it. Such a topic
     /// feeds no check: what is not seen of it is no hole in the coverage of any.
     fn tells(&self, topic: &str) -> Option<Overrides> {
-        match self.format(topic) {
-            TopicFormat::JsonDeployments(overrides) => Some(overrides),
-            TopicFormat::OtlpMetrics
-            | TopicFormat::OtlpLogs
-            | TopicFormat::OtlpMetricsJson
-            | TopicFormat::OtlpLogsJson
-            | TopicFormat::RemoteWrite(_)
-            | TopicFormat::JsonSamples
-            | TopicFormat::JsonLogs => None,
-        }
+        self.format(topic).overrides()
     }
 
     /// Reads the deployment events of a message, each by itself.

@@ -31,7 +31,7 @@ use super::{
 use crate::{
     decode::DecodeError,
     event::{Batch, Timestamp},
-    plan::{KafkaPlan, TopicFormat, TopicStart},
+    plan::{KafkaPlan, TopicStart},
 };
 
 /// Most events that wait for whoever takes them; a chunk is one.
@@ -200,7 +200,7 @@ fn nothing_told(plan: &KafkaPlan) -> BTreeMap<(Arc<str>, EventOutcome), u64> {
     let topics = plan
         .topics
         .iter()
-        .filter(|(_, format)| matches!(format, TopicFormat::JsonDeployments(_)));
+        .filter(|(_, format)| format.overrides().is_some());
     let each = topics.flat_map(|(topic, _)| {
         let topic: Arc<str> = Arc::from(topic.as_str());
         EventOutcome::ALL.map(|outcome| ((Arc::clone(&topic), outcome), 0))
