@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, RwLock},
 };
 
 use super::{
@@ -75,6 +75,9 @@ impl Decoder {
     ///
     /// # Errors
     /// The request is damaged as a whole, or over a limit.
+    ///
+    /// # Panics
+    /// A thread panicked while it wrote to the cache.
     pub fn read_with(
         &mut self,
         cache: Option<&RwLock<KeyCache>>,
@@ -149,8 +152,8 @@ impl Decoder {
         let part_bytes_max = limit.max(1 << 20);
         match format {
             Format::RemoteWrite1 => {
-                // What a cache says is verified, whoever panicked while it was written.
-                let cache = cache.map(|cache| cache.read().unwrap_or_else(PoisonError::into_inner));
+                let cache =
+                    cache.map(|cache| cache.read().expect("no thread panicked while it learned"));
                 remote_write::walk(body, cache.as_deref(), out)
             }
             Format::RemoteWrite2 => remote_write_2::walk(body, &mut self.symbols, out),

@@ -32,6 +32,7 @@ pub(super) struct Resolved {
     pub(super) series: usize,
     /// Series of the batch that are known and not remembered as such, with their notes.
     pub(super) unlearned: Vec<(u32, u64)>,
+    spare: Spare,
     pub(super) shards: Vec<ResolvedPart>,
 }
 
@@ -149,7 +150,7 @@ impl Resolved {
     pub(super) fn clear(&mut self, shards: usize) {
         self.by = None;
         self.series = 0;
-        self.unlearned.clear();
+        self.spare.clear(&mut self.unlearned);
         self.shards.resize_with(shards, ResolvedPart::default);
         self.shards.iter_mut().for_each(ResolvedPart::clear);
     }

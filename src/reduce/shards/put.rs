@@ -49,6 +49,7 @@ impl Shards {
         resolved.by = Some(Arc::clone(&self.identity));
         let cache = self.cache.read().expect(POISONED);
         let is_of_cache = raw.batch.edition.as_ref() == Some(cache.edition());
+        let learns = is_of_cache && cache.is_eager();
         let remembered = |series: &RawSeries| {
             let place = series.place.filter(|_| is_of_cache)?;
             Some(Known::of_note(cache.note(place)))
@@ -76,9 +77,10 @@ impl Shards {
                         let known = remembered(series).unwrap_or_else(|| {
                             let known = shard.resolve(raw, series, &mut part.before);
                             // A cache knows keys, and not what is told of a series beside.
-                            let is_plain = is_of_cache && series.meta == SeriesMeta::default();
-                            let note = known.note(shard.generation).filter(|_| is_plain);
-                            resolved.unlearned.extend(note.map(|note| (index, note)));
+                            if learns && series.meta == SeriesMeta::default() {
+                                let note = known.note(shard.generation);
+                                resolved.unlearned.extend(note.map(|note| (index, note)));
+                            }
                             (known, shard.generation)
                         });
                         part.take(known, index, raw, series);
@@ -86,9 +88,8 @@ impl Shards {
                 },
             );
         }
-        let is_eager = cache.is_eager();
         drop(cache);
-        if is_eager && !resolved.unlearned.is_empty() {
+        if !resolved.unlearned.is_empty() {
             self.learn(raw, &mut resolved.unlearned);
         }
     }
