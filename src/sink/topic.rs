@@ -3,7 +3,7 @@
 //! The history is the queue: it is durable, ordered and bounded by its own retention, so that a topic that
 //! is away for days misses nothing and takes no memory. What is remembered is only how far the topic was
 //! told. Each message is a record of the history as `sluice history --output json` prints it; its key is
-//! the deployment, so that all that is said of one gate stands in one partition, in order.
+//! the deployment, so that all that is said of one stands in one partition, in order.
 //!
 //! librdkafka writes a message again until all replicas have it, and each only once. After a restart, and
 //! after a client failed and another one took its place, those come twice that were under way: at most a
