@@ -1,5 +1,7 @@
 //! What the HTTP doors have in common: bodies within limits, media types, refusals.
 
+use std::{error::Error, pin::pin};
+
 use axum::{
     body::Body,
     response::{IntoResponse, Response},
@@ -10,6 +12,9 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::{connections, intake::Turned};
 use crate::decode::DecodeError;
+
+/// Memory that is made ready for a body on its sender's word, in bytes.
+const TRUSTED_BYTES_MAX: usize = 128 << 10;
 
 /// Why a request is refused as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,34 +113,55 @@ pub(super) async fn read_body(
     body: Body,
     limit: usize,
 ) -> Result<Bytes, HttpRefusal> {
+    let mut bytes = Vec::new();
+    read_into(&mut bytes, headers, body, limit).await?;
+    Ok(bytes.into())
+}
+
+/// Appends a body of at most `limit` bytes. Each piece is let go at once, so that the connection reads the next
+/// one into the same memory.
+///
+/// # Errors
+/// It is longer, breaks off, or takes too long.
+pub(super) async fn read_into(
+    bytes: &mut Vec<u8>,
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<(), HttpRefusal> {
     let too_large = || {
         let message = format!("the body has more than {limit} bytes: send smaller batches");
         HttpRefusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
     };
     let announced = headers
         .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > limit as u64) {
+        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| limit < length) {
         return Err(too_large());
     }
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        // Not 408: senders of remote write, OTLP and Loki give up what is refused with that.
-        Err(error) if connections::is_late(&*error) => Err(HttpRefusal::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "incomplete",
-            "the body did not arrive: nothing for 10s, or not all within 30s",
-        )),
-        Err(error) => {
-            let message = format!("the body broke off: {error}");
-            Err(HttpRefusal::new(
-                StatusCode::BAD_REQUEST,
-                "incomplete",
-                message,
-            ))
+    bytes.reserve(announced.unwrap_or(0).min(TRUSTED_BYTES_MAX));
+    let mut pieces = pin!(Limited::new(body, limit));
+    while let Some(piece) = pieces.frame().await {
+        match piece {
+            // Trailers say nothing that is asked here.
+            Ok(piece) => bytes.extend_from_slice(piece.data_ref().map_or(&[], |data| &data[..])),
+            Err(error) if error.is::<LengthLimitError>() => return Err(too_large()),
+            Err(error) => return Err(broken(&*error)),
         }
     }
+    Ok(())
+}
+
+fn broken(error: &(dyn Error + Send + Sync + 'static)) -> HttpRefusal {
+    // Not 408: senders of remote write, OTLP and Loki give up what is refused with that.
+    let (status, message) = if connections::is_late(error) {
+        let message = "the body did not arrive: nothing for 10s, or not all within 30s";
+        (StatusCode::SERVICE_UNAVAILABLE, message.to_owned())
+    } else {
+        let message = format!("the body broke off: {error}");
+        (StatusCode::BAD_REQUEST, message)
+    };
+    HttpRefusal::new(status, "incomplete", message)
 }
 
 /// A header as text; empty if it is missing or no text.

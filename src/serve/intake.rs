@@ -8,6 +8,7 @@ use tokio::{
 };
 
 use super::{
+    bodies::Bodies,
     core::{Core, Room, Unavailable},
     idle::{Idle, Lent},
     metrics::{Metrics, Source},
@@ -32,6 +33,8 @@ const IDLE_MAX: usize = 64;
 /// Takes bodies in; cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Intake {
+    /// Where bodies are read to.
+    pub(super) bodies: Bodies,
     core: Core,
     metrics: Arc<Metrics>,
     limits: DecodeLimits,
@@ -100,6 +103,7 @@ impl Intake {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let repeats = Arc::clone(core.repeats());
         Self {
+            bodies: Bodies::new(),
             core,
             metrics,
             limits: decode_limits(&plan.limits),

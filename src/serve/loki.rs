@@ -11,7 +11,7 @@ use http::{HeaderMap, StatusCode, header};
 
 use super::{
     clock::Stopwatch,
-    http_request::{HttpRefusal, header_text, media_type, read_body},
+    http_request::{HttpRefusal, header_text, media_type},
     intake::Taken,
     metrics::Source,
     shared::Shared,
@@ -44,7 +44,8 @@ pub(super) async fn push(
 async fn take(shared: &Shared, headers: &HeaderMap, body: HttpBody) -> Result<Taken, HttpRefusal> {
     let (format, encoding) = form(headers)?;
     let open = shared.intake.enter()?;
-    let bytes = read_body(headers, body, shared.plan().limits.request_bytes).await?;
+    let limit = shared.plan().limits.request_bytes;
+    let bytes = shared.intake.bodies.read(headers, body, limit).await?;
     shared
         .metrics
         .count(Source::Loki, |metrics| metrics.bytes += bytes.len() as u64);

@@ -29,6 +29,7 @@ mod access_tests;
 mod answers;
 mod api;
 mod backlog;
+mod bodies;
 mod chronicle;
 mod clock;
 mod clock_step;

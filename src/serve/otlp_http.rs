@@ -18,7 +18,7 @@ use super::{
     access::{Denied, Operation},
     clock::Stopwatch,
     guard,
-    http_request::{HttpRefusal, ask_to_retry, header_text, media_type, read_body},
+    http_request::{HttpRefusal, ask_to_retry, header_text, media_type},
     intake::Taken,
     metrics::Source,
     shared::Shared,
@@ -165,7 +165,8 @@ async fn take(
         (Signal::Logs, Syntax::Json) => Format::OtlpLogsJson,
     };
     let open = shared.intake.enter()?;
-    let bytes = read_body(headers, body, shared.plan().limits.request_bytes).await?;
+    let limit = shared.plan().limits.request_bytes;
+    let bytes = shared.intake.bodies.read(headers, body, limit).await?;
     shared.metrics.count(Source::OtlpHttp, |metrics| {
         metrics.bytes += bytes.len() as u64;
     });

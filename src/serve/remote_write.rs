@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::{
     clock::Stopwatch,
-    http_request::{HttpRefusal, header_text, media_type, read_body},
+    http_request::{HttpRefusal, header_text, media_type},
     intake::Taken,
     metrics::Source,
     shared::Shared,
@@ -59,7 +59,8 @@ pub(super) async fn write(
 async fn take(shared: &Shared, headers: &HeaderMap, body: HttpBody) -> Result<Taken, HttpRefusal> {
     let format = protocol(headers)?;
     let open = shared.intake.enter()?;
-    let bytes = read_body(headers, body, shared.plan().limits.request_bytes).await?;
+    let limit = shared.plan().limits.request_bytes;
+    let bytes = shared.intake.bodies.read(headers, body, limit).await?;
     shared.metrics.count(Source::RemoteWrite, |metrics| {
         metrics.bytes += bytes.len() as u64;
     });
