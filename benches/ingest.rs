@@ -36,6 +36,8 @@ use common::{
 /// Event time that a load may cover: Sluice refuses what is more than 5 minutes ahead.
 const WINDOW_MS: i64 = 285_000;
 const STEP_MS_MAX: i64 = 15_000;
+/// Connections that send at a time.
+const CONNECTIONS_MAX: usize = 8;
 /// Runs of the probe, of which the median counts.
 const PROBES: usize = 3;
 
@@ -142,7 +144,7 @@ fn scale(arguments: &[String]) -> Result<Scale, Failure> {
         flat: vec![
             Size {
                 series: 10_000,
-                rounds: 200,
+                rounds: 400,
             },
             Size {
                 series: 100_000,
@@ -264,7 +266,8 @@ fn load(size: Size, batch: usize, step_ms: i64) -> Load {
         series: size.series,
         rounds: size.rounds,
         batch,
-        connections: 8,
+        // As few as fill their requests, as Prometheus has shards.
+        connections: (size.series / batch).clamp(1, CONNECTIONS_MAX),
         protocol: Protocol::RemoteWrite1,
         step_ms,
         start_ms: 0,
