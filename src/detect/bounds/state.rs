@@ -32,7 +32,6 @@ impl Bounds {
             within: _,
             began_at: _,
             grace_until: _,
-            bake_until: _,
             runs,
             judged,
         } = self;
