@@ -29,6 +29,9 @@ const CELLS_PER_BAKE: i64 = 12;
 const CELLS_KEPT_MAX: usize = 1_024;
 /// Without a fleet: cells and records that a breach needs.
 const LONE_COUNT_MIN: usize = 3;
+/// How many times its share of alpha the chance of a template may be for it to be likely that the new version writes
+/// it, though that is not certain.
+const LIKELY_TIMES: f64 = 5.0;
 /// How long before the deployment a host must have been seen, so that what was never seen before
 /// means something.
 const PAST_MIN: Span = Span::from_minutes(10);
@@ -48,7 +51,7 @@ const PAST_MIN: Span = Span::from_minutes(10);
 /// A cell is a twelfth of the bake, from a minute (or six buckets) to ten minutes: the first
 /// argument holds for bursts that are shorter. What only one of several judged hosts writes, however
 /// often, may be its own fault: it blocks nothing, but at the end of the bake it is not passed either
-/// (`NO_DATA`). Nor is it where a judged host wrote what has no name, because `limits.templates` has no room
+/// (`NO_DATA`). Nor is what is not certain, but at most five times as likely by chance as a breach may be. Nor is it where a judged host wrote what has no name, because `limits.templates` has no room
 /// for it: that might be new. Without a fleet whose log streams live nothing can
 /// be promised: three cells on a host with a past are a breach by the model alone.
 #[derive(Clone, Debug)]
@@ -104,6 +107,8 @@ struct Weighed {
     is_breach: bool,
     /// It would be one, but a single one of several judged hosts writes it.
     is_one_host: bool,
+    /// It nearly is one.
+    is_likely: bool,
     chance: f64,
     allowed: f64,
     basis: Basis,
@@ -112,7 +117,8 @@ struct Weighed {
 impl Weighed {
     /// The worst first: what blocks, what keeps from passing, what is least likely chance.
     fn order(&self, other: &Self) -> Ordering {
-        let [ours, theirs] = [self, other].map(|of| (!of.is_breach, !of.is_one_host));
+        let [ours, theirs] =
+            [self, other].map(|of| (!of.is_breach, !of.is_one_host, !of.is_likely));
         let by_chance = self.chance.total_cmp(&other.chance);
         ours.cmp(&theirs).then(by_chance)
     }
@@ -162,6 +168,7 @@ impl NewTemplate {
             .map(|(text, found)| {
                 let mut weighed = self.weigh(view, found, has_past);
                 weighed.is_one_host &= is_last;
+                weighed.is_likely &= is_last;
                 let evidence = evidence(view, text, found, &weighed);
                 (weighed, found, evidence)
             })
@@ -179,6 +186,7 @@ impl NewTemplate {
         let is_breach = entries
             .first()
             .is_some_and(|(weighed, ..)| weighed.is_breach);
+        let is_one_host = entries.iter().any(|(weighed, ..)| weighed.is_one_host);
         let evidence: Vec<Evidence> = entries.into_iter().map(|(.., entry)| entry).collect();
         if is_breach {
             return Finding::new(CheckState::Breach, evidence);
@@ -195,10 +203,15 @@ impl NewTemplate {
         if view.bucket.start < self.grace_until {
             return Finding::in_grace(self.grace_until);
         }
-        let mut alone = evidence.clone();
-        alone.retain(|evidence| evidence.state == CheckState::NoData);
-        if !alone.is_empty() {
-            return Finding::no_data(NoDataCause::OneHost, alone);
+        let mut unsettled = evidence.clone();
+        unsettled.retain(|evidence| evidence.state == CheckState::NoData);
+        if !unsettled.is_empty() {
+            let cause = if is_one_host {
+                NoDataCause::OneHost
+            } else {
+                NoDataCause::Likely
+            };
+            return Finding::no_data(cause, unsettled);
         }
         if evidence.is_empty() && has_past {
             let note = format!("no new template on {} hosts", view.one_box.len());
@@ -328,6 +341,7 @@ impl NewTemplate {
             return Weighed {
                 is_breach: has_past && enough,
                 is_one_host: false,
+                is_likely: false,
                 chance: 1.0,
                 allowed: 0.0,
                 basis: Basis::Model,
@@ -346,9 +360,11 @@ impl NewTemplate {
         let by_cells = if is_one_host { 1.0 } else { many };
         let by_hosts = draw_chance(judged, judged + fleet, found.hosts.len());
         let chance = by_cells.min(by_hosts);
+        let is_breach = chance <= allowed;
         Weighed {
-            is_breach: chance <= allowed,
-            is_one_host: is_one_host && many <= allowed && allowed < chance,
+            is_breach,
+            is_one_host: is_one_host && many <= allowed && !is_breach,
+            is_likely: chance <= LIKELY_TIMES * allowed && !is_breach,
             chance,
             allowed,
             basis: Basis::Exchangeable,
@@ -378,6 +394,11 @@ fn evidence(view: &View<'_>, text: &str, found: &Found, weighed: &Weighed) -> Ev
     } else if weighed.is_one_host {
         let advice = "; one host alone writes it: replace it, and look again";
         (CheckState::NoData, advice)
+    } else if weighed.is_likely {
+        (
+            CheckState::NoData,
+            "; likely of the new version, though not certain",
+        )
     } else {
         (CheckState::Undecided, "")
     };
