@@ -24,8 +24,8 @@ use sluice::{
     gate::VerdictState,
     plan::Plan,
     reduce::{
-        Directory, Lookers, Partial, Reducer, ReducerLimits, Registration, Select, SeriesId,
-        StreamClasses, StreamId,
+        Directory, Lookers, Partial, Reading, Reducer, ReducerLimits, Registration, Select,
+        SeriesId, StreamClasses, StreamId, Turned,
     },
 };
 
@@ -239,6 +239,8 @@ impl Directory for Everything {
     fn refuse_series(&mut self, _: SeriesId, _: &Labels, _: Kind) {}
 
     fn refuse(&mut self, _: &Lookers, _: Timestamp) {}
+
+    fn reread(&mut self, _: &[Turned], _: &dyn Fn(SeriesId) -> Reading) {}
 
     fn bind_stream(&mut self, _: StreamId, _: &Labels) {}
 }

@@ -15,8 +15,8 @@ use sluice::{
         SeriesMeta, Severity, Span, Timestamp, Value, canonical,
     },
     reduce::{
-        Directory, Epoch, Lookers, Partial, PutScratch, Reducer, ReducerLimits, Registration,
-        Select, SeriesId, StreamClasses, StreamId,
+        Directory, Epoch, Lookers, Partial, PutScratch, Reading, Reducer, ReducerLimits,
+        Registration, Select, SeriesId, StreamClasses, StreamId, Turned,
     },
 };
 
@@ -77,6 +77,10 @@ impl Directory for Everything {
 
     fn refuse(&mut self, _: &Lookers, _: Timestamp) {
         panic!("there is room");
+    }
+
+    fn reread(&mut self, _: &[Turned], _: &dyn Fn(SeriesId) -> Reading) {
+        panic!("nothing is told by name");
     }
 
     fn bind_stream(&mut self, _: StreamId, _: &Labels) {

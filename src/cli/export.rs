@@ -5,15 +5,19 @@ mod open_files;
 use std::sync::Arc;
 
 use crate::{
-    decode::Decoder,
+    decode::{DecodeLimits, Decoder},
     engine::{Engine, Input, Output, Refusal, Refused, is_sighted_id},
-    event::{Batch, DeploymentEvent, KeyHash, Timestamp},
-    journal::{Entry, decode_limits},
+    event::{BODY_BYTES_MAX, Batch, DeploymentEvent, KeyHash, Kind, Timestamp},
+    journal::{Entry, Reader, decode_limits},
     plan::Plan,
+    reduce::Metadata,
     source::files,
 };
 
-use super::record::{self, Arguments, Failure, Recorded};
+use super::{
+    journal::segments,
+    record::{self, Arguments, Failure, Recorded},
+};
 use open_files::OpenFiles;
 
 pub(super) const EXAMPLE: &str = "\
@@ -37,6 +41,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
 
 fn export(arguments: &Arguments) -> Result<Recorded, Failure> {
     let mut decoder = Decoder::of_all_attributes(KeyHash::new(0));
+    let metadata = metadata(arguments)?;
     let mut files = None;
     let (mut unread, mut later) = (0_u64, 0_u64);
     // Up to when the engine takes data, by its clock.
@@ -51,6 +56,7 @@ fn export(arguments: &Arguments) -> Result<Recorded, Failure> {
                     match decoder.read(body.format, body.encoding, &body.bytes, limits) {
                         Ok(()) => {
                             let mut batch = decoder.batch(&body.bytes);
+                            tell_kinds(&mut batch, &metadata);
                             later += leave_out_later(&mut batch, latest);
                             files.batch(&batch)?;
                         }
@@ -97,6 +103,39 @@ fn export(arguments: &Arguments) -> Result<Recorded, Failure> {
         ));
     }
     Ok(recorded)
+}
+
+/// What senders told anywhere in the journal of metrics by their names alone. It may stand behind the samples, and
+/// what is told of a series only later would contradict what was not told before.
+fn metadata(arguments: &Arguments) -> Result<Metadata, Failure> {
+    let mut decoder = Decoder::of_all_attributes(KeyHash::new(0));
+    let mut metadata = Metadata::default();
+    let limits = DecodeLimits {
+        decompressed_bytes: BODY_BYTES_MAX,
+        samples_per_request: usize::MAX,
+    };
+    // What is damaged tells itself where it is exported.
+    for (_, entry) in Reader::open(&segments(&arguments.data_dir))?.map_while(Result::ok) {
+        if let Entry::Batch(body) = entry
+            && body.begins_with_metadata()
+            && decoder
+                .read(body.format, body.encoding, &body.bytes, limits)
+                .is_ok()
+        {
+            metadata.note(&decoder.batch(&body.bytes).metadata);
+        }
+    }
+    Ok(metadata)
+}
+
+/// Tells of each series what is told of its metric, if it is told what that is.
+fn tell_kinds(batch: &mut Batch, metadata: &Metadata) {
+    for block in &mut batch.series {
+        let told = metadata.read(block.labels.metric(), block.meta);
+        if told.kind != Kind::Unknown {
+            block.meta = told;
+        }
+    }
 }
 
 /// Takes out of a batch what is later than the engine took; says how many samples and records that are.
@@ -159,8 +198,32 @@ fn told(refused: &[Refused]) -> Option<String> {
 mod tests {
     use super::*;
     use crate::event::{
-        Labels, LogRecord, METRIC_NAME, Point, SeriesBlock, SeriesMeta, Severity, Value,
+        Labels, LogRecord, METRIC_NAME, MetricMeta, Point, SeriesBlock, SeriesMeta, Severity, Unit,
+        Value,
     };
+
+    #[test]
+    fn what_is_told_of_a_metric_by_its_name_is_told_of_its_series() {
+        let mut metadata = Metadata::default();
+        let told = |metric: &str, kind| MetricMeta {
+            metric: metric.to_owned(),
+            kind,
+            unit: Unit::Unknown,
+        };
+        metadata.note(&[told("jobs", Kind::Counter), told("lat", Kind::Histogram)]);
+        let block = |name: &str| SeriesBlock {
+            labels: Labels::new([(METRIC_NAME, name)]),
+            meta: SeriesMeta::default(),
+            points: Vec::new(),
+        };
+        let mut batch = Batch {
+            series: vec![block("jobs"), block("lat_count"), block("up")],
+            ..Batch::default()
+        };
+        tell_kinds(&mut batch, &metadata);
+        let kinds: Vec<Kind> = batch.series.iter().map(|block| block.meta.kind).collect();
+        assert_eq!(kinds, [Kind::Counter, Kind::Unknown, Kind::Unknown]);
+    }
 
     #[test]
     fn what_the_engine_refused_as_of_the_future_is_left_out() {

@@ -29,7 +29,8 @@ const GROUP_BYTES_MAX: usize = 8 << 20;
 
 pub(super) const EXAMPLE: &str = "\
 A stretch begins with the first tick of the clock at or after --from and ends before the first at or \
-after --until. What was told before of deployments that were open at --from comes first.
+after --until. What was told before of deployments that were open at --from, and of metrics by their names, comes \
+first.
 
 Example:
   sluice record --data-dir /var/lib/sluice --config sluice.yaml --out incident \\
@@ -41,7 +42,7 @@ Example:
 pub(super) struct Arguments {
     /// The data directory of an engine, which may be running
     #[arg(long, value_name = "DIR")]
-    data_dir: PathBuf,
+    pub(super) data_dir: PathBuf,
     /// The configuration that the engine runs with; it is copied into the recording
     #[arg(long, value_name = "FILE")]
     config: PathBuf,

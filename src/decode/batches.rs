@@ -4,8 +4,8 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use crate::event::{
-    Batch, Labels, LogRecord, Point, Raw, RejectReason, SeriesBlock, SeriesMeta, UnreadLog,
-    canonical,
+    Batch, Labels, LogRecord, MetricMeta, Point, Raw, RejectReason, SeriesBlock, SeriesMeta,
+    UnreadLog, canonical,
 };
 
 /// How many series a table remembers before it starts over. A recording with more series is still
@@ -69,6 +69,15 @@ pub(super) fn owned(raw: Raw<'_>) -> Batch {
                 severity: unread.severity,
                 attributes,
                 count: unread.count,
+            });
+        }
+    }
+    for told in &raw.batch.metadata {
+        if let Ok(metric) = std::str::from_utf8(raw.bytes(told.metric)) {
+            batch.metadata.push(MetricMeta {
+                metric: metric.to_owned(),
+                kind: told.kind,
+                unit: told.unit,
             });
         }
     }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::event::{
     BadLabels, Batch, Expectation, KeyCache, KeyHash, Kind, Labels, METRIC_NAME, Piece, Raw,
-    RawBatch, RejectReason, SeriesMeta, Timestamp, Value,
+    RawBatch, RawMetric, RejectReason, SeriesMeta, Timestamp, Unit, Value,
 };
 
 const FORMAT: &str = "remote write 1.0";
@@ -26,8 +26,15 @@ const LABEL: u8 = 0x0a;
 /// Key of a sample in a series.
 const SAMPLE: u8 = 0x12;
 
-/// Walks a request. Exemplars and metadata are passed over: Prometheus sends both unasked, and a
-/// request of nothing but metadata is an empty batch. Series whose keys are in the `cache` are neither
+/// Types of `MetricMetadata.MetricType`.
+const COUNTER: u64 = 1;
+const GAUGE: u64 = 2;
+const HISTOGRAM: u64 = 3;
+const GAUGE_HISTOGRAM: u64 = 4;
+const SUMMARY: u64 = 5;
+
+/// Walks a request. Exemplars are passed over: Prometheus sends them unasked. So it does metadata, each minute, in
+/// requests of nothing else. Series whose keys are in the `cache` are neither
 /// framed nor hashed, where they come in the order that it knows.
 ///
 /// # Errors
@@ -58,10 +65,56 @@ pub fn walk(bytes: &[u8], cache: Option<&KeyCache>, out: &mut RawBatch) -> Resul
                     detail: THIS_IS_2.to_owned(),
                 });
             }
+            Some(field) if field.number == 3 => metadata(&field, out),
             Some(_) => {}
             None => return check(out),
         }
     }
+}
+
+/// Takes what is told of a metric by its name. An entry that cannot be read is counted, and costs nothing else.
+fn metadata(field: &Field<'_>, out: &mut RawBatch) {
+    match told(field) {
+        Ok(told) => {
+            let says_something = told.kind != Kind::Unknown || told.unit != Unit::Unknown;
+            if says_something {
+                out.metric(told);
+            }
+        }
+        Err(_) => out.metadata_unread += 1,
+    }
+}
+
+fn told(field: &Field<'_>) -> Result<RawMetric, Fault> {
+    let (mut metric, mut metric_type, mut unit) = (0..0, 0, "");
+    field.message()?.for_each(|field| {
+        match field.number {
+            1 => metric_type = field.varint()?,
+            2 => {
+                field.text()?;
+                metric = field.range()?;
+            }
+            5 => unit = field.text()?,
+            _ => {}
+        }
+        Ok::<_, Fault>(())
+    })?;
+    if metric.is_empty() {
+        let detail = "metadata of a metric without a name";
+        return Err(Refusal::new(RejectReason::NoMetricName, detail).into());
+    }
+    Ok(RawMetric {
+        metric: Piece::of_body(metric),
+        kind: match metric_type {
+            COUNTER => Kind::Counter,
+            GAUGE => Kind::Gauge,
+            HISTOGRAM | GAUGE_HISTOGRAM => Kind::Histogram,
+            SUMMARY => Kind::Summary,
+            // What is no more than information or a state counts nothing, and no more than that is told.
+            _ => Kind::Unknown,
+        },
+        unit: Unit::from_name(unit),
+    })
 }
 
 /// Decodes a request into values of its own.

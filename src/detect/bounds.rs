@@ -145,8 +145,10 @@ impl Bounds {
     pub fn excesses(&mut self, view: &View<'_>) -> Vec<Evidence> {
         self.judged.resize(view.hosts.len(), None);
         self.read(view);
-        self.runs
-            .retain(|_, run| view.bucket.end - run.end <= EXCESS_MEMORY);
+        self.runs.retain(|(group, _), run| {
+            let is_there = !view.panel.group(*group).is_forgotten();
+            is_there && view.bucket.end - run.end <= EXCESS_MEMORY
+        });
         self.evidence(view, CheckState::Breach)
     }
 

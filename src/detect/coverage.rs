@@ -185,8 +185,18 @@ impl Coverage {
         if view.panel.has_refused_since(self.began_at) {
             return Some("series_over_limit");
         }
+        if view.panel.reread_last().is_some_and(|at| self.is_late(at)) {
+            return Some("kind_told_late");
+        }
         let hole = view.panel.hole()?;
         (self.began_at < hole).then_some("lost_in_kafka")
+    }
+
+    /// Whether what is seen only since then is too little of the bake.
+    fn is_late(&self, at: Timestamp) -> bool {
+        let bake = self.bake_min_until - self.grace_until;
+        let missed_max = Span::from_nanos(bake.nanos() / 100 * (100 - COVERED_PERCENT_MIN as i64));
+        self.began_at < at && self.grace_until + missed_max < at
     }
 
     /// What was learned: whoever adds a field decides here whether it is kept.

@@ -1,5 +1,6 @@
 //! The recent past of everything that a check looks at, bucket by bucket.
 
+mod reread;
 mod unlike;
 mod unshown;
 
@@ -50,6 +51,8 @@ pub struct Panel {
     hole: Option<Timestamp>,
     /// By the name of several hosts, the end of the latest bucket with data of which nobody knows whose it is.
     unclear: BTreeMap<Arc<str>, Timestamp>,
+    /// When something was forgotten last that had been there for long, for it was read as something else.
+    reread_last: Option<Timestamp>,
 }
 
 /// Groups of which nothing is left.
@@ -112,6 +115,7 @@ impl Panel {
             refused_last: None,
             hole: None,
             unclear: BTreeMap::new(),
+            reread_last: None,
         }
     }
 

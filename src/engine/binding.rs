@@ -339,6 +339,11 @@ impl Routes {
         };
     }
 
+    /// All that are bound, ascending.
+    pub(super) fn series(&self) -> impl Iterator<Item = SeriesId> {
+        (0..index_of(self.spans.len())).map(SeriesId)
+    }
+
     /// What the series feeds.
     pub(super) fn of(&self, series: SeriesId) -> &[Feed] {
         let Feeds { first, count } = self

@@ -19,7 +19,7 @@ use crate::{
     event::{Begin, Interval, Kind, Labels, METRIC_NAME, SeriesMeta, Temporality, Timestamp, Unit},
     gate::{Change, Gate},
     plan::{DetectorPlan, LogSelection, Plan, Selection, SeriesSelection},
-    reduce::{self, Lookers, Registration, Select, SeriesId, StreamId},
+    reduce::{self, Lookers, Reading, Registration, Select, SeriesId, StreamId, Turned},
 };
 
 /// The judge half of the core: the services of the plan with what is remembered of them, and where
@@ -384,6 +384,10 @@ impl reduce::Directory for Directory {
                 looker.panel(&mut self.services).refuse(at);
             }
         }
+    }
+
+    fn reread(&mut self, turned: &[Turned], reading: &dyn Fn(SeriesId) -> Reading) {
+        self.reread_series(turned, reading);
     }
 
     fn bind_stream(&mut self, id: StreamId, attributes: &Labels) {

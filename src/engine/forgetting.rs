@@ -49,6 +49,7 @@ impl World {
         let begun = open.iter().map(|gate| gate.begin.at - memory);
         let before = begun.fold(now - memory - FORGOTTEN_AFTER, Timestamp::min);
         self.directory.forget_templates(before);
+        self.reducer.forget_metadata(before, &mut self.directory);
         let mut has_forgotten = false;
         self.reducer
             .forget(before, &mut self.directory, |directory, streams| {

@@ -152,6 +152,16 @@ impl Service {
         self.health = health;
     }
 
+    /// Forgets the usual traffic if a panel counts it.
+    pub(super) fn forget_traffic_of(&mut self, panel: u32) {
+        let counts = |(_, meter): &(usize, Meter)| match *meter {
+            Meter::Values(of) | Meter::Exposures(of) => of == panel as usize,
+        };
+        if self.health.meters.iter().any(counts) {
+            self.health.conditions.traffic.clear();
+        }
+    }
+
     /// What is kept over a restart.
     pub(super) fn save_health(&self) -> HealthState {
         let name = |watcher: &Watcher| self.panels[watcher.panel].check.name.clone();

@@ -26,6 +26,7 @@ mod overlap;
 mod pipelines;
 mod promotion;
 mod refusal;
+mod reread;
 mod roles;
 mod saved;
 mod selection;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::{Labels, LogRecord, Point, SeriesMeta, UnreadLog};
+use super::{Labels, LogRecord, MetricMeta, Point, SeriesMeta, UnreadLog};
 
 /// Everything that one decoded request or file chunk holds.
 ///
@@ -16,6 +16,8 @@ pub struct Batch {
     pub logs: Vec<LogRecord>,
     /// Log records that were refused, but of which is known whose they are; `rejects` counts them too.
     pub unread: Vec<UnreadLog>,
+    /// What is told of metrics by their names alone.
+    pub metadata: Vec<MetricMeta>,
     /// What was refused while decoding.
     pub rejects: Rejects,
 }

@@ -3,7 +3,7 @@
 //! Prometheus sends sorted labels without empty values, so that what it sends is canonical already
 //! and stands only once in memory.
 
-use super::{BadLabels, Labels, RejectReason};
+use super::{BadLabels, Labels, METRIC_NAME, RejectReason};
 
 /// Key of a field of length-delimited bytes with number 1.
 const FIRST: u8 = 0x0a;
@@ -54,21 +54,33 @@ pub fn read([key, ..]: [&[u8]; 3]) -> Result<Labels, BadLabels> {
     })
 }
 
+/// The name of the metric in canonical bytes.
+pub fn metric(mut bytes: &[u8]) -> Option<&str> {
+    loop {
+        let (name, value) = pair(&mut bytes)?;
+        if name == METRIC_NAME.as_bytes() {
+            return std::str::from_utf8(value).ok();
+        }
+    }
+}
+
 fn pairs(mut bytes: &[u8]) -> Option<Vec<(&str, &str)>> {
     let mut pairs = Vec::new();
     while !bytes.is_empty() {
-        let mut pair = take(&mut bytes, FIRST)?;
-        let name = take(&mut pair, FIRST)?;
-        let value = take(&mut pair, SECOND)?;
-        if !pair.is_empty() {
-            return None;
-        }
+        let (name, value) = pair(&mut bytes)?;
         pairs.push((
             std::str::from_utf8(name).ok()?,
             std::str::from_utf8(value).ok()?,
         ));
     }
     Some(pairs)
+}
+
+fn pair<'a>(bytes: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let mut pair = take(bytes, FIRST)?;
+    let name = take(&mut pair, FIRST)?;
+    let value = take(&mut pair, SECOND)?;
+    pair.is_empty().then_some((name, value))
 }
 
 fn take<'a>(bytes: &mut &'a [u8], key: u8) -> Option<&'a [u8]> {
@@ -126,11 +138,21 @@ mod tests {
                 .map(|(name, value)| pair_len(name.as_bytes(), value.as_bytes()))
                 .sum();
             prop_assert_eq!(bytes.len(), told);
+            prop_assert_eq!(metric(&bytes).unwrap_or_default(), labels.metric());
             prop_assert_eq!(read([&bytes, &[], &[]]), Ok(labels));
         }
 
         #[test]
+        fn a_metric_is_found_among_other_labels(name in "[A-Z_a-z]{1,20}") {
+            let labels = Labels::new([(METRIC_NAME, "up"), (name.as_str(), "other")]);
+            let mut bytes = Vec::new();
+            write(&labels, &mut bytes);
+            prop_assert_eq!(metric(&bytes), Some(labels.metric()));
+        }
+
+        #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
+            let _ = metric(&bytes);
             read([&bytes, &[], &[]]).ok();
         }
     }

@@ -25,10 +25,10 @@ pub use key_hash::KeyHash;
 pub use labels::{Labels, METRIC_NAME, SCOPE_LABELS};
 pub use log::{LogRecord, Severity, UnreadLog};
 pub use raw::{
-    BODY_BYTES_MAX, BadLabels, Piece, Raw, RawBatch, RawLog, RawPoint, RawSeries, RawUnread,
-    ReadLabels,
+    BODY_BYTES_MAX, BadLabels, Piece, Raw, RawBatch, RawLog, RawMetric, RawPoint, RawSeries,
+    RawUnread, ReadLabels,
 };
-pub use sample::{Kind, Point, SeriesMeta, Temporality, Unit, Value};
+pub use sample::{Kind, MetricMeta, Point, SeriesMeta, Temporality, Unit, Value};
 pub use text::{NAME_BYTES_MAX, check_name, is_invisible};
 pub use time::{Interval, MaybeTimestamp, Span, Timestamp, TimestampError};
 pub use written::{Overflow, Spare, Written};

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use super::{
     Edition, Histogram, KeyHash, KeyPlace, Kind, Labels, Overflow, Point, RejectReason, Rejects,
-    SeriesMeta, Severity, Spare, Timestamp, Value, Written,
+    SeriesMeta, Severity, Spare, Timestamp, Unit, Value, Written,
 };
 
 /// Bytes of a request, or bytes that the decoder wrote beside it.
@@ -85,6 +85,17 @@ pub struct RawUnread {
     pub count: u64,
 }
 
+/// What is told of all series of a metric by its name alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawMetric {
+    /// The name; always UTF-8, and not empty.
+    pub metric: Piece,
+    /// What its series count or measure.
+    pub kind: Kind,
+    /// Their unit.
+    pub unit: Unit,
+}
+
 /// Why the labels of a series cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadLabels {
@@ -110,6 +121,10 @@ pub struct RawBatch {
     pub logs: Vec<RawLog>,
     /// Log records that were refused, but of which is known whose they are; `rejects` counts them too.
     pub unread: Vec<RawUnread>,
+    /// What is told of metrics by their names alone.
+    pub metadata: Vec<RawMetric>,
+    /// Entries of that kind that cannot be read.
+    pub metadata_unread: u64,
     /// What was refused while decoding.
     pub rejects: Rejects,
     /// Exemplars that were passed over.
@@ -127,7 +142,7 @@ pub struct RawBatch {
     read_labels: ReadLabels,
     items_max: usize,
     is_crowded: bool,
-    spare: [Spare; 5],
+    spare: [Spare; 6],
 }
 
 /// A request and what was found in it.
@@ -173,6 +188,8 @@ impl RawBatch {
             histograms: Vec::new(),
             logs: Vec::new(),
             unread: Vec::new(),
+            metadata: Vec::new(),
+            metadata_unread: 0,
             rejects: Rejects::default(),
             exemplars: 0,
             remark: None,
@@ -184,7 +201,7 @@ impl RawBatch {
             read_labels,
             items_max: ITEMS_MAX,
             is_crowded: false,
-            spare: [Spare::default(); 5],
+            spare: [Spare::default(); 6],
         }
     }
 
@@ -209,12 +226,14 @@ impl RawBatch {
 
     /// Forgets what it holds but not its memory, unless that is far more than was needed of late.
     pub fn reuse(&mut self, read_labels: ReadLabels) {
-        let [series, points, histograms, logs, unread] = &mut self.spare;
+        let [series, points, histograms, logs, unread, metadata] = &mut self.spare;
         series.clear(&mut self.series);
         points.clear(&mut self.points);
         histograms.clear(&mut self.histograms);
         logs.clear(&mut self.logs);
         unread.clear(&mut self.unread);
+        metadata.clear(&mut self.metadata);
+        self.metadata_unread = 0;
         self.rejects = Rejects::default();
         self.exemplars = 0;
         self.remark = None;
@@ -233,6 +252,7 @@ impl RawBatch {
             + self.histograms.capacity() * size_of::<Histogram>()
             + self.logs.capacity() * size_of::<RawLog>()
             + self.unread.capacity() * size_of::<RawUnread>()
+            + self.metadata.capacity() * size_of::<RawMetric>()
             + self.written.memory_bytes()
     }
 
@@ -377,6 +397,15 @@ impl RawBatch {
             self.is_crowded = true;
         } else {
             self.unread.push(unread);
+        }
+    }
+
+    /// Appends what is told of a metric by its name alone.
+    pub fn metric(&mut self, told: RawMetric) {
+        if self.metadata.len() == self.items_max {
+            self.is_crowded = true;
+        } else {
+            self.metadata.push(told);
         }
     }
 

@@ -137,6 +137,17 @@ pub struct SeriesMeta {
     pub unit: Unit,
 }
 
+/// What a sender tells of all series of a metric by its name alone, whoever exposes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricMeta {
+    /// The name.
+    pub metric: String,
+    /// What its series count or measure.
+    pub kind: Kind,
+    /// Their unit.
+    pub unit: Unit,
+}
+
 /// The value of a sample.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {

@@ -1,12 +1,14 @@
 //! Takes a stretch of time out of a journal, so that it can be replayed for itself.
 
-use super::Entry;
-use crate::event::{DeploymentEvent, Timestamp};
+use std::collections::VecDeque;
+
+use super::{Body, Entry};
+use crate::event::{DeploymentEvent, Span, Timestamp};
 
 /// Chooses the entries of a stretch of time, in order. An entry belongs to the tick before it.
 ///
 /// What a deployer told before of deployments that were open comes first: without it, the stretch
-/// would say nothing about them.
+/// would say nothing about them. So does what senders told of metrics by their names.
 #[derive(Clone, Debug)]
 pub struct Stretch {
     from: Option<Timestamp>,
@@ -14,7 +16,13 @@ pub struct Stretch {
     state: State,
     /// What was told before of deployments that have not ended, in order.
     open: Vec<DeploymentEvent>,
+    /// What was told before of metrics by their names, with the tick before it.
+    metadata: VecDeque<(Timestamp, Body)>,
+    ticked_at: Timestamp,
 }
+
+/// What is still told of metrics stands in a journal again after six hours.
+const METADATA_MEMORY: Span = Span::from_hours(7);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -36,6 +44,8 @@ impl Stretch {
             until,
             state,
             open: Vec::new(),
+            metadata: VecDeque::new(),
+            ticked_at: Timestamp::MIN,
         }
     }
 
@@ -44,15 +54,26 @@ impl Stretch {
         if let Entry::Tick(now) = entry {
             if self.state == State::Before && self.from.is_none_or(|from| from <= now) {
                 self.state = State::Within;
+                let metadata = self.metadata.drain(..).map(|(_, body)| body);
+                out.extend(metadata.map(Entry::Batch));
                 out.extend(self.open.drain(..).map(Entry::Deployment));
             }
             if self.state == State::Within && self.until.is_some_and(|until| until <= now) {
                 self.state = State::Behind;
             }
+            self.ticked_at = now;
         }
         match (self.state, entry) {
             (State::Within, entry) => out.push(entry),
             (State::Before, Entry::Deployment(event)) => self.tell(event),
+            (State::Before, Entry::Batch(body)) if body.begins_with_metadata() => {
+                self.metadata.push_back((self.ticked_at, body));
+                let now = self.ticked_at;
+                let is_old = |(at, _): &(Timestamp, Body)| METADATA_MEMORY < now - *at;
+                while self.metadata.front().is_some_and(is_old) {
+                    self.metadata.pop_front();
+                }
+            }
             (State::Before | State::Behind, _) => {}
         }
     }
@@ -140,6 +161,40 @@ mod tests {
         }
         assert_eq!(taken, expected);
         assert_eq!(stretch.is_over(), until.is_some_and(|until| until <= 4));
+    }
+
+    #[test]
+    fn a_stretch_begins_with_what_was_told_of_metrics_of_late() {
+        let body = |first: u8| {
+            Entry::Batch(Body {
+                format: crate::decode::Format::RemoteWrite1,
+                encoding: crate::decode::Encoding::Identity,
+                bytes: vec![first, 0].into(),
+            })
+        };
+        let hours = |hours: i64| tick(hours * 3_600);
+        let mut stretch = Stretch::new(Some(Timestamp::from_seconds(9 * 3_600)), None);
+        let mut taken = Vec::new();
+        for entry in [
+            hours(1),
+            body(0x1a),
+            hours(3),
+            body(0x1a),
+            body(0x0a),
+            begin("a"),
+            hours(9),
+            body(0x0a),
+        ] {
+            stretch.take(entry, &mut taken);
+        }
+        let expected = [body(0x1a), body(0x1a), begin("a"), hours(9), body(0x0a)];
+        assert_eq!(taken, expected[..]);
+        let mut stretch = Stretch::new(Some(Timestamp::from_seconds(11 * 3_600)), None);
+        taken.clear();
+        for entry in [hours(1), body(0x1a), hours(10), body(0x1a), hours(11)] {
+            stretch.take(entry, &mut taken);
+        }
+        assert_eq!(taken, [body(0x1a), hours(11)]);
     }
 
     #[test]

@@ -75,6 +75,12 @@ impl Counter {
         (sum, unusable)
     }
 
+    /// A counter that stood there.
+    pub(super) fn at(stamp: Stamp, total: f64) -> Self {
+        let total = Some(total);
+        Some(Last { stamp, total }).into()
+    }
+
     /// Notes a point; gives the one before.
     fn replace(&mut self, stamp: Stamp, total: Option<f64>) -> Option<Last> {
         let before = Option::from(*self);

@@ -166,7 +166,8 @@ impl Reducer {
                 kind = self.shards.select().series(&labels, meta).unwrap_or(kind);
             }
             let is_new = new.contains(&id) || turned.contains_key(&id);
-            match directory.bind_series(SeriesId(id), &labels, meta, kind) {
+            let told = self.metadata.read(labels.metric(), meta);
+            match directory.bind_series(SeriesId(id), &labels, told, kind) {
                 Some(bound) if is_new => *known = Selected::new(meta, bound, now),
                 Some(_) => {}
                 None => directory.refuse_series(SeriesId(id), &labels, kind),

@@ -47,6 +47,7 @@ impl Reducer {
             streams_heard: self.streams_heard.clone(),
             ids: self.ids.clone(),
             templates: self.templates.clone(),
+            metadata: Arc::clone(&self.metadata),
             losses: BTreeMap::new(),
             refused: self.refused,
             resets: self.resets,
@@ -71,8 +72,9 @@ impl Reducer {
             let Selected {
                 meta, kind: before, ..
             } = fork.selected[index];
-            let kind = select.series(&labels, meta).unwrap_or(before);
-            if directory.bind_series(id, &labels, meta, kind).is_none() {
+            let told = fork.metadata.read(labels.metric(), meta);
+            let kind = select.series(&labels, told).unwrap_or(before);
+            if directory.bind_series(id, &labels, told, kind).is_none() {
                 directory.refuse_series(id, &labels, kind);
             }
             if kind != before {

@@ -21,6 +21,10 @@
 //! between two ticks, the ids are the same. Which series are of interest is not known here: [`Select`]
 //! tells when a key is first seen, from the configuration alone, and the answer is remembered; for keys
 //! that nobody selects, as 16 bytes.
+//!
+//! # What is told by name
+//! What senders tell of metrics by their names alone counts from the tick on that follows. What is selected does not
+//! depend on it, only as what a series is bound: so it matters to no thread that puts.
 
 mod bucket;
 mod contradicted;
@@ -34,10 +38,12 @@ pub mod histogram;
 mod ids;
 mod key_table;
 mod logs;
+mod metadata;
 mod partial;
 mod reducer;
 mod refusals;
 mod registry;
+mod reread;
 mod resolved;
 mod selected;
 mod shard;
@@ -50,6 +56,7 @@ mod unselected;
 pub use epoch::Epoch;
 pub use fork::put_all;
 pub use logs::OTHER as TEMPLATE_OTHER;
+pub use metadata::Metadata;
 pub use partial::{
     ClosedBucket, GaugePartial, HistogramPartial, IncreasePartial, Life, LogCount, LossMark,
     LossReason, LossSource, Partial, SeriesId, SeriesPartial, StreamId,
@@ -115,6 +122,10 @@ pub trait Directory {
     /// blind.
     fn refuse(&mut self, lookers: &Lookers, at: Timestamp);
 
+    /// Is told that series are read in another way from now on, ascending; `reading` tells how any series is.
+    /// What was made of them until now is forgotten where what comes cannot be put beside it.
+    fn reread(&mut self, turned: &[Turned], reading: &dyn Fn(SeriesId) -> Reading);
+
     /// Takes in a log stream that belongs to a service.
     fn bind_stream(&mut self, id: StreamId, attributes: &Labels);
 }
@@ -127,6 +138,26 @@ pub struct StreamClasses(pub Arc<[u32]>);
 /// Checks that look at a series or log stream, as indices that only the configuration understands, ascending.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Lookers(pub Arc<[u32]>);
+
+/// A series that is read in another way than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turned {
+    /// Which.
+    pub series: SeriesId,
+    /// Whether what was made of it until now is of another kind, or in another unit.
+    pub is_other: bool,
+}
+
+/// How a series is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Its labels.
+    pub labels: Labels,
+    /// What is told about it.
+    pub meta: SeriesMeta,
+    /// What it is.
+    pub kind: Kind,
+}
 
 /// How a newly bound series is reduced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,6 +13,7 @@ use super::{
     bucket::{Dropped, Gathered, Packed, Packing, Sample, Samples, Spare},
     ids::Ids,
     logs::{OpenLogs, Templates},
+    metadata::Metadata,
     registry::Registry,
     selected::{Selected, hour},
     standing::{Limit, NewSeries, NewStream, Standing},
@@ -39,6 +40,8 @@ pub struct Reducer {
     /// By shard and slot the id of the series, and that of the stream.
     pub(super) ids: Vec<Ids>,
     pub(super) templates: Templates,
+    /// What is told of metrics by their names alone.
+    pub(super) metadata: Arc<Metadata>,
     pub(super) losses: BTreeMap<(LossSource, LossReason), u64>,
     /// Keys that a limit refuses.
     pub(super) refused: usize,
@@ -86,6 +89,7 @@ impl Reducer {
             streams_heard: Vec::new(),
             ids: vec![Ids::default(); shards.len()],
             templates: Templates::new(limits.templates),
+            metadata: Arc::default(),
             losses: BTreeMap::new(),
             refused: 0,
             resets: 0,
@@ -159,6 +163,7 @@ impl Reducer {
         for lookers in &blind {
             directory.refuse(lookers, self.closed());
         }
+        self.take_metadata(before, directory);
         self.name_series(series, directory);
         self.name_streams(streams, directory);
         for (shard, bucket) in buckets {
@@ -262,6 +267,9 @@ impl Reducer {
             resets: self.resets,
             losses: self.late_losses.clone(),
             samples_duplicate: self.duplicates,
+            told_metrics: self.metadata.len() as u64,
+            disputed_metrics: self.metadata.disputed().count() as u64,
+            disputed: self.disputed(),
             ..ReducerCounters::default()
         };
         self.shards.count(&mut counters);
@@ -341,7 +349,8 @@ impl Reducer {
         let (labels, meta) = (&first.labels, first.meta);
         let id = SeriesId(self.registry.len() as u32);
         let registration = if self.registry.len() < self.shards.limits().series {
-            let bound = directory.bind_series(id, labels, meta, first.kind);
+            let (told, kind) = self.told(labels, meta, first.kind);
+            let bound = directory.bind_series(id, labels, told, kind);
             bound.ok_or(Limit::SeriesPerService)
         } else {
             Err(Limit::Series)

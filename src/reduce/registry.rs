@@ -162,6 +162,30 @@ impl Registry {
         })
     }
 
+    /// The same if it is of a metric that is asked for.
+    pub(super) fn labels_of(
+        &self,
+        id: u32,
+        shards: &Shards,
+        is_asked: impl Fn(&str) -> bool,
+    ) -> Option<Labels> {
+        self.with_metric(id, shards, is_asked)
+            .then(|| self.labels(id, shards))
+    }
+
+    /// Does something with the name of its metric.
+    pub(super) fn with_metric<T>(
+        &self,
+        id: u32,
+        shards: &Shards,
+        use_metric: impl FnOnce(&str) -> T,
+    ) -> T {
+        let place = self.entries[id as usize].place;
+        with_bytes(place, &self.own, shards, |bytes| {
+            use_metric(canonical::metric(bytes).unwrap_or_default())
+        })
+    }
+
     fn fill_scratch(&mut self, labels: &Labels) -> u64 {
         self.scratch.clear();
         canonical::write(labels, &mut self.scratch);

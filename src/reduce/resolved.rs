@@ -136,6 +136,7 @@ impl PutScratch {
             && *series == batch.series.len()
             && batch.logs.is_empty()
             && batch.unread.is_empty()
+            && batch.metadata.is_empty()
             && shards.iter().all(|part| part.rest.is_empty())
     }
 }

@@ -86,6 +86,19 @@ impl Selected {
         self.rare.get_or_insert_default().contradicted = Some(told);
     }
 
+    /// Takes it for another kind from now on. What a gauge was last is where a counter begins.
+    pub(super) fn turn(&mut self, kind: Kind) {
+        if kind != Kind::Counter {
+            self.counter = Counter::default();
+        }
+        if let Some(rare) = &mut self.rare {
+            (rare.held, rare.contradicted) = (None, None);
+        }
+        self.kind = kind;
+        // It was not born now.
+        self.host_known_since = None.into();
+    }
+
     /// Reduces the samples of one bucket, ascending by time. The second result is how many of them
     /// do not fit the series. A point that is a distribution is taken as one whatever the kind;
     /// numbers beside it are not.
@@ -123,6 +136,12 @@ impl Selected {
                 (gained.map(Partial::Increase), unusable)
             }
             Kind::Gauge | Kind::Summary | Kind::Unknown => {
+                // Somebody may tell later that it counts.
+                if self.meta.kind == Kind::Unknown
+                    && let Some(last) = samples.last()
+                {
+                    self.counter = Counter::at(stamp(last), last.value);
+                }
                 let partial = gauge(samples.iter().map(|sample| sample.value));
                 (partial.map(Partial::Gauge), 0)
             }

@@ -12,6 +12,7 @@ use crate::event::{KeyCache, KeyHash, Labels, Span, canonical};
 
 use super::{
     LossReason, Select,
+    metadata::Board,
     resolved::Identity,
     shard::Shard,
     standing::{Limit, SelectedKey, Standing},
@@ -86,6 +87,14 @@ pub struct ReducerCounters {
     pub templates: u64,
     /// Restarts of counters and distributions.
     pub resets: u64,
+    /// Metrics of which senders tell something by their names alone.
+    pub told_metrics: u64,
+    /// Those of them of which they tell contradictory things, so that nothing of it counts.
+    pub disputed_metrics: u64,
+    /// Some of these, by name.
+    pub disputed: BTreeSet<String>,
+    /// Entries of that kind that were ignored: those that cannot be read, and those beyond a limit.
+    pub metadata_ignored: u64,
 }
 
 /// What one shard has counted.
@@ -112,6 +121,7 @@ pub struct Shards {
     keys: KeyHash,
     resolution: Span,
     room: Room,
+    pub(super) metadata: Board,
     identity: Arc<Identity>,
     /// No shard is locked by whoever waits for it to write.
     cache: RwLock<KeyCache>,
@@ -150,6 +160,7 @@ impl Shards {
                 unselected: AtomicUsize::new(0),
                 streams: AtomicUsize::new(0),
             },
+            metadata: Board::new(limits.series),
             identity: Arc::new(Identity),
             cache: RwLock::default(),
             learning: Mutex::default(),
@@ -171,6 +182,7 @@ impl Shards {
                 unselected: AtomicUsize::new(0),
                 streams: count(&self.room.streams),
             },
+            metadata: self.metadata.fork(),
             identity: Arc::new(Identity),
             cache: RwLock::default(),
             learning: Mutex::default(),
@@ -274,6 +286,7 @@ impl Shards {
 
     /// Adds what the shards have counted.
     pub(super) fn count(&self, counters: &mut ReducerCounters) {
+        counters.metadata_ignored += self.metadata.ignored();
         for index in 0..self.len() {
             let shard = self.lock(index);
             let counted = &shard.counters;

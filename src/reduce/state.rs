@@ -10,7 +10,11 @@ use serde_bytes::ByteBuf;
 
 use super::{
     Directory, Epoch, LossReason, LossSource, Reducer, ReducerLimits, Select, SeriesId, Shards,
-    StreamId, logs::Templates, registry::Registry, selected::Selected,
+    StreamId,
+    logs::Templates,
+    metadata::Metadata,
+    registry::Registry,
+    selected::{Selected, hour},
 };
 use crate::event::{KeyHash, Labels, Span, Timestamp, canonical};
 
@@ -24,6 +28,7 @@ pub struct ReducerState<'a> {
     streams: Names<'a>,
     streams_heard: Cow<'a, [u32]>,
     templates: Cow<'a, BTreeMap<Arc<str>, Timestamp>>,
+    metadata: Cow<'a, Metadata>,
     losses: Vec<((LossSource, LossReason), u64)>,
 }
 
@@ -54,6 +59,7 @@ impl Reducer {
             streams: Names::of(&self.streams, &self.shards),
             streams_heard: Cow::Borrowed(&self.streams_heard),
             templates: Cow::Borrowed(self.templates.save()),
+            metadata: Cow::Borrowed(&self.metadata),
             losses: losses.collect(),
         }
     }
@@ -74,6 +80,9 @@ impl Reducer {
         reducer.epoch = state.epoch;
         reducer.next = state.next;
         reducer.templates = Templates::restore(limits.templates, state.templates.into_owned());
+        reducer.metadata = Arc::new(state.metadata.into_owned());
+        let hour = hour(reducer.closed());
+        reducer.shards.metadata.resume(&reducer.metadata, hour);
         reducer.losses = state.losses.into_iter().collect();
         reducer.selected = state.selected.into_owned();
         let names = state.series.labels()?;
@@ -94,7 +103,8 @@ impl Reducer {
             reducer.ids[shard].name_series(slot, id);
             let selected = &reducer.selected[id as usize];
             let kind = selected.kind;
-            let bound = directory.bind_series(SeriesId(id), labels, selected.meta, kind);
+            let meta = reducer.metadata.read(labels.metric(), selected.meta);
+            let bound = directory.bind_series(SeriesId(id), labels, meta, kind);
             if bound.is_none() {
                 // Another configuration has left more than fit.
                 directory.refuse_series(SeriesId(id), labels, kind);

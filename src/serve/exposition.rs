@@ -261,6 +261,7 @@ fn core(text: &mut Text, shared: &Shared) {
     }
     verdicts(text, &stats);
     reduce(text, &stats.reducer);
+    super::metadata::render(text, &stats.reducer);
 }
 
 fn ledger(text: &mut Text, shared: &Shared) {

@@ -60,6 +60,8 @@ struct Decoded {
     logs: u64,
     /// Whether it is known of something that was refused whose it is.
     has_unread: bool,
+    /// Whether it tells of metrics by their names what is not known.
+    has_news: bool,
 }
 
 /// What became of a request.
@@ -174,8 +176,9 @@ impl Intake {
         let mut decoded = decoded.map_err(Turned::Decode)?;
         let mut taken = std::mem::take(&mut decoded.taken);
         let (samples, logs) = (decoded.samples, decoded.logs);
-        // Of metadata, or of what was refused without knowing whose it is, there is nothing to remember.
-        if samples != 0 || logs != 0 || decoded.has_unread {
+        // Of metadata that repeats itself, or of what was refused without knowing whose it is, there is nothing
+        // to remember.
+        if samples != 0 || logs != 0 || decoded.has_unread || decoded.has_news {
             let put = self.put(decoded, body, is_large).await;
             taken.take(put.map_err(Turned::Unavailable)?);
         }
@@ -198,6 +201,7 @@ impl Intake {
         let batch = raw.batch;
         let (samples, logs) = (batch.sample_count(), batch.log_count());
         let has_unread = !batch.unread.is_empty();
+        let has_news = shards.map_or(!batch.metadata.is_empty(), |shards| shards.has_news(raw));
         let (taken, has_all) = (Taken::read(batch), scratch.has_all(batch));
         Ok(Decoded {
             decoder: (!has_all).then_some(decoder),
@@ -206,6 +210,7 @@ impl Intake {
             samples,
             logs,
             has_unread,
+            has_news,
         })
     }
 

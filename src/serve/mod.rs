@@ -57,6 +57,7 @@ mod listener;
 mod loki;
 mod lookup;
 pub(crate) mod markup;
+mod metadata;
 mod metrics;
 mod offsets;
 mod otlp_grpc;

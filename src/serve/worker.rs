@@ -11,6 +11,7 @@ use super::{
     answers::{ChangeError, EventError, EventReply},
     chronicle::Chronicle,
     core::Order,
+    metadata::Disputes,
     offsets::Offsets,
     published::{Deployment, Published, Stats, Withheld},
     recorder::Recording,
@@ -36,6 +37,7 @@ pub(super) struct Worker {
     /// Writes the history.
     chronicle: Chronicle,
     outputs: Vec<Output>,
+    disputes: Disputes,
     /// Where others find the shards that batches are put into.
     shards: Arc<ArcSwap<Vec<Arc<Shards>>>>,
     /// Where the last change of the configuration stands in the journal.
@@ -62,6 +64,7 @@ impl Worker {
             saver,
             chronicle,
             outputs: Vec::new(),
+            disputes: Disputes::default(),
             shards: Arc::default(),
             changed_at: None,
             is_catching_up: false,
@@ -212,6 +215,8 @@ impl Worker {
                 saver.save(&self.engine, &self.sequence, at, self.changed_at, missing);
             }
         }
+        let reducer = self.engine.reducer_counters();
+        self.disputes.tell(&reducer);
         let is_recorded = self.saver.is_some();
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         self.published.count(Stats {
@@ -220,7 +225,7 @@ impl Worker {
             open_gates: self.engine.open_gates(),
             retired: self.engine.retired(),
             engine: self.engine.counters().clone(),
-            reducer: self.engine.reducer_counters(),
+            reducer,
             journal_bytes: is_recorded.then(|| count(&self.recording.bytes)),
             snapshots: self.saver.as_ref().map(Saver::counted),
         });

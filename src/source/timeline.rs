@@ -114,6 +114,7 @@ impl Timeline {
                 series: into_blocks(&series, moment.points),
                 logs: moment.logs,
                 unread: moment.unread,
+                metadata: Vec::new(),
                 rejects: Rejects::default(),
             };
             Step {

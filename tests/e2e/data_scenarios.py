@@ -195,6 +195,14 @@ def prometheus_is_counted(world: World, prometheus: Prometheus, before: dict[str
         report.equal(f"{name} is 0", total(sent, name), 0.0)
     metadata = total(sent, "prometheus_remote_storage_metadata_total")
     report.check("Prometheus has sent metadata too", metadata > 0, metadata)
+
+    def told() -> float:
+        return total(world.metrics(), "sluice_metadata_metrics")
+
+    known = poll("the engine knows metrics by it", told, lambda count: count > 100)
+    report.check("the engine knows metrics by it", True, known)
+    ignored = total(world.metrics(), "sluice_metadata_ignored_total")
+    report.equal("and has ignored none", ignored, 0.0)
     wanted = total(sent, "prometheus_remote_storage_samples_total")
     report.check("Prometheus has sent thousands of samples", wanted > 5_000, wanted)
     waiting = total(sent, "prometheus_remote_storage_samples_pending")

@@ -12,7 +12,7 @@ use tonic_types::StatusExt;
 
 use super::{
     payloads::{
-        Metadata, StaleHistogram, WriteRequest, cpu_series, export_bytes, export_grpc, gzip,
+        StaleHistogram, WriteRequest, cpu_series, export_bytes, export_grpc, gzip, metadata,
         otlp_cpu, otlp_cpu_json, series, snappy, write_request,
     },
     support::{Answer, Rig, http, plan},
@@ -37,13 +37,6 @@ fn written(answer: &Answer) -> [Option<&str>; 3] {
 async fn remote_write_answers_with_the_status_that_tells_the_sender_what_to_do() {
     let rig = Rig::new().await;
     let good = write_request(vec![cpu_series("h1", 0.5, rig.now())]);
-    let metadata = Metadata {
-        family: "cpu".to_owned(),
-    };
-    let only_metadata = WriteRequest {
-        series: Vec::new(),
-        metadata: vec![metadata],
-    };
     let truncated = {
         let whole = WriteRequest {
             series: vec![cpu_series("h1", 0.5, rig.now())],
@@ -68,7 +61,7 @@ async fn remote_write_answers_with_the_status_that_tells_the_sender_what_to_do()
         (
             "metadata",
             &[PROTOBUF, SNAPPY],
-            &snappy(&only_metadata.encode_to_vec()),
+            &metadata("cpu", 1),
             204,
             "0",
         ),

@@ -13,6 +13,7 @@ mod doors;
 mod gates;
 mod history;
 mod journal;
+mod metadata;
 mod payloads;
 mod pipeline;
 mod sinks;

@@ -62,6 +62,9 @@ pub(crate) struct Sample {
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Metadata {
+    /// 1 a counter, 2 a gauge.
+    #[prost(int32, tag = "1")]
+    pub(crate) kind: i32,
     #[prost(string, tag = "2")]
     pub(crate) family: String,
 }
@@ -113,6 +116,16 @@ pub(crate) fn cpu_series(host: &str, value: f64, at: Timestamp) -> TimeSeries {
         value,
         at,
     )
+}
+
+/// What Prometheus sends each minute, in requests of nothing else.
+pub(crate) fn metadata(family: &str, kind: i32) -> Vec<u8> {
+    let family = family.to_owned();
+    let request = WriteRequest {
+        series: Vec::new(),
+        metadata: vec![Metadata { kind, family }],
+    };
+    snappy(&request.encode_to_vec())
 }
 
 pub(crate) fn write_request(series: Vec<TimeSeries>) -> Vec<u8> {

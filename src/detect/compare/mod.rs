@@ -128,6 +128,9 @@ impl Compare {
         }
         let terms = self.terms.clone();
         let reader = Reader::new(view, &terms);
+        // What is read in another way from now on is another metric.
+        self.metrics
+            .retain(|metric| !view.panel.group(metric.index).is_forgotten());
         self.adopt(&reader);
         if !terms.is_log {
             let births = self.births.get_or_insert_with(|| Births::new(&reader));

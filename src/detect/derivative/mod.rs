@@ -140,6 +140,7 @@ impl Derivative {
             });
         }
         self.groups.resize(view.panel.index_bound(), None);
+        self.forget_gone(view);
         self.pasts_left = PASTS_PER_BUCKET;
         let window = Interval {
             start: start.max(view.bucket.end - self.window),
@@ -152,6 +153,17 @@ impl Derivative {
             }
         }
         self.answer(view, basis, uncovered)
+    }
+
+    /// Forgets metrics that are there no more: what is read in another way from now on is another one.
+    fn forget_gone(&mut self, view: &View<'_>) {
+        let is_gone = |index: usize| view.panel.group(index).is_forgotten();
+        for (index, outcome) in self.groups.iter_mut().enumerate() {
+            if outcome.is_some() && is_gone(index) {
+                *outcome = None;
+                self.streaks.retain(|(group, _), _| *group != index);
+            }
+        }
     }
 
     fn has_limit(&self) -> bool {

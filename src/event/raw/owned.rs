@@ -1,6 +1,6 @@
 //! Batches that were decoded into values of their own → pieces.
 
-use super::{Piece, RawBatch, RawLog, RawUnread};
+use super::{Piece, RawBatch, RawLog, RawMetric, RawUnread};
 use crate::event::{Batch, Labels, LogRecord, UnreadLog, canonical};
 
 impl RawBatch {
@@ -37,6 +37,14 @@ impl RawBatch {
                 stream,
                 severity: *severity,
                 count: *count,
+            });
+        }
+        for told in &batch.metadata {
+            let (metric, ()) = self.write(|out| out.extend(told.metric.as_bytes()));
+            self.metric(RawMetric {
+                metric,
+                kind: told.kind,
+                unit: told.unit,
             });
         }
     }

@@ -5,6 +5,7 @@ mod forgetting;
 mod keys;
 mod kinds;
 mod logs;
+mod metadata;
 mod order;
 
 use std::collections::BTreeSet;
@@ -14,7 +15,9 @@ use crate::{
         Histogram, Kind, LogRecord, METRIC_NAME, Point, SeriesBlock, SeriesMeta, Severity,
         Temporality, Value,
     },
-    reduce::{GaugePartial, HistogramPartial, Partial, Registration, StreamClasses},
+    reduce::{
+        GaugePartial, HistogramPartial, Partial, Reading, Registration, StreamClasses, Turned,
+    },
 };
 
 use super::*;
@@ -103,6 +106,15 @@ impl Directory for Asked {
     fn refuse(&mut self, lookers: &Lookers, _: Timestamp) {
         let characters = lookers.0.iter().copied().filter_map(char::from_u32);
         self.refused.push(characters.collect());
+    }
+
+    fn reread(&mut self, turned: &[Turned], reading: &dyn Fn(SeriesId) -> Reading) {
+        for turned in turned {
+            let Reading { labels, meta, kind } = reading(turned.series);
+            let other = if turned.is_other { ", another one" } else { "" };
+            let said = format!("{labels} as {kind:?} in {:?}{other}", meta.unit);
+            self.bound.push(said);
+        }
     }
 
     fn bind_stream(&mut self, _: StreamId, attributes: &Labels) {

@@ -168,7 +168,17 @@ impl Shards {
             self.put_series(&context, left, &mut scratch.routes, &mut put);
         }
         self.put_logs(&context, &mut scratch.routes, &mut put);
+        // What a snapshot has seen of a batch it has taken in.
+        if unseen_from.is_none() {
+            self.metadata.leave(raw, epoch);
+        }
         put
+    }
+
+    /// Whether a batch tells of metrics by their names what is not known yet, or was not told for hours: else it
+    /// need not be put for that.
+    pub fn has_news(&self, raw: Raw<'_>) -> bool {
+        self.metadata.is_news(raw)
     }
 
     fn context<'a>(

@@ -138,7 +138,8 @@ impl Decoding {
         let limit = self.limits.samples_per_request;
         let count = (batch.sample_count())
             .max(batch.logs.len() as u64)
-            .max(batch.unread.len() as u64);
+            .max(batch.unread.len() as u64)
+            .max(batch.metadata.len() as u64);
         if count > limit as u64 {
             return Err(DecodeError::TooMany { limit });
         }

@@ -75,7 +75,10 @@ fn walked(bytes: &[u8], cache: Option<&KeyCache>) -> (String, RawBatch) {
         series.place = None;
     }
     (
-        format!("{walked:?} {:?} {:?}", plain.series, plain.points),
+        format!(
+            "{walked:?} {:?} {:?} {:?}",
+            plain.series, plain.points, plain.metadata
+        ),
         out,
     )
 }
