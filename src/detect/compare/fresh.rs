@@ -5,6 +5,11 @@
 //! data when the bake ends: beyond the tolerance, and farther out than healthy fresh hosts usually are
 //! ([`Levels::usual`]). What is larger than the tolerance and still ordinary passes, and says so.
 //!
+//! Fresh hosts are let differ by half (five points of a share): beside few others nobody can tell what is
+//! usual of them. Beside sixteen or more how hosts differ is measured; there what is beyond the tolerance of
+//! hosts that have a past, and beyond chance, is likely harm, too. An early PASS excludes that tolerance
+//! in any case.
+//!
 //! Measured by simulation, of one metric of twelve of fresh hosts that differ by 10 %: twice the level passes
 //! in nine of ten cases where one host stands beside 2 others, in a third beside 3, in one of twelve beside 4
 //! or 5, and hardly ever beside 8 or where there are two fresh hosts; three times the level in 3 % beside 2,
@@ -65,7 +70,11 @@ pub(super) struct FreshTest {
     working: Working,
     /// Levels are means instead of medians.
     is_share: bool,
+    /// What fresh hosts may differ by without being failed.
     tolerance: f64,
+    /// What hosts with a past may: harm beyond it is excluded by an early PASS, and is told apart from chance where
+    /// there are many fleet hosts.
+    accepted: f64,
     sigma_prior: f64,
     alpha: f64,
     sides: Sides,
@@ -121,6 +130,7 @@ impl FreshTest {
             working,
             is_share: class.is_share(),
             tolerance: terms.tolerance(class, level, class.tolerance_cold()),
+            accepted: terms.tolerance(class, level, class.tolerance()),
             sigma_prior: class.sigma_cold(),
             alpha,
             sides: class.sides(terms.sides),
@@ -376,14 +386,14 @@ impl FreshTest {
     }
 
     fn is_beyond(&self, levels: &Levels, side: f64, noise: f64) -> bool {
-        self.exceeds(levels, (levels.harm(side), side), noise)
+        self.exceeds(levels, (levels.harm(side), side), self.tolerance + noise)
     }
 
-    /// Whether so much on a side is more than what is accepted.
-    fn exceeds(&self, levels: &Levels, (harm, side): (f64, f64), noise: f64) -> bool {
+    /// Whether so much on a side is more than that.
+    fn exceeds(&self, levels: &Levels, (harm, side): (f64, f64), least: f64) -> bool {
         let rest = (levels.rest[usize::from(side < 0.0)] - levels.fleet) * side;
         let is_lump = self.is_share && rest <= REST_TOLERANCES * self.tolerance;
-        !is_lump && self.beyond(harm * side, side) > self.tolerance + noise
+        !is_lump && self.beyond(harm * side, side) > least
     }
 
     /// The host that alone is the reason why it is.
@@ -409,7 +419,7 @@ impl FreshTest {
             .sides
             .signs()
             .iter()
-            .all(|side| (now * side).max(whole * side) + hidden + margin < self.tolerance);
+            .all(|side| (now * side).max(whole * side) + hidden + margin < self.accepted);
         let end = reader.view.bucket.end;
         let span = reader
             .terms

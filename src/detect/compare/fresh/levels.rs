@@ -2,7 +2,7 @@
 
 use crate::detect::{
     HostId,
-    compare::hosts::{SHARED, SHARED_TAIL},
+    compare::hosts::{ENOUGH_HOSTS, SHARED, SHARED_TAIL},
     stats::student_quantile,
 };
 
@@ -85,6 +85,14 @@ impl Levels {
             * self.error_of(self.spread.variance(USUAL), hosts);
         let measured = student_quantile(tail, NORMAL) * self.error_of(self.spread.between, hosts);
         assumed.min(gross).max(measured)
+    }
+
+    /// How far out healthy hosts are by chance on one side with a chance of `tail`, as far as fleet hosts tell; `None`
+    /// where they are too few to tell.
+    pub(super) fn measured(&self, tail: f64) -> Option<f64> {
+        let error = self.error_of(self.spread.between, self.each.len());
+        let are_many = ENOUGH_HOSTS as f64 <= self.spread.freedom + 1.0;
+        are_many.then(|| student_quantile(tail, self.spread.freedom) * error)
     }
 
     /// The host without which the others show too little of the difference on a side; of one host there

@@ -34,7 +34,13 @@ impl FreshTest {
             sides.any(|side| self.is_beyond(&levels, *side, noise))
         };
         let margin = margin(&levels);
-        let began_late = |side: &f64| self.exceeds(&levels, (levels.now() * side, *side), margin);
+        let tail = self.likely_tail();
+        let least = [
+            Some(self.tolerance + margin),
+            levels.measured(tail).map(|noise| self.accepted + noise),
+        ];
+        let least = least.into_iter().flatten().fold(f64::INFINITY, f64::min);
+        let began_late = |side: &f64| self.exceeds(&levels, (levels.now() * side, *side), least);
         let is_unproven = is_any(noise) || self.sides.signs().iter().any(began_late);
         let is_larger = is_any(0.0);
         if is_unproven {
@@ -48,9 +54,13 @@ impl FreshTest {
 
     /// How far a likely harm is out at least, beyond the tolerance.
     fn likely(&self, levels: &Levels) -> f64 {
-        let tail = LIKELY_TIMES * self.alpha / self.sides.signs().len() as f64;
+        let tail = self.likely_tail();
         let gross = if self.is_share { GROSS_SHARE } else { GROSS };
         let beyond = levels.usual(tail, gross) - self.tolerance;
         beyond.min(margin(levels)).max(0.0)
+    }
+
+    fn likely_tail(&self) -> f64 {
+        LIKELY_TIMES * self.alpha / self.sides.signs().len() as f64
     }
 }
