@@ -150,3 +150,22 @@ fn two_hosts_of_which_one_is_ill_exclude_no_harm_before_the_end() {
     let run = ill.run(1, Direction::Up, 5.0, 1_000);
     assert_eq!(run.first(CheckState::Ok), None, "{:?}", run.last());
 }
+
+#[test]
+fn a_host_of_seven_that_fell_ill_before_the_deployment_hides_no_harm() {
+    let ill = Ill {
+        one_box: 1,
+        fleet: 7,
+        by: 10.0,
+        since: -180,
+    };
+    for seed in 0..3 {
+        let run = ill.run(seed, Direction::Up, 2.0, 1_000);
+        let last = run.last();
+        let is_told = run.breached().is_some() || last.cause == Some(NoDataCause::Rivalled);
+        assert!(is_told, "{seed}: {last:?}");
+        let healthy = ill.run(seed, Direction::Up, 1.0, 1_000);
+        assert_eq!(healthy.breached(), None, "{seed}");
+        assert_eq!(healthy.last().cause, None, "{seed}: {:?}", healthy.last());
+    }
+}
