@@ -66,6 +66,7 @@ const VERDICTS: &[(&str, &[(&str, VerdictState)])] = &[
         ],
     ),
     ("a_sick_host_of_the_fleet", &[("d1", NoData)]),
+    ("a_sick_host_of_two", &[("d1", NoData), ("d2", Pass)]),
     ("a_silent_host", &[("d1", Fail)]),
     ("a_spike_that_heals", &[("d1", Pass)]),
     (

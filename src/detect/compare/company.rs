@@ -32,6 +32,8 @@ const SERIES_MIN: usize = 8;
 /// No fleet host may come this close at the same moment: a share of the one-box's distance, plain
 /// and in what is usual for each.
 const FLEET_SHARE: f64 = 0.7;
+/// The window that what is asked once must last in.
+const CONFIRMING: usize = 1;
 /// Fleet hosts of which one that is out is told from the others.
 const RIVAL_HOSTS_MIN: usize = 3;
 
@@ -57,6 +59,16 @@ pub(super) struct Stakes {
     pub(super) alpha: f64,
     /// Samples since the deployment began.
     pub(super) judged: usize,
+}
+
+impl Stakes {
+    /// Those of what is asked once.
+    fn once(&self) -> Self {
+        Self {
+            planned: 1.0,
+            ..*self
+        }
+    }
 }
 
 impl Company {
@@ -101,9 +113,16 @@ impl Company {
     }
 
     /// The host of the fleet without which they would be: it alone is nearly as far out. Of two there would be
-    /// nobody left to tell who is ill.
-    pub(super) fn rival(&self, index: usize, side: f64, stakes: &Stakes) -> Option<usize> {
-        if self.others.len() < RIVAL_HOSTS_MIN || !self.is_out(index, side, stakes) {
+    /// nobody left to tell who is ill. It blocks nothing before the end, where it `is_last` asked.
+    pub(super) fn rival(
+        &self,
+        index: usize,
+        side: f64,
+        (stakes, is_last): (&Stakes, bool),
+    ) -> Option<usize> {
+        let is_out =
+            self.is_out(index, side, stakes) || (is_last && self.was_out(index, side, stakes));
+        if self.others.len() < RIVAL_HOSTS_MIN || !is_out {
             return None;
         }
         let mut rivals: Vec<usize> = self.rivals(index, 0.0).collect();
@@ -127,8 +146,46 @@ impl Company {
         }
     }
 
+    /// How much of a harm one of two fleet hosts may hide that went apart farther than they ever were: their middle
+    /// moves by half of that. 0 where there are others.
+    pub(super) fn hidden_by_one_of_two(&self, index: usize) -> f64 {
+        let [first, _] = &self.others[..] else {
+            return 0.0;
+        };
+        let apart = first.windows.get(index).and_then(|window| {
+            let level = window.level()?.abs();
+            (window.level_max < level).then_some(level)
+        });
+        0.5 * apart.unwrap_or(0.0)
+    }
+
+    /// The same when it is asked once, at the end.
+    pub(super) fn strayed(&self, index: usize, side: f64, stakes: &Stakes) -> bool {
+        self.was_out(index, side, stakes) && self.rivals(index, 0.0).next().is_none()
+    }
+
     /// Whether the medians over one window are out of all proportion on this side, whatever the fleet does.
     fn is_out(&self, index: usize, side: f64, stakes: &Stakes) -> bool {
+        let window = self.own.windows.get(index);
+        let level = window.and_then(Window::level);
+        // What heals is forgiven.
+        let lasts = level.zip(self.own.latest());
+        lasts.is_some_and(|(level, latest)| 0.5 * level * side <= latest * side)
+            && self.is_far(index, side, stakes)
+    }
+
+    /// The same when it is asked once, at the end. The latest of them would be a toss of a coin there, so at least
+    /// half of it must be in the second window as well.
+    fn was_out(&self, index: usize, side: f64, stakes: &Stakes) -> bool {
+        let level = |index: usize| Some(self.own.windows.get(index)?.level()? * side);
+        let confirming = level(CONFIRMING).or_else(|| level(0));
+        let lasts = level(index).zip(confirming);
+        lasts.is_some_and(|(level, latest)| 0.5 * level <= latest)
+            && self.is_far(index, side, &stakes.once())
+    }
+
+    /// Whether they are, lasting or not.
+    fn is_far(&self, index: usize, side: f64, stakes: &Stakes) -> bool {
         let Some(window) = self.own.windows.get(index) else {
             return false;
         };
@@ -136,11 +193,10 @@ impl Company {
         if stakes.judged < window.len {
             return false;
         }
-        let (Some(level), Some(latest)) = (window.level(), self.own.latest()) else {
+        let Some(level) = window.level() else {
             return false;
         };
-        // What heals is forgiven.
-        if level * side <= self.tolerance || latest * side < 0.5 * level * side {
+        if level * side <= self.tolerance {
             return false;
         }
         let (level_max, step_max) = self.past_max(index);

@@ -223,7 +223,10 @@ impl Metric {
             Test::Hosts(test) => test.observe(reader, group),
             Test::Counts(test) => test.observe(reader, group),
             Test::Records(test) => test.observe(reader, group),
-            Test::OwnPast(test) => test.observe(reader, group),
+            Test::OwnPast(test) => {
+                test.observe(reader, group);
+                test.look_behind_two((reader, group), (&self.class, self.alpha));
+            }
             Test::Fresh(test) => test.observe(reader, group),
         }
         if let Some(second) = &mut self.second {

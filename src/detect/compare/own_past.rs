@@ -2,6 +2,7 @@
 
 mod differences;
 mod each;
+mod hidden;
 mod rival;
 mod showing;
 
@@ -374,7 +375,7 @@ impl OwnPastTest {
         }
         if let Some((host, _)) = self.alone {
             self.describe_alone(reader, host);
-        } else if let Some(host) = self.rival {
+        } else if let Some(host) = self.rival_now(reader.is_last()) {
             self.describe_rival(reader, host);
         }
     }
@@ -476,7 +477,7 @@ impl OwnPastTest {
             .alone
             .filter(|(host, side)| self.each.is_out(*host, *side, self.tolerance));
         self.alone = alone.or(stood).filter(|_| found.is_none());
-        self.rival = self.find_rival().filter(|_| found.is_none());
+        self.rival = self.find_rival(false).filter(|_| found.is_none());
     }
 
     fn strays(&self, index: usize, side: f64) -> bool {

@@ -6,9 +6,12 @@ use super::{
     slot,
     terms::Terms,
 };
-use crate::detect::{
-    Group, HostId,
-    stats::{mean, median},
+use crate::{
+    detect::{
+        Group, HostId,
+        stats::{mean, median},
+    },
+    event::Timestamp,
 };
 
 /// Samples that make a past.
@@ -129,6 +132,21 @@ impl Pasts {
         });
         cadences.max().unwrap_or(1).max(1)
     }
+}
+
+/// What hosts said from the deployment on, up to a time.
+pub(super) fn since(
+    (reader, group): (&Reader<'_>, &Group),
+    hosts: &[HostPast],
+    to: Timestamp,
+) -> Vec<HostPast> {
+    let terms = reader.terms;
+    let count = (to - terms.began_at).div_ceil(terms.resolution);
+    let read = |known: &HostPast| HostPast {
+        host: known.host,
+        values: past(terms, group.track(known.host), to, count),
+    };
+    hosts.iter().map(read).collect()
 }
 
 fn samples(values: &Past) -> usize {

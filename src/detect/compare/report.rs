@@ -75,6 +75,13 @@ pub(super) fn outlier(name: &str) -> String {
     )
 }
 
+/// The same where that host is out on the same side, but less far, or was before the deployment.
+pub(super) fn restless(name: &str) -> String {
+    format!(
+        "{name} of the fleet is far out by itself, or was before, which hides it: replace {name}, and look again"
+    )
+}
+
 /// The metric as a person reads it.
 pub(super) fn metric(group: &Group) -> String {
     group.key.labels.to_string()

@@ -11,8 +11,8 @@ use crate::detect::{
         looks::Looks,
         outcome::Outcome,
         own_past::OwnPastTest,
-        pasts::has_past,
-        reading::{Reader, past},
+        pasts::{self, has_past},
+        reading::Reader,
         scale::Working,
         terms::Terms,
     },
@@ -133,13 +133,7 @@ impl Metric {
 
 /// What hosts said between the deployment and the bucket of the view.
 fn since(reader: &Reader<'_>, group: &Group, hosts: &[HostPast]) -> Vec<HostPast> {
-    let (terms, to) = (reader.terms, reader.view.bucket.start);
-    let count = (to - terms.began_at).div_ceil(terms.resolution);
-    let read = |known: &HostPast| HostPast {
-        host: known.host,
-        values: past(terms, group.track(known.host), to, count),
-    };
-    hosts.iter().map(read).collect()
+    pasts::since((reader, group), hosts, reader.view.bucket.start)
 }
 
 /// The smallest difference that is harm: what the configuration accepts, or by default the class.

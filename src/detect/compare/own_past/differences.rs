@@ -28,7 +28,7 @@ impl OwnPastTest {
     /// How far a value is from what is usual, as far as another share of the traffic does not explain it:
     /// of what it would be if it follows the traffic, what it would be if it does not, and what lies
     /// between, the nearest to what is expected.
-    fn departure(&self, value: f64, usual: f64, expected: f64) -> f64 {
+    pub(super) fn departure(&self, value: f64, usual: f64, expected: f64) -> f64 {
         let [up, down] = self.allowance;
         let other = value * (down - up).exp();
         let (low, high) = (value.min(other), value.max(other));

@@ -133,7 +133,7 @@ impl OwnPastTest {
     }
 
     /// The host that alone is the reason why a window strays on a side.
-    fn culprit(&self, index: usize, side: f64) -> Option<usize> {
+    pub(super) fn culprit(&self, index: usize, side: f64) -> Option<usize> {
         let window = self.plain.own.windows.get(index)?;
         let is_known = self.alone.is_some_and(|(_, on)| on == side);
         let level = window.level()?;

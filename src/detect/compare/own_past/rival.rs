@@ -4,13 +4,21 @@ use super::{CheckState, OwnPastTest, Reader};
 use crate::detect::compare::report;
 
 impl OwnPastTest {
+    /// The host of the fleet that is why it does not stray, looked for once more when the bake `is_last` judged.
+    pub(super) fn rival_now(&mut self, is_last: bool) -> Option<usize> {
+        if is_last && self.outcome.state != CheckState::Breach {
+            self.rival = self.rival.or_else(|| self.find_rival(true));
+        }
+        self.rival
+    }
+
     /// The host of the fleet without which the one-box would stray.
-    pub(super) fn find_rival(&self) -> Option<usize> {
+    pub(super) fn find_rival(&self, is_last: bool) -> Option<usize> {
         let windows = 0..self.plain.own.windows.len();
         let sides = self.sides.signs().iter();
         let mut all = sides.flat_map(|side| windows.clone().map(move |index| (index, *side)));
         all.find_map(|(index, side)| {
-            let rival = self.plain.rival(index, side, &self.stakes)?;
+            let rival = self.plain.rival(index, side, (&self.stakes, is_last))?;
             self.agrees(index, side).then_some(rival)
         })
     }

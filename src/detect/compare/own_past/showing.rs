@@ -31,14 +31,14 @@ impl OwnPastTest {
         let (level, reach) = (difference_shown.map(to_scale), reach_shown.map(to_scale));
         let tolerance = to_scale(company.tolerance());
         // How much harm another share of the traffic may hide: it may have taken as much as was added.
-        let hidden: f64 = self.allowance.iter().sum();
+        let by_traffic: f64 = self.allowance.iter().sum();
         let observed = mean(own.iter().copied().filter(|value| value.is_finite()));
         let difference = self.plain.own.latest_mean().map(|value| value * excess);
         let outcome = &mut self.outcome;
         outcome.first_breach = self.first_breach;
         outcome.effect = level;
         outcome.interval = interval;
-        outcome.detectable = reach.map(|reach| reach.max(tolerance) + hidden);
+        outcome.detectable = reach.map(|reach| reach.max(tolerance) + by_traffic);
         outcome.observed = observed.map(|observed| observed * self.full);
         let expected = observed.zip(difference);
         // Differences are medians over minutes, what was observed is the latest: what never was
@@ -46,12 +46,15 @@ impl OwnPastTest {
         let least = self.lowest.min(0.0);
         outcome.expected =
             expected.map(|(observed, difference)| (observed - difference).max(least) * self.full);
-        let is_excluded = level.zip(reach).is_some_and(|(level, reach)| {
-            self.sides
-                .signs()
-                .iter()
-                .all(|side| level * side + hidden + reach < tolerance)
-        });
+        let by_host = filled.map_or(0.0, |index| company.hidden_by_one_of_two(index));
+        let is_excluded = difference_shown
+            .zip(reach)
+            .is_some_and(|(difference, reach)| {
+                self.sides.signs().iter().all(|side| {
+                    let level = to_scale(difference + by_host * side) * side;
+                    level + by_traffic + reach < tolerance
+                })
+            });
         let worst = self
             .sides
             .signs()
