@@ -645,6 +645,23 @@ mod tests {
         assert!(last.evidence[0].note.contains("replace it"), "{last:?}");
     }
 
+    /// Two of eleven hosts write it in three of their cells, or once each.
+    #[test]
+    fn what_is_hardly_chance_is_no_pass() {
+        for (again, expected) in [
+            (200, (NoData, Some(NoDataCause::Likely))),
+            (60, (Undecided, None)),
+        ] {
+            let findings = run(&["c1", "c2"], &FLEET_9, Severity::ERROR, |host, at| {
+                host.starts_with('c') && at == 60 || host == "c1" && at == again
+            });
+            assert_eq!(first(&findings, Breach), None);
+            assert_eq!(findings[findings.len() - 2].state, Undecided);
+            let last = findings.last().unwrap();
+            assert_eq!((last.state, last.cause.clone()), expected, "{last:?}");
+        }
+    }
+
     #[test]
     fn a_lone_host_needs_three_cells_and_a_past() {
         for (past, expected) in [(360, Breach), (1, Undecided)] {

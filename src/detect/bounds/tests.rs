@@ -386,7 +386,7 @@ fn what_is_out_of_range_when_the_bake_ends_holds_the_gate() {
     let last = &findings[139];
     assert_eq!(
         (last.state, last.holds),
-        (Undecided, false),
-        "it began later"
+        (Undecided, true),
+        "while a step is awaited, what begins later is awaited, too"
     );
 }

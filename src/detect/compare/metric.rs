@@ -200,6 +200,7 @@ impl Metric {
             Test::Counts(test) => Some((test.outcome(), test.is_rivalled())),
             Test::Records(test) if test.is_likely() => return NoDataCause::Likely,
             Test::Records(test) => Some((test.outcome(), test.is_rivalled())),
+            Test::OwnPast(test) if test.is_likely() => return NoDataCause::Likely,
             Test::OwnPast(test) => Some((test.outcome(), test.is_rivalled())),
             Test::Fresh(test) if test.is_unproven() => return NoDataCause::Unproven,
             Test::Fresh(test) => Some((test.outcome(), false)),
@@ -226,6 +227,7 @@ impl Metric {
             Test::OwnPast(test) => {
                 test.observe(reader, group);
                 test.look_behind_two((reader, group), (&self.class, self.alpha));
+                test.look_for_likely((reader, group), (&self.class, self.alpha));
             }
             Test::Fresh(test) => test.observe(reader, group),
         }

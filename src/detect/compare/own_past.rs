@@ -3,6 +3,7 @@
 mod differences;
 mod each;
 mod hidden;
+mod likely;
 mod rival;
 mod showing;
 
@@ -88,6 +89,8 @@ pub(super) struct OwnPastTest {
     alone: Option<(usize, f64)>,
     /// The host of the fleet that strays as far as the one-box does, and alone is why that is no breach.
     rival: Option<usize>,
+    /// Whether harm was likely when the bake ended, and not certain.
+    is_likely: bool,
     /// The one-box's differences with each host measured in its own usual level, which must agree:
     /// hosts with unequal levels stray apart when all of them grow. `None` for shares, and where
     /// levels are too unequal or zero.
@@ -227,6 +230,7 @@ impl OwnPastTest {
             each: Each::default(),
             alone: None,
             rival: None,
+            is_likely: false,
             twin: None,
             stakes: Stakes {
                 planned: terms.buckets(terms.bake_until - terms.began_at) as f64 / stride as f64,

@@ -127,7 +127,7 @@ impl Pair {
 
 impl OwnPastTest {
     /// A distance from a level as a logarithm, where levels compare: what falls loses no more than all of it.
-    fn to_logarithm(&self, departure: f64, level: f64) -> f64 {
+    pub(super) fn to_logarithm(&self, departure: f64, level: f64) -> f64 {
         if self.is_comparable {
             (departure / level).max(LOST).ln_1p()
         } else {
@@ -136,7 +136,7 @@ impl OwnPastTest {
     }
 
     /// How far the mean of hosts is from where they usually are, in samples; as logarithms, where levels compare.
-    fn departures(&self, members: &[Member], values: &[Vec<f64>]) -> Vec<f64> {
+    pub(super) fn departures(&self, members: &[Member], values: &[Vec<f64>]) -> Vec<f64> {
         let values = values.iter().map(|values| samples(values, self.stride));
         let values: Vec<Vec<f64>> = values.collect();
         let of = |column: usize| {

@@ -87,3 +87,36 @@ fn their_past_seconds_what_seven_hosts_cannot_prove_alone() {
         assert_eq!(run(1.0).breached(), None, "{seed}");
     }
 }
+
+/// A host beside four, whose load was up to six tenths higher in a part of the hour before: what that did to unequal levels
+/// hides a harm of six tenths from the past, but not from the four.
+#[test]
+fn what_few_hosts_and_their_past_both_show_is_no_pass() {
+    let mut scene = Scene::new(1, 4);
+    (scene.before, scene.grace, scene.after) = (360, 60, 660);
+    scene.direction = Direction::Up;
+    let levels = [0.9, 1.3, 1.0, 1.1, 1.7];
+    let run = |seed: u64, load: f64, harm: f64| {
+        let mut hosts = Hosts::new(seed, scene.hosts(), 0.0, 0.8, 0.08);
+        scene.run(|host, bucket| {
+            let load = if (-150..0).contains(&bucket) {
+                load
+            } else {
+                1.0
+            };
+            let harm = if host == 0 && 0 <= bucket { harm } else { 1.0 };
+            gauge(levels[host] * load * harm * hosts.value(host, bucket))
+        })
+    };
+    let mut likely = 0;
+    for (seed, load) in (0..6).zip([1.4, 1.5, 1.6].into_iter().cycle()) {
+        let (ill, healthy) = (run(seed, load, 1.6), run(seed, load, 1.0));
+        let (last, name) = (ill.last(), format!("{seed}, {load}"));
+        likely += usize::from(last.cause == Some(NoDataCause::Likely));
+        let is_told = ill.breached().is_some() || last.state == CheckState::NoData;
+        assert!(is_told, "{name}: {last:?}");
+        assert_eq!(healthy.breached(), None, "{name}");
+        assert_eq!(healthy.last().cause, None, "{name}: {:?}", healthy.last());
+    }
+    assert!(0 < likely, "what is proven needs no second look");
+}

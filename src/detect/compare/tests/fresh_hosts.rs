@@ -134,3 +134,26 @@ fn a_likely_harm_of_hosts_that_join_later_is_no_pass() {
         "{note}"
     );
 }
+
+/// Beside many hosts, whose spread is known, a harm well beyond the tolerance is likely, though fresh hosts may differ;
+/// beside few it is ordinary.
+#[test]
+fn beside_many_hosts_a_harm_of_a_third_is_no_pass() {
+    for (one_box, fleet, factor, expected) in [
+        (4, 21, 1.35, Some(NoDataCause::Unproven)),
+        (10, 40, 1.3, Some(NoDataCause::Unproven)),
+        (2, 8, 1.35, None),
+        (4, 21, 1.0, None),
+        (10, 40, 1.08, None),
+    ] {
+        let scene = scene(one_box, fleet);
+        for seed in 0..3 {
+            let run = run(&scene, seed, 1, 0.05, factor);
+            let (last, name) = (run.last(), format!("{one_box} beside {fleet}, {factor}"));
+            assert_eq!(last.cause, expected, "{name}, {seed}: {last:?}");
+            // Nor is it excluded earlier, where the gate might pass by that.
+            let excluded = run.first(CheckState::Ok);
+            assert!(factor < 1.2 || excluded.is_none(), "{name}: {excluded:?}");
+        }
+    }
+}
