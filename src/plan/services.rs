@@ -102,8 +102,10 @@ fn stage_names<'t>(places: &[Place<'t>]) -> Vec<&'t str> {
 
 fn stage(place: &Place<'_>, names: &[&str], known: KnownChecks<'_>) -> Option<StagePlan> {
     let keys = place.map(&STAGE_KEYS)?;
-    let name = keys.require("name", "give the stage a name")?.name()?;
-    if names.iter().filter(|other| **other == name).count() > 1 {
+    // A stage whose name cannot be read has other faults to tell.
+    let name = keys.require("name", "give the stage a name");
+    let name = name.and_then(Place::name).unwrap_or_default();
+    if !name.is_empty() && names.iter().filter(|other| **other == name).count() > 1 {
         keys.get("name").unwrap_or(place).fault(
             format!("two stages are called {}", quoted(name)),
             "rename one of them",
@@ -232,7 +234,11 @@ fn checks(list: &Place<'_>, stages: &[&str], known: KnownChecks<'_>) -> Vec<Stag
         if !known.names.contains(&check.check.as_str()) {
             name_place.fault(
                 format!("there is no check {}", quoted(&check.check)),
-                suggestion(&check.check, known.names.iter().copied(), "checks"),
+                suggestion(
+                    &check.check,
+                    known.names.iter().copied().filter(|name| !name.is_empty()),
+                    "checks",
+                ),
             );
             continue;
         }

@@ -247,10 +247,13 @@ fn topics(place: &Place<'_>, known: &mut BTreeSet<String>) -> BTreeMap<String, T
         );
     }
     let mut topics = BTreeMap::new();
-    for (name, place) in place.free_map() {
+    for (name, place) in place.whole_map() {
         let format = topic(&place);
-        // That a key is empty was said already.
-        if !name.is_empty() && !is_topic(name) {
+        if name.is_empty() {
+            // That was said already.
+            continue;
+        }
+        if !is_topic(name) {
             place.fault(
                 format!("{} is no name of a topic", quoted(name)),
                 "write at most 249 of the characters a-z, A-Z, 0-9, '.', '_' and '-'",

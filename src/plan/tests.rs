@@ -342,6 +342,54 @@ fn every_kind_of_fault_says_what_would_be_right() {
 }
 
 #[test]
+fn a_name_that_is_none_hides_no_other_fault() {
+    let text = |check: &str, service: &str, stage: &str| {
+        format!(
+            "checks: {{{check}: {{metric: x, bounds: {{max: 5 parsecs}}}}, up: {{metric: up, absent: 1m}}}}\n\
+             services: {{{service}: {{alpha: 2, stages: [\
+             {{{stage}bake: 1x, grace: 5, checks: [nope, up], policies: {{hotfix_skips: [steps]}}}}]}}}}\n"
+        )
+    };
+    let faults_of = |text: &str| {
+        let found = Plan::parse(text).unwrap_err().0;
+        found.into_iter().map(|fault| fault.problem).collect()
+    };
+    let mut good: Vec<String> = faults_of(&text("cpu", "shop", "name: one, "));
+    good.sort();
+    assert_eq!(good.len(), 6, "{good:?}");
+    for (check, service, stage, problem) in [
+        ("''", "shop", "name: one, ", "the key is empty"),
+        ("cpu", "''", "name: one, ", "the key is empty"),
+        ("cpu", "shop", "name: '', ", "the text is empty"),
+        ("cpu", "shop", "", "name is missing"),
+        (
+            "a/b",
+            "shop",
+            "name: one, ",
+            "the name contains / or a control character",
+        ),
+        (
+            "cpu",
+            "' a'",
+            "name: one, ",
+            "the name begins or ends with a space",
+        ),
+        (
+            "cpu",
+            "shop",
+            "name: a/b, ",
+            "the name contains / or a control character",
+        ),
+    ] {
+        let mut found: Vec<String> = faults_of(&text(check, service, stage));
+        let named = found.iter().position(|found| found == problem);
+        found.remove(named.unwrap_or_else(|| panic!("{problem}: {found:?}")));
+        found.sort();
+        assert_eq!(found, good, "{check} {service} {stage}");
+    }
+}
+
+#[test]
 fn all_mistakes_are_reported_at_once_in_the_order_of_their_lines() {
     let text = "\
 resolutoin: 10s

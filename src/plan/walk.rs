@@ -145,26 +145,29 @@ impl<'t> Place<'t> {
 
     /// The entries of a map whose keys are free, without those that are empty.
     pub(super) fn free_map(&self) -> Vec<(&'t str, Place<'t>)> {
-        let mut entries = self.pairs().unwrap_or_default();
-        entries.retain(|(key, place)| {
-            if key.is_empty() {
-                place.fault("the key is empty", "give it a name");
-            }
-            !key.is_empty()
-        });
+        let mut entries = self.whole_map();
+        entries.retain(|(key, _)| !key.is_empty());
         entries
     }
 
-    /// The entries of a map whose keys are names of checks, services or limits.
+    /// The entries of a map whose keys are free. That one is empty is a fault, and hides no fault of its value.
+    pub(super) fn whole_map(&self) -> Vec<(&'t str, Place<'t>)> {
+        let entries = self.pairs().unwrap_or_default();
+        for (_, place) in entries.iter().filter(|(key, _)| key.is_empty()) {
+            place.fault("the key is empty", "give it a name");
+        }
+        entries
+    }
+
+    /// The entries of a map whose keys are names of checks or services. What is wrong with a name is a fault,
+    /// and hides none of what it names.
     pub(super) fn named(&self) -> Vec<(&'t str, Place<'t>)> {
-        let mut entries = self.free_map();
-        entries.retain(|(key, place)| match name_problem(key) {
-            None => true,
-            Some(problem) => {
+        let entries = self.whole_map();
+        for (key, place) in &entries {
+            if let Some(problem) = name_problem(key) {
                 place.fault(problem, NAME_REMEDY);
-                false
             }
-        });
+        }
         entries
     }
 
