@@ -8,7 +8,7 @@ use super::{
     verdict::{AskError, connect, on_runtime, print_verdict},
 };
 use crate::{
-    event::Timestamp,
+    event::{Timestamp, read_share},
     gate::Verdict,
     serve::{
         convert::{timestamp_to_pb, verdict_from_pb},
@@ -80,7 +80,7 @@ struct BeginArguments {
     #[arg(long, value_delimiter = ',', value_parser = host, value_name = "HOST,…")]
     fleet: Vec<String>,
     /// Share of an ordinary host's traffic that a one-box host is given: 10% or 0.1
-    #[arg(long, default_value_t = 1.0, value_parser = share, value_name = "RATIO")]
+    #[arg(long, default_value_t = 1.0, value_parser = read_share, value_name = "RATIO")]
     weight: f64,
     /// Id of the deployment, unique; without it the engine chooses one
     #[arg(long)]
@@ -132,19 +132,6 @@ fn host(text: &str) -> Result<String, String> {
     match text.trim() {
         "" => Err("a host has no name: is there a comma too many?".to_owned()),
         name => Ok(name.to_owned()),
-    }
-}
-
-/// Reads `10%` or `0.1`. More than an ordinary host's share is a share too.
-fn share(text: &str) -> Result<f64, String> {
-    let (number, per) = match text.strip_suffix('%') {
-        Some(percent) => (percent, 100.0),
-        None => (text, 1.0),
-    };
-    let number: Result<f64, _> = number.trim().parse();
-    match number {
-        Ok(number) if number.is_finite() && 0.0 < number => Ok(number / per),
-        Ok(_) | Err(_) => Err("it must be a ratio above 0, such as 10% or 0.1".to_owned()),
     }
 }
 
@@ -282,7 +269,7 @@ mod tests {
             ("10%%", None),
             ("ten", None),
         ] {
-            assert_eq!(share(text).ok(), expected, "{text}");
+            assert_eq!(read_share(text).ok(), expected, "{text}");
         }
     }
 }

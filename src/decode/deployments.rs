@@ -343,6 +343,30 @@ mod tests {
     }
 
     #[test]
+    fn a_weight_is_a_ratio_as_everywhere() {
+        for (written, weight) in [("\"10%\"", 0.1), ("\"0.1\"", 0.1), ("0.1", 0.1), ("2", 2.0)] {
+            let line = BEGIN.replace("\"fleet\"", &format!("\"weight\": {written}, \"fleet\""));
+            let told = message(line.as_bytes(), None).unwrap().remove(0);
+            let DeploymentEvent::Begin(begin) = told.unwrap() else {
+                panic!("{line}")
+            };
+            assert_eq!(begin.weight, weight, "{line}");
+        }
+        for (written, problem) in [
+            ("true", "expected a ratio such as 10% or 0.1"),
+            (
+                "\"0%\"",
+                "weight is \"0%\": it must be a ratio above 0, such as 10% or 0.1",
+            ),
+        ] {
+            let line = BEGIN.replace("\"fleet\"", &format!("\"weight\": {written}, \"fleet\""));
+            let told = message(line.as_bytes(), None).unwrap().remove(0);
+            let told = told.unwrap_err();
+            assert!(told.contains(problem), "{told}");
+        }
+    }
+
+    #[test]
     fn null_is_as_if_it_were_left_out() {
         let least = r#"{"at": 1, "event": "begin", "deployment": "d1", "service": "web", "stage": "all", "version": "v2""#;
         let nulls = OPTIONAL.map(|key| format!(r#", "{key}": null"#)).concat();
@@ -372,7 +396,7 @@ mod tests {
                 BEGIN
                     .replace("\"weight\": 1", "")
                     .replace("\"fleet\"", "\"weight\": \"much\", \"fleet\""),
-                "expected a number",
+                "weight is \"much\": it must be a ratio above 0, such as 10% or 0.1",
             ),
             (
                 BEGIN.replace("[\"h3\", \"h7\"]", "\"h3\""),

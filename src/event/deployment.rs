@@ -1,6 +1,11 @@
 //! What deployers tell: a deployment begins, a step was reported, a person overrode, it ended.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error, Visitor},
+};
 
 use super::Timestamp;
 
@@ -43,7 +48,7 @@ pub struct Begin {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fleet: Vec<String>,
     /// Share of an ordinary host's traffic that a one-box host is given.
-    #[serde(default = "one")]
+    #[serde(default = "one", deserialize_with = "weight")]
     pub weight: f64,
     /// Set when the deployment is opened as a hotfix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -52,6 +57,50 @@ pub struct Begin {
 
 fn one() -> f64 {
     1.0
+}
+
+/// Reads a share of traffic: `10%` or `0.1`. More than an ordinary host's share is a share too.
+///
+/// # Errors
+/// It is no number above 0; what would be right.
+pub fn read_share(text: &str) -> Result<f64, String> {
+    let (number, per) = match text.strip_suffix('%') {
+        Some(percent) => (percent, 100.0),
+        None => (text, 1.0),
+    };
+    let number: Option<f64> = number.trim().parse().ok();
+    number
+        .filter(|number| number.is_finite() && 0.0 < *number)
+        .map(|number| number / per)
+        .ok_or_else(|| "it must be a ratio above 0, such as 10% or 0.1".to_owned())
+}
+
+/// A person writes a number or `"10%"`; the engine keeps a number.
+fn weight<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    struct Share;
+    impl Visitor<'_> for Share {
+        type Value = f64;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a ratio such as 10% or 0.1")
+        }
+        fn visit_f64<E: Error>(self, share: f64) -> Result<f64, E> {
+            Ok(share)
+        }
+        fn visit_i64<E: Error>(self, share: i64) -> Result<f64, E> {
+            Ok(share as f64)
+        }
+        fn visit_u64<E: Error>(self, share: u64) -> Result<f64, E> {
+            Ok(share as f64)
+        }
+        fn visit_str<E: Error>(self, text: &str) -> Result<f64, E> {
+            read_share(text).map_err(|right| E::custom(format!("weight is {text:?}: {right}")))
+        }
+    }
+    if deserializer.is_human_readable() {
+        deserializer.deserialize_any(Share)
+    } else {
+        f64::deserialize(deserializer)
+    }
 }
 
 /// Who opened a deployment as a hotfix, and why.

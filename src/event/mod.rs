@@ -18,7 +18,7 @@ mod time;
 mod written;
 
 pub use batch::{Batch, Reject, RejectReason, Rejects, SeriesBlock};
-pub use deployment::{Begin, Bypass, DeploymentEvent, End, Hotfix, Step, StepOutcome};
+pub use deployment::{Begin, Bypass, DeploymentEvent, End, Hotfix, Step, StepOutcome, read_share};
 pub use histogram::{ExponentialBuckets, Histogram};
 pub use key_cache::{Edition, Expectation, KeyCache, KeyPlace};
 pub use key_hash::KeyHash;

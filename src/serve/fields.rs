@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::requests::FieldError;
-use crate::event::{Begin, Bypass, Hotfix, Step, StepOutcome, Timestamp};
+use crate::event::{Begin, Bypass, Hotfix, Step, StepOutcome, Timestamp, read_share};
 
 /// The fields of an object that were not read yet.
 struct Fields {
@@ -27,7 +27,7 @@ pub(super) fn begin(body: &[u8]) -> Result<Begin, FieldError> {
         version: fields.required("version")?,
         one_box: fields.texts("one_box")?,
         fleet: fields.texts("fleet")?,
-        weight: fields.number("weight")?.unwrap_or(1.0),
+        weight: fields.share("weight")?.unwrap_or(1.0),
         hotfix: fields.hotfix()?,
     };
     fields.finish()?;
@@ -142,11 +142,17 @@ impl Fields {
         texts.collect()
     }
 
-    fn number(&mut self, field: &str) -> Result<Option<f64>, FieldError> {
+    fn share(&mut self, field: &str) -> Result<Option<f64>, FieldError> {
         match self.take(field) {
             None => Ok(None),
             Some(Value::Number(number)) => Ok(number.as_f64()),
-            Some(other) => Err(self.wrong(field, &other, "a number")),
+            Some(Value::String(text)) => {
+                let share = read_share(&text);
+                let share =
+                    share.map_err(|right| self.error(field, format!("is {text:?}: {right}")));
+                share.map(Some)
+            }
+            Some(other) => Err(self.wrong(field, &other, "a ratio such as 10% or 0.1")),
         }
     }
 
@@ -218,8 +224,12 @@ mod tests {
                 "one_box[1] is a number: it must be a string",
             ),
             (
-                r#"{"service": "a", "stage": "b", "version": "1", "weight": "2"}"#,
-                "weight is a string: it must be a number",
+                r#"{"service": "a", "stage": "b", "version": "1", "weight": "much"}"#,
+                "weight is \"much\": it must be a ratio above 0, such as 10% or 0.1",
+            ),
+            (
+                r#"{"service": "a", "stage": "b", "version": "1", "weight": true}"#,
+                "weight is a boolean: it must be a ratio such as 10% or 0.1",
             ),
             (
                 r#"{"service": "a", "stage": "b", "version": "1", "at": "2026-03-01T10:00:00Z"}"#,
@@ -297,6 +307,9 @@ mod tests {
                 expires: Timestamp::from_seconds(1_772_359_200),
             }),
         };
-        assert_eq!(begin(body.as_bytes()), Ok(expected));
+        for weight in ["0.5", "\"0.5\"", "\"50%\""] {
+            let body = body.replace("0.5", weight);
+            assert_eq!(begin(body.as_bytes()), Ok(expected.clone()), "{body}");
+        }
     }
 }
