@@ -24,7 +24,8 @@ const FAMILIES_MAX: usize = 100_000;
 pub enum TimeUnit {
     /// Seconds with a fraction, as `OpenMetrics` has them (`.om`).
     Seconds,
-    /// Whole milliseconds, as Prometheus' text format has them (`.prom`).
+    /// Whole milliseconds, as Prometheus' text format has them (`.prom`). What has a fraction is in seconds: nobody
+    /// writes less than a millisecond there.
     Milliseconds,
 }
 
@@ -190,14 +191,18 @@ fn read_time(text: &str, unit: TimeUnit) -> Result<Timestamp, Refusal> {
             .ok()
             .and_then(|millis: i64| millis.checked_mul(1_000_000))
     };
+    let seconds = || {
+        let is_number = text.parse::<f64>().is_ok();
+        is_number.then(|| text.parse().ok()).flatten()
+    };
     let at = match unit {
+        TimeUnit::Milliseconds if text.contains('.') => seconds(),
         TimeUnit::Milliseconds => millis().map(Timestamp::from_nanos),
-        TimeUnit::Seconds if text.parse::<f64>().is_ok() => text.parse().ok(),
-        TimeUnit::Seconds => None,
+        TimeUnit::Seconds => seconds(),
     };
     at.ok_or_else(|| {
         let expected = match unit {
-            TimeUnit::Milliseconds => "whole milliseconds",
+            TimeUnit::Milliseconds => "whole milliseconds, or seconds with a fraction,",
             TimeUnit::Seconds => "seconds",
         };
         let detail = format!("timestamp {text:?} is not in {expected} since 1970");

@@ -85,12 +85,23 @@ fn times_are_seconds_or_milliseconds_as_the_caller_says() {
             1_520_879_607_789_000_000,
         ),
         ("up 1 -5", TimeUnit::Milliseconds, -5_000_000),
+        (
+            "up 1 1772442012.075",
+            TimeUnit::Milliseconds,
+            1_772_442_012_075_000_000,
+        ),
+        (
+            "up 1 1772442012.0",
+            TimeUnit::Milliseconds,
+            1_772_442_012_000_000_000,
+        ),
     ] {
         let batch = read(text.as_bytes(), unit);
         assert_eq!(batch.series[0].points[0].at.nanos(), nanos, "{text}");
     }
     for (text, unit) in [
-        ("up 1 1.5", TimeUnit::Milliseconds),
+        ("up 1 1.5.2", TimeUnit::Milliseconds),
+        ("up 1 1520879607789.5", TimeUnit::Milliseconds),
         ("up 1 2026-03-01T10:00:00Z", TimeUnit::Seconds),
         ("up 1 1e30", TimeUnit::Seconds),
         ("up 1 9223372036854775807", TimeUnit::Milliseconds),
