@@ -231,7 +231,7 @@ impl From<Status> for AskError {
         {
             return Self::Refused(
                 "what answers there speaks HTTP, but not gRPC: name the gRPC port with --server (7070 unless \
-                 listen.grpc says otherwise); --url names the HTTP port"
+                 listen.grpc says otherwise)"
                     .to_owned(),
             );
         }
@@ -301,6 +301,17 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_http_port_is_answered_with_the_flag_that_there_is() {
+        let refused = AskError::from(Status::unknown("grpc-status header missing, mapped"));
+        let told = refused.to_string();
+        assert!(matches!(refused, AskError::Refused(_)), "{told}");
+        assert!(
+            told.contains("--server") && !told.contains("--url"),
+            "{told}"
+        );
+    }
 
     #[test]
     fn durations_are_read_as_in_the_configuration() {
