@@ -47,8 +47,15 @@ pub(super) fn undecided(check: &GateCheck, finding: &Finding) -> String {
 pub(super) fn not_excluded(check: &GateCheck, finding: &Finding) -> String {
     match (finding.evidence.first(), &finding.awaiting) {
         (Some(evidence), _) => format!("{}: undecided, {}", check.name, phrase(evidence)),
-        (None, Some(awaiting)) => format!("{}: undecided, waited for {awaiting}", check.name),
+        (None, Some(awaiting)) => format!("{}: {}", check.name, waited_in_vain(awaiting)),
         (None, None) => format!("{}: undecided", check.name),
+    }
+}
+
+fn waited_in_vain(awaiting: &str) -> String {
+    match awaiting.strip_prefix("nothing more: ") {
+        Some(why) => format!("undecided: {why}"),
+        None => format!("undecided, waited for {awaiting}"),
     }
 }
 
@@ -188,9 +195,35 @@ fn phrase(evidence: &Evidence) -> String {
 
 /// The hosts that a phrase is about, a few by name, unless it names them itself.
 pub fn unnamed_hosts(phrase: &str, hosts: &[String]) -> Option<String> {
-    let mut first = hosts.iter().take(HOSTS_MAX);
-    let is_named = first.all(|host| phrase.contains(host.as_str()));
-    (!is_named).then(|| few_hosts(hosts))
+    (!hosts.is_empty() && !is_naming(phrase, hosts)).then(|| few_hosts(hosts))
+}
+
+/// What stands before and behind the hosts of a note, in the words of the detectors.
+const NAMING: [(&str, &[&str]); 5] = [
+    (" on ", &["", ",", ";", ":", " and ", " ("]),
+    (" of ", &[", which came after "]),
+    ("; ", &[" alone is the reason"]),
+    (" the quietest, ", &[", silent for "]),
+    // A space is put before the phrase: these begin it.
+    (" ", &[" silent for ", " alone is the reason"]),
+];
+
+/// Whether a phrase names these hosts: all of them, in their order, where its words say that hosts are named. A name
+/// such as `a`, `1` or `api` may be a part of any sentence or metric.
+fn is_naming(phrase: &str, hosts: &[String]) -> bool {
+    let first: Vec<&str> = hosts.iter().take(HOSTS_MAX).map(String::as_str).collect();
+    let list = first.join(", ");
+    let phrase = format!(" {phrase}");
+    phrase.match_indices(&list).any(|(start, _)| {
+        let (before, behind) = (&phrase[..start], &phrase[start + list.len()..]);
+        NAMING.iter().any(|(opening, closings)| {
+            let is_closed = |closing: &&str| match *closing {
+                "" => behind.is_empty(),
+                closing => behind.starts_with(closing),
+            };
+            before.ends_with(opening) && closings.iter().any(is_closed)
+        })
+    })
 }
 
 /// A few hosts, and how many more there are.
@@ -204,5 +237,74 @@ pub(crate) fn few_hosts(hosts: &[String]) -> String {
     match hosts.len().saturating_sub(HOSTS_MAX) {
         0 => named,
         more => format!("{named} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_waited_for_is_not_told_as_waited_for() {
+        for (awaiting, told) in [
+            (
+                "the series to move",
+                "undecided, waited for the series to move",
+            ),
+            ("nothing more: without a past", "undecided: without a past"),
+        ] {
+            assert_eq!(waited_in_vain(awaiting), told);
+        }
+    }
+
+    #[test]
+    fn hosts_are_left_out_only_where_the_phrase_names_them() {
+        let many = ["a", "b", "c", "d", "e", "f", "g"];
+        for (phrase, hosts, is_named) in [
+            (
+                "+101 % above the fleet (+86 … +118 %)",
+                &["a", "b"][..],
+                false,
+            ),
+            ("+101 % above the fleet (+86 … +118 %)", &["1"], false),
+            ("1 above the limit of 0.5", &["1"], false),
+            ("p99 of api_latency on apis", &["api"], false),
+            ("slope +1 %/h on a host", &["a"], false),
+            (
+                "silent for 3m on h1, while others speak",
+                &["h1", "h2"],
+                false,
+            ),
+            ("restarted once in 5m; never on 1 fleet host", &["1"], false),
+            ("silent for 3m on a, while others speak", &["a"], true),
+            (
+                "no data since the deployment began on a, b",
+                &["a", "b"],
+                true,
+            ),
+            ("on a, b, c, d, e and 2 more", &many, true),
+            (
+                "no history of its own on new-0, nor of 1 other series",
+                &["new-0"],
+                true,
+            ),
+            ("of a, which came after the others", &["a"], true),
+            ("a silent for 3m, longer than usual", &["a"], true),
+            ("the quietest, a, silent for 3m", &["a"], true),
+            (
+                "×9 the fleet's rate; a alone is the reason, which",
+                &["a"],
+                true,
+            ),
+            ("a alone is the reason, which may be its own", &["a"], true),
+            ("no fleet with data to compare with", &[], true),
+        ] {
+            let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+            let told = unnamed_hosts(phrase, &hosts);
+            assert_eq!(told.is_none(), is_named, "{phrase}: {told:?}");
+        }
+        let hosts = ["a", "b"].map(str::to_owned);
+        let told = unnamed_hosts("+101 % above the fleet", &hosts);
+        assert_eq!(told.as_deref(), Some("a, b"));
     }
 }

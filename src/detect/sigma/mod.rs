@@ -305,7 +305,7 @@ impl Sigma {
         let hosts = view.hosts.names([*host]);
         let more = match tally.without_past.len() - 1 {
             0 => String::new(),
-            more => format!(", nor have {more} more series"),
+            more => format!(", nor of {more} other series"),
         };
         let note = format!("no history of its own on {}{more}", host_list(&hosts));
         let mut entry = Evidence::bare(metric, CheckState::Undecided, Basis::Model, note);

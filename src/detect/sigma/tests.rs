@@ -179,6 +179,14 @@ fn one_host_without_a_past_beside_another_is_named() {
 }
 
 #[test]
+fn series_without_a_past_are_counted_in_a_sentence() {
+    let mut bench = Bench::new(check(Direction::Both), &["c1", "c2"], &[]).past(0);
+    let findings = bench.run(720, |host, bucket| Feed::Value(usual(host, bucket)));
+    let note = &findings[718].evidence[0].note;
+    assert_eq!(note, "no history of its own on c1, nor of 1 other series");
+}
+
+#[test]
 fn the_hours_of_the_day_are_usual_where_the_past_shows_them() {
     // Ten-minute buckets; busy from 10 to 18, when the deployment comes.
     let day = |host: &str, bucket: i64| {
