@@ -169,12 +169,14 @@ fn table(checks: &[CheckReport]) -> String {
     let mut rows =
         vec![["check", "state", "metric", "observed", "expected", "note"].map(str::to_owned)];
     for check in checks {
+        let [observed, expected] = check.numbers_shown();
+        let shown = |number: Option<String>| number.unwrap_or_else(|| "-".to_owned());
         rows.push([
             clean(&format!("{}{}", check.check, mode(check))),
             check.state.name().to_owned(),
             clean(&check.metric),
-            number(check.observed),
-            number(check.expected),
+            shown(observed),
+            shown(expected),
             clean(&note(check)),
         ]);
     }

@@ -15,7 +15,7 @@ use super::{
     wording::{blind, host_list, metric_name, number, selection_name, uncovered},
 };
 use crate::{
-    event::{Interval, Span, Timestamp, Unit},
+    event::{Interval, Kind, Span, Timestamp, Unit},
     plan::{Check, DetectorPlan, Limit, Selection},
 };
 pub(super) use state::State;
@@ -414,23 +414,40 @@ impl Bounds {
         state: CheckState,
         phrase: &str,
     ) -> Evidence {
-        let metric = metric_name(&self.check, view.panel.group(group));
-        let (side, limit) = (
-            match (reading.headroom < 0.0, reading.limit <= reading.observed) {
-                (true, true) => "above the limit of",
-                (true, false) => "below the limit of",
-                (false, true) => "not below the limit of",
-                (false, false) => "not above the limit of",
-            },
-            number(reading.limit),
-        );
-        let note = format!("{} {side} {limit}, {phrase}", number(reading.observed));
+        let group = view.panel.group(group);
+        let metric = metric_name(&self.check, group);
+        let side = match (reading.headroom < 0.0, reading.limit <= reading.observed) {
+            (true, true) => "above the limit of",
+            (true, false) => "below the limit of",
+            (false, true) => "not below the limit of",
+            (false, false) => "not above the limit of",
+        };
+        let shown = |value| self.shown(group, reading.limit, value);
+        let (observed, limit) = (shown(reading.observed), shown(reading.limit));
+        let note = format!("{observed} {side} {limit}, {phrase}");
         let mut evidence = Evidence::bare(metric, state, Basis::Slo, note);
         evidence.observed = Some(reading.observed);
         evidence.expected = Some(reading.limit);
         evidence.effect = (reading.limit != 0.0)
             .then(|| (reading.observed - reading.limit) / reading.limit.abs());
         evidence
+    }
+}
+
+/// In words.
+impl Bounds {
+    /// A value that was held against this limit, in the unit in which the limit is written.
+    fn shown(&self, group: &Group, limit: f64, value: f64) -> String {
+        let is_rate = match &self.check.selection {
+            Selection::Logs(_) => true,
+            Selection::Series(series) => series.per.is_none() && group.kind == Kind::Counter,
+        };
+        let unit = self.unit_of(group);
+        let mut limits = [self.max, self.min].into_iter().flatten();
+        limits.find(|end| end.of(unit) == limit).map_or_else(
+            || number(value),
+            |limit| limit.shown(value, is_rate, number),
+        )
     }
 }
 

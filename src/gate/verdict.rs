@@ -109,6 +109,31 @@ pub struct CheckReport {
     pub note: String,
 }
 
+impl CheckReport {
+    /// What was seen and what was expected, for a table. Rates are numbers per second, which the numbers do not say:
+    /// they are told as their limit is written, where it is a rate, and else per second.
+    pub fn numbers_shown(&self) -> [Option<String>; 2] {
+        let is_bounds = matches!(self.kind.as_str(), "bounds" | "logs.rate");
+        if is_bounds && let Some((observed, limit)) = rates(&self.note) {
+            return [Some(observed.to_owned()), Some(limit.to_owned())];
+        }
+        let unit = match self.kind.as_str() {
+            "load" | "logs.rate" => "/s",
+            _ => "",
+        };
+        let shown = |value| format!("{}{unit}", plain_number(value));
+        [self.observed, self.expected].map(|value| value.map(shown))
+    }
+}
+
+/// Of a note such as `8/m above the limit of 5/m, on h1`: the rates.
+fn rates(note: &str) -> Option<(&str, &str)> {
+    let (before, behind) = note.split_once(" limit of ")?;
+    let (observed, _) = before.split_once(' ')?;
+    let (limit, _) = behind.split_once(',')?;
+    (observed.contains('/') && limit.contains('/')).then_some((observed, limit))
+}
+
 /// A line of `replay --output json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Line {
@@ -257,6 +282,48 @@ fn six_digits(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tables_tell_what_rates_are_for() {
+        let shown = |kind: &str, observed, note: &str| {
+            let report = CheckReport {
+                check: "c".to_owned(),
+                kind: kind.to_owned(),
+                metric: "m".to_owned(),
+                mode: "blocking".to_owned(),
+                state: CheckState::Breach,
+                observed,
+                expected: Some(0.5),
+                effect: None,
+                interval: None,
+                detectable: None,
+                hosts: Vec::new(),
+                first_breach: None,
+                basis: None,
+                note: note.to_owned(),
+            };
+            report.numbers_shown().map(Option::unwrap_or_default)
+        };
+        for (kind, note, expected) in [
+            (
+                "bounds",
+                "60/m above the limit of 30/m, on h1",
+                ["60/m", "30/m"],
+            ),
+            (
+                "logs.rate",
+                "60/m above the limit of 30/m, on h1",
+                ["60/m", "30/m"],
+            ),
+            ("logs.rate", "×2.00 the fleet's rate", ["1/s", "0.5/s"]),
+            ("load", "highest rate 1/s per host", ["1/s", "0.5/s"]),
+            ("bounds", "1 above the limit of 0.5, on a/b", ["1", "0.5"]),
+            ("compare", "+100 % above the fleet", ["1", "0.5"]),
+        ] {
+            assert_eq!(shown(kind, Some(1.0), note), expected, "{kind}: {note}");
+        }
+        assert_eq!(shown("load", None, "no host"), ["", "0.5/s"]);
+    }
 
     #[test]
     fn numbers_are_rounded_to_six_digits() {

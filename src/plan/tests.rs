@@ -223,22 +223,22 @@ fn checks_get_their_defaults_and_units() {
 
 #[test]
 fn a_limit_on_log_records_is_for_the_time_that_its_unit_says() {
-    for (limit, max, within) in [
-        ("6/m", 0.1, Span::from_minutes(1)),
-        ("0.1/s", 0.1, Span::from_minutes(1)),
-        ("5/s", 5.0, Span::from_seconds(1)),
-        ("360/h", 0.1, Span::from_minutes(60)),
-        ("0.5/m", 0.5 / 60.0, Span::from_minutes(60)),
-        ("1/h", 1.0 / 3_600.0, Span::from_minutes(60)),
-        ("0.1/h", 0.1 / 3_600.0, Span::from_hours(24)),
-        ("0/m", 0.0, Span::ZERO),
-        ("0", 0.0, Span::ZERO),
+    for (limit, max, seconds, within) in [
+        ("6/m", 0.1, 60.0, Span::from_minutes(1)),
+        ("0.1/s", 0.1, 1.0, Span::from_minutes(1)),
+        ("5/s", 5.0, 1.0, Span::from_seconds(1)),
+        ("360/h", 0.1, 3_600.0, Span::from_minutes(60)),
+        ("0.5/m", 0.5 / 60.0, 60.0, Span::from_minutes(60)),
+        ("1/h", 1.0 / 3_600.0, 3_600.0, Span::from_minutes(60)),
+        ("0.1/h", 0.1 / 3_600.0, 3_600.0, Span::from_hours(24)),
+        ("0/m", 0.0, 60.0, Span::ZERO),
+        ("0", 0.0, 0.0, Span::ZERO),
     ] {
         assert_eq!(
             check(&format!("{{logs: {{}}, bounds: {{max: {limit}}}}}")).detector,
             DetectorPlan::Bounds {
                 min: None,
-                max: Some(Limit::new(max)),
+                max: Some(Limit::new(max).written_for(seconds)),
                 for_at_least: Span::ZERO,
                 within
             },

@@ -170,7 +170,7 @@ pub(super) enum Measure {
 /// Reads a bound: a number, `90%`, `4GiB`, or a rate such as `5/m`; rates become per second.
 pub(super) fn bound(value: &Tree, measure: Measure) -> Result<Limit, Complaint> {
     match measure {
-        Measure::Records => record_rate(value).map(Limit::new),
+        Measure::Records => record_rate(value),
         Measure::Metric { unit, rate } => match value {
             Tree::Text(text) => metric_bound(text, value, unit, rate),
             Tree::Integer(_) | Tree::Number(_) => finite(value).map(Limit::new),
@@ -181,10 +181,10 @@ pub(super) fn bound(value: &Tree, measure: Measure) -> Result<Limit, Complaint> 
     }
 }
 
-fn record_rate(value: &Tree) -> Result<f64, Complaint> {
+fn record_rate(value: &Tree) -> Result<Limit, Complaint> {
     const REMEDY: &str = "write records per time, such as 5/m, 0.1/s or 300/h";
     match plain_number(value) {
-        Some(0.0) => return Ok(0.0),
+        Some(0.0) => return Ok(Limit::new(0.0)),
         Some(count) => {
             return Err(Complaint::new(
                 format!("{count} log records have no time"),
@@ -202,8 +202,8 @@ fn record_rate(value: &Tree) -> Result<f64, Complaint> {
         | Tree::List(_)
         | Tree::Map(_) => None,
     };
-    let rate = rate
-        .and_then(|(amount, seconds)| Some(number(amount)? / seconds))
+    let (rate, seconds) = rate
+        .and_then(|(amount, seconds)| Some((number(amount)? / seconds, seconds)))
         .ok_or_else(|| Complaint::unlike("rate of log records", value, REMEDY))?;
     if rate < 0.0 {
         // Nothing is ever below it, and everything above.
@@ -212,7 +212,7 @@ fn record_rate(value: &Tree) -> Result<f64, Complaint> {
             "write 0 or more, such as 5/m",
         ));
     }
-    Ok(rate)
+    Ok(Limit::new(rate).written_for(seconds))
 }
 
 /// The time whose records are held against a rate: the one it is written for, or a longer one in which it
@@ -285,7 +285,7 @@ fn metric_bound(
         None => (text, None),
     };
     let limit = |amount: f64| match seconds {
-        Some(seconds) => Limit::rate(amount / seconds),
+        Some(seconds) => Limit::rate(amount / seconds).written_for(seconds),
         None => Limit::new(amount),
     };
     if let Some(plain) = number(amount) {
@@ -497,17 +497,28 @@ mod tests {
             (text("500MB"), metric(Some(Unit::Bytes), true), 5e8),
             (Tree::Number(1e9), metric(None, false), 1e9),
             (Tree::Integer(-3), metric(None, false), -3.0),
-            (text("5/m"), Measure::Records, 5.0 / 60.0),
-            (text("0.1/s"), Measure::Records, 0.1),
-            (text("300/h"), Measure::Records, 300.0 / 3600.0),
             (Tree::Integer(0), Measure::Records, 0.0),
         ] {
             let found = bound(&value, measure);
             assert_eq!(found, Ok(Limit::new(expected)), "{value} {measure:?}");
         }
-        for (value, expected) in [("6MB/m", 1e5), ("300/m", 5.0), ("5/s", 5.0)] {
+        for (value, expected, seconds) in [
+            ("5/m", 5.0 / 60.0, 60.0),
+            ("0.1/s", 0.1, 1.0),
+            ("300/h", 300.0 / 3600.0, 3_600.0),
+        ] {
+            let found = bound(&text(value), Measure::Records);
+            let expected = Limit::new(expected).written_for(seconds);
+            assert_eq!(found, Ok(expected), "{value}");
+        }
+        for (value, expected, seconds) in [
+            ("6MB/m", 1e5, 60.0),
+            ("300/m", 5.0, 60.0),
+            ("5/s", 5.0, 1.0),
+        ] {
             let found = bound(&text(value), metric(None, true));
-            assert_eq!(found, Ok(Limit::rate(expected)), "{value}");
+            let expected = Limit::rate(expected).written_for(seconds);
+            assert_eq!(found, Ok(expected), "{value}");
         }
         // Of what, only the protocol can tell.
         let share = bound(&text("90%"), metric(None, true));

@@ -217,6 +217,7 @@ fn checks(page: &mut String, checks: &[CheckReport]) {
          <th class=\"number\">effect</th><th>interval</th><th>hosts</th><th>since</th><th>note</th></tr>\n",
     );
     for report in checks {
+        let [observed, expected] = report.numbers_shown().map(Option::unwrap_or_default);
         let state = report.state.name();
         let advisory = if report.mode == "advisory" {
             " (advisory)"
@@ -232,8 +233,8 @@ fn checks(page: &mut String, checks: &[CheckReport]) {
                  <td class=\"number\">{}</td><td>{}</td><td>{}</td><td class=\"time\">{since}</td><td class=\"note\">{}</td></tr>\n",
                 escape(&report.check),
                 escape(&report.metric),
-                number(report.observed),
-                number(report.expected),
+                escape(&observed),
+                escape(&expected),
                 number(report.effect),
                 plot::effect(report),
                 escape(&few_hosts(&report.hosts)),

@@ -390,3 +390,53 @@ fn what_is_out_of_range_when_the_bake_ends_holds_the_gate() {
         "while a step is awaited, what begins later is awaited, too"
     );
 }
+
+#[test]
+fn rates_are_told_as_their_limit_is_written() {
+    let told = |check: Check, feed: fn() -> Feed| {
+        let mut bench = Bench::new(check, &["c1"], &[]);
+        let findings = bench.run(90, |_, _| feed());
+        let evidence = findings.last().unwrap().evidence[0].clone();
+        (evidence.note, evidence.observed.unwrap())
+    };
+    let bounds = |limit: Limit, within| DetectorPlan::Bounds {
+        min: None,
+        max: Some(limit),
+        for_at_least: Span::ZERO,
+        within,
+    };
+    let minute = Span::from_minutes(1);
+    // Two records in each ten seconds.
+    let records = || Feed::Records(2.0);
+    for (limit, within, expected) in [
+        (
+            Limit::new(5.0 / 60.0).written_for(60.0),
+            minute,
+            "12/m above the limit of 5/m, on c1",
+        ),
+        (
+            Limit::new(0.1).written_for(1.0),
+            minute,
+            "0.2/s above the limit of 0.1/s, on c1",
+        ),
+        (
+            Limit::new(0.0),
+            Span::ZERO,
+            "0.2/s above the limit of 0/s, on c1",
+        ),
+    ] {
+        let (note, observed) = told(log_check(bounds(limit, within)), records);
+        assert_eq!((note.as_str(), observed), (expected, 0.2));
+    }
+    // Who writes a rate means one; what is no rate has no time.
+    for (limit, expected) in [
+        (
+            Limit::rate(1.0).written_for(60.0),
+            "120/m above the limit of 60/m, on c1",
+        ),
+        (Limit::new(1.0), "2 above the limit of 1, on c1"),
+    ] {
+        let check = series_check(bounds(limit, Span::ZERO));
+        assert_eq!(told(check, || Feed::Value(2.0)).0, expected);
+    }
+}

@@ -285,6 +285,8 @@ fn checks(page: &mut String, checks: &[CheckReport]) {
          <th>since</th><th>basis</th></tr>\n",
     );
     for report in checks {
+        let [observed, expected] = report.numbers_shown();
+        let shown = |number: Option<String>| number.unwrap_or_else(|| "-".to_owned());
         let since = report.first_breach.map(|at| at.to_string());
         put(
             page,
@@ -298,8 +300,8 @@ fn checks(page: &mut String, checks: &[CheckReport]) {
                 mode(report),
                 escape(&report.note),
                 escape(&report.metric),
-                number(report.observed),
-                number(report.expected),
+                escape(&shown(observed)),
+                escape(&shown(expected)),
                 effect(report),
                 number(report.detectable),
                 hosts(&report.hosts),
