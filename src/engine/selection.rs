@@ -292,11 +292,19 @@ pub(super) fn way(selection: &Selection, labels: &Labels, kind: Kind) -> Option<
         (Some((base, le)), _) => (base, Some(le)),
         (None, Kind::Histogram) => (labels.clone(), None),
         (None, Kind::Unknown | Kind::Gauge | Kind::Counter | Kind::Summary) => {
-            let is_value = selection.quantile.is_none() && selector.matches(labels);
-            return is_value.then_some(Way::Value);
+            let is_value = selection
+                .quantile
+                .is_none_or(|quantile| tells_quantile(labels, quantile));
+            return (is_value && selector.matches(labels)).then_some(Way::Value);
         }
     };
     (selector.matches(&base) || selector.matches(labels)).then_some(Way::Quantiles { base, le })
+}
+
+/// Whether a series is this quantile of a summary.
+fn tells_quantile(labels: &Labels, quantile: f64) -> bool {
+    let told = labels.get("quantile").and_then(|told| told.parse().ok());
+    told.is_some_and(|told: f64| (told - quantile).abs() < 1e-9)
 }
 
 /// The classic distribution that the series is a bucket of, unless the check means the bucket
@@ -363,6 +371,7 @@ fn stream_labels(plan: &Plan) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::SeriesSelector;
 
     #[test]
     fn a_kind_is_configured_for_the_services_whose_checks_tell_it() {
@@ -379,6 +388,31 @@ services:
         for (service, kind) in [("api", Kind::Counter), ("web", Kind::Gauge)] {
             let labels = Labels::new([(METRIC_NAME, "jobs"), ("service", service)]);
             assert_eq!(selector.series(&labels, SeriesMeta::default()), Some(kind));
+        }
+    }
+
+    #[test]
+    fn a_quantile_is_also_that_of_a_summary_which_tells_it() {
+        let selection = Selection::Series(SeriesSelection {
+            selector: SeriesSelector::parse("wait_seconds").unwrap(),
+            kind: None,
+            per: None,
+            quantile: Some(0.99),
+            unit: None,
+        });
+        for (metric, told, is_value) in [
+            ("wait_seconds", "0.99", true),
+            ("wait_seconds", "0.990", true),
+            ("wait_seconds", "0.9", false),
+            ("wait_seconds", "", false),
+            ("other_seconds", "0.99", false),
+        ] {
+            let labels = Labels::new([(METRIC_NAME, metric), ("quantile", told)]);
+            for kind in [Kind::Gauge, Kind::Summary, Kind::Unknown] {
+                let way = way(&selection, &labels, kind);
+                assert_eq!(matches!(way, Some(Way::Value)), is_value, "{metric} {told}");
+                assert_eq!(way.is_some(), is_value, "{metric} {told}");
+            }
         }
     }
 

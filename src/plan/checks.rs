@@ -187,9 +187,9 @@ fn series(keys: &Entries<'_>, metric: &Place<'_>) -> Option<SeriesSelection> {
     let unit = keys.get("unit").and_then(|place| place.word(&UNITS));
     let per = keys.get("per").and_then(selector);
     let quantile = keys.get("quantile").and_then(|place| {
-        if matches!(kind, Some(Kind::Gauge | Kind::Counter | Kind::Summary)) {
+        if matches!(kind, Some(Kind::Gauge | Kind::Counter)) {
             place.fault(
-                "a quantile is taken of a histogram only",
+                "a quantile is taken of a histogram or a summary",
                 "leave out kind or quantile",
             );
         }
