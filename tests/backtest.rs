@@ -175,13 +175,16 @@ checks:
   logs:     {logs: {severity: ERROR}, bounds: {max: 5/m}}
   nothing:  {metric: http_errors_total, per: http_request_total, compare: {}}
   latency:  {metric: http_latency_p99_seconds, unit: seconds, compare: {direction: up}}
+  regex:    {metric: '{__name__=~\"cpu.*_idle\"}', bounds: {max: 1}}
+  labels:   {metric: '{__name__=~\"cpu.*\",mode=\"idle\"}', bounds: {max: 1}}
+  rate:     {metric: http_requests_total, bounds: {max: 1e6/m}}
 services:
   shop:
     stages:
       - name: onebox
         bake: 1h
         grace: 5m
-        checks: [typo, quantile, calm, percent, always, hasty, lively, logs, nothing, latency]
+        checks: [typo, quantile, calm, percent, always, hasty, lively, logs, nothing, latency, regex, labels, rate]
 ";
     let file = folder.path().join("sluice.yaml");
     fs::write(&file, plan).unwrap();
@@ -189,7 +192,7 @@ services:
     assert_eq!(run.status.code(), Some(2));
     let told = String::from_utf8_lossy(&run.stdout);
     assert!(
-        told.contains("checks: 10"),
+        told.contains("checks: 13"),
         "the configuration itself is fine: {told}"
     );
     let told = told.lines().skip(1).collect::<Vec<_>>().join("\n");

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    fmt::Write as _,
+    fmt::{Display, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -13,6 +13,7 @@ use clap::Args;
 use super::{exit, print};
 use crate::{
     engine::{Engine, Output},
+    plan::{Mode, Plan, ServicePlan},
     serve::{Obstacle, obstacles},
     sink::Sinks,
     source::{
@@ -86,44 +87,103 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     }
 }
 
+/// A check of a service, by their names.
+type Named = (String, String);
+
 /// Plays the recording, with its deployments and with placebos, and looks at what the checks see.
+///
+/// A gate that one check fails looks no further, so that nothing judged the others: it is played again without those
+/// that fail, as long as that leaves others unjudged.
 fn against(config: &Path, recording: &Path) -> Result<Vec<Fit>, String> {
-    let recording = Recording::open(&[recording.to_path_buf()], Some(config), None)
-        .map_err(|error| error.to_string())?;
-    for note in &recording.notes {
+    let open = || {
+        let opened = Recording::open(&[recording.to_path_buf()], Some(config), None);
+        opened.map_err(|error| error.to_string())
+    };
+    let Recording {
+        mut plan,
+        inputs,
+        notes,
+    } = open()?;
+    for note in &notes {
         print::warning(note);
     }
-    let plan = recording.plan;
-    let history = recording
-        .inputs
-        .history(&plan)
-        .map_err(|error| error.to_string())?;
-    let mut placebos = Placebos::draw(0, &plan, &history, PLACEBOS, 1);
-    let mut fits = Fits::new(match &recording.inputs {
+    let refused = |refusal: &dyn Display| print::warning(&refusal);
+    let (mut fits, mut failing) = played(inputs, &plan, refused)?;
+    loop {
+        let is_hidden = |fit: &Fit| {
+            let by_another =
+                |(service, check): &Named| *service == fit.service && *check != fit.check;
+            fit.trials == 0 && fit.hosts != 0 && failing.iter().any(by_another)
+        };
+        let hidden: Vec<&mut Fit> = fits.iter_mut().filter(|fit| is_hidden(fit)).collect();
+        if hidden.is_empty() {
+            return Ok(fits);
+        }
+        plan = Arc::new(without(&plan, &failing));
+        let (others, failing_others) = played(open()?.inputs, &plan, |_| {})?;
+        for fit in hidden {
+            let mut others = others.iter();
+            if let Some(judged) =
+                others.find(|other| (&other.service, &other.check) == (&fit.service, &fit.check))
+            {
+                *fit = judged.clone();
+            }
+        }
+        failing = failing_others;
+    }
+}
+
+/// A plan without these checks in its stages.
+fn without(plan: &Plan, checks: &BTreeSet<Named>) -> Plan {
+    let mut plan = plan.clone();
+    for ServicePlan { name, stages, .. } in plan.services.values_mut() {
+        for stage in stages {
+            let is_out = |check: &str| checks.contains(&(name.clone(), check.to_owned()));
+            stage.checks.retain(|used| !is_out(&used.check));
+        }
+    }
+    plan
+}
+
+/// How the checks of a plan fit, and which of them failed a gate.
+fn played(
+    inputs: Inputs,
+    plan: &Arc<Plan>,
+    refused: impl Fn(&dyn Display),
+) -> Result<(Vec<Fit>, BTreeSet<Named>), String> {
+    let history = inputs.history(plan).map_err(|error| error.to_string())?;
+    let mut placebos = Placebos::draw(0, plan, &history, PLACEBOS, 1);
+    let mut fits = Fits::new(match &inputs {
         Inputs::Timeline(timeline) => timeline.metrics(),
         Inputs::Journal(_) => BTreeSet::new(),
     });
     let mut sightings = Sightings::default();
-    let (mut engine, mut forgotten) = (Engine::new(Arc::clone(&plan)), Vec::new());
-    let played =
-        recording
-            .inputs
-            .play_beside(&mut engine, Some(&mut placebos), |engine, outputs, _| {
-                for output in outputs.drain(..) {
-                    match output {
-                        Output::Refused(refusal) => print::warning(&refusal),
-                        Output::Forgotten(gate) => forgotten.push(*gate),
-                        Output::Verdict(_) | Output::Shadow(_) | Output::Ended(_) => {}
-                    }
-                }
-                fits.look(engine);
-                sightings.look(engine);
-            });
+    let (mut engine, mut forgotten) = (Engine::new(Arc::clone(plan)), Vec::new());
+    let played = inputs.play_beside(&mut engine, Some(&mut placebos), |engine, outputs, _| {
+        for output in outputs.drain(..) {
+            match output {
+                Output::Refused(refusal) => refused(&refusal),
+                Output::Forgotten(gate) => forgotten.push(*gate),
+                Output::Verdict(_) | Output::Shadow(_) | Output::Ended(_) => {}
+            }
+        }
+        fits.look(engine);
+        sightings.look(engine);
+    });
     played.map_err(|error| error.to_string())?;
     let (mut trials, _) = placebos.finish();
     let gates = engine.gates().chain(&forgotten);
     trials.extend(gates.map(|gate| sightings.trial(0, false, gate)));
-    Ok(fits.conclude(&plan, &trials))
+    let failed = trials.iter().filter(|trial| trial.failed_after.is_some());
+    let failing = failed.flat_map(|trial| {
+        let breached = trial
+            .checks
+            .iter()
+            .filter(|check| check.mode == Mode::Blocking && check.breached_after.is_some());
+        breached.map(|check| (trial.place.0.clone(), check.name.clone()))
+    });
+    let failing = failing.collect();
+    Ok((fits.conclude(plan, &trials), failing))
 }
 
 fn tell(recording: &Path, fits: &[Fit]) -> u8 {

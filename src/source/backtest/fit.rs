@@ -7,7 +7,7 @@ use super::{CheckTrial, Trial};
 use crate::{
     detect::{CheckState, Track},
     engine::{Engine, Watched},
-    event::{Interval, Span, Timestamp, Unit},
+    event::{Interval, Kind, Labels, METRIC_NAME, Span, Timestamp, Unit},
     gate::plain_number,
     plan::{Check, DetectorPlan, Limit, Plan, Selection},
 };
@@ -62,6 +62,10 @@ pub enum Grade {
 
 /// What was seen of a check.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a thing of its own that was seen, and none excludes another"
+)]
 struct Seen {
     metrics: BTreeSet<usize>,
     hosts: BTreeSet<String>,
@@ -72,6 +76,8 @@ struct Seen {
     is_time: bool,
     /// The same, a share of 100.
     is_percent: bool,
+    /// Whether its values are rates: of counters, or of log records.
+    is_rate: bool,
     has_exposure: bool,
     exposure: f64,
     /// By host: when anything of it came last, and the longest time without.
@@ -160,6 +166,12 @@ impl Seen {
                 let metric = group.key.labels.metric();
                 let words = ["seconds", "latency", "duration"];
                 self.is_percent |= group.known_unit() == Unit::Percent;
+                self.is_rate |= match &watched.check.selection {
+                    Selection::Logs(_) => true,
+                    Selection::Series(series) => {
+                        series.per.is_none() && group.kind == Kind::Counter
+                    }
+                };
                 self.is_time |=
                     group.unit.is_time() || words.iter().any(|word| metric.contains(word));
                 let Some(cell) = track.cell(bucket) else {
@@ -261,44 +273,47 @@ impl Seen {
         } else {
             Unit::Unknown
         };
-        let [min, max] = [min, max].map(|limit| limit.map(|limit| limit.of(unit)));
+        // Each end with its value; what is held against it is told as it is written.
+        let [min, max] = [min, max].map(|limit| limit.map(|limit| (limit, limit.of(unit))));
         let (lowest, highest) = self.lowest.zip(self.highest)?;
-        let told = plain_number;
-        if let Some(max) = max.filter(|max| *max < lowest) {
+        let told = |limit: Limit, value| limit.shown(value, self.is_rate, plain_number);
+        if let Some((limit, max)) = max.filter(|(_, max)| *max < lowest) {
             let why = format!(
                 "never in range: the lowest value is {}, above the max of {}",
-                told(lowest),
-                told(max)
+                told(limit, lowest),
+                told(limit, max)
             );
             return Some((Grade::NeverPasses, why));
         }
-        if let Some(min) = min.filter(|min| highest < *min) {
+        if let Some((limit, min)) = min.filter(|(_, min)| highest < *min) {
             let why = format!(
                 "never in range: the highest value is {}, below the min of {}",
-                told(highest),
-                told(min)
+                told(limit, highest),
+                told(limit, min)
             );
             return Some((Grade::NeverPasses, why));
         }
-        let is_below = max.is_none_or(|max| highest <= max);
-        let is_above = min.is_none_or(|min| min <= lowest);
+        let is_below = max.is_none_or(|(_, max)| highest <= max);
+        let is_above = min.is_none_or(|(_, min)| min <= lowest);
         if !(is_below && is_above) {
             return None;
         }
-        let bound =
-            |bound: Option<f64>, name: &str| bound.map(|bound| format!("{name} {}", told(bound)));
+        let (limit, _) = max.or(min)?;
+        let bound = |bound: Option<(Limit, f64)>, name: &str| {
+            bound.map(|(limit, bound)| format!("{name} {}", told(limit, bound)))
+        };
         let bounds: Vec<String> = bound(min, "min")
             .into_iter()
             .chain(bound(max, "max"))
             .collect();
         let mut why = format!(
             "never out of range here: values are {} to {}, the bounds {}",
-            told(lowest),
-            told(highest),
+            told(limit, lowest),
+            told(limit, highest),
             bounds.join(", ")
         );
         let is_share = 0.0 <= lowest && 0.0 < highest && highest <= 1.0;
-        let is_percent = |max: f64| 1.0 < max && max <= 100.0 && is_share;
+        let is_percent = |(_, max): (Limit, f64)| 1.0 < max && max <= 100.0 && is_share;
         if !self.is_time && max.is_some_and(is_percent) {
             why.push_str("; values look like shares of 1: is the bound in percent (90% is 0.9)?");
         }
@@ -330,10 +345,28 @@ fn nothing(check: &Check, plan: &Plan, metrics: &BTreeSet<String>) -> String {
         Selection::Series(selection) => selection,
     };
     let Some(name) = selection.selector.metric() else {
-        return format!(
-            "no series of the service is selected: see the service's match, and labels.service ({})",
-            plan.labels.service.join(", ")
-        );
+        let named = |name: &&String| {
+            // A histogram is selected by the name that its buckets have in common.
+            let name = name.strip_suffix("_bucket").unwrap_or(name);
+            let labels = Labels::new([(METRIC_NAME, name)]);
+            let mut of_name = selection.selector.matchers.iter();
+            of_name.all(|matcher| matcher.label != METRIC_NAME || matcher.matches(&labels))
+        };
+        let mut matchers = selection.selector.matchers.iter();
+        let asks_for_name = matchers.any(|matcher| matcher.label == METRIC_NAME);
+        // Of a journal no names are known.
+        if metrics.is_empty() || !asks_for_name {
+            return format!(
+                "no series of the service is selected: see the service's match, and labels.service ({})",
+                plan.labels.service.join(", ")
+            );
+        }
+        return match metrics.iter().find(named) {
+            Some(name) => {
+                format!("{name} is in the recording, but with other labels, or not of this service")
+            }
+            None => "the metric's selector matches no name of the recording".to_owned(),
+        };
     };
     let divisor = selection.per.as_ref().and_then(|per| per.metric());
     if let Some(divisor) = divisor
@@ -345,7 +378,8 @@ fn nothing(check: &Check, plan: &Plan, metrics: &BTreeSet<String>) -> String {
     if metrics.contains(name) {
         return if selection.quantile.is_some() {
             format!(
-                "{name} is in the recording, but not as a histogram of this service: drop quantile?"
+                "{name} is in the recording, but neither as a histogram of this service nor as a summary that tells \
+                 this quantile: drop quantile?"
             )
         } else {
             format!("{name} is in the recording, but with other labels, or not of this service")
