@@ -203,6 +203,21 @@ impl NewTemplate {
         if view.bucket.start < self.grace_until {
             return Finding::in_grace(self.grace_until);
         }
+        Self::open(
+            view,
+            (&self.selection, basis),
+            evidence,
+            (is_one_host, has_past),
+        )
+    }
+
+    /// What is said where nothing is a breach.
+    fn open(
+        view: &View<'_>,
+        (selection, basis): (&str, Basis),
+        evidence: Vec<Evidence>,
+        (is_one_host, has_past): (bool, bool),
+    ) -> Finding {
         let mut unsettled = evidence.clone();
         unsettled.retain(|evidence| evidence.state == CheckState::NoData);
         if !unsettled.is_empty() {
@@ -215,7 +230,7 @@ impl NewTemplate {
         }
         if evidence.is_empty() && has_past {
             let note = format!("no new template on {} hosts", view.one_box.len());
-            let entry = Evidence::bare(&self.selection, CheckState::Ok, basis, note);
+            let entry = Evidence::bare(selection, CheckState::Ok, basis, note);
             return Finding::new(CheckState::Ok, vec![entry]);
         }
         let mut finding = Finding::new(CheckState::Undecided, evidence);

@@ -7,6 +7,7 @@ mod likely;
 mod rival;
 mod showing;
 
+use differences::excursions;
 use each::Each;
 use serde::{Deserialize, Serialize};
 
@@ -42,10 +43,6 @@ const SHORT_BAKE: Span = Span::from_minutes(20);
 const SHORT_BAKE_SAMPLES: usize = 60;
 /// Smallest distance that is believed, as a share of the tolerance.
 const FLOOR_SHARE: f64 = 0.2;
-/// Share of the excursions of what is usually nothing that are not larger.
-const LARGE_EXCURSION: f64 = 0.95;
-/// Share of the past that must have been one: of what is rarer, four of six samples are not by chance.
-const EXCURSIONS_MIN: f64 = 0.02;
 /// Share of the past in which the load was not higher.
 const HIGH_LOAD: f64 = 0.95;
 /// Size of the excursions that are counted, in tolerances.
@@ -119,27 +116,6 @@ fn stride(terms: &Terms) -> usize {
         SAMPLE.div_ceil(terms.resolution)
     };
     stride.max(1)
-}
-
-/// How far what is usually nothing strays now and then, by the differences of the past: the size that hardly
-/// any of them exceeds; 0 for what is more than nothing, or strays too seldom to do it by chance for most
-/// of a window. Medians say nothing of it, and its mean is a part of a unit: a few samples with one unit
-/// each would be many times the usual.
-fn excursions(own: &[Vec<f64>], own_past: &[f64], other_pasts: &[Vec<f64>]) -> f64 {
-    if own.iter().any(|values| median_of(values) != 0.0) {
-        return 0.0;
-    }
-    let everyone = other_pasts.iter().flatten().chain(own_past);
-    let sizes: Vec<f64> = everyone
-        .map(|value| value.abs())
-        .filter(|size| size.is_finite())
-        .collect();
-    let strayed = |size: &f64| *size > 0.0;
-    let mut strays: Vec<f64> = sizes.iter().copied().filter(strayed).collect();
-    if (strays.len() as f64) < EXCURSIONS_MIN * sizes.len() as f64 {
-        return 0.0;
-    }
-    quantile(&mut strays, LARGE_EXCURSION).unwrap_or(0.0)
 }
 
 /// Makes differences from their middle as large as they are where only a part of the traffic makes them: what
