@@ -115,7 +115,9 @@ impl Absent {
 
     /// Judges the bucket that has just closed.
     pub fn observe(&mut self, view: &View<'_>) -> Finding {
-        let is_late = !self.heard.is_empty();
+        // Where nobody is named, the hosts are those that speak after the grace: until then nobody is known, and
+        // nothing works.
+        let is_late = !self.heard.is_empty() || self.pipeline.broken.is_some();
         for &host in view.one_box.iter().chain(view.fleet) {
             self.hear(view, host, is_late);
         }

@@ -342,3 +342,56 @@ fn a_host_that_was_named_takes_nobodys_place() {
     });
     assert!(first(&findings, Breach).is_some());
 }
+
+/// A stage without a one-box: nobody is judged before the grace is over, and then who speaks. Each pod that comes takes
+/// the place of one that goes six buckets later.
+#[test]
+fn a_hand_over_over_the_end_of_the_grace_is_one() {
+    // When pods come, and whether one that nobody replaced goes in bucket 70.
+    let rows: [(&[i64], bool, CheckState); 4] = [
+        (&[27, 40, 55], false, NoData),
+        (&[10, 27, 40], false, NoData),
+        // Who came for one that went within the grace does not stand for another.
+        (&[10, 27, 40], true, Breach),
+        (&[10, 15, 20], false, Ok),
+    ];
+    for (come, is_lost, expected) in rows {
+        let mut bench = Bench::new(series_check(plan()), &[], &[]).grace(30);
+        let old = ["old-0", "old-1", "old-2", "old-3", "old-4"];
+        let new = ["new-0", "new-1", "new-2"];
+        let from = bench.at(-360);
+        let add = |bench: &mut Bench, name: &str, at| bench.hosts.add(name.into(), at);
+        let ids: Vec<(&str, HostId)> = (old.iter().chain(&new))
+            .map(|name| (*name, add(&mut bench, name, from)))
+            .collect();
+        let span = |name: &str| {
+            let number = name[4..].parse::<usize>().unwrap();
+            match come.get(number) {
+                Some(at) if name.starts_with("new") => (*at, i64::MAX),
+                Some(at) => (-360, at + 6),
+                None if is_lost && number == 3 => (-360, 70),
+                None => (-360, i64::MAX),
+            }
+        };
+        let mut findings = Vec::new();
+        for bucket in -360..200 {
+            for (name, id) in &ids {
+                let (first, last) = span(name);
+                let is_heard = first.max(30) <= bucket && bucket < last;
+                if is_heard && !bench.one_box.contains(id) {
+                    bench.one_box.push(*id);
+                }
+            }
+            findings.extend(bench.run(bucket + 1, |name, at| {
+                let (first, last) = span(name);
+                if (first..last).contains(&at) {
+                    Feed::Value(at as f64)
+                } else {
+                    Feed::Silent
+                }
+            }));
+        }
+        let last = &findings[findings.len() - 1];
+        assert_eq!(last.state, expected, "{come:?} {is_lost}: {last:?}");
+    }
+}
