@@ -7,6 +7,7 @@
 mod clipped;
 mod evidence;
 mod fleet;
+mod lasting;
 mod rival;
 mod round;
 mod side;
@@ -47,8 +48,6 @@ const LEAVE_OUT_MAX: usize = 8;
 /// Chance that a healthy deployment is withheld because harm looks likely, as a multiple of the chance that it is
 /// failed: it costs a look, not a roll-back.
 const LIKELY_TIMES: f64 = 5.0;
-/// Evidence that excludes a harm: 1 / 5 %.
-const EXCLUDED_EVIDENCE: f64 = 20.0;
 /// When evidence begins anew, as shares of the bake: harm that begins late would be diluted by the
 /// health before.
 const LATE: [f64; evidence::LATE_COUNT] = [0.25, 0.5, 0.75];
@@ -57,6 +56,8 @@ const LATE: [f64; evidence::LATE_COUNT] = [0.25, 0.5, 0.75];
 const SHARE_LAST: f64 = 0.2;
 /// The latest minutes must still show it, if they can.
 const CONFIRM: Span = Span::from_minutes(5);
+/// The usual share of the fleet's rate below which fewer events are no harm: next to nothing was all there was.
+const USUAL_LEAST: f64 = 1.0 / 40.0;
 /// Times over which bursts are seen in the past.
 const BLOCKS: [Span; 2] = [Span::from_minutes(5), Span::from_minutes(20)];
 /// Events that the harm must have led one to expect before their absence means that it healed.
@@ -412,16 +413,6 @@ impl CountsTest {
         outcome.remark = Some(format!("{told}{remark}{likely}"));
     }
 
-    /// The smallest harm that is excluded on every side; without events it stays what it was.
-    fn excluded(&self, has_events: bool) -> Option<f64> {
-        if !has_events {
-            return self.outcome.detectable;
-        }
-        self.sides.iter().try_fold(0.0_f64, |worst, side| {
-            Some(worst.max(side.whole.excluded(EXCLUDED_EVIDENCE)?.ln().abs()))
-        })
-    }
-
     /// What the evidence on a side amounts to.
     fn found(&self, side: &Side, alpha: f64, is_last: bool) -> Found {
         let bar = |alpha: f64| Bar::new(alpha, SHARE_LAST, is_last);
@@ -445,7 +436,9 @@ impl CountsTest {
         };
         match harmed {
             Some(set) => Found::OneHost(set),
-            None if is_last => likely().map_or(Found::Nothing, Found::Likely),
+            None if is_last => likely()
+                .or_else(|| self.lasts(side).then_some(0))
+                .map_or(Found::Nothing, Found::Likely),
             None => Found::Nothing,
         }
     }
@@ -469,6 +462,9 @@ impl CountsTest {
                 return false;
             };
             let usual = evidence.usual(*window);
+            if sign < 0.0 && usual < USUAL_LEAST {
+                return false;
+            }
             self.tolerance.ln_1p() < tally.effect(usual) * sign
                 && evidence.clears_in(bar, *window)
                 && self.is_confirmed(tally, &tallies.halves, usual, sign)

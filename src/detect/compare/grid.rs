@@ -12,13 +12,16 @@ use crate::detect::{Unsound, state::possible, stats::log_sum_exp};
 
 /// Distance of two points of the grid, as logarithms of the factor.
 const STEP: f64 = 0.1;
-/// Points on each side of 1 for a healthy factor: up to 12 times.
-const HEALTHY_POINTS: usize = 25;
+/// Points on each side of 1 for a healthy factor: up to 55 times.
+const HEALTHY_POINTS: usize = 40;
 /// Harm: points from 1.2 times to 50 times.
 const HARM_FIRST: usize = 2;
 const HARM_LAST: usize = 39;
-/// All points: from 1/12 to 12 times 50.
+/// All points: from 1/55 to 55 times 50.
 const POINTS: usize = 2 * HEALTHY_POINTS + 1 + HARM_LAST;
+/// How many times better the past must be explained by hosts of any factor than by such as the fleet's are,
+/// before what is known of those says nothing of them.
+const UNLIKE_TIMES: f64 = 20.0;
 /// Most events of one host in one round that count: bursts are one event, or a few.
 pub(super) const CAPS: [f64; CAPS_COUNT] = [1.0, 4.0, 16.0];
 /// How many caps there are.
@@ -192,8 +195,17 @@ impl Grid {
         self.total = Default::default();
     }
 
+    /// What the past leaves of the healthy factors. Hosts that were given another share of the traffic all along
+    /// are not drawn like any others: where their past says so clearly, it alone counts.
     fn posterior(&self, cap: usize) -> Vec<f64> {
-        updated(&self.prior, &self.likelihood[cap])
+        let healthy = &self.likelihood[cap][..self.prior.len()];
+        let alike = log_sum_exp(self.prior.iter().zip(healthy).map(|(a, b)| a + b));
+        let any = -(healthy.len() as f64).ln();
+        let unlike = any + log_sum_exp(healthy.iter().copied());
+        if alike + UNLIKE_TIMES.ln() < unlike {
+            return updated(&vec![any; healthy.len()], healthy);
+        }
+        updated(&self.prior, healthy)
     }
 
     /// Remembers where late evidence begins, with the weights of healthy factors from [`Grid::begin`].
@@ -291,6 +303,16 @@ impl Grid {
     /// The usual factor of the one-box, from its own past.
     pub(super) fn usual(&self, weights: &[Vec<f64>; CAPS_COUNT]) -> f64 {
         self.log_usual(&weights[CAPS_COUNT - 1]).exp()
+    }
+
+    /// The variance of the logarithm of that, and how many events, hardly clipped, count as one.
+    pub(super) fn uncertainty(&self, weights: &[Vec<f64>; CAPS_COUNT]) -> (f64, f64) {
+        let cap = CAPS_COUNT - 1;
+        let usual = self.log_usual(&weights[cap]);
+        let weighted = weights[cap].iter().enumerate();
+        let squares =
+            weighted.map(|(point, weight)| weight.exp() * (self.log_factor(point) - usual).powi(2));
+        (squares.sum(), self.units[cap])
     }
 
     fn log_usual(&self, weights: &[f64]) -> f64 {
@@ -481,6 +503,28 @@ mod tests {
         let (up, _) = evidence(1.0, 0.25, 2, &[], &none);
         let (down, _) = evidence(-1.0, 0.25, 2, &[], &none);
         assert!(up < 0.0 && down > 10.0, "{up} {down}");
+    }
+
+    /// The fleet's hosts have an event in each bucket, the one-box as often as `own` says.
+    fn beside(buckets: u32, own: impl Fn(u32) -> bool) -> Vec<Bucket> {
+        let one_box = |bucket| if own(bucket) { 1.0 } else { 0.0 };
+        let bucket = |bucket| (vec![one_box(bucket)], vec![1.0; 4], 0.2);
+        (0..buckets).map(bucket).collect()
+    }
+
+    #[test]
+    fn a_past_that_is_unlike_any_other_host_is_what_is_healthy() {
+        for every in [10, 20] {
+            let alike = |buckets| beside(buckets, |bucket| bucket.is_multiple_of(every));
+            for side in [1.0, -1.0] {
+                let (healthy, usual) = evidence(side, 0.25, 1, &alike(360), &alike(120));
+                assert!(healthy < 1.0, "{every} {side}: {healthy}");
+                assert!(usual < 3.0 / f64::from(every), "{every}: {usual}");
+            }
+            let often = beside(120, |bucket| bucket.is_multiple_of(every / 5));
+            let (harmed, _) = evidence(1.0, 0.25, 1, &alike(360), &often);
+            assert!(harmed > 5.0, "{every}: {harmed}");
+        }
     }
 
     #[test]

@@ -385,8 +385,8 @@ impl Metric {
         };
         // A one-box with little traffic has few where the fleet has many.
         if is_events && pasts.events(terms) * terms.weight.min(1.0) < dense {
+            let may_differ = terms.is_log && !has_exposure && !pasts.has_share;
             let pasts = (&pasts.one_box[..], &pasts.fleet[..]);
-            let may_differ = terms.is_log && !has_exposure;
             let records = may_differ.then(|| RecordsTest::new(reader, group, self.alpha, pasts));
             self.test = records.flatten().map_or_else(
                 || {

@@ -22,11 +22,22 @@ const PAST_SHARE_MIN: f64 = 0.5;
 const PAST_VALUES_MAX: usize = 360_000;
 /// Most buckets of the past that are read.
 const PAST_BUCKETS_MAX: usize = 2_160;
+
 /// The pasts of the hosts that take part, up to the deployment.
 pub(super) struct Pasts {
+    /// What is counted without `per` is for as much traffic as the fleet had, where the one-box had its share before
+    /// the deployment, too.
     pub(super) one_box: Vec<HostPast>,
     pub(super) fleet: Vec<HostPast>,
+    /// Whether it had.
+    pub(super) has_share: bool,
 }
+
+/// Share of the way, in logarithms, from what an ordinary host has to what the one-box is given from which on its past
+/// was given that.
+const SHARE_NEARER: f64 = 0.5;
+/// Of so many fleet hosts one may be farther out.
+const SHARE_FEW: usize = 20;
 
 /// How many buckets of the past are read of each of so many hosts.
 pub(super) fn past_buckets(hosts: usize) -> usize {
@@ -55,6 +66,7 @@ impl Pasts {
         let mut pasts = Self {
             one_box: read(view.one_box),
             fleet: read(view.fleet),
+            has_share: false,
         };
         // Columns before the first value of anyone tell nothing.
         let all = || pasts.one_box.iter().chain(&pasts.fleet);
@@ -70,7 +82,26 @@ impl Pasts {
         for past in pasts.one_box.iter_mut().chain(&mut pasts.fleet) {
             past.values.drain(..empty);
         }
+        let terms = reader.terms;
+        pasts.share(terms.divisor(group.kind, terms.has_per));
         pasts
+    }
+
+    /// Scales the past of the one-box as what it does from the deployment on, if it had that share of the traffic.
+    fn share(&mut self, share: f64) {
+        let rate = |past: &HostPast| {
+            let values = past.values.iter().map(|(value, _)| f64::from(*value));
+            mean(values.filter(|value| value.is_finite()))
+        };
+        let rates = |hosts: &[HostPast]| hosts.iter().filter_map(rate).collect();
+        self.has_share = had_share(rates(&self.one_box), rates(&self.fleet), share);
+        if !self.has_share {
+            return;
+        }
+        let values = self.one_box.iter_mut().flat_map(|past| &mut past.values);
+        for (_, exposure) in values {
+            *exposure = (f64::from(*exposure) * share) as f32;
+        }
     }
 
     /// Events per fleet host and bucket, as rates tell.
@@ -147,6 +178,24 @@ pub(super) fn since(
         values: past(terms, group.track(known.host), to, count),
     };
     hosts.iter().map(read).collect()
+}
+
+/// Whether hosts with such rates had a share of the traffic already, beside the fleet's: that is known where they were
+/// nearer to it than to what is usual, and farther from that than hosts of the fleet are.
+pub(super) fn had_share(own: Vec<f64>, mut fleet: Vec<f64>, share: f64) -> bool {
+    let (own, usual) = (mean(own.into_iter()), mean(fleet.iter().copied()));
+    let (Some(own), Some(usual)) = (own, usual) else {
+        return false;
+    };
+    fleet.sort_unstable_by(f64::total_cmp);
+    let few = fleet.len() / SHARE_FEW;
+    let is_out = if share < 1.0 {
+        own < fleet[few]
+    } else {
+        fleet[fleet.len() - 1 - few] < own
+    };
+    let way = (own / usual).ln() / share.ln();
+    share != 1.0 && is_out && SHARE_NEARER < way
 }
 
 fn samples(values: &Past) -> usize {

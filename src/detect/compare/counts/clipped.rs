@@ -5,6 +5,8 @@
 //! exposure of a small one: its events are dealt out among them at random, each of them is clipped, and
 //! their sum is expected. Whatever factor the hosts' rates had, the mean of that is in proportion to the
 //! exposure.
+//!
+//! Where all have many events, even the largest cap leaves no room for a harm: then they count as several by that.
 
 use super::{Speakers, round::Count};
 use crate::detect::compare::grid::{CAPS, CAPS_COUNT, Counted};
@@ -12,6 +14,10 @@ use crate::detect::compare::grid::{CAPS, CAPS_COUNT, Counted};
 /// Exposures so small that no more events than this share of the cap are expected are never cut: what
 /// is clipped there is next to nothing.
 const RARE: f64 = 0.1;
+/// Share of the largest cap that a part of the fleet may usually have: there is room for a few times as many.
+const USUAL: f64 = 0.25;
+/// Most parts that a small host is cut into for that.
+const PARTS_MAX: f64 = 2.0;
 /// Share of a side's exposure that may be of hosts that are smaller than a part.
 const SMALLER: f64 = 0.1;
 
@@ -85,7 +91,14 @@ fn part(one_box: &[Count], fleet: &[Count]) -> [f64; CAPS_COUNT] {
         .map(small)
         .into_iter()
         .fold(f64::INFINITY, f64::min);
-    CAPS.map(|cap| small.max(rare * cap))
+    let mut part = CAPS.map(|cap| small.max(rare * cap));
+    let last = CAPS_COUNT - 1;
+    let (events, exposure) = fleet.iter().fold((0.0, 0.0), |(events, sum), count| {
+        (events + count.events, sum + count.exposure)
+    });
+    let roomy = (exposure / events * USUAL * CAPS[last]).max(small / PARTS_MAX);
+    part[last] = part[last].min(roomy);
+    part
 }
 
 /// The exposure of the smallest hosts of a side, but for those that have next to nothing of it.
@@ -198,6 +211,21 @@ mod tests {
                 assert!(ratio.ln().abs() < 0.15, "{own} {other}: {ratio}");
             }
         }
+    }
+
+    #[test]
+    fn many_events_leave_room_for_a_harm() {
+        let count = |events| Count {
+            events,
+            exposure: 60.0,
+        };
+        let clipped = Clipped::new(&[count(60.0)], &[count(6.0); 11]);
+        let (counted, _) = clipped.of(Speakers::All, 0);
+        let ratio = counted.one_box[2] / (counted.fleet[2] / 11.0);
+        assert!((3.8..4.5).contains(&ratio), "{ratio}");
+        // A burst on the one-box makes no room for itself.
+        let clipped = Clipped::new(&[count(600.0)], &[count(3.0); 11]);
+        assert_eq!(clipped.of(Speakers::All, 0).0.one_box[2], 16.0);
     }
 
     #[test]

@@ -155,6 +155,11 @@ impl Evidence {
         self.grid.excluded(&self.weights, evidence)
     }
 
+    /// See [`Grid::uncertainty`].
+    pub(super) fn uncertainty(&self) -> (f64, f64) {
+        self.grid.uncertainty(&self.weights)
+    }
+
     /// The usual factor of these hosts in a window, from what was before it.
     pub(super) fn usual(&self, window: usize) -> f64 {
         let mark = window.checked_sub(1).and_then(|late| self.late.get(late));

@@ -14,7 +14,7 @@ use crate::{
     detect::{
         Group, HostId,
         compare::{
-            pasts::past_buckets,
+            pasts::{had_share, past_buckets},
             reading::{HostPast, past},
         },
     },
@@ -63,6 +63,13 @@ impl Rounds {
         counts.fold((0.0, 0.0), |(events, exposure), count| {
             (events + count.events, exposure + count.exposure)
         })
+    }
+
+    /// Events by exposure of each host that has any.
+    fn rates(&self) -> Vec<f64> {
+        let sums = (0..self.0.len()).map(|host| self.sum(host));
+        let there = sums.filter(|(_, exposure)| 0.0 < *exposure);
+        there.map(|(events, exposure)| events / exposure).collect()
     }
 
     /// Events and exposure of all hosts but one.
@@ -123,9 +130,16 @@ impl CountsTest {
         if own_distance <= self.tolerance.ln_1p() || out(rival) < NEAR * own_distance {
             return None;
         }
+        let fleet_past = read(&self.fleet, before, 1.0);
+        let own_rates = read(&self.one_box, before, 1.0).rates();
+        let past_weight = if had_share(own_rates, fleet_past.rates(), weight) {
+            weight
+        } else {
+            1.0
+        };
         let pasts = [
-            read(&self.one_box, before, 1.0),
-            read(&self.fleet, before, 1.0).without(rival),
+            read(&self.one_box, before, past_weight),
+            fleet_past.without(rival),
         ];
         let is_harm =
             self.is_harm_beside(&pasts, &[own, fleet.without(rival)], side, (alpha, reader));

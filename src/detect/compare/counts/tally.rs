@@ -49,6 +49,21 @@ impl Tally {
         self.fleet_exposure += other.fleet_exposure;
     }
 
+    /// What was before another began that goes on.
+    pub(super) fn until(&self, later: &Self) -> Self {
+        Self {
+            one_box: self.one_box - later.one_box,
+            one_box_exposure: self.one_box_exposure - later.one_box_exposure,
+            fleet: self.fleet - later.fleet,
+            fleet_exposure: self.fleet_exposure - later.fleet_exposure,
+        }
+    }
+
+    /// Whether both sides were there.
+    pub(super) fn is_of_both(&self) -> bool {
+        0.0 < self.one_box_exposure && 0.0 < self.fleet_exposure
+    }
+
     /// How many events there were, for a person; and in which latest time, if not since the judging began.
     pub(super) fn told(&self, latest: Option<Span>) -> String {
         let Self { one_box, fleet, .. } = self;

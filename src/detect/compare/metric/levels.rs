@@ -37,7 +37,12 @@ impl Metric {
         (is_events, has_exposure): (bool, bool),
     ) -> (Test, Option<Box<OwnPastTest>>) {
         let (terms, class, alpha) = (reader.terms, &self.class, self.alpha);
-        let allowance = terms.allowance(class, group.kind, has_exposure);
+        // What had its share before the deployment follows it.
+        let allowance = if pasts.has_share {
+            [0.0; 2]
+        } else {
+            terms.allowance(class, group.kind, has_exposure)
+        };
         let divisor = terms.divisor(group.kind, has_exposure);
         let part = divisor.min(1.0);
         let usual = pasts.usual_samples();
@@ -60,6 +65,7 @@ impl Metric {
         let has_second = fleet.len() < ENOUGH_HOSTS && !working.is_ratio() && !is_short;
         let own_past = (!is_fresh && (is_few || has_second))
             .then(|| {
+                let part = if pasts.has_share { 1.0 } else { part };
                 let terms = (terms, has_exposure, part);
                 OwnPastTest::new(terms, class, alpha, &one_box, &fleet).allowing(allowance)
             })

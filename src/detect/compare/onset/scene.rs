@@ -5,7 +5,7 @@ use crate::detect::{
     Group, HostId,
     compare::{
         class::Class,
-        pasts::past_buckets,
+        pasts::{had_share, past_buckets},
         reading::{HOLD_MAX, Reader, hold, past},
         scale::Working,
     },
@@ -72,6 +72,11 @@ impl Row {
 
     pub(super) fn values(&self, until: usize) -> impl Iterator<Item = f64> {
         (0..until).filter_map(|bucket| self.value(bucket))
+    }
+
+    /// The mean of its values.
+    fn rate(&self, until: usize) -> Option<f64> {
+        mean(self.values(until))
     }
 
     /// For how many buckets a value stands.
@@ -151,8 +156,17 @@ impl Scene {
                 usual: None,
             }
         };
-        let one_box: Vec<Row> = one_box.iter().map(|host| row(host, divisor)).collect();
+        let mut one_box: Vec<Row> = one_box.iter().map(|host| row(host, divisor)).collect();
         let fleet: Vec<Row> = view.fleet.iter().map(|host| row(host, 1.0)).collect();
+        let rates = |rows: &[Row]| rows.iter().filter_map(|row| row.rate(begun)).collect();
+        if had_share(rates(&one_box), rates(&fleet), divisor) {
+            for exposure in one_box
+                .iter_mut()
+                .flat_map(|row| &mut row.exposure[..began])
+            {
+                *exposure *= divisor;
+            }
+        }
         let mut values: Vec<f64> = fleet.iter().flat_map(|row| row.values(count)).collect();
         let working = Working::choose(class, &mut values, terms.has_per);
         Self {

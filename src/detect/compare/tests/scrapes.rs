@@ -154,3 +154,49 @@ fn an_hour_of_past_is_an_hour_however_rarely_hosts_are_scraped() {
         );
     }
 }
+
+/// A host without a past beside eleven, all scraped every six buckets; `count` gives the events between two scrapes,
+/// for the one-box or not.
+fn fresh(seed: u64, count: impl Fn(&mut Noise, bool) -> f64) -> Run {
+    let mut scene = Scene::new(1, 11);
+    (scene.metric, scene.kind, scene.unit) = ("errors_total", Kind::Counter, Unit::Count);
+    (scene.before, scene.after) = (360, 720);
+    let mut noise = Noise::new(seed);
+    scene.run(|host, bucket| {
+        let is_new = host == 0;
+        let is_scraped = bucket.rem_euclid(6) == 0 && (!is_new || 0 < bucket);
+        is_scraped
+            .then(|| events(count(&mut noise, is_new), 60.0, None))
+            .flatten()
+    })
+}
+
+#[test]
+fn many_events_between_two_scrapes_hide_no_harm() {
+    for seed in 0..3 {
+        for (factor, is_harm) in [(1.0, false), (3.5, true)] {
+            let run = fresh(seed, |noise, is_new| {
+                noise.poisson(if is_new { 6.5 * factor } else { 6.5 })
+            });
+            let name = format!("{seed} ×{factor}: {:?}", run.last());
+            assert_eq!(run.breached().is_some(), is_harm, "{name}");
+        }
+    }
+}
+
+/// Bursts that are larger and no more are nothing where they are clipped, and last for all of the bake.
+#[test]
+fn what_clipping_hides_for_all_of_the_bake_is_no_pass() {
+    for (factor, is_harm) in [(1.0, false), (5.0, true)] {
+        let run = fresh(1, |noise, is_new| {
+            let size = if is_new { 30.0 * factor } else { 30.0 };
+            if noise.uniform() < 0.2 { size } else { 0.0 }
+        });
+        let last = run.last();
+        assert_eq!(run.breached(), None, "{last:?}");
+        let is_likely = last.cause == Some(NoDataCause::Likely);
+        assert_eq!(is_likely, is_harm, "×{factor}: {last:?}");
+        let note = &last.evidence[0].note;
+        assert!(!is_harm || !note.contains("is excluded"), "{note}");
+    }
+}

@@ -286,3 +286,39 @@ fn events_that_only_the_one_box_has_are_no_pass_though_nobody_had_any_before() {
     let few = last(2);
     assert_eq!(few.state, CheckState::Undecided, "{few:?}");
 }
+
+/// The last finding of two hosts beside ten with a tenth of the traffic, always or since the deployment only, and
+/// so many times what goes with it. An ordinary host has so many events in a bucket.
+fn tenth((told, is_always): (bool, bool), metric: &'static str, mean: f64, factor: f64) -> Finding {
+    let mut scene = Scene::new(2, 10);
+    (scene.metric, scene.kind, scene.unit) = (metric, Kind::Counter, Unit::Count);
+    (scene.direction, scene.before) = (Direction::Both, 360);
+    scene.weight = if told { 0.1 } else { 1.0 };
+    let mut noise = Noise::new(4);
+    let run = scene.run(|host, bucket| {
+        let share = if host < 2 && (is_always || 0 <= bucket) {
+            0.1
+        } else {
+            1.0
+        };
+        let factor = if host < 2 && 0 <= bucket { factor } else { 1.0 };
+        events(noise.poisson(mean * share * factor), 10.0, None)
+    });
+    let breached = run.findings.iter().map(|(_, finding)| finding);
+    let mut breached = breached.filter(|finding| finding.state == CheckState::Breach);
+    breached.next().unwrap_or_else(|| run.last()).clone()
+}
+
+#[test]
+fn a_share_of_the_traffic_may_be_as_old_as_the_past() {
+    for (told, is_always) in [(true, false), (true, true), (false, true)] {
+        for (metric, mean, harm) in [("requests_total", 100.0, 0.5), ("errors_total", 0.5, 6.0)] {
+            for (factor, is_harm) in [(1.0, false), (harm, true)] {
+                let found = tenth((told, is_always), metric, mean, factor);
+                let name = format!("{told} {is_always} {metric} ×{factor}: {found:?}");
+                assert_eq!(found.state == CheckState::Breach, is_harm, "{name}");
+                assert!(is_harm || found.state != CheckState::NoData, "{name}");
+            }
+        }
+    }
+}
