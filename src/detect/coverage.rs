@@ -13,7 +13,7 @@ use super::{
     wording::host_list,
 };
 use crate::{
-    event::{Span, Timestamp},
+    event::{Interval, Span, Timestamp},
     plan::{Check, DetectorPlan, Selection},
 };
 
@@ -185,18 +185,20 @@ impl Coverage {
         if view.panel.has_refused_since(self.began_at) {
             return Some("series_over_limit");
         }
-        if view.panel.reread_last().is_some_and(|at| self.is_late(at)) {
+        if view.panel.rereads().iter().any(|lost| self.is_late(*lost)) {
             return Some("kind_told_late");
         }
         let hole = view.panel.hole()?;
         (self.began_at < hole).then_some("lost_in_kafka")
     }
 
-    /// Whether what is seen only since then is too little of the bake.
-    fn is_late(&self, at: Timestamp) -> bool {
+    /// Whether what was read as something else, and is forgotten, is too much of the bake. It was heard, and
+    /// proves nothing.
+    fn is_late(&self, lost: Interval) -> bool {
         let bake = self.bake_min_until - self.grace_until;
         let missed_max = Span::from_nanos(bake.nanos() / 100 * (100 - COVERED_PERCENT_MIN as i64));
-        self.began_at < at && self.grace_until + missed_max < at
+        let since = lost.start.max(self.grace_until).max(self.began_at);
+        missed_max < lost.end - since
     }
 
     /// What was learned: whoever adds a field decides here whether it is kept.

@@ -51,8 +51,8 @@ pub struct Panel {
     hole: Option<Timestamp>,
     /// By the name of several hosts, the end of the latest bucket with data of which nobody knows whose it is.
     unclear: BTreeMap<Arc<str>, Timestamp>,
-    /// When something was forgotten last that had been there for long, for it was read as something else.
-    reread_last: Option<Timestamp>,
+    /// From when to when there was what is forgotten, for it was read as something else. Apart, ascending.
+    rereads: Vec<Interval>,
 }
 
 /// Groups of which nothing is left.
@@ -115,7 +115,7 @@ impl Panel {
             refused_last: None,
             hole: None,
             unclear: BTreeMap::new(),
-            reread_last: None,
+            rereads: Vec::new(),
         }
     }
 
@@ -213,11 +213,7 @@ impl Panel {
     /// Makes room for a series of the host in the group, and gives the place that it feeds.
     pub fn bind(&mut self, group: usize, host: HostId) -> Place {
         let place = self.place(group, host);
-        let track = self.track_mut(place);
-        track.feeders = match track.feeders {
-            Feeders::None => Feeders::One,
-            Feeders::One | Feeders::Many => Feeders::Many,
-        };
+        self.feed(place);
         place
     }
 

@@ -66,6 +66,16 @@ pub(super) enum Feeders {
     Many,
 }
 
+impl Feeders {
+    /// One more of them.
+    pub(super) fn and_one(self) -> Self {
+        match self {
+            Self::None => Self::One,
+            Self::One | Self::Many => Self::Many,
+        }
+    }
+}
+
 /// The values of consecutive buckets, the newest last.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Past {
@@ -346,6 +356,11 @@ impl Track {
     /// Whether it has data, and series that feed it.
     pub(super) fn is_fed(&self) -> bool {
         self.has_data() && self.feeders != Feeders::None
+    }
+
+    /// Whether series feed it, whatever they told.
+    pub(super) fn has_feeders(&self) -> bool {
+        self.feeders != Feeders::None
     }
 
     /// Whether it ever had data or losses.

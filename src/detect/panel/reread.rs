@@ -2,19 +2,24 @@
 
 use super::{Panel, Place};
 use crate::{
-    detect::Track,
-    event::{Span, Timestamp},
+    detect::{Track, track::Feeders},
+    event::{Interval, Timestamp},
 };
 
-/// What is forgotten of a metric that is not known for longer is as if it came now: senders tell of a metric
-/// within a minute. Or five buckets, if that is longer.
-const SHORT: Span = Span::from_minutes(5);
+/// Buckets from one data to the next of a metric that is read anew twice, at most, so that both are one loss.
+const APART: i64 = 5;
+
+/// How many losses are kept apart at most: of more, the earliest count as one.
+const LOSSES_MAX: usize = 16;
 
 impl Panel {
     /// Forgets a metric, at a time. What feeds it is to be bound again: it is another one from then on, with an
     /// index of its own as long as a deployment is open.
     pub fn reread_group(&mut self, group: usize, now: Timestamp) {
         let forgotten = &mut self.groups[group];
+        if forgotten.is_forgotten() {
+            return;
+        }
         let tracks = std::mem::take(&mut forgotten.tracks);
         forgotten.buckets = None;
         forgotten.sort();
@@ -27,21 +32,60 @@ impl Panel {
 
     /// Forgets the past of one host, at a time. What feeds its place is to be bound again.
     pub fn reread_track(&mut self, place: Place, now: Timestamp) {
-        let track = self.track_mut(place);
+        let Some(track) = self.track_at(place) else {
+            return;
+        };
         let fresh = Track::new(track.host);
         let track = std::mem::replace(track, fresh);
         self.note_reread(&track, now);
     }
 
-    /// When something was forgotten last that had been there for long, for it was read as something else.
-    pub fn reread_last(&self) -> Option<Timestamp> {
-        self.reread_last
+    /// Takes a place for one that nothing feeds, if its metric is there still.
+    pub fn unfeed(&mut self, place: Place) {
+        if let Some(track) = self.track_at(place) {
+            track.feeders = Feeders::None;
+        }
+    }
+
+    /// Takes a place for one that one more series feeds, if its metric is there still.
+    pub fn feed(&mut self, place: Place) {
+        if let Some(track) = self.track_at(place) {
+            track.feeders = track.feeders.and_one();
+        }
+    }
+
+    fn track_at(&mut self, place: Place) -> Option<&mut Track> {
+        let tracks = &mut self.groups[place.group as usize].tracks;
+        tracks.get_mut(place.slot as usize)
+    }
+
+    /// From when to when there was what is forgotten, for it was read as something else.
+    pub fn rereads(&self) -> &[Interval] {
+        &self.rereads
     }
 
     fn note_reread(&mut self, track: &Track, now: Timestamp) {
-        let short = SHORT.max(self.resolution.times(5));
-        if track.has_data() && short < now - track.first_seen {
-            self.reread_last = self.reread_last.max(Some(now));
+        if !track.has_data() {
+            return;
+        }
+        let apart = self.resolution.times(APART);
+        let mut lost = Interval {
+            start: track.first_seen.min(now),
+            end: now,
+        };
+        // What is read anew for a second time is lost as a whole.
+        self.rereads.retain(|known| {
+            let is_apart = known.end + apart < lost.start;
+            if !is_apart {
+                lost.start = lost.start.min(known.start);
+                lost.end = lost.end.max(known.end);
+            }
+            is_apart
+        });
+        self.rereads.push(lost);
+        if LOSSES_MAX < self.rereads.len() {
+            let first = self.rereads.remove(0);
+            self.rereads[0].start = first.start;
         }
     }
 }
@@ -53,7 +97,7 @@ mod tests {
     use super::*;
     use crate::{
         detect::{Cell, GroupKey, HostId},
-        event::{Interval, Kind, Labels, Unit},
+        event::{Kind, Labels, Span, Unit},
     };
 
     const WIDTH: Span = Span::from_seconds(10);
@@ -106,26 +150,45 @@ mod tests {
             panel.group_of(&GroupKey::default(), Kind::Gauge, Unit::Unknown),
             2
         );
-        assert_eq!(
-            panel.reread_last(),
-            None,
-            "it was there for no more than five minutes"
-        );
+        assert_eq!(panel.rereads(), [lost(0, 30)]);
+    }
+
+    fn lost(first: i64, behind: i64) -> Interval {
+        Interval {
+            start: bucket(first).start,
+            end: bucket(behind).start,
+        }
     }
 
     #[test]
-    fn it_is_noted_when_more_is_forgotten_than_what_came_of_late() {
+    fn it_is_noted_what_is_forgotten_and_of_how_long() {
         let (mut panel, group) = panel(31);
         let place = panel.bind(group, HostId(2));
-        let now = bucket(31).start;
-        panel.reread_track(place, now);
-        assert_eq!(panel.reread_last(), Some(now));
+        panel.reread_track(place, bucket(31).start);
+        assert_eq!(panel.rereads(), [lost(0, 31)]);
         assert!(panel.group(group).track(HostId(1)).is_some());
         assert!(panel.group(group).track(HostId(2)).is_none());
         panel.bind(group, HostId(2));
         assert!(panel.has_one_feeder(place));
+        panel.reread_track(place, bucket(35).start);
+        assert_eq!(panel.rereads(), [lost(0, 31)], "there was nothing");
+        // What is short hides nothing that was long, nor is it a part of it.
+        panel.record_at(place, bucket(37), Cell::default());
+        panel.reread_track(place, bucket(39).start);
+        let both = [lost(0, 31), lost(37, 39)];
+        assert_eq!(panel.rereads(), both);
         let bytes = postcard::to_allocvec(&panel).unwrap();
         let saved: Panel = postcard::from_bytes(&bytes).unwrap();
-        assert_eq!(saved.reread_last(), Some(now));
+        assert_eq!(saved.rereads(), both);
+        // What is read anew twice is lost as a whole.
+        panel.record_at(place, bucket(40), Cell::default());
+        panel.reread_track(place, bucket(42).start);
+        assert_eq!(panel.rereads(), [lost(0, 31), lost(37, 42)]);
+        for round in 1..=20 {
+            panel.record_at(place, bucket(100 * round), Cell::default());
+            panel.reread_track(place, bucket(100 * round + 1).start);
+        }
+        assert_eq!(panel.rereads().len(), LOSSES_MAX);
+        assert_eq!(panel.rereads()[0], lost(0, 501));
     }
 }
