@@ -117,6 +117,7 @@ impl Bounds {
             return uncovered.unwrap_or_else(|| Finding::in_grace(self.grace_until));
         }
         self.judged.resize(view.hosts.len(), None);
+        self.forget_reread(view);
         let closest = self.read(view);
         self.end_stale_runs(view);
         let breaches = self.evidence(view, CheckState::Breach);
@@ -144,12 +145,19 @@ impl Bounds {
     /// breach stands for half an hour: silence is no recovery.
     pub fn excesses(&mut self, view: &View<'_>) -> Vec<Evidence> {
         self.judged.resize(view.hosts.len(), None);
+        self.forget_reread(view);
         self.read(view);
-        self.runs.retain(|(group, _), run| {
-            let is_there = !view.panel.group(*group).is_forgotten();
-            is_there && view.bucket.end - run.end <= EXCESS_MEMORY
-        });
+        self.runs
+            .retain(|_, run| view.bucket.end - run.end <= EXCESS_MEMORY);
         self.evidence(view, CheckState::Breach)
+    }
+
+    /// Forgets what was out of range of metrics that are read in another way now.
+    fn forget_reread(&mut self, view: &View<'_>) {
+        self.runs.retain(|(group, host), run| {
+            let track = view.panel.group(*group).track(*host);
+            track.is_some_and(|track| track.first_seen < run.end)
+        });
     }
 
     /// Takes the cells; gives the reading that is closest to its limit.
