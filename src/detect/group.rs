@@ -131,6 +131,12 @@ impl Group {
         self.tracks.is_empty() && self.key == GroupKey::default()
     }
 
+    /// Whether series feed it, and none has told anything yet.
+    pub(super) fn is_awaited(&self) -> bool {
+        let are_untold = self.tracks.iter().all(|track| !track.is_known());
+        are_untold && self.tracks.iter().any(Track::has_feeders)
+    }
+
     /// The slot of a host, whether or not it ever had data.
     pub(super) fn slot(&self, host: HostId) -> Option<u32> {
         self.find(host).ok()

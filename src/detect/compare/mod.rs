@@ -129,8 +129,12 @@ impl Compare {
         let terms = self.terms.clone();
         let reader = Reader::new(view, &terms);
         // What is read in another way from now on is another metric.
+        let were_judged = self.judging().next().is_some();
         self.metrics
             .retain(|metric| !view.panel.group(metric.index).is_forgotten());
+        // If all is, nothing has begun yet.
+        let are_judged = self.judging().next().is_some();
+        self.has_begun &= are_judged || !were_judged;
         self.adopt(&reader);
         if !terms.is_log {
             let births = self.births.get_or_insert_with(|| Births::new(&reader));
@@ -174,12 +178,15 @@ impl Compare {
     }
 
     /// Takes in the groups that are new. Those that exist when judging begins split alpha evenly,
-    /// whatever comes later gets ever smaller shares of the rest.
+    /// whatever comes later gets ever smaller shares of the rest. What is read in another way now gets what is
+    /// free for that it is another one.
     fn adopt(&mut self, reader: &Reader<'_>) {
         let terms = reader.terms;
         let panel = reader.view.panel;
         self.known_groups.resize(panel.index_bound(), false);
+        let is_first = !self.known_groups.contains(&true);
         let mut adopted: Vec<Metric> = Vec::new();
+        let mut awaited = 0_usize;
         for (index, group) in panel.groups() {
             let is_seen = |hosts: &[HostId]| {
                 hosts
@@ -187,31 +194,47 @@ impl Compare {
                     .any(|host| group.track(*host).is_some_and(super::Track::has_data))
             };
             let roles = [reader.view.one_box, reader.view.fleet];
-            if !self.known_groups[index] && roles.into_iter().any(is_seen) {
+            if self.known_groups[index] {
+                continue;
+            }
+            if roles.into_iter().any(is_seen) {
                 self.known_groups[index] = true;
                 adopted.push(Metric::new(index, group, terms));
+            } else if !is_first && group.is_awaited() {
+                awaited += 1;
             }
         }
-        let blocking = adopted
-            .iter()
-            .filter(|metric| metric.speaks_of.is_none())
-            .count();
         let on_time = if terms.is_log {
             terms.alpha
         } else {
             terms.alpha * (1.0 - LATE_SHARE)
         };
+        let mut free = on_time;
+        let mut share = 0.0_f64;
+        for metric in self.judging() {
+            free -= metric.alpha;
+            share = share.max(metric.alpha);
+        }
+        if !self.has_begun {
+            let judging = adopted.iter().filter(|metric| metric.speaks_of.is_none());
+            share = on_time / (judging.count() + awaited).max(1) as f64;
+        }
         for metric in &mut adopted {
-            if self.has_begun {
+            // Where nothing was free, rounding leaves next to nothing.
+            if !self.has_begun || (0.0 < share && 0.5 * share < free) {
+                metric.alpha = share;
+                if metric.speaks_of.is_none() {
+                    free -= share;
+                }
+            } else {
                 self.late_count += 1;
                 let order = f64::from(self.late_count);
                 metric.alpha = 0.25 * LATE_SHARE * terms.alpha / (order * (order + 1.0));
-            } else {
-                metric.alpha = on_time / blocking.max(1) as f64;
             }
         }
         self.metrics.append(&mut adopted);
-        self.has_begun = true;
+        let is_begun = is_first || self.judging().next().is_some();
+        self.has_begun |= is_begun;
     }
 
     /// Lets metrics begin whose turn has come; says whether others still wait for theirs.
