@@ -1,9 +1,7 @@
 //! Takes a stretch of time out of a journal, so that it can be replayed for itself.
 
-use std::collections::VecDeque;
-
 use super::{Body, Entry};
-use crate::event::{DeploymentEvent, Span, Timestamp};
+use crate::event::{DeploymentEvent, Timestamp};
 
 /// Chooses the entries of a stretch of time, in order. An entry belongs to the tick before it.
 ///
@@ -16,13 +14,10 @@ pub struct Stretch {
     state: State,
     /// What was told before of deployments that have not ended, in order.
     open: Vec<DeploymentEvent>,
-    /// What was told before of metrics by their names, with the tick before it.
-    metadata: VecDeque<(Timestamp, Body)>,
-    ticked_at: Timestamp,
+    /// What was told before of metrics by their names: all that the journal holds of it. What is no news stands
+    /// there every few hours only.
+    metadata: Vec<Body>,
 }
-
-/// What is still told of metrics stands in a journal again after six hours.
-const METADATA_MEMORY: Span = Span::from_hours(7);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -44,8 +39,7 @@ impl Stretch {
             until,
             state,
             open: Vec::new(),
-            metadata: VecDeque::new(),
-            ticked_at: Timestamp::MIN,
+            metadata: Vec::new(),
         }
     }
 
@@ -54,25 +48,18 @@ impl Stretch {
         if let Entry::Tick(now) = entry {
             if self.state == State::Before && self.from.is_none_or(|from| from <= now) {
                 self.state = State::Within;
-                let metadata = self.metadata.drain(..).map(|(_, body)| body);
-                out.extend(metadata.map(Entry::Batch));
+                out.extend(self.metadata.drain(..).map(Entry::Batch));
                 out.extend(self.open.drain(..).map(Entry::Deployment));
             }
             if self.state == State::Within && self.until.is_some_and(|until| until <= now) {
                 self.state = State::Behind;
             }
-            self.ticked_at = now;
         }
         match (self.state, entry) {
             (State::Within, entry) => out.push(entry),
             (State::Before, Entry::Deployment(event)) => self.tell(event),
             (State::Before, Entry::Batch(body)) if body.begins_with_metadata() => {
-                self.metadata.push_back((self.ticked_at, body));
-                let now = self.ticked_at;
-                let is_old = |(at, _): &(Timestamp, Body)| METADATA_MEMORY < now - *at;
-                while self.metadata.front().is_some_and(is_old) {
-                    self.metadata.pop_front();
-                }
+                self.metadata.push(body);
             }
             (State::Before | State::Behind, _) => {}
         }
@@ -164,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stretch_begins_with_what_was_told_of_metrics_of_late() {
+    fn a_stretch_begins_with_all_that_was_told_of_metrics() {
         let body = |first: u8| {
             Entry::Batch(Body {
                 format: crate::decode::Format::RemoteWrite1,
@@ -194,7 +181,7 @@ mod tests {
         for entry in [hours(1), body(0x1a), hours(10), body(0x1a), hours(11)] {
             stretch.take(entry, &mut taken);
         }
-        assert_eq!(taken, [body(0x1a), hours(11)]);
+        assert_eq!(taken, [body(0x1a), body(0x1a), hours(11)]);
     }
 
     #[test]
