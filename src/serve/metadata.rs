@@ -7,6 +7,9 @@ use tracing::warn;
 use super::exposition::{Text, counter, gauge};
 use crate::reduce::ReducerCounters;
 
+/// How many names are said at once.
+const SHOWN_MAX: usize = 10;
+
 /// Tells of metrics of which senders contradict each other, once.
 #[derive(Debug, Default)]
 pub(super) struct Disputes {
@@ -17,17 +20,25 @@ pub(super) struct Disputes {
 impl Disputes {
     /// Tells of those that are new.
     pub(super) fn tell(&mut self, counters: &ReducerCounters) {
-        if self.told == counters.disputed {
-            return;
-        }
-        self.told.clone_from(&counters.disputed);
-        let names: Vec<&str> = self.told.iter().map(String::as_str).collect();
-        if !names.is_empty() {
+        let new: Vec<&str> = counters
+            .disputed
+            .difference(&self.told)
+            .map(String::as_str)
+            .collect();
+        if !new.is_empty() {
+            let shown = &new[..new.len().min(SHOWN_MAX)];
+            let more = match new.len() - shown.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
             warn!(
-                metrics = names.join(", "),
+                metrics = format!("{}{more}", shown.join(", ")),
                 count = counters.disputed_metrics,
                 "senders tell metrics as different kinds or in different units: their names decide"
             );
+        }
+        if self.told != counters.disputed {
+            self.told.clone_from(&counters.disputed);
         }
     }
 }
