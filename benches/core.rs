@@ -227,7 +227,7 @@ impl Directory for Everything {
         &mut self,
         _: SeriesId,
         _: &Labels,
-        _: SeriesMeta,
+        _: (SeriesMeta, Kind),
         kind: Kind,
     ) -> Option<Registration> {
         Some(Registration {

@@ -61,7 +61,7 @@ impl Directory for Everything {
         &mut self,
         _: SeriesId,
         _: &Labels,
-        _: SeriesMeta,
+        _: (SeriesMeta, Kind),
         kind: Kind,
     ) -> Option<Registration> {
         self.bound += 1;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     binding::{Bindings, Distribution, Feed, PanelFeed, Part, ToldVersion, Whose},
     births::Teller,
+    cells::{Cells, cells},
     namesakes::Owner,
     roles::Roles,
     selection::{Selector, Way, role, way},
@@ -18,7 +19,7 @@ use crate::{
     detect::{GroupKey, HostId, Stat, View},
     event::{Begin, Interval, Kind, Labels, METRIC_NAME, SeriesMeta, Temporality, Timestamp, Unit},
     gate::{Change, Gate},
-    plan::{DetectorPlan, LogSelection, Plan, Selection, SeriesSelection},
+    plan::{DetectorPlan, LogSelection, Plan, Selection},
     reduce::{self, Lookers, Reading, Registration, Select, SeriesId, StreamId, Turned},
 };
 
@@ -57,9 +58,6 @@ pub(super) struct StreamBinding {
     /// Where its labels say that its host is.
     pub(super) told: Whereabouts,
 }
-
-/// The quantiles of a distribution when the check does not name one, in tenths of a percent.
-const QUANTILES: [u16; 3] = [500, 900, 990];
 
 impl Directory {
     /// Knows the plan, and nothing else yet.
@@ -105,11 +103,22 @@ impl Directory {
         meta: SeriesMeta,
         kind: Kind,
     ) -> Registration {
+        self.bind_told(id, labels, (meta, meta.kind), kind)
+    }
+
+    /// The same, of a series of which its protocol tells perhaps less than is told.
+    pub(super) fn bind_told(
+        &mut self,
+        id: SeriesId,
+        labels: &Labels,
+        told: (SeriesMeta, Kind),
+        kind: Kind,
+    ) -> Registration {
         let selector = Arc::clone(&self.selector);
         let mut feeds = Vec::new();
         let mut host_known_since: Option<Timestamp> = None;
         for service in selector.owners(labels) {
-            if let Some(host) = self.bind(service, labels, meta, kind, &mut feeds) {
+            if let Some(host) = self.bind(service, labels, told, kind, &mut feeds) {
                 let first_data = self.services[service].facts[host.0 as usize].first_data;
                 host_known_since = match (host_known_since, first_data) {
                     (Some(known), Some(other)) => Some(known.min(other)),
@@ -227,7 +236,7 @@ impl Directory {
         &mut self,
         service: usize,
         labels: &Labels,
-        meta: SeriesMeta,
+        (meta, own): (SeriesMeta, Kind),
         kind: Kind,
         feeds: &mut Vec<Feed>,
     ) -> Option<HostId> {
@@ -238,6 +247,9 @@ impl Directory {
         let host = owner.host;
         if let Some(is_compared) = kin {
             let families = &mut self.bindings.families;
+            if meta.kind != own && Kind::of_name(labels.metric()) != kind {
+                families.miss(service, labels.metric());
+            }
             let family = families.join((service, host), labels, !is_compared);
             feeds.push(Feed::Kin(whose.source, family));
         }
@@ -350,7 +362,7 @@ impl reduce::Directory for Directory {
         &mut self,
         id: SeriesId,
         labels: &Labels,
-        meta: SeriesMeta,
+        told: (SeriesMeta, Kind),
         kind: Kind,
     ) -> Option<Registration> {
         let max = self.plan.limits.series_per_service;
@@ -365,7 +377,7 @@ impl reduce::Directory for Directory {
                 self.services[owner].series += 1;
             }
         }
-        Some(self.bind_series(id, labels, meta, kind))
+        Some(self.bind_told(id, labels, told, kind))
     }
 
     fn refuse_series(&mut self, id: SeriesId, labels: &Labels, kind: Kind) {
@@ -395,20 +407,6 @@ impl reduce::Directory for Directory {
     }
 }
 
-/// The groups of a panel that a series feeds.
-enum Cells {
-    Value(GroupKey),
-    Ratio {
-        key: GroupKey,
-        is_numerator: bool,
-        is_exposure: bool,
-    },
-    Quantiles {
-        keys: Vec<(f64, GroupKey)>,
-        le: Option<f64>,
-    },
-}
-
 /// Whether a gap of a series of deltas means that nothing was gained, for a check with this detector. What
 /// falls silent is absent: that is what one for absence asks.
 fn is_filled(kind: Kind, detector: &DetectorPlan) -> bool {
@@ -421,54 +419,6 @@ fn told_unit(meta: SeriesMeta, kind: Kind) -> Unit {
         Unit::Count
     } else {
         meta.unit
-    }
-}
-
-/// Which groups a series feeds that a check takes in a certain way.
-fn cells(selection: &SeriesSelection, way: Way, identity: &Labels) -> Cells {
-    match way {
-        Way::Value => Cells::Value(GroupKey {
-            labels: identity.clone(),
-            stat: Stat::Value,
-            ..GroupKey::default()
-        }),
-        Way::Ratio {
-            is_numerator,
-            is_exposure,
-        } => {
-            // Both sides are summed per host, so that one group holds the ratio.
-            let name = selection.selector.metric().unwrap_or("ratio");
-            Cells::Ratio {
-                key: GroupKey {
-                    labels: Labels::new([(METRIC_NAME, name)]),
-                    stat: Stat::Value,
-                    ..GroupKey::default()
-                },
-                is_numerator,
-                is_exposure,
-            }
-        }
-        Way::Quantiles { base, le } => {
-            let (labels, quantiles) = if let Some(quantile) = selection.quantile {
-                // A named quantile is of the host as a whole.
-                (Labels::new([(METRIC_NAME, base.metric())]), vec![quantile])
-            } else {
-                let others = identity.retain(|label| label != "le" && label != METRIC_NAME);
-                let pairs = others.iter().chain([(METRIC_NAME, base.metric())]);
-                let quantiles = QUANTILES.map(|quantile| f64::from(quantile) / 1_000.0);
-                (Labels::new(pairs), quantiles.to_vec())
-            };
-            let key = |quantile: f64| GroupKey {
-                labels: labels.clone(),
-                stat: Stat::Quantile((quantile * 1_000.0).round() as u16),
-                ..GroupKey::default()
-            };
-            let keys = quantiles.iter().map(|quantile| (*quantile, key(*quantile)));
-            Cells::Quantiles {
-                keys: keys.collect(),
-                le,
-            }
-        }
     }
 }
 

@@ -26,8 +26,16 @@ pub(super) struct Families {
     names: HashMap<usize, Names, FixedState>,
 }
 
-/// The names, with the jobs that have them on any host.
-type Names = HashMap<Box<str>, BTreeSet<Box<str>>, FixedState>;
+type Names = HashMap<Box<str>, Name, FixedState>;
+
+/// A name of counters.
+#[derive(Debug, Default)]
+struct Name {
+    /// The jobs that have it on any host.
+    jobs: BTreeSet<Box<str>>,
+    /// Whether there may be others of it that are not heard.
+    has_unheard: bool,
+}
 
 /// The counters of one name of a job on a host.
 #[derive(Debug)]
@@ -76,7 +84,7 @@ impl Families {
         let job = JOB_LABELS.iter().find_map(|name| labels.get(name));
         let job = job.unwrap_or_default();
         let names = self.names.entry(service).or_default();
-        let jobs = names.entry(name.into()).or_default();
+        let jobs = &mut names.entry(name.into()).or_default().jobs;
         if !jobs.contains(job) {
             jobs.insert(job.into());
         }
@@ -110,6 +118,13 @@ impl Families {
         family
     }
 
+    /// Notes that only metadata tells that series of this name count. What is no check's is selected by what its
+    /// protocol or its name tells, so others of it are not heard: their silence is not known from their absence.
+    pub(super) fn miss(&mut self, service: usize, name: &str) {
+        let names = self.names.entry(service).or_default();
+        names.entry(name.into()).or_default().has_unheard = true;
+    }
+
     /// Notes what one of a family did in a bucket with this end.
     pub(super) fn hear(&mut self, family: u32, did: &Partial, end: Timestamp) {
         let family = &mut self.all[family as usize];
@@ -141,7 +156,7 @@ impl Families {
         name: &str,
         end: Timestamp,
     ) -> Option<Beside> {
-        let jobs = self.names.get(&service)?.get(name)?;
+        let Name { jobs, has_unheard } = self.names.get(&service)?.get(name)?;
         let families = self.households(service, host).filter_map(|household| {
             let family = household.by_name.get(name)?;
             Some(Self::beside_in(household, &self.all[*family as usize], end))
@@ -150,6 +165,17 @@ impl Families {
             kin: one.kin.max(other.kin),
             has_begun: one.has_begun || other.has_begun,
         });
+        if *has_unheard {
+            // What others speak proves nothing then, only those of the name do.
+            return told.map(|told| Beside {
+                kin: if told.kin == Kin::Others {
+                    Kin::Silent
+                } else {
+                    told.kin
+                },
+                ..told
+            });
+        }
         told.or_else(|| {
             let mut others = self.households(service, host);
             let is_of_job =
@@ -289,6 +315,31 @@ mod tests {
         }
         let bystander = beside(&[("app", "read", BEGUN)], true, false).unwrap();
         assert_eq!(bystander.kin, Silent, "others of the name are not heard");
+    }
+
+    #[test]
+    fn others_of_a_name_that_only_metadata_tells_are_not_heard() {
+        let end = Timestamp::from_seconds(10);
+        for (is_told, here, never) in [
+            (false, Some(Kin::Others), Some(Kin::Others)),
+            (true, Some(Kin::Silent), None),
+        ] {
+            let mut families = Families::default();
+            families.join(HOST, &labels("served", "app"), false);
+            families.join(OTHER, &labels("never", "app"), false);
+            if is_told {
+                families.miss(0, "served");
+                families.miss(0, "never");
+            }
+            let family = families.join(HOST, &labels("read", "app"), false);
+            families.hear(family, &did(Life::GoesOn), end);
+            let kin = |name| families.beside(HOST, name, end).map(|found| found.kin);
+            assert_eq!((kin("served"), kin("never")), (here, never), "{is_told}");
+            let served = families.join(HOST, &labels("served", "app"), false);
+            families.hear(served, &did(Life::GoesOn), end);
+            let kin = families.beside(HOST, "served", end).map(|found| found.kin);
+            assert_eq!(kin, Some(Kin::Speaks));
+        }
     }
 
     #[test]

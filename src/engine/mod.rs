@@ -10,6 +10,7 @@
 
 mod binding;
 mod births;
+mod cells;
 mod change;
 mod combine;
 mod directory;

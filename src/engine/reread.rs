@@ -37,6 +37,10 @@ impl Directory {
             .collect();
         let mut bound = self.forget_what_was_made_of(&others);
         bound.extend(turned.iter().map(|turned| turned.series));
+        // Those that are the same may belong elsewhere, too: others of their name tell another unit.
+        let turned = turned.iter().map(|turned| turned.series);
+        let same: BTreeSet<SeriesId> = turned.filter(|id| !others.contains(id)).collect();
+        let before = self.bindings.cells(&same);
         let is_kin = |id: &SeriesId| {
             let mut feeds = self.bindings.routes.of(*id).iter();
             feeds.any(|feed| matches!(feed, Feed::Kin(..)))
@@ -44,13 +48,69 @@ impl Directory {
         if others.iter().any(is_kin) {
             // Those of its name must not be taken for silent.
             bound = self.unbind_series();
+        } else {
+            self.unfeed(&bound);
         }
         for id in bound {
             let feeds = self.bindings.routes.of(id);
             let is_refused = feeds.iter().any(|feed| matches!(feed, Feed::Refused(_)));
             if !is_refused {
-                let Reading { labels, meta, kind } = reading(id);
-                self.bind_series(id, &labels, meta, kind);
+                let Reading {
+                    labels,
+                    meta,
+                    own,
+                    kind,
+                } = reading(id);
+                self.bind_told(id, &labels, (meta, own), kind);
+            }
+        }
+        let after = self.bindings.cells(&same);
+        self.leave(before.difference(&after).copied().collect());
+    }
+
+    /// Takes series that are bound again for none that feed anything.
+    fn unfeed(&mut self, series: &BTreeSet<SeriesId>) {
+        let Self {
+            services, bindings, ..
+        } = self;
+        let cells = bindings.cells(series);
+        for ((service, panel, _), place) in &cells {
+            services[*service].panels[*panel as usize]
+                .panel
+                .unfeed(*place);
+        }
+        for id in bindings.routes.series().filter(|id| !series.contains(id)) {
+            for (metric, place, _) in bindings.fed(id) {
+                if cells.contains(&(metric, place)) {
+                    let (service, panel, _) = metric;
+                    services[service].panels[panel as usize].panel.feed(place);
+                }
+            }
+        }
+    }
+
+    /// Forgets what was made at places that series fed and feed no more, unless others do.
+    fn leave(&mut self, mut left: BTreeSet<(Metric, Place)>) {
+        if left.is_empty() {
+            return;
+        }
+        let mut others = BTreeSet::new();
+        for id in self.bindings.routes.series() {
+            for (metric, place, _) in self.bindings.fed(id) {
+                left.remove(&(metric, place));
+                others.insert(metric);
+            }
+        }
+        let now = self.watermark;
+        for ((service, panel, group), place) in left {
+            let metric = (service, panel, group);
+            let service = &mut self.services[service];
+            service.forget_traffic_of(panel);
+            let panel = &mut service.panels[panel as usize].panel;
+            if others.contains(&metric) {
+                panel.reread_track(place, now);
+            } else {
+                panel.reread_group(group, now);
             }
         }
     }
@@ -124,6 +184,12 @@ impl Directory {
 }
 
 impl Bindings {
+    /// The cells that series feed.
+    fn cells(&self, series: &BTreeSet<SeriesId>) -> BTreeSet<(Metric, Place)> {
+        let fed = series.iter().flat_map(|id| self.fed(*id));
+        fed.map(|(metric, place, _)| (metric, place)).collect()
+    }
+
     /// The metrics that a series feeds, and where and how.
     fn fed(&self, series: SeriesId) -> impl Iterator<Item = (Metric, Place, Part)> {
         let feeds = self.routes.of(series).iter();

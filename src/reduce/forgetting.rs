@@ -160,14 +160,16 @@ impl Reducer {
         let now = self.closed();
         for (id, known) in (0..).zip(&mut self.selected) {
             let labels = self.registry.labels(id, &self.shards);
-            let (mut meta, mut kind) = (known.meta, known.kind);
-            if let Some(told) = turned.get(&id) {
-                meta = *told;
-                kind = self.shards.select().series(&labels, meta).unwrap_or(kind);
-            }
-            let is_new = new.contains(&id) || turned.contains_key(&id);
-            let told = self.metadata.read(labels.metric(), meta);
-            match directory.bind_series(SeriesId(id), &labels, told, kind) {
+            let turned = turned.get(&id).copied();
+            let meta = turned.unwrap_or(known.meta);
+            let (told, kind) = if turned.is_some() {
+                let select = self.shards.select();
+                self.metadata.selected(select, &labels, meta, known.kind)
+            } else {
+                (self.metadata.read(labels.metric(), meta), known.kind)
+            };
+            let is_new = new.contains(&id) || turned.is_some();
+            match directory.bind_series(SeriesId(id), &labels, (told, meta.kind), kind) {
                 Some(bound) if is_new => *known = Selected::new(meta, bound, now),
                 Some(_) => {}
                 None => directory.refuse_series(SeriesId(id), &labels, kind),

@@ -72,9 +72,9 @@ impl Reducer {
             let Selected {
                 meta, kind: before, ..
             } = fork.selected[index];
-            let told = fork.metadata.read(labels.metric(), meta);
-            let kind = select.series(&labels, told).unwrap_or(before);
-            if directory.bind_series(id, &labels, told, kind).is_none() {
+            let (told, kind) = fork.metadata.selected(&**select, &labels, meta, before);
+            let bound = directory.bind_series(id, &labels, (told, meta.kind), kind);
+            if bound.is_none() {
                 directory.refuse_series(id, &labels, kind);
             }
             if kind != before {

@@ -14,8 +14,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::Epoch;
-use crate::event::{Kind, MetricMeta, Raw, SeriesMeta, Unit};
+use super::{Epoch, Select, unselected::NAMES_MAX};
+use crate::event::{Kind, Labels, MetricMeta, Raw, SeriesMeta, Unit};
 
 /// Most metrics of which it is remembered what is told, or as many as there may be series if these are fewer.
 const METRICS_MAX: usize = 65_536;
@@ -53,6 +53,15 @@ pub(super) struct Board {
     /// By the number of the epoch.
     pending: Mutex<BTreeMap<u32, Told>>,
     ignored: AtomicU64,
+    /// Of what is known.
+    disputed: Mutex<Disputed>,
+}
+
+/// The metrics of which contradictory things are told: how many, and some of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Disputed {
+    pub(super) count: u64,
+    pub(super) names: BTreeSet<String>,
 }
 
 /// What changed.
@@ -88,6 +97,24 @@ impl Metadata {
         }
     }
 
+    /// What is told about a series of which its protocol tells `meta`, and what it is: as what it is selected, or
+    /// what is told where it is selected only as something else, beside a counter that is compared. `kind` where
+    /// nothing is told.
+    pub(super) fn selected(
+        &self,
+        select: &dyn Select,
+        labels: &Labels,
+        meta: SeriesMeta,
+        kind: Kind,
+    ) -> (SeriesMeta, Kind) {
+        let told = self.read(labels.metric(), meta);
+        // Whose kind the configuration tells is selected as that.
+        let is_told = told.kind != meta.kind;
+        let unselected = if is_told { told.kind } else { kind };
+        let selected = select.series(labels, told);
+        (told, selected.unwrap_or(unselected))
+    }
+
     /// `OpenMetrics` names the family of a counter without what its series end with.
     fn of_series(&self, metric: &str) -> (Kind, Unit) {
         if let Some(tellings) = self.0.get(metric) {
@@ -99,19 +126,13 @@ impl Metadata {
             .unwrap_or_default()
     }
 
-    /// Whether something is told that may concern series with this name.
-    pub(super) fn knows(&self, metric: &str) -> bool {
-        let base = metric.strip_suffix(TOTAL);
-        self.0.contains_key(metric) || base.is_some_and(|base| self.0.contains_key(base))
-    }
-
     /// Of how many metrics something is told.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// The metrics of which contradictory things are told.
-    pub(super) fn disputed(&self) -> impl Iterator<Item = &str> {
+    fn disputed(&self) -> impl Iterator<Item = &str> {
         let disputed = self.0.iter().filter(|(_, tellings)| {
             let are_kinds = kinds(tellings).next().is_some() && sole(kinds(tellings)).is_none();
             let are_units = units(tellings).next().is_some() && sole(units(tellings)).is_none();
@@ -166,10 +187,21 @@ impl Metadata {
         changed
     }
 
-    /// Whether something was told last so long ago.
-    pub(super) fn is_dated(&self, hour: u32) -> bool {
-        let mut tellings = self.0.values().flatten();
-        tellings.any(|telling| telling.hour < hour)
+    /// Whether something was told last so long ago, of metrics of which something else was told since.
+    pub(super) fn is_outdated(&self, hour: u32) -> bool {
+        self.0.values().any(|tellings| {
+            let is_fresh = |telling: &Telling| hour <= telling.hour;
+            tellings.iter().any(is_fresh) && !tellings.iter().all(is_fresh)
+        })
+    }
+
+    /// The metrics of which nothing was told since an hour.
+    pub(super) fn untold_since(&self, hour: u32) -> BTreeSet<Box<str>> {
+        let untold = self.0.iter().filter(|(_, tellings)| {
+            let mut tellings = tellings.iter();
+            tellings.all(|telling| telling.hour < hour)
+        });
+        untold.map(|(metric, _)| metric.clone()).collect()
     }
 
     /// Whether it is known that this is told of a metric, and was told of late.
@@ -232,6 +264,7 @@ impl Board {
             hour: AtomicU32::new(0),
             pending: Mutex::default(),
             ignored: AtomicU64::new(0),
+            disputed: Mutex::default(),
         }
     }
 
@@ -243,6 +276,7 @@ impl Board {
             hour: AtomicU32::new(self.hour.load(Ordering::Relaxed)),
             pending: Mutex::new(self.pending.lock().expect(POISONED).clone()),
             ignored: AtomicU64::new(self.ignored()),
+            disputed: Mutex::new(self.disputed()),
         }
     }
 
@@ -312,6 +346,11 @@ impl Board {
             }
         }
         drop(pending);
+        // What comes beside values, or over Kafka, comes here although it is no news.
+        told.retain(|metric, said| {
+            said.retain(|said| !metadata.has_heard(metric, *said, hour));
+            !said.is_empty()
+        });
         if told.is_empty() {
             return Changed::default();
         }
@@ -329,7 +368,20 @@ impl Board {
 
     /// Shows what is known.
     pub(super) fn show(&self, metadata: &Arc<Metadata>) {
+        let mut disputed = Disputed::default();
+        for metric in metadata.disputed() {
+            disputed.count += 1;
+            if disputed.names.len() < NAMES_MAX {
+                disputed.names.insert(metric.to_owned());
+            }
+        }
+        *self.disputed.lock().expect(POISONED) = disputed;
         *self.known.write().expect(POISONED) = Arc::clone(metadata);
+    }
+
+    /// The metrics of which contradictory things are told.
+    pub(super) fn disputed(&self) -> Disputed {
+        self.disputed.lock().expect(POISONED).clone()
     }
 
     /// Entries that were ignored: those that cannot be read, and those beyond a limit.
@@ -474,7 +526,10 @@ mod tests {
             assert_eq!(world.1, worlds[0].1);
             assert_eq!(world.of("a"), (Kind::Unknown, Unit::Unknown));
             assert_eq!(world.of("b"), (Kind::Counter, Unit::Unknown));
-            assert_eq!(world.1.disputed().collect::<Vec<_>>(), ["a", "b"]);
+            assert_eq!(
+                world.0.disputed().names,
+                ["a".to_owned(), "b".to_owned()].into()
+            );
         }
     }
 
@@ -501,6 +556,21 @@ mod tests {
         assert!(!world.is_news(&[("c", GAUGE)]));
         assert!(!world.is_news(&[(&"x".repeat(METRIC_BYTES_MAX + 1), GAUGE), ("a", COUNTER)]));
         assert_eq!(world.0.ignored(), 2);
+    }
+
+    #[test]
+    fn what_is_known_changes_nothing_of_it() {
+        let mut world = World::new(100);
+        let told = [("a", COUNTER), ("b", GAUGE)];
+        world.tell(&told, 0);
+        world.tick(0, 10);
+        let known = Arc::clone(&world.1);
+        world.tell(&told, 1);
+        assert!(world.tick(1, 10 + REFRESHED_EACH - 1).is_empty());
+        assert!(Arc::ptr_eq(&known, &world.1), "nothing is copied");
+        world.tell(&told, 2);
+        assert!(world.tick(2, 10 + REFRESHED_EACH).is_empty());
+        assert_ne!(known, world.1, "it is told still");
     }
 
     #[test]
@@ -532,7 +602,13 @@ mod tests {
         world.tick(1, 20);
         assert_eq!(world.of("turned").0, Kind::Unknown);
         let metadata = Arc::make_mut(&mut world.1);
-        assert!(!metadata.is_dated(10) && metadata.is_dated(11));
+        assert!(!metadata.is_outdated(10) && metadata.is_outdated(11));
+        assert!(!metadata.is_outdated(21));
+        let untold = metadata.untold_since(11);
+        assert_eq!(
+            untold.iter().map(|metric| &**metric).collect::<Vec<_>>(),
+            ["gone", "here"]
+        );
         assert!(metadata.forget(10, |_| false).is_empty());
         let changed = metadata.forget(11, |metric| metric == "here");
         assert!(changed.concerns("gone") && changed.concerns("turned"));

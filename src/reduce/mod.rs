@@ -105,12 +105,13 @@ pub trait Select: Send + Sync + fmt::Debug {
 
 /// Remembers who is of interest; asked at ticks, in the order of labels.
 pub trait Directory {
-    /// Takes in a series that is selected. `None`: a limit refuses it.
+    /// Takes in a series that is selected, with what is told about it, and the kind that its protocol tells of
+    /// that. `None`: a limit refuses it.
     fn bind_series(
         &mut self,
         id: SeriesId,
         labels: &Labels,
-        meta: SeriesMeta,
+        told: (SeriesMeta, Kind),
         kind: Kind,
     ) -> Option<Registration>;
 
@@ -155,6 +156,8 @@ pub struct Reading {
     pub labels: Labels,
     /// What is told about it.
     pub meta: SeriesMeta,
+    /// The kind that its protocol tells.
+    pub own: Kind,
     /// What it is.
     pub kind: Kind,
 }

@@ -268,8 +268,6 @@ impl Reducer {
             losses: self.late_losses.clone(),
             samples_duplicate: self.duplicates,
             told_metrics: self.metadata.len() as u64,
-            disputed_metrics: self.metadata.disputed().count() as u64,
-            disputed: self.disputed(),
             ..ReducerCounters::default()
         };
         self.shards.count(&mut counters);
@@ -350,7 +348,7 @@ impl Reducer {
         let id = SeriesId(self.registry.len() as u32);
         let registration = if self.registry.len() < self.shards.limits().series {
             let (told, kind) = self.told(labels, meta, first.kind);
-            let bound = directory.bind_series(id, labels, told, kind);
+            let bound = directory.bind_series(id, labels, (told, meta.kind), kind);
             bound.ok_or(Limit::SeriesPerService)
         } else {
             Err(Limit::Series)

@@ -4,13 +4,12 @@
 //! them is forgotten, never mixed with what comes. A gauge that turns out to count goes on from its last value, as
 //! if that had been told from the beginning.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     Directory, Reading, Reducer, SeriesId, Turned,
     metadata::{Changed, Metadata},
     selected::hour,
-    unselected::NAMES_MAX,
 };
 use crate::event::{Kind, Labels, SeriesMeta, Timestamp};
 
@@ -19,23 +18,25 @@ impl Reducer {
     /// something else since, or no series of it is there. To be called as [`Reducer::forget`] is.
     pub fn forget_metadata<D: Directory>(&mut self, before: Timestamp, directory: &mut D) {
         let hour = hour(before);
-        if !self.metadata.is_dated(hour) {
+        let mut gone = self.metadata.untold_since(hour);
+        if gone.is_empty() && !self.metadata.is_outdated(hour) {
+            return;
+        }
+        for id in 0..self.registry.len() as u32 {
+            if gone.is_empty() {
+                break;
+            }
+            self.registry.with_metric(id, &self.shards, |metric| {
+                gone.remove(metric);
+                metric.strip_suffix("_total").map(|base| gone.remove(base));
+            });
+        }
+        if gone.is_empty() && !self.metadata.is_outdated(hour) {
             return;
         }
         let known = Arc::clone(&self.metadata);
-        let mut there = BTreeSet::new();
-        for id in 0..self.registry.len() as u32 {
-            let note = |metric: &str| {
-                if known.knows(metric) && !there.contains(metric) {
-                    there.insert(metric.to_owned());
-                }
-            };
-            self.registry.with_metric(id, &self.shards, note);
-        }
         let metadata = Arc::make_mut(&mut self.metadata);
-        let changed = metadata.forget(hour, |metric| {
-            there.contains(metric) || there.contains(&format!("{metric}_total"))
-        });
+        let changed = metadata.forget(hour, |metric| !gone.contains(metric));
         self.shards.metadata.show(&self.metadata);
         self.reread(&known, &changed, directory);
     }
@@ -52,18 +53,11 @@ impl Reducer {
     /// What is told about a series of which its protocol tells `meta`, and what it is, if by that alone it would
     /// be of this kind.
     pub(super) fn told(&self, labels: &Labels, meta: SeriesMeta, kind: Kind) -> (SeriesMeta, Kind) {
-        let told = self.metadata.read(labels.metric(), meta);
-        if told == meta {
+        if self.metadata.read(labels.metric(), meta) == meta {
             return (meta, kind);
         }
-        let selected = self.shards.select().series(labels, told);
-        (told, selected.unwrap_or(kind))
-    }
-
-    /// Some of the metrics of which contradictory things are told.
-    pub(super) fn disputed(&self) -> BTreeSet<String> {
-        let disputed = self.metadata.disputed().take(NAMES_MAX);
-        disputed.map(str::to_owned).collect()
+        let select = self.shards.select();
+        self.metadata.selected(select, labels, meta, kind)
     }
 
     /// Reads those series in another way for which it matters that something else is told now than before.
@@ -106,6 +100,7 @@ impl Reducer {
         let labels = self.labels(id);
         Reading {
             meta: self.metadata.read(labels.metric(), known.meta),
+            own: known.meta.kind,
             kind: known.kind,
             labels,
         }

@@ -137,6 +137,7 @@ impl PutScratch {
             && batch.logs.is_empty()
             && batch.unread.is_empty()
             && batch.metadata.is_empty()
+            && batch.metadata_unread == 0
             && shards.iter().all(|part| part.rest.is_empty())
     }
 }

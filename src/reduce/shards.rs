@@ -287,6 +287,8 @@ impl Shards {
     /// Adds what the shards have counted.
     pub(super) fn count(&self, counters: &mut ReducerCounters) {
         counters.metadata_ignored += self.metadata.ignored();
+        let disputed = self.metadata.disputed();
+        (counters.disputed_metrics, counters.disputed) = (disputed.count, disputed.names);
         for index in 0..self.len() {
             let shard = self.lock(index);
             let counted = &shard.counters;

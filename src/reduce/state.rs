@@ -102,9 +102,9 @@ impl Reducer {
                 .insert(labels, [(shard, slot)], &reducer.shards);
             reducer.ids[shard].name_series(slot, id);
             let selected = &reducer.selected[id as usize];
-            let kind = selected.kind;
+            let (own, kind) = (selected.meta.kind, selected.kind);
             let meta = reducer.metadata.read(labels.metric(), selected.meta);
-            let bound = directory.bind_series(SeriesId(id), labels, meta, kind);
+            let bound = directory.bind_series(SeriesId(id), labels, (meta, own), kind);
             if bound.is_none() {
                 // Another configuration has left more than fit.
                 directory.refuse_series(SeriesId(id), labels, kind);

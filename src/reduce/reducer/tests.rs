@@ -89,7 +89,7 @@ impl Directory for Asked {
         &mut self,
         _: SeriesId,
         labels: &Labels,
-        _: SeriesMeta,
+        _: (SeriesMeta, Kind),
         kind: Kind,
     ) -> Option<Registration> {
         self.bound.push(labels.to_string());
@@ -110,7 +110,9 @@ impl Directory for Asked {
 
     fn reread(&mut self, turned: &[Turned], reading: &dyn Fn(SeriesId) -> Reading) {
         for turned in turned {
-            let Reading { labels, meta, kind } = reading(turned.series);
+            let Reading {
+                labels, meta, kind, ..
+            } = reading(turned.series);
             let other = if turned.is_other { ", another one" } else { "" };
             let said = format!("{labels} as {kind:?} in {:?}{other}", meta.unit);
             self.bound.push(said);

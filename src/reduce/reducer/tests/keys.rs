@@ -200,7 +200,7 @@ impl Directory for Hasty<'_> {
         &mut self,
         _: SeriesId,
         _: &Labels,
-        _: SeriesMeta,
+        _: (SeriesMeta, Kind),
         kind: Kind,
     ) -> Option<Registration> {
         Some(Registration {

@@ -155,6 +155,31 @@ fn contradictions_fall_back_to_the_name_and_age() {
 }
 
 #[test]
+fn what_is_bound_anew_is_what_is_told_of_it() {
+    let mut world = World::new(LIMITS);
+    let in_unit = |unit, second: f64| {
+        let mut batch = numbers("any_jobs", &[(second, 10.0)]);
+        batch.series[0].meta.unit = unit;
+        batch
+    };
+    world.ingest(&told("any_jobs", Kind::Counter));
+    world.ingest(&in_unit(Unit::Seconds, 5.0));
+    close_all(&mut world, 10.0);
+    // A day later it is told in another unit, and by nobody in the one before.
+    let later = 86_400.0;
+    world.ingest(&in_unit(Unit::Bytes, later + 5.0));
+    let closed = close_all(&mut world, later + 10.0);
+    assert_eq!(partials(&closed), []);
+    let before = at(later);
+    assert!(world.reducer.forget(before, &mut world.asked, |_, _| {}));
+    world.ingest(&in_unit(Unit::Bytes, later + 15.0));
+    close_all(&mut world, later + 20.0);
+    world.ingest(&in_unit(Unit::Bytes, later + 25.0));
+    let closed = close_all(&mut world, later + 30.0);
+    assert_eq!(levels(&closed), [(later + 20.0, "gained", 0.0)]);
+}
+
+#[test]
 fn what_a_state_has_taken_in_is_not_told_again() {
     let mut world = World::new(LIMITS);
     let mut raw = RawBatch::new(KeyHash::new(0), canonical::read);
