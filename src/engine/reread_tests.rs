@@ -1,20 +1,23 @@
 //! Metrics of which senders tell by name alone what they are.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
+    detect::{Cell, HostId},
     engine::{
-        Engine, Input, Output,
+        Directory, Engine, Input, Output,
+        binding::Feed,
         test_support::{at, begin, plan},
     },
     event::{
-        Batch, KeyHash, Kind, Labels, METRIC_NAME, MetricMeta, Point, SeriesBlock, SeriesMeta,
-        Span, Temporality, Unit, Value,
+        Batch, Interval, KeyHash, Kind, Labels, METRIC_NAME, MetricMeta, Point, SeriesBlock,
+        SeriesMeta, Span, Temporality, Unit, Value,
     },
     gate::{
         Verdict,
         VerdictState::{Fail, NoData, Pass, Pending},
     },
+    reduce::{Epoch, Reading, Reducer, ReducerLimits, SeriesId, Turned},
 };
 
 const HOSTS: i64 = 8;
@@ -26,28 +29,35 @@ const BAKE: i64 = 1_200;
 const STEP: i64 = 10;
 
 /// What comes in a run.
-struct Story {
+struct Story<'a> {
     checks: &'static str,
     /// Metrics, each counting so many a second on the hosts of the fleet.
     metrics: &'static [(&'static str, i64)],
     /// How many times as many on the one-box while the deployment is open.
     factor: i64,
     /// When what is told of all metrics, in seconds from the begin of the deployment on.
-    told: &'static [(i64, Kind)],
+    told: &'a [(i64, Kind)],
     /// Whether the one-box counts from zero once the deployment began.
     restarts: bool,
     /// Whether a metric of that name comes as deltas, from a sender that tells its kind.
     delta: Option<&'static str>,
+    /// Seconds before the deployment, of grace, and of bake.
+    before: i64,
+    grace: i64,
+    bake: i64,
 }
 
 /// A story of one metric that is told to count.
-const JOBS: Story = Story {
+const JOBS: Story<'static> = Story {
     checks: "rate: {metric: jobs, bounds: {max: 9/s}}",
     metrics: &[("jobs", 4)],
     factor: 1,
     told: &[],
     restarts: false,
     delta: None,
+    before: BEFORE,
+    grace: GRACE,
+    bake: BAKE,
 };
 
 fn block(metric: &str, host: i64, meta: SeriesMeta, point: Point) -> SeriesBlock {
@@ -71,7 +81,7 @@ fn block(metric: &str, host: i64, meta: SeriesMeta, point: Point) -> SeriesBlock
 }
 
 /// What all hosts have counted at a time.
-fn sent(story: &Story, second: i64) -> Batch {
+fn sent(story: &Story<'_>, second: i64) -> Batch {
     let mut batch = Batch::default();
     for (metric, rate) in story.metrics {
         for host in 0..HOSTS {
@@ -109,7 +119,7 @@ fn sent(story: &Story, second: i64) -> Batch {
     batch
 }
 
-fn metadata(story: &Story, kind: Kind) -> Batch {
+fn metadata(story: &Story<'_>, kind: Kind) -> Batch {
     let told = |(metric, _): &(&str, i64)| MetricMeta {
         metric: (*metric).to_owned(),
         kind,
@@ -123,17 +133,23 @@ fn metadata(story: &Story, kind: Kind) -> Batch {
 
 /// Every verdict that was said, and the last. With `restarts` the engine goes on from its saved state before each
 /// tick of the deployment.
-fn run(story: &Story, restarts: bool) -> (Vec<String>, Verdict) {
+fn run(story: &Story<'_>, restarts: bool) -> (Vec<String>, Verdict) {
     let name = story.checks.split(':').next().unwrap_or_default();
+    let Story {
+        before,
+        grace,
+        bake,
+        ..
+    } = story;
     let text = format!(
         "resolution: 10s\nlateness: 0s\nchecks:\n  {}\nservices:\n  web:\n    match: {{}}\n    stages: \
-         [{{name: onebox, bake: {BAKE}s, grace: {GRACE}s, checks: [{name}]}}]\n",
+         [{{name: onebox, bake: {bake}s, grace: {grace}s, checks: [{name}]}}]\n",
         story.checks
     );
     let plan = plan(&text);
     let mut engine = Engine::new(Arc::clone(&plan));
     let mut outputs = Vec::new();
-    for second in (-BEFORE..=BAKE + 60).step_by(STEP as usize) {
+    for second in (-before..=bake + 60).step_by(STEP as usize) {
         for (when, kind) in story.told {
             if *when == second {
                 engine.step(Input::Batch(&metadata(story, *kind)), &mut outputs);
@@ -157,7 +173,7 @@ fn run(story: &Story, restarts: bool) -> (Vec<String>, Verdict) {
 }
 
 /// The last verdict, which a restart does not change.
-fn verdict(story: &Story) -> Verdict {
+fn verdict(story: &Story<'_>) -> Verdict {
     let whole = run(story, false);
     let restarted = run(story, true);
     assert_eq!(whole.0, restarted.0);
@@ -224,6 +240,14 @@ fn what_is_told_at_the_begin_of_a_bake_leaves_enough_of_it() {
         };
         let passed = verdict(&story);
         assert_eq!(passed.verdict, Pass, "{check}: {:?}", passed.reasons);
+        if check.starts_with("likewise") {
+            // Whatever hosts were before is forgotten: twice as much may be a host's own.
+            for (factor, expected) in [(2, NoData), (5, Fail)] {
+                let harm = Story { factor, ..story };
+                let found = verdict(&harm);
+                assert_eq!(found.verdict, expected, "{factor}: {:?}", found.reasons);
+            }
+        }
     }
 }
 
@@ -263,6 +287,40 @@ fn what_is_told_in_the_middle_of_a_bake_is_no_proof() {
 }
 
 #[test]
+fn a_short_bake_does_not_pass_on_what_was_thrown_away() {
+    for bake in [120, 180, 240, 300] {
+        // What came before the bake is none of it, whenever it is told.
+        for (told, is_seen) in [(bake / 5, true), (bake / 2, false), (bake - 20, false)] {
+            for before in [10, 600] {
+                let story = Story {
+                    checks: "some: {metric: jobs, bounds: {max: 1e9}}",
+                    told: &[(told / STEP * STEP, Kind::Counter)],
+                    before,
+                    grace: 0,
+                    bake,
+                    ..JOBS
+                };
+                let held = verdict(&story);
+                let wanted = if is_seen { Pass } else { NoData };
+                let reasons = &held.reasons;
+                assert_eq!(held.verdict, wanted, "{bake} {told} {before}: {reasons:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_short_loss_hides_no_long_one() {
+    let story = Story {
+        checks: "some: {metric: jobs, bounds: {max: 1e9}}",
+        told: &[(GRACE + 400, Kind::Counter), (GRACE + 600, Kind::Gauge)],
+        ..JOBS
+    };
+    let held = verdict(&story);
+    assert_eq!(held.verdict, NoData, "{:?}", held.reasons);
+}
+
+#[test]
 fn senders_that_contradict_each_other_leave_it_to_the_name() {
     let story = Story {
         told: &[(-BEFORE, Kind::Counter), (-BEFORE, Kind::Gauge)],
@@ -288,16 +346,139 @@ fn series_whose_protocol_tells_what_they_are_keep_what_is_known_of_them() {
 }
 
 #[test]
-fn what_counts_no_more_is_no_silent_counter() {
-    let story = Story {
-        checks: "likewise: {metric: 'jobs_total{revision=\"otel\"}', compare: {}}",
-        metrics: &[("jobs_total", 4)],
-        told: &[(-BEFORE / 2, Kind::Gauge)],
-        delta: Some("jobs_total"),
-        ..JOBS
+fn a_unit_that_moves_a_series_elsewhere_leaves_nothing_of_it_behind() {
+    let plan = plan(
+        "resolution: 10s\nchecks:\n  level: {metric: jobs, bounds: {max: 9}}\nservices:\n  web:\n    \
+         match: {}\n    stages: [{name: onebox, bake: 20m, checks: [level]}]\n",
+    );
+    let gauge = |kind, unit| SeriesMeta {
+        kind,
+        unit,
+        ..SeriesMeta::default()
     };
-    let held = verdict(&story);
-    assert_eq!(held.verdict, NoData, "{:?}", held.reasons);
+    let untold = gauge(Kind::Unknown, Unit::Unknown);
+    let bytes = gauge(Kind::Gauge, Unit::Bytes);
+    let labels = ["a", "b"].map(|host| Labels::new([(METRIC_NAME, "jobs"), ("host", host)]));
+    // With others of its metric, and alone.
+    for has_other in [true, false] {
+        let mut directory = Directory::new(Arc::clone(&plan));
+        let [one, other] = [SeriesId(0), SeriesId(1)];
+        directory.bind_series(one, &labels[0], untold, Kind::Gauge);
+        let target = |directory: &mut Directory, id: SeriesId| {
+            let (_, place, _) = directory.bindings.fed(id).next().unwrap();
+            place
+        };
+        let before = target(&mut directory, one);
+        if has_other {
+            directory.bind_series(other, &labels[1], bytes, Kind::Gauge);
+        } else {
+            let panel = &mut directory.services[0].panels[0].panel;
+            panel.group_of(&panel.group(0).key.clone(), Kind::Gauge, Unit::Bytes);
+        }
+        let bucket = Interval {
+            start: at(0),
+            end: at(10),
+        };
+        directory.watermark = at(10);
+        let panel = &mut directory.services[0].panels[0].panel;
+        panel.record_at(before, bucket, Cell::default());
+        // In a unit that is none of its own, but what the others are told in.
+        for (unit, moves) in [(Unit::Bytes, false), (Unit::Seconds, true)] {
+            let turned = Turned {
+                series: one,
+                is_other: false,
+            };
+            directory.reread_series(&[turned], &|_| Reading {
+                labels: labels[0].clone(),
+                meta: gauge(Kind::Unknown, unit),
+                own: Kind::Unknown,
+                kind: Kind::Gauge,
+            });
+            let after = target(&mut directory, one);
+            let panel = &directory.services[0].panels[0].panel;
+            assert!(panel.has_one_feeder(after), "{unit:?}");
+            assert_eq!(after != before, moves);
+            assert_eq!(panel.rereads().len(), usize::from(moves));
+            let was = panel.group(before.group());
+            assert_eq!(was.track(HostId(0)).is_some(), !moves);
+        }
+        let panel = &directory.services[0].panels[0].panel;
+        assert_eq!(panel.len(), 1 + usize::from(has_other));
+        if has_other {
+            let place = target(&mut directory, other);
+            assert!(directory.services[0].panels[0].panel.has_one_feeder(place));
+        }
+    }
+}
+
+#[test]
+fn what_stands_beside_what_is_compared_turns_as_well() {
+    // Untold, `served_total` counts by its name, that of the one-box as all: those with another code are not
+    // looked at. Told to be a gauge, none of them speaks for a counter that is silent.
+    let checks = "c: {metric: 'served_total{code=\"503\"}', compare: {}}";
+    let text = format!(
+        "resolution: 10s\nlateness: 0s\nchecks:\n  {checks}\nservices:\n  web:\n    match: {{}}\n    \
+         stages: [{{name: onebox, bake: 20m, checks: [c]}}]\n"
+    );
+    let mut directory = Directory::new(plan(&text));
+    let selector = Arc::clone(directory.selector());
+    let mut reducer = Reducer::new(
+        Span::from_seconds(10),
+        ReducerLimits {
+            series: 100,
+            samples_per_bucket: 100,
+            templates: 100,
+            future: Span::from_minutes(5),
+            labels: 8,
+            label_bytes: 100,
+        },
+        KeyHash::new(0),
+        selector,
+    );
+    let labels = ["200", "503"]
+        .map(|code| Labels::new([(METRIC_NAME, "served_total"), ("code", code), ("host", "a")]));
+    let series = labels.map(|labels| SeriesBlock {
+        labels,
+        meta: SeriesMeta::default(),
+        points: vec![Point {
+            at: at(5),
+            start: None,
+            value: Value::Number(7.0),
+        }],
+    });
+    let values = Batch {
+        series: series.to_vec(),
+        ..Batch::default()
+    };
+    let told = Batch {
+        metadata: vec![MetricMeta {
+            metric: "served_total".to_owned(),
+            kind: Kind::Gauge,
+            unit: Unit::Unknown,
+        }],
+        ..Batch::default()
+    };
+    let kin = |directory: &Directory| {
+        let all = [SeriesId(0), SeriesId(1)].into_iter();
+        let feeds = all.flat_map(|id| directory.bindings.routes.of(id).to_vec());
+        feeds.filter(|feed| matches!(feed, Feed::Kin(..))).count()
+    };
+    let mut number = 0;
+    for (batch, count) in [(&values, 2), (&told, 0)] {
+        reducer.put(batch, &BTreeSet::new());
+        number += 1;
+        let closed = Some(at(10 * i64::from(number)));
+        reducer.advance(
+            Epoch {
+                number,
+                closed,
+                ..Epoch::default()
+            },
+            &mut directory,
+        );
+        while reducer.close_next().is_some() {}
+        assert_eq!(kin(&directory), count);
+    }
 }
 
 #[test]

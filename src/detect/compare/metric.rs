@@ -24,7 +24,10 @@ use super::{
     terms::Terms,
 };
 use crate::{
-    detect::{CheckState, Extent, Group, HostId, NoDataCause, Track, Unsound, View, stats::median},
+    detect::{
+        CheckState, Extent, Group, HostId, NoDataCause, Track, Unsound, View,
+        stats::{mean, median},
+    },
     event::{Kind, Span},
 };
 
@@ -384,7 +387,9 @@ impl Metric {
             DENSE_EVENTS / pasts.cadence() as f64
         };
         // A one-box with little traffic has few where the fleet has many.
-        if is_events && pasts.events(terms) * terms.weight.min(1.0) < dense {
+        let events = Self::forgotten_events(reader, group, &pasts);
+        let events = events.unwrap_or_else(|| pasts.events(terms));
+        if is_events && events * terms.weight.min(1.0) < dense {
             let may_differ = terms.is_log && !has_exposure && !pasts.has_share;
             let pasts = (&pasts.one_box[..], &pasts.fleet[..]);
             let records = may_differ.then(|| RecordsTest::new(reader, group, self.alpha, pasts));
@@ -408,5 +413,19 @@ impl Metric {
         let level = working.of_value(median(&mut values).unwrap_or(0.0));
         let events = (is_events, has_exposure);
         (self.test, self.second) = self.levels(reader, group, &pasts, (working, level), events);
+    }
+
+    /// Events of a fleet host in the bucket, where its past is forgotten for it was read as something else: that
+    /// none is remembered does not mean that there were none.
+    fn forgotten_events(reader: &Reader<'_>, group: &Group, pasts: &Pasts) -> Option<f64> {
+        let terms = reader.terms;
+        let since = terms.began_at - terms.resolution.times(5);
+        let mut rereads = reader.view.panel.rereads().iter();
+        if !rereads.any(|lost| since <= lost.end) || !pasts.values().is_empty() {
+            return None;
+        }
+        let cells = reader.view.fleet.iter();
+        let cells = cells.filter_map(|host| group.track(*host)?.cell(reader.view.bucket));
+        mean(cells.map(|cell| cell.events))
     }
 }
