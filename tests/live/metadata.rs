@@ -119,14 +119,14 @@ async fn what_metadata_tells_counts_over_restarts_and_stands_in_the_journal_once
         assert_eq!(line["reasons"], live["reasons"]);
         assert_eq!(line["since"], live["since"]);
     }
-    taken_out(directory.path(), &begun, &passed);
+    taken_out(directory.path(), begun, &passed);
 }
 
 /// Takes what is there since a time out of the journal in a directory: a deployment that passed does so there.
-fn taken_out(directory: &Path, begun: &Timestamp, passed: &Value) {
+fn taken_out(directory: &Path, begun: Timestamp, passed: &Value) {
     let config = directory.join("sluice.yaml");
     // A stretch begins with what was told before it; in other formats each series tells it.
-    for (command, from) in [("record", begun), ("export", &start())] {
+    for (command, from) in [("record", begun), ("export", start())] {
         let out = directory.join(command);
         let made = Command::new(env!("CARGO_BIN_EXE_sluice"))
             .args([command, "--from", &from.to_string(), "--config"])
