@@ -183,7 +183,7 @@ pub(super) fn since(
 /// Whether hosts with such rates had a share of the traffic already, beside the fleet's: that is known where they were
 /// nearer to it than to what is usual, and farther from that than hosts of the fleet are.
 pub(super) fn had_share(own: Vec<f64>, mut fleet: Vec<f64>, share: f64) -> bool {
-    let (own, usual) = (mean(own.into_iter()), mean(fleet.iter().copied()));
+    let (own, usual) = (mean(own), mean(fleet.iter().copied()));
     let (Some(own), Some(usual)) = (own, usual) else {
         return false;
     };

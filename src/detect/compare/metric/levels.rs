@@ -85,32 +85,13 @@ impl Metric {
             Some(test) if is_few => return (Test::OwnPast(test), None),
             second => second,
         };
-        let is_rate = is_events && has_exposure;
-        let usual = if is_rate {
-            TOLERANCE_DEFAULT.ln_1p()
-        } else {
-            class.tolerance()
-        };
-        let tolerance = terms.tolerance(class, level, usual);
-        let sides = class.sides(terms.sides);
-        let looks = Looks::new(terms, alpha / sides.signs().len() as f64);
-        let rules = Rules {
-            working,
-            tolerance,
-            least: least(class, terms, tolerance, is_rate),
-            sigma_min: class.sigma_min(),
-            sides,
-            allowance,
-            part,
-            events_per_rate: (is_events && working.is_ratio())
-                .then(|| terms.resolution.seconds_f64()),
-            has_noise: class.measure != Measure::Memory,
-            rise_per_bucket: if class.is_stock() {
-                1.0 / terms.buckets(LEAK_WITHIN) as f64
-            } else {
-                1.0
-            },
-        };
+        let rules = rules(
+            (terms, class),
+            (working, level),
+            (is_events, has_exposure),
+            (allowance, part),
+        );
+        let looks = Looks::new(terms, alpha / rules.sides.signs().len() as f64);
         let test = HostsTest::new(rules, one_box, fleet, looks);
         (Test::Hosts(Box::new(test)), second)
     }
@@ -140,6 +121,38 @@ impl Metric {
 /// What hosts said between the deployment and the bucket of the view.
 fn since(reader: &Reader<'_>, group: &Group, hosts: &[HostPast]) -> Vec<HostPast> {
     pasts::since((reader, group), hosts, reader.view.bucket.start)
+}
+
+/// How a metric is judged that many hosts report.
+fn rules(
+    (terms, class): (&Terms, &Class),
+    (working, level): (Working, f64),
+    (is_events, has_exposure): (bool, bool),
+    (allowance, part): ([f64; 2], f64),
+) -> Rules {
+    let is_rate = is_events && has_exposure;
+    let usual = if is_rate {
+        TOLERANCE_DEFAULT.ln_1p()
+    } else {
+        class.tolerance()
+    };
+    let tolerance = terms.tolerance(class, level, usual);
+    Rules {
+        working,
+        tolerance,
+        least: least(class, terms, tolerance, is_rate),
+        sigma_min: class.sigma_min(),
+        sides: class.sides(terms.sides),
+        allowance,
+        part,
+        events_per_rate: (is_events && working.is_ratio()).then(|| terms.resolution.seconds_f64()),
+        has_noise: class.measure != Measure::Memory,
+        rise_per_bucket: if class.is_stock() {
+            1.0 / terms.buckets(LEAK_WITHIN) as f64
+        } else {
+            1.0
+        },
+    }
 }
 
 /// The smallest difference that is harm: what the configuration accepts, or by default the class.

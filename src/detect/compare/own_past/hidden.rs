@@ -13,7 +13,7 @@
 //! that vary by a tenth, independent or not (AR(1), 0.9): a one-box at 1.5, 2 or 5 times its level beside a host at 10
 //! from the deployment, or half an hour before, on passed in all; now in none. Healthy ones beside a host at 0.1 to 10
 //! times its level end as before, but where all hosts wander by a fifth over an hour or two: there 13 of 312 more are
-//! NO_DATA.
+//! `NO_DATA`.
 //!
 //! All is read anew from what the panel remembers, as long as that holds the past when the bake ends.
 

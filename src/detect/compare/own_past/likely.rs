@@ -97,7 +97,9 @@ impl OwnPastTest {
             let mut values = matrix(&since, self.full);
             for values in &mut values {
                 values.drain(..grace.min(values.len()));
-                values.iter_mut().for_each(|value| *value /= divisor);
+                for value in values {
+                    *value /= divisor;
+                }
             }
             let mut departures = self.departures(std::slice::from_ref(member), &values);
             departures.retain(|departure| departure.is_finite());
