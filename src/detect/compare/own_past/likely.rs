@@ -35,6 +35,7 @@ impl OwnPastTest {
         (reader, group): (&Reader<'_>, &Group),
         (class, alpha): (&Class, f64),
     ) {
+        self.is_likely = false;
         let is_decided = self.outcome.state != CheckState::Undecided;
         if is_decided || self.fleet.len() < HOSTS_MIN || !reader.is_last() {
             return;
