@@ -386,5 +386,4 @@ pub(super) fn check_labels(pairs: &[(&str, &str)]) -> Result<(), Refusal> {
 }
 
 #[cfg(test)]
-#[path = "remote_write_tests.rs"]
 mod tests;
