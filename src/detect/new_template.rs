@@ -1,18 +1,20 @@
 //! New templates: error messages that nobody wrote before the deployment.
 
+mod chance;
+
 use std::{
-    cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
+use chance::evidence;
 use serde::{Deserialize, Serialize};
 
 use super::{
     Basis, CheckState, Coverage, Evidence, Extent, Finding, HostId, NoDataCause, Setup,
     TemplateTrack, Unsound, View, coverage,
     state::{counted, possible},
-    wording::{blind, host_list, number, quote, selection_name, uncovered},
+    wording::{blind, selection_name, uncovered},
 };
 use crate::{
     event::{Severity, Span, Timestamp},
@@ -27,11 +29,6 @@ const CELL_MAX: Span = Span::from_minutes(10);
 const CELLS_PER_BAKE: i64 = 12;
 /// How many cells of a template are told apart; more change nothing.
 const CELLS_KEPT_MAX: usize = 1_024;
-/// Without a fleet: cells and records that a breach needs.
-const LONE_COUNT_MIN: usize = 3;
-/// How many times its share of alpha the chance of a template may be for it to be likely that the new version writes
-/// it, though that is not certain.
-const LIKELY_TIMES: f64 = 5.0;
 /// How long before the deployment a host must have been seen, so that what was never seen before
 /// means something.
 const PAST_MIN: Span = Span::from_minutes(10);
@@ -51,8 +48,9 @@ const PAST_MIN: Span = Span::from_minutes(10);
 /// A cell is a twelfth of the bake, from a minute (or six buckets) to ten minutes: the first
 /// argument holds for bursts that are shorter. What only one of several judged hosts writes, however
 /// often, may be its own fault: it blocks nothing, but at the end of the bake it is not passed either
-/// (`NO_DATA`). Nor is what is not certain, but at most five times as likely by chance as a breach may be. Nor is it where a judged host wrote what has no name, because `limits.templates` has no room
-/// for it: that might be new. Without a fleet whose log streams live nothing can
+/// (`NO_DATA`). Nor is what is not certain, but at most five times as likely by chance as a breach may be; nor is it
+/// where a judged host wrote what has no name, because `limits.templates` has no room for it: that might be new.
+/// Without a fleet whose log streams live nothing can
 /// be promised: three cells on a host with a past are a breach by the model alone.
 #[derive(Clone, Debug)]
 pub struct NewTemplate {
@@ -102,28 +100,6 @@ pub(super) struct State {
     nameless: BTreeSet<HostId>,
 }
 
-/// How a template looks against chance.
-struct Weighed {
-    is_breach: bool,
-    /// It would be one, but a single one of several judged hosts writes it.
-    is_one_host: bool,
-    /// It nearly is one.
-    is_likely: bool,
-    chance: f64,
-    allowed: f64,
-    basis: Basis,
-}
-
-impl Weighed {
-    /// The worst first: what blocks, what keeps from passing, what is least likely chance.
-    fn order(&self, other: &Self) -> Ordering {
-        let [ours, theirs] =
-            [self, other].map(|of| (!of.is_breach, !of.is_one_host, !of.is_likely));
-        let by_chance = self.chance.total_cmp(&other.chance);
-        ours.cmp(&theirs).then(by_chance)
-    }
-}
-
 impl NewTemplate {
     /// Starts with the deployment.
     pub fn new(setup: &Setup<'_>) -> Self {
@@ -161,7 +137,7 @@ impl NewTemplate {
         });
         self.take(view);
         let is_last = self.bake_until < view.bucket.end + view.panel.resolution();
-        let mut entries: Vec<(Weighed, &Found, Evidence)> = self
+        let mut entries: Vec<(chance::Weighed, &Found, Evidence)> = self
             .found
             .iter()
             .filter(|(_, found)| 0 < found.place && !found.is_on_fleet)
@@ -346,53 +322,6 @@ impl NewTemplate {
             Basis::Exchangeable
         }
     }
-
-    fn weigh(&self, view: &View<'_>, found: &Found, has_past: bool) -> Weighed {
-        let judged = view.one_box.len();
-        let fleet = Self::fleet_alive(view);
-        let cells = found.cells.len();
-        if fleet == 0 {
-            let enough = LONE_COUNT_MIN <= cells && LONE_COUNT_MIN as u64 <= found.count;
-            return Weighed {
-                is_breach: has_past && enough,
-                is_one_host: false,
-                is_likely: false,
-                chance: 1.0,
-                allowed: 0.0,
-                basis: Basis::Model,
-            };
-        }
-        let place = f64::from(found.place);
-        let allowed = self.alpha / (place * (place + 1.0)) / 2.0;
-        let weight = judged as f64 * self.weight;
-        let share = weight / (weight + fleet as f64);
-        let many = if 2 <= cells {
-            share.powi(cells as i32)
-        } else {
-            1.0
-        };
-        let is_one_host = found.hosts.len() < judged.min(2);
-        let by_cells = if is_one_host { 1.0 } else { many };
-        let by_hosts = draw_chance(judged, judged + fleet, found.hosts.len());
-        let chance = by_cells.min(by_hosts);
-        let is_breach = chance <= allowed;
-        Weighed {
-            is_breach,
-            is_one_host: is_one_host && many <= allowed && !is_breach,
-            is_likely: chance <= LIKELY_TIMES * allowed && !is_breach,
-            chance,
-            allowed,
-            basis: Basis::Exchangeable,
-        }
-    }
-}
-
-/// The chance that `drawn` of `all` hosts, drawn at random, are all among the `judged`. Hosts that are
-/// judged no longer may have been drawn: they count no further.
-fn draw_chance(judged: usize, all: usize, drawn: usize) -> f64 {
-    (0..drawn.min(judged))
-        .map(|index| judged.saturating_sub(index) as f64 / all.saturating_sub(index).max(1) as f64)
-        .product()
 }
 
 /// The least severity of records that a check for new templates looks at.
@@ -403,326 +332,5 @@ pub(crate) fn template_severity(check: &Check) -> Severity {
     }
 }
 
-fn evidence(view: &View<'_>, text: &str, found: &Found, weighed: &Weighed) -> Evidence {
-    let (state, advice) = if weighed.is_breach {
-        (CheckState::Breach, "")
-    } else if weighed.is_one_host {
-        let advice = "; one host alone writes it: replace it, and look again";
-        (CheckState::NoData, advice)
-    } else if weighed.is_likely {
-        (
-            CheckState::NoData,
-            "; likely of the new version, though not certain",
-        )
-    } else {
-        (CheckState::Undecided, "")
-    };
-    let hosts = view.hosts.names(found.hosts.iter().copied());
-    let elsewhere = match weighed.basis {
-        Basis::Model => "never before".to_owned(),
-        Basis::Exchangeable | Basis::GaussianHosts | Basis::Slo => format!(
-            "never before and not on the fleet (chance {}, {} allowed)",
-            number(weighed.chance),
-            number(weighed.allowed)
-        ),
-    };
-    let note = format!(
-        "new template {}, {} times on {}, {elsewhere}{advice}",
-        quote(text),
-        found.count,
-        host_list(&hosts)
-    );
-    let mut evidence = Evidence::bare(text, state, weighed.basis, note);
-    evidence.observed = Some(found.count as f64);
-    evidence.expected = Some(0.0);
-    evidence.first_breach = found.first;
-    evidence.hosts = hosts;
-    evidence
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        detect::test_support::{
-            BEGAN_SECONDS, Bench, Feed, first, log_check, silence_is_never_ok, states,
-        },
-        plan::DetectorPlan,
-    };
-    use CheckState::{Breach, NoData, Ok, Undecided, Warming};
-
-    const FLEET_9: [&str; 9] = ["f1", "f2", "f3", "f4", "f5", "f6", "f7", "f8", "f9"];
-    const NEW: &str = "NullPointerException at <*>";
-    const OLD: &str = "timeout after <*> ms";
-
-    /// Each host writes an old error each minute; who writes the new one is the row's.
-    fn run(
-        one_box: &[&str],
-        fleet: &[&str],
-        severity: Severity,
-        is_new: impl Fn(&str, i64) -> bool,
-    ) -> Vec<Finding> {
-        let check = log_check(DetectorPlan::NewTemplate);
-        let mut bench = Bench::new(check, one_box, fleet).grace(30);
-        bench.run_templates(720, severity, |host, bucket| {
-            let mut templates = Vec::new();
-            if bucket.rem_euclid(6) == 0 {
-                templates.push((OLD, 1));
-            }
-            if is_new(host, bucket) {
-                templates.push((NEW, 2));
-            }
-            templates
-        })
-    }
-
-    #[test]
-    fn dead_log_streams_are_never_ok() {
-        silence_is_never_ok(&log_check(DetectorPlan::NewTemplate), |_, _| {
-            Feed::Records(0.0)
-        });
-    }
-
-    type Row = (
-        &'static str,
-        &'static [&'static str],
-        &'static [&'static str],
-        Severity,
-        fn(&str, i64) -> bool,
-        &'static [CheckState],
-    );
-    const FLEET: &[&str] = &FLEET_9;
-    const ROWS: [Row; 8] = [
-        (
-            "nothing new",
-            &["c1"],
-            FLEET,
-            Severity::ERROR,
-            |_, _| false,
-            &[Warming, Ok],
-        ),
-        (
-            "on the one-box again and again",
-            &["c1"],
-            FLEET,
-            Severity::ERROR,
-            |host, at| host == "c1" && 60 <= at,
-            &[Warming, Ok, Undecided, Breach],
-        ),
-        (
-            "a single burst is chance",
-            &["c1"],
-            FLEET,
-            Severity::ERROR,
-            |host, at| host == "c1" && (60..80).contains(&at),
-            &[Warming, Ok, Undecided],
-        ),
-        (
-            "the fleet writes it too",
-            &["c1"],
-            FLEET,
-            Severity::ERROR,
-            |_, at| 60 <= at,
-            &[Warming, Ok],
-        ),
-        (
-            "the fleet writes it later",
-            &["c1"],
-            FLEET,
-            Severity::ERROR,
-            |host, at| (host == "c1" && 60 <= at) || (host == "f1" && at == 100),
-            &[Warming, Ok, Undecided, Ok],
-        ),
-        (
-            "it was seen before",
-            &["c1"],
-            FLEET,
-            Severity::ERROR,
-            |host, at| host == "c1" && (at == -300 || 60 <= at),
-            &[Warming, Ok],
-        ),
-        (
-            "only while it restarts",
-            &["c1"],
-            FLEET,
-            Severity::ERROR,
-            |host, at| host == "c1" && (0..30).contains(&at),
-            &[Warming, Ok],
-        ),
-        (
-            "new information never blocks",
-            &["c1"],
-            FLEET,
-            Severity::INFO,
-            |host, at| host == "c1" && 60 <= at,
-            &[Warming, Ok],
-        ),
-    ];
-
-    #[test]
-    fn a_new_error_is_a_breach_when_chance_cannot_put_it_on_the_one_box_alone() {
-        for (name, one_box, fleet, severity, is_new, expected) in ROWS {
-            let findings = run(one_box, fleet, severity, is_new);
-            assert_eq!(states(&findings), expected, "{name}");
-        }
-    }
-
-    #[test]
-    fn what_the_new_version_wrote_before_the_deployment_was_told_is_new() {
-        for (until, is_breach) in [(0, false), (-30, true)] {
-            let check = log_check(DetectorPlan::NewTemplate);
-            let mut bench = Bench::new(check, &["c1"], &FLEET_9).past_until(until);
-            let findings = bench.run_templates(700, Severity::ERROR, |host, at| {
-                let mut texts = vec![("known", 1)];
-                if host == "c1" && -20 <= at {
-                    texts.push((NEW, 2));
-                }
-                texts
-            });
-            assert_eq!(first(&findings, Breach).is_some(), is_breach, "{until}");
-        }
-    }
-
-    #[test]
-    fn the_breach_says_what_where_and_since_when() {
-        let findings = run(&["c1"], &FLEET_9, Severity::ERROR, |host, at| {
-            host == "c1" && 60 <= at
-        });
-        let breach = first(&findings, Breach).unwrap();
-        let evidence = &findings[breach].evidence[0];
-        assert_eq!(evidence.metric, NEW);
-        assert_eq!(evidence.hosts, ["c1"]);
-        assert_eq!(
-            evidence.first_breach,
-            Some(Timestamp::from_seconds(BEGAN_SECONDS + 600))
-        );
-        assert_eq!(evidence.basis, Basis::Exchangeable);
-        assert_eq!(
-            evidence.note,
-            format!(
-                "new template \"{NEW}\", {} times on c1, never before and not on the fleet \
-                 (chance 0.001, 0.0025 allowed)",
-                2 * (breach + 1 - 60)
-            )
-        );
-    }
-
-    #[test]
-    fn the_worst_of_what_is_undecided_is_told_first() {
-        let check = log_check(DetectorPlan::NewTemplate);
-        let mut bench = Bench::new(check, &["c1"], &["f1"]);
-        let findings = bench.run_templates(700, Severity::ERROR, |host, at| {
-            let mut texts = vec![("known", 1)];
-            if host == "c1" && at == 60 {
-                texts.push(("once", 1));
-            }
-            if host == "c1" && (61..400).contains(&at) {
-                texts.push((NEW, 2));
-            }
-            texts
-        });
-        let undecided = first(&findings, Undecided).unwrap();
-        assert_eq!(findings[undecided].evidence[0].metric, "once");
-        let last = findings.last().unwrap();
-        assert_eq!(last.state, Undecided);
-        let told: Vec<&str> = last.evidence.iter().map(|told| &*told.metric).collect();
-        assert_eq!(told, [NEW, "once"]);
-    }
-
-    #[test]
-    fn several_hosts_at_once_are_evidence_without_waiting() {
-        let findings = run(
-            &["c1", "c2", "c3"],
-            &FLEET_9,
-            Severity::ERROR,
-            |host, at| host.starts_with('c') && 60 <= at,
-        );
-        // Three of twelve hosts: 1 in 220 is not below 1 in 400, but three cells each soon are.
-        let breach = first(&findings, Breach).unwrap();
-        assert!((60..130).contains(&breach), "{breach}");
-        assert!((draw_chance(3, 12, 3) - 1.0 / 220.0).abs() < 1e-12);
-        assert_eq!(draw_chance(1, 10, 2), 0.1);
-    }
-
-    #[test]
-    fn one_sick_host_of_two_is_not_the_deployment() {
-        let findings = run(&["c1", "c2"], &FLEET_9, Severity::ERROR, |host, at| {
-            host == "c1" && 60 <= at
-        });
-        assert_eq!(first(&findings, Breach), None);
-        assert_eq!(findings[findings.len() - 2].state, Undecided);
-        // But nobody can tell, and nobody is told that it is well.
-        let last = findings.last().unwrap();
-        assert_eq!(
-            (last.state, &last.cause),
-            (NoData, &Some(NoDataCause::OneHost))
-        );
-        assert!(last.evidence[0].note.contains("replace it"), "{last:?}");
-    }
-
-    /// Two of eleven hosts write it in three of their cells, or once each.
-    #[test]
-    fn what_is_hardly_chance_is_no_pass() {
-        for (again, expected) in [
-            (200, (NoData, Some(NoDataCause::Likely))),
-            (60, (Undecided, None)),
-        ] {
-            let findings = run(&["c1", "c2"], &FLEET_9, Severity::ERROR, |host, at| {
-                host.starts_with('c') && at == 60 || host == "c1" && at == again
-            });
-            assert_eq!(first(&findings, Breach), None);
-            assert_eq!(findings[findings.len() - 2].state, Undecided);
-            let last = findings.last().unwrap();
-            assert_eq!((last.state, last.cause.clone()), expected, "{last:?}");
-        }
-    }
-
-    #[test]
-    fn a_lone_host_needs_three_cells_and_a_past() {
-        for (past, expected) in [(360, Breach), (1, Undecided)] {
-            let check = log_check(DetectorPlan::NewTemplate);
-            let mut bench = Bench::new(check, &[], &[]).past(past);
-            let first_seen = bench.at(-past);
-            bench.one_box = vec![bench.hosts.add(Arc::from("c1"), first_seen)];
-            let findings = bench.run_templates(720, Severity::ERROR, |_, at| {
-                if 60 <= at { vec![(NEW, 1)] } else { Vec::new() }
-            });
-            let last = findings.last().unwrap();
-            assert_eq!(last.state, expected, "{past}");
-            assert_eq!(last.evidence[0].basis, Basis::Model);
-        }
-    }
-
-    #[test]
-    fn a_fleet_whose_streams_are_dead_is_no_fleet() {
-        let check = log_check(DetectorPlan::NewTemplate);
-        let mut bench = Bench::new(check, &["c1"], &[]);
-        bench.fleet = vec![bench.hosts.add(Arc::from("f1"), Timestamp::MIN)];
-        let findings = bench.run(720, |host, _| {
-            if host == "f1" {
-                Feed::Silent
-            } else {
-                Feed::Records(0.0)
-            }
-        });
-        let last = findings.last().unwrap();
-        assert_eq!(last.state, Ok);
-        assert_eq!(last.evidence[0].basis, Basis::Model);
-        assert_ne!(last.state, NoData);
-    }
-
-    #[test]
-    fn the_severity_below_which_nothing_blocks_is_warn() {
-        for (given, expected) in [
-            (None, Severity::ERROR),
-            (Some(Severity::INFO), Severity::WARN),
-            (Some(Severity::FATAL), Severity::FATAL),
-        ] {
-            let mut check = log_check(DetectorPlan::NewTemplate);
-            if let Selection::Logs(logs) = &mut check.selection {
-                logs.severity = given;
-            }
-            assert_eq!(template_severity(&check), expected);
-        }
-    }
-}
+mod tests;
