@@ -286,21 +286,11 @@ mod tests {
     #[test]
     fn tables_tell_what_rates_are_for() {
         let shown = |kind: &str, observed, note: &str| {
+            let state = CheckState::Breach;
             let report = CheckReport {
-                check: "c".to_owned(),
-                kind: kind.to_owned(),
-                metric: "m".to_owned(),
-                mode: "blocking".to_owned(),
-                state: CheckState::Breach,
                 observed,
                 expected: Some(0.5),
-                effect: None,
-                interval: None,
-                detectable: None,
-                hosts: Vec::new(),
-                first_breach: None,
-                basis: None,
-                note: note.to_owned(),
+                ..CheckReport::bare("c", kind, Mode::Blocking, state, note.to_owned())
             };
             report.numbers_shown().map(Option::unwrap_or_default)
         };
