@@ -87,6 +87,16 @@ impl Pasts {
         pasts
     }
 
+    /// Of which part of the traffic the rates of the one-box's past are scaled up, where those since the deployment are
+    /// divided by so much: 1 where its past had its share, too.
+    pub(super) fn part(&self, divisor: f64) -> f64 {
+        if self.has_share {
+            1.0
+        } else {
+            divisor.min(1.0)
+        }
+    }
+
     /// Scales the past of the one-box as what it does from the deployment on, if it had that share of the traffic.
     fn share(&mut self, share: f64) {
         let rate = |past: &HostPast| {
@@ -168,16 +178,16 @@ impl Pasts {
 /// What hosts said from the deployment on, up to a time.
 pub(super) fn since(
     (reader, group): (&Reader<'_>, &Group),
-    hosts: &[HostPast],
+    hosts: impl Iterator<Item = HostId>,
     to: Timestamp,
 ) -> Vec<HostPast> {
     let terms = reader.terms;
     let count = (to - terms.began_at).div_ceil(terms.resolution);
-    let read = |known: &HostPast| HostPast {
-        host: known.host,
-        values: past(terms, group.track(known.host), to, count),
+    let read = |host: HostId| HostPast {
+        host,
+        values: past(terms, group.track(host), to, count),
     };
-    hosts.iter().map(read).collect()
+    hosts.map(read).collect()
 }
 
 /// Whether hosts with such rates had a share of the traffic already, beside the fleet's: that is known where they were

@@ -65,8 +65,7 @@ impl Metric {
         let has_second = fleet.len() < ENOUGH_HOSTS && !working.is_ratio() && !is_short;
         let own_past = (!is_fresh && (is_few || has_second))
             .then(|| {
-                let part = if pasts.has_share { 1.0 } else { part };
-                let terms = (terms, has_exposure, part);
+                let terms = (terms, has_exposure, pasts.part(divisor));
                 OwnPastTest::new(terms, class, alpha, &one_box, &fleet).allowing(allowance)
             })
             .filter(OwnPastTest::has_past);
@@ -120,6 +119,7 @@ impl Metric {
 
 /// What hosts said between the deployment and the bucket of the view.
 fn since(reader: &Reader<'_>, group: &Group, hosts: &[HostPast]) -> Vec<HostPast> {
+    let hosts = hosts.iter().map(|past| past.host);
     pasts::since((reader, group), hosts, reader.view.bucket.start)
 }
 

@@ -49,6 +49,7 @@ impl Pair {
     fn new(
         (reader, group): (&Reader<'_>, &Group),
         (class, alpha): (&Class, f64),
+        (part, allowance): (f64, [f64; 2]),
         one_box: &[HostPast],
         other: &HostPast,
     ) -> Option<Self> {
@@ -58,16 +59,17 @@ impl Pair {
             return None;
         }
         let divisor = terms.divisor(group.kind, terms.has_per);
-        let stakes = (terms, terms.has_per, divisor.min(1.0));
-        let test = OwnPastTest::new(stakes, class, alpha, one_box, other);
-        let mut test = test.allowing(terms.allowance(class, group.kind, terms.has_per));
+        let stakes = (terms, terms.has_per, part);
+        let mut test = OwnPastTest::new(stakes, class, alpha, one_box, other).allowing(allowance);
         if !test.has_past() {
             return None;
         }
         let past = [one_box, other].map(|hosts| matrix(hosts, test.full));
         let end = reader.view.bucket.end;
-        let mut now =
-            [one_box, other].map(|hosts| matrix(&since((reader, group), hosts, end), test.full));
+        let mut now = [one_box, other].map(|hosts| {
+            let hosts = hosts.iter().map(|past| past.host);
+            matrix(&since((reader, group), hosts, end), test.full)
+        });
         for value in now[0].iter_mut().flatten() {
             *value /= divisor;
         }
@@ -174,9 +176,11 @@ impl OwnPastTest {
             .map(|member| of(member, &pasts.one_box))
             .collect();
         let Some(one_box) = one_box else { return };
+        let divisor = reader.terms.divisor(group.kind, reader.terms.has_per);
+        let traffic = (pasts.part(divisor), self.allowance);
         let pairs = [1, 0].map(|rest: usize| {
             let other = of(&self.fleet[rest], &pasts.fleet)?;
-            Pair::new((reader, group), rules, &one_box, &other)
+            Pair::new((reader, group), rules, traffic, &one_box, &other)
         });
         let [Some(first), Some(second)] = pairs else {
             return;

@@ -7,13 +7,14 @@
 //! changed from its past to the bake by more than fleet hosts did, by the spread among these alone (Student's t of
 //! their changes, at five times the alpha of a breach). What both show is likely harm, which is no PASS.
 
+use std::{iter, slice};
+
 use super::{CheckState, Class, Group, Member, OwnPastTest, Reader, matrix};
 use crate::detect::{
     compare::{
         contrast::{Change, Contrast, FleetFit, Noise},
         hosts::SHARED,
         pasts,
-        reading::HostPast,
     },
     stats::median,
 };
@@ -89,12 +90,8 @@ impl OwnPastTest {
         let grace = terms.buckets(terms.grace_until - terms.began_at);
         let divisor = terms.divisor(group.kind, self.has_exposure);
         let change = |member: &Member, divisor: f64| {
-            let host = HostPast {
-                host: member.host,
-                values: Vec::new(),
-            };
-            let end = reader.view.bucket.end;
-            let since = pasts::since((reader, group), &[host], end);
+            let (host, end) = (iter::once(member.host), reader.view.bucket.end);
+            let since = pasts::since((reader, group), host, end);
             let mut values = matrix(&since, self.full);
             for values in &mut values {
                 values.drain(..grace.min(values.len()));
@@ -102,7 +99,7 @@ impl OwnPastTest {
                     *value /= divisor;
                 }
             }
-            let mut departures = self.departures(std::slice::from_ref(member), &values);
+            let mut departures = self.departures(slice::from_ref(member), &values);
             departures.retain(|departure| departure.is_finite());
             Some(Change {
                 before: 0.0,

@@ -169,3 +169,34 @@ fn a_host_of_seven_that_fell_ill_before_the_deployment_hides_no_harm() {
         assert_eq!(healthy.last().cause, None, "{seed}: {:?}", healthy.last());
     }
 }
+
+/// Busy seconds of a one-box that always had a tenth of the traffic, beside two hosts of which the last falls ill. As much
+/// as that share may hide of a harm is not forgiven: its past had it, too.
+#[test]
+fn a_share_of_the_traffic_that_is_as_old_as_the_past_hides_no_harm_behind_a_sick_host() {
+    let mut scene = Scene::new(1, 2);
+    (scene.metric, scene.kind, scene.unit) =
+        ("process_cpu_seconds_total", Kind::Counter, Unit::Seconds);
+    (scene.before, scene.after, scene.direction) = (360, 360, Direction::Up);
+    scene.weight = 0.1;
+    let run = |seed: u64, harm: f64| {
+        let mut noise = Noise::new(seed);
+        scene.run(|host, bucket| {
+            let factor = match host {
+                0 if 0 <= bucket => 0.1 * harm,
+                0 => 0.1,
+                2 if 0 <= bucket => 10.0,
+                _ => 1.0,
+            };
+            events(40.0 * factor * (0.05 * noise.normal()).exp(), 10.0, None)
+        })
+    };
+    for seed in 0..3 {
+        let (harmed, healthy) = (run(seed, 5.0), run(seed, 1.0));
+        let last = harmed.last();
+        let is_told = harmed.breached().is_some() || last.state == CheckState::NoData;
+        assert!(is_told, "{seed}: {last:?}");
+        assert_eq!(healthy.breached(), None, "{seed}");
+        assert_ne!(healthy.last().cause, Some(NoDataCause::Rivalled), "{seed}");
+    }
+}
