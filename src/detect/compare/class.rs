@@ -174,6 +174,22 @@ impl Class {
         }
     }
 
+    /// The same for a change of theirs in the midst of the bake: they warm up, and get their share of the traffic by
+    /// and by.
+    pub(super) fn tolerance_within(&self) -> f64 {
+        match self.measure {
+            Measure::Share { .. } => 0.025,
+            Measure::Memory
+            | Measure::Held
+            | Measure::Latency
+            | Measure::Cpu
+            | Measure::Count
+            | Measure::Dropped
+            | Measure::Amount
+            | Measure::Other => 1.25_f64.ln(),
+        }
+    }
+
     /// Standard deviation between healthy fresh hosts, before anything is known of these.
     pub(super) fn sigma_cold(&self) -> f64 {
         match self.measure {

@@ -250,6 +250,11 @@ impl FreshTest {
         self.is_unproven
     }
 
+    /// On which scale it compares.
+    pub(super) fn working(&self) -> Working {
+        self.working
+    }
+
     /// What it says now.
     pub(super) fn outcome(&self) -> &Outcome {
         &self.outcome
@@ -457,7 +462,8 @@ fn margin(levels: &Levels) -> f64 {
     student_quantile(BETA, levels.spread.nu()) * levels.error(levels.each.len())
 }
 
-fn fleet_level(working: &Working, fleet: &[HostPast]) -> f64 {
+/// The fleet's usual level on that scale.
+pub(super) fn fleet_level(working: &Working, fleet: &[HostPast]) -> f64 {
     let mut values: Vec<f64> = fleet
         .iter()
         .flat_map(|past| past.values.iter())

@@ -2,6 +2,7 @@
 
 mod known;
 mod levels;
+mod within;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,7 @@ use crate::{
     },
     event::{Kind, Span},
 };
+use within::Within;
 
 /// Fleet hosts from which on the spread among them is the noise model.
 const MANY_HOSTS: usize = 6;
@@ -55,6 +57,8 @@ pub(super) struct Metric {
     test: Test,
     /// A second opinion, where hosts are few: see [`Metric::seconded`].
     second: Option<Box<OwnPastTest>>,
+    /// The same of hosts without a past.
+    within: Within,
     /// The hosts that it judges, and those that came later.
     judged: Vec<HostId>,
     late: LateHosts,
@@ -96,6 +100,7 @@ impl Metric {
             presence: Presence::default(),
             test: Test::Awaited,
             second: None,
+            within: Within::default(),
             judged: Vec::new(),
             late: LateHosts::default(),
             reference: Reference::default(),
@@ -114,6 +119,7 @@ impl Metric {
         self.second
             .iter()
             .try_for_each(|second| second.check(extent))?;
+        self.within.check(extent)?;
         self.onset
             .iter()
             .try_for_each(|onset| onset.check(extent))?;
@@ -193,7 +199,7 @@ impl Metric {
             Some(_) => return NoDataCause::Likely,
             None => {}
         }
-        if self.seconded().is_some() {
+        if matches!(self.test, Test::Hosts(_)) && self.seconded().is_some() {
             return NoDataCause::Rivalled;
         }
         let own = match &self.test {
@@ -237,6 +243,7 @@ impl Metric {
         if let Some(second) = &mut self.second {
             second.observe(reader, group);
         }
+        self.look_within(reader, group);
         let known = self.test.fleet();
         let least = self.test.least();
         let is_lost = self.reference.follow(reader, group, &known, least);
@@ -413,6 +420,9 @@ impl Metric {
         let level = working.of_value(median(&mut values).unwrap_or(0.0));
         let events = (is_events, has_exposure);
         (self.test, self.second) = self.levels(reader, group, &pasts, (working, level), events);
+        if matches!(self.test, Test::Fresh(_)) {
+            self.within = Within::watch(reader);
+        }
     }
 
     /// Events of a fleet host in the bucket, where its past is forgotten for it was read as something else: that

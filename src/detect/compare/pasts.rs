@@ -150,12 +150,7 @@ impl Pasts {
 
     /// The usual number of samples of a fleet host.
     pub(super) fn usual_samples(&self) -> usize {
-        let mut counts: Vec<f64> = self
-            .fleet
-            .iter()
-            .map(|past| samples(&past.values) as f64)
-            .collect();
-        median(&mut counts).unwrap_or(0.0) as usize
+        usual_samples(&self.fleet)
     }
 
     /// Buckets between two samples.
@@ -173,6 +168,12 @@ impl Pasts {
         });
         cadences.max().unwrap_or(1).max(1)
     }
+}
+
+/// The usual number of samples of these hosts.
+pub(super) fn usual_samples(hosts: &[HostPast]) -> usize {
+    let counts = hosts.iter().map(|past| samples(&past.values) as f64);
+    median(&mut counts.collect::<Vec<f64>>()).unwrap_or(0.0) as usize
 }
 
 /// What hosts said from the deployment on, up to a time.

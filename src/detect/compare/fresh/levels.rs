@@ -90,9 +90,14 @@ impl Levels {
     /// How far out healthy hosts are by chance on one side with a chance of `tail`, as far as fleet hosts tell; `None`
     /// where they are too few to tell.
     pub(super) fn measured(&self, tail: f64) -> Option<f64> {
-        let error = self.error_of(self.spread.between, self.each.len());
         let are_many = ENOUGH_HOSTS as f64 <= self.spread.freedom + 1.0;
-        are_many.then(|| student_quantile(tail, self.spread.freedom) * error)
+        are_many.then(|| self.ordinary(tail))
+    }
+
+    /// The same however few they are.
+    pub(super) fn ordinary(&self, tail: f64) -> f64 {
+        let error = self.error_of(self.spread.between, self.each.len());
+        student_quantile(tail, self.spread.freedom.max(1.0)) * error
     }
 
     /// The host without which the others show too little of the difference on a side; of one host there

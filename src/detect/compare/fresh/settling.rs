@@ -9,6 +9,8 @@ const LIKELY_TIMES: f64 = 5.0;
 /// logarithm: nobody would call a level of more than twice the fleet's healthy for want of knowledge.
 const GROSS_SHARE: f64 = 0.1;
 const GROSS: f64 = 0.81;
+/// Chance that a healthy host is as far out as one that has left the fleet behind.
+const BEHIND_TAIL: f64 = 0.01;
 /// What a person should know where harm is likely, but not certain, and what would settle it.
 pub(super) const UNPROVEN: &str = "likely harm, but fresh hosts may differ by themselves: more hosts in the one-box, or \
                         fleet hosts started anew with the old version, would settle it";
@@ -50,6 +52,16 @@ impl FreshTest {
         } else if is_larger {
             self.outcome.remark = Some(ORDINARY.to_owned());
         }
+    }
+
+    /// Whether the one-box has left the fleet behind on a side: by more than `least`, and farther than hosts of the
+    /// fleet are from each other.
+    pub(in crate::detect::compare) fn is_beyond_fleet(&self, side: f64, least: f64) -> bool {
+        let levels = self.levels();
+        levels.is_some_and(|levels| {
+            let least = least.max(levels.ordinary(BEHIND_TAIL));
+            least < self.beyond(levels.now(), side)
+        })
     }
 
     /// How far a likely harm is out at least, beyond the tolerance.

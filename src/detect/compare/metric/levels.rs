@@ -1,6 +1,6 @@
 //! Which test judges the levels of a metric, and the second opinion on what few hosts show.
 
-use super::{HostPast, MANY_HOSTS, Metric, Pasts, Test};
+use super::{HostPast, MANY_HOSTS, Metric, Pasts, Test, within::first_alpha};
 use crate::detect::{
     CheckState, Group,
     compare::{
@@ -51,12 +51,7 @@ impl Metric {
             known.cloned().collect()
         };
         let (one_box, fleet) = (with_past(&pasts.one_box), with_past(&pasts.fleet));
-        let many = if working.is_ratio() {
-            MANY_HOSTS_RATIO
-        } else {
-            MANY_HOSTS
-        };
-        let is_few = fleet.len() < many;
+        let is_few = fleet.len() < many_hosts(&working);
         // What cannot be exceeded proves nothing: then hosts are as good as never seen before.
         let is_short = |past: &HostPast| OwnPastTest::is_short(terms, &past.values);
         let is_short = one_box.iter().any(is_short);
@@ -72,6 +67,7 @@ impl Metric {
         if is_fresh || (is_few && own_past.is_none()) {
             let hosts: Vec<HostId> = pasts.one_box.iter().map(|past| past.host).collect();
             let (cadence, fleet) = (pasts.cadence(), &pasts.fleet);
+            let alpha = first_alpha(alpha, fleet.len());
             let test = FreshTest::new(terms, class, working, alpha, &hosts, fleet, cadence);
             return (Test::Fresh(Box::new(test.allowing(allowance))), None);
         }
@@ -103,7 +99,12 @@ impl Metric {
     /// that every sample of an hour is out is no part of it. That the one-box strays farther from the fleet than
     /// it ever did is, and from fewer hosts that decides: here it does where hosts show a harm, too
     /// ([`HostsTest::shows`]).
+    ///
+    /// Of hosts without a past it is that they changed in the midst of the bake ([`Within`](super::within::Within)).
     pub(super) fn seconded(&self) -> Option<&Outcome> {
+        if let Test::Fresh(first) = &self.test {
+            return self.within.breach(first);
+        }
         let (Test::Hosts(first), Some(second)) = (&self.test, &self.second) else {
             return None;
         };
@@ -123,8 +124,17 @@ fn since(reader: &Reader<'_>, group: &Group, hosts: &[HostPast]) -> Vec<HostPast
     pasts::since((reader, group), hosts, reader.view.bucket.start)
 }
 
+/// Fleet hosts from which on the spread among them is the noise model.
+pub(super) fn many_hosts(working: &Working) -> usize {
+    if working.is_ratio() {
+        MANY_HOSTS_RATIO
+    } else {
+        MANY_HOSTS
+    }
+}
+
 /// How a metric is judged that many hosts report.
-fn rules(
+pub(super) fn rules(
     (terms, class): (&Terms, &Class),
     (working, level): (Working, f64),
     (is_events, has_exposure): (bool, bool),

@@ -3,6 +3,7 @@
 mod behaviour;
 mod churn;
 mod few_hosts;
+mod fresh_change;
 mod fresh_hosts;
 mod jobs;
 mod one_host;
@@ -309,6 +310,14 @@ impl Run {
     fn last(&self) -> &Finding {
         &self.findings.last().unwrap().1
     }
+}
+
+/// The bucket in which a breach began, counted from the deployment.
+fn since(scene: &Scene, evidence: &Evidence) -> i64 {
+    let start = Timestamp::from_seconds(1_700_000_000).floor(scene.resolution);
+    let began_at = start + scene.resolution.times(scene.before);
+    let since = evidence.first_breach.expect("when it began") - began_at;
+    since.nanos() / scene.resolution.nanos()
 }
 
 /// Healthy hosts that differ, drift slowly and share a common season: logarithms around a level.

@@ -16,14 +16,6 @@ fn told<'a>(run: &'a Run, name: &str) -> &'a Evidence {
         .unwrap_or_else(|| panic!("{name} is no breach: {:?}", last()))
 }
 
-/// The bucket in which a breach began, counted from the deployment.
-fn since(scene: &Scene, evidence: &Evidence) -> i64 {
-    let start = Timestamp::from_seconds(1_700_000_000).floor(scene.resolution);
-    let began_at = start + scene.resolution.times(scene.before);
-    let since = evidence.first_breach.expect("when it began") - began_at;
-    since.nanos() / scene.resolution.nanos()
-}
-
 fn names(hosts: usize) -> Vec<String> {
     (0..hosts).map(|host| format!("h{host:04}")).collect()
 }
