@@ -20,11 +20,13 @@
 
 mod fleet;
 mod levels;
+mod said;
 mod settling;
 
 use std::collections::VecDeque;
 
 use levels::{Levels, Spread};
+use said::Said;
 use serde::{Deserialize, Serialize};
 use settling::UNPROVEN;
 
@@ -33,7 +35,6 @@ use super::{
     outcome::Outcome,
     reading::{HostPast, Reader, Role},
     report,
-    sample::without_worst,
     scale::Working,
     terms::{Sides, Terms},
 };
@@ -86,7 +87,7 @@ pub(super) struct FreshTest {
     one_box: Vec<Recent>,
     fleet: Vec<Recent>,
     /// The one-box's mean since the grace, thinned.
-    since: Vec<f64>,
+    since: Vec<Said>,
     since_stride: usize,
     /// Sum of squares between fleet hosts over blocks, and its number of comparisons.
     squares: f64,
@@ -103,13 +104,13 @@ pub(super) struct FreshTest {
     outcome: Outcome,
 }
 
-/// The latest values of a host, NaN where there was none.
+/// What a host said latest.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Recent {
     host: HostId,
     /// Where it usually is, relative to the fleet; 0 where that is not known.
     place: f64,
-    values: VecDeque<f64>,
+    values: VecDeque<Said>,
 }
 
 impl FreshTest {
@@ -181,7 +182,10 @@ impl FreshTest {
                 .iter()
                 .filter_map(|past| {
                     let values = past.values[start..end].iter();
-                    self.level(values.map(|value| self.working.of_past(*value)))
+                    let said = values.map(|(value, exposure)| {
+                        self.said((f64::from(*value), f64::from(*exposure)))
+                    });
+                    self.level(said)
                 })
                 .collect();
             self.learn_block(&levels);
@@ -200,18 +204,6 @@ impl FreshTest {
             .sum::<f64>();
         self.comparisons += (levels.len() - 1) as f64;
         self.hosts_max = self.hosts_max.max(levels.len());
-    }
-
-    /// The level of a host over a window, if it has enough samples.
-    fn level(&self, values: impl Iterator<Item = f64>) -> Option<f64> {
-        let mut finite: Vec<f64> = values.filter(|value| value.is_finite()).collect();
-        if finite.len() < SAMPLES_MIN {
-            None
-        } else if self.is_share {
-            mean(finite)
-        } else {
-            median(&mut finite)
-        }
     }
 
     /// Refuses a saved test that would not go on.
@@ -280,19 +272,20 @@ impl FreshTest {
         if self.count.is_multiple_of(self.stride) {
             self.adopt(reader, group);
         }
-        for (hosts, role) in [
-            (&mut self.one_box, Role::OneBox),
-            (&mut self.fleet, Role::Fleet),
-        ] {
-            for recent in hosts {
-                if recent.values.len() == self.block {
-                    recent.values.pop_front();
-                }
-                let reading = reader.read(group, recent.host, role);
-                recent.values.push_back(
-                    reading.map_or(f64::NAN, |reading| self.working.of(reading) - recent.place),
-                );
+        let take = |recent: &Recent, role: Role| {
+            let reading = reader.read(group, recent.host, role);
+            let said = reading.map(|reading| self.said((reading.value, reading.exposure)));
+            said.unwrap_or(Said::NOTHING)
+        };
+        let own = self.one_box.iter().map(|recent| take(recent, Role::OneBox));
+        let others = self.fleet.iter().map(|recent| take(recent, Role::Fleet));
+        let said: Vec<Said> = own.chain(others).collect();
+        let everyone = self.one_box.iter_mut().chain(&mut self.fleet);
+        for (recent, said) in everyone.zip(said) {
+            if recent.values.len() == self.block {
+                recent.values.pop_front();
             }
+            recent.values.push_back(said);
         }
         self.remember();
         self.count += 1;
@@ -300,7 +293,7 @@ impl FreshTest {
             let levels: Vec<f64> = self
                 .fleet
                 .iter()
-                .filter_map(|recent| self.level(recent.values.iter().copied()))
+                .filter_map(|recent| self.latest(recent))
                 .collect();
             self.learn_block(&levels);
         }
@@ -312,34 +305,12 @@ impl FreshTest {
         }
     }
 
-    fn remember(&mut self) {
-        if !self.count.is_multiple_of(self.since_stride) {
-            return;
-        }
-        let latest = self
-            .one_box
-            .iter()
-            .filter_map(|recent| recent.values.back().copied());
-        if let Some(latest) = mean(latest.filter(|value| value.is_finite())) {
-            self.since.push(latest);
-        }
-        if self.since.len() == SINCE_MAX {
-            let mut index = 0;
-            self.since.retain(|_| {
-                index += 1;
-                index % 2 == 1
-            });
-            self.since_stride *= 2;
-        }
-    }
-
     /// The levels over the latest block, if there is anything to compare.
     fn levels(&self) -> Option<Levels> {
         let levels = |hosts: &[Recent]| -> Vec<(f64, HostId)> {
-            let level = |recent: &Recent| self.level(recent.values.iter().copied());
             let hosts = hosts.iter();
             hosts
-                .filter_map(|recent| Some((level(recent)?, recent.host)))
+                .filter_map(|recent| Some((self.latest(recent)?, recent.host)))
                 .collect()
         };
         let middle = |hosts: &[(f64, HostId)]| mean(hosts.iter().map(|(level, _)| *level));
@@ -358,7 +329,7 @@ impl FreshTest {
                 [own; 2]
             },
             fleet: middle(&fleet)?,
-            since: self.level(self.since.iter().copied())?,
+            since: self.since()?,
             each,
             fleet_hosts: fleet.len() as f64,
             spread,
@@ -369,11 +340,7 @@ impl FreshTest {
     fn rest(&self, each: &[(f64, HostId)]) -> [f64; 2] {
         let recents = self.one_box.iter();
         let recents = recents.filter(|recent| each.iter().any(|(_, host)| *host == recent.host));
-        let rests = recents.map(|recent| {
-            let values: Vec<f64> = recent.values.iter().copied().collect();
-            without_worst(&values)
-        });
-        let rests: Vec<[f64; 2]> = rests.collect();
+        let rests: Vec<[f64; 2]> = recents.map(Self::rest_of).collect();
         let middle = |index: usize| mean(rests.iter().map(|rest| rest[index]));
         [0, 1].map(|index| middle(index).unwrap_or(f64::NAN))
     }
@@ -409,7 +376,7 @@ impl FreshTest {
     fn look(&mut self, reader: &Reader<'_>) {
         let Some(levels) = self.levels() else { return };
         self.held += 1;
-        let (now, whole) = (levels.now(), levels.whole());
+        let now = levels.now();
         let critical = self.critical(&levels);
         let margin = margin(&levels);
         for (index, side) in self.sides.signs().iter().enumerate() {
@@ -420,11 +387,9 @@ impl FreshTest {
         let side = (0..self.sides.signs().len()).find(|index| self.streaks[*index] >= PERSIST);
         // How much harm another share of the traffic may hide: it may have taken as much as was added.
         let hidden: f64 = self.allowance.iter().sum();
-        let excluded = self
-            .sides
-            .signs()
-            .iter()
-            .all(|side| (now * side).max(whole * side) + hidden + margin < self.accepted);
+        let excluded = self.sides.signs().iter().all(|side| {
+            (now * side).max(levels.whole(*side) * side) + hidden + margin < self.accepted
+        });
         let end = reader.view.bucket.end;
         let span = reader
             .terms

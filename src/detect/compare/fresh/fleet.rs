@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{FreshTest, PERSIST, Recent};
+use super::{FreshTest, PERSIST, Recent, Said};
 use crate::detect::{
     Group, HostId,
     compare::{
@@ -44,7 +44,7 @@ impl FreshTest {
         let block = self.block;
         let is_here = |recent: &Recent| {
             let mut values = recent.values.iter();
-            recent.values.len() < block || values.any(|value| value.is_finite())
+            recent.values.len() < block || values.any(Said::is_any)
         };
         self.fleet.retain(is_here);
         let mut known: Vec<HostId> = self.fleet().collect();

@@ -33,8 +33,8 @@ pub(super) struct Levels {
     /// down, where a level is a mean.
     pub(super) rest: [f64; 2],
     pub(super) fleet: f64,
-    /// Of the one-box since the grace.
-    pub(super) since: f64,
+    /// Of the one-box since the grace, as far as it is harm on each side (up, down).
+    pub(super) since: [f64; 2],
     pub(super) fleet_hosts: f64,
     pub(super) spread: Spread,
 }
@@ -56,13 +56,13 @@ impl Levels {
         self.own - self.fleet
     }
 
-    pub(super) fn whole(&self) -> f64 {
-        self.since - self.fleet
+    pub(super) fn whole(&self, side: f64) -> f64 {
+        self.since[usize::from(side < 0.0)] - self.fleet
     }
 
     /// What stands now and stood since the grace.
     pub(super) fn harm(&self, side: f64) -> f64 {
-        (self.now() * side).min(self.whole() * side)
+        (self.now() * side).min(self.whole(side) * side)
     }
 
     /// The standard error of the difference of so many one-box hosts.
@@ -141,7 +141,7 @@ mod tests {
                 own: 0.0,
                 rest: [0.0; 2],
                 fleet: 0.0,
-                since: 0.0,
+                since: [0.0; 2],
                 fleet_hosts: f64::from(fleet),
                 spread: Spread {
                     prior: 0.35 * 0.35,

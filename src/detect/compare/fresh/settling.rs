@@ -42,7 +42,10 @@ impl FreshTest {
             levels.measured(tail).map(|noise| self.accepted + noise),
         ];
         let least = least.into_iter().flatten().fold(f64::INFINITY, f64::min);
-        let began_late = |side: &f64| self.exceeds(&levels, (levels.now() * side, *side), least);
+        // A burst at the end of the bake is not what stays.
+        let began_late = |side: &f64| {
+            !self.working.is_ratio() && self.exceeds(&levels, (levels.now() * side, *side), least)
+        };
         let is_unproven = is_any(noise) || self.sides.signs().iter().any(began_late);
         let is_larger = is_any(0.0);
         if is_unproven {
