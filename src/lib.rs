@@ -36,6 +36,8 @@
 //! | [`sink`] | tells others of verdicts: Alertmanager, Grafana's webhook and annotations |
 //! | [`cli`] | one file for each subcommand; the only code that prints |
 //!
+//! Beside the rooms stands the user's [`guide`]: pages of text, no code.
+//!
 //! # What holds everywhere
 //!
 //! - **The core is a state machine.** It never waits, reads a clock, logs or does I/O. Everything that
@@ -70,6 +72,7 @@ pub mod detect;
 pub mod engine;
 pub mod event;
 pub mod gate;
+pub mod guide;
 pub mod journal;
 pub mod ledger;
 pub mod plan;

@@ -67,7 +67,7 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// What is promised: the README's limits say the same.
+    /// What is promised: `guide/limits.md` says the same.
     pub(super) const DEFAULT: Self = Self {
         first: Duration::from_secs(5),
         idle: Duration::from_mins(2),
