@@ -1,4 +1,4 @@
-//! Holds what a compiler cannot: which room imports which, and the size of files.
+//! Holds what a compiler cannot: which room imports which, the size of files, and where pages lead.
 
 use std::{
     fs,
@@ -7,7 +7,7 @@ use std::{
 
 /// The rooms in the order of the path of a data point, and what each may import. A new arrow is
 /// decided here.
-const ROOMS: [(&str, &[&str]); 13] = [
+const ROOMS: [(&str, &[&str]); 14] = [
     ("event", &[]),
     ("decode", &["event"]),
     ("reduce", &["event"]),
@@ -49,6 +49,8 @@ const ROOMS: [(&str, &[&str]); 13] = [
             "source", "serve", "sink",
         ],
     ),
+    // Pages for people: nothing is imported there, nor from there.
+    ("guide", &[]),
 ];
 
 /// Rooms that never wait, read a clock, log, or touch a file or socket.
@@ -73,6 +75,9 @@ const BANNED_IN_CORE: [&str; 12] = [
 ];
 
 const LINES_BEFORE_TESTS_MAX: usize = 500;
+
+/// The front page stays one that is read to its end: what is longer belongs into the guide.
+const LINES_OF_FRONT_PAGE_MAX: usize = 350;
 
 #[test]
 fn rooms_import_only_what_stands_before_them() {
@@ -180,6 +185,130 @@ fn no_test_waits_for_time_or_is_ignored() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
+#[test]
+fn the_front_page_is_short_and_lists_the_guide() {
+    let (_, front) = read(PathBuf::from("README.md"));
+    let (_, shown) = read(PathBuf::from("src/guide/mod.rs"));
+    let mut faults = Vec::new();
+    let lines = front.lines().count();
+    if lines > LINES_OF_FRONT_PAGE_MAX {
+        faults.push(format!("README.md: {lines} lines"));
+    }
+    for (path, page) in pages_of_the_guide() {
+        let file = path.file_name().expect("a page has a name").display();
+        if !front.contains(&format!("](src/guide/{file})")) {
+            faults.push(format!("README.md does not list {file}"));
+        }
+        if !shown.contains(&format!("page!(\"{file}\")")) {
+            faults.push(format!("src/guide/mod.rs does not show {file}"));
+        }
+        // The crate's documentation leads to modules where the page leads to files.
+        for (label, target) in definitions(&page) {
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let Some(name) = file.strip_suffix(".md").filter(|_| !file.contains('/')) else {
+                continue;
+            };
+            let mark = if heading.is_empty() { "" } else { "#" };
+            let line = format!("\"[{label}]: crate::guide::{name}{mark}{heading}\\n\"");
+            if !shown.contains(&line) {
+                faults.push(format!("src/guide/mod.rs lacks {line}"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn links_of_pages_lead_somewhere() {
+    let mut faults = Vec::new();
+    let tops = ["README.md", "CHANGELOG.md"].map(PathBuf::from).map(read);
+    let recordings = files(Path::new("fixtures"), "md").into_iter().map(read);
+    for (path, page) in tops
+        .into_iter()
+        .chain(recordings)
+        .chain(pages_of_the_guide())
+    {
+        let folder = path.parent().expect("a page stands in a folder");
+        for target in links(&page) {
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let led_to = if file.is_empty() {
+                path.clone()
+            } else {
+                folder.join(file)
+            };
+            let is_there = led_to.exists()
+                && (heading.is_empty() || headings(&read(led_to).1).contains(&heading.to_owned()));
+            if !is_there && !target.starts_with("http") {
+                faults.push(format!("{}: {target}", path.display()));
+            }
+        }
+        for label in references(&page) {
+            if !definitions(&page).any(|(known, _)| known == label) {
+                faults.push(format!("{}: [{label}] leads nowhere", path.display()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+fn pages_of_the_guide() -> impl Iterator<Item = (PathBuf, String)> {
+    let files = files(Path::new("src/guide"), "md");
+    assert!(
+        files.len() > 10,
+        "the guide is not where this test looks for it"
+    );
+    files.into_iter().map(read)
+}
+
+/// The lines of a page outside of its blocks of code.
+fn prose(page: &str) -> impl Iterator<Item = &str> {
+    let mut is_code = false;
+    page.lines().filter(move |line| {
+        let is_fence = line.starts_with("```");
+        is_code ^= is_fence;
+        !is_code && !is_fence
+    })
+}
+
+/// What `[label]: target` defines.
+fn definitions(page: &str) -> impl Iterator<Item = (&str, &str)> {
+    prose(page).filter_map(|line| line.strip_prefix('[')?.split_once("]: "))
+}
+
+/// Where `[text](target)` and `[label]: target` lead.
+fn links(page: &str) -> impl Iterator<Item = &str> {
+    let inline = prose(page).flat_map(|line| line.split("](").skip(1));
+    let inline = inline.filter_map(|rest| Some(rest.split_once(')')?.0));
+    inline.chain(definitions(page).map(|(_, target)| target))
+}
+
+/// The labels of `[text][label]`.
+fn references(page: &str) -> impl Iterator<Item = &str> {
+    let after = prose(page).flat_map(|line| line.split("][").skip(1));
+    after.filter_map(|rest| Some(rest.split_once(']')?.0))
+}
+
+/// The headings of a page as links name them.
+fn headings(page: &str) -> Vec<String> {
+    let lines = prose(page).filter(|line| line.starts_with('#'));
+    let texts = lines.map(|line| line.trim_start_matches('#').trim());
+    let name = |text: &str| -> String {
+        let kept = text
+            .chars()
+            .filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter));
+        kept.collect::<String>().to_lowercase().replace(' ', "-")
+    };
+    texts.map(name).collect()
+}
+
+#[test]
+fn links_are_found_in_every_form() {
+    let page = "# A page: of 2\n[a](b.md#c) and [d][e]\n```\n[f](g)\n```\n\n[e]: h.md\n";
+    assert_eq!(links(page).collect::<Vec<_>>(), ["b.md#c", "h.md"]);
+    assert_eq!(references(page).collect::<Vec<_>>(), ["e"]);
+    assert_eq!(headings(page), ["a-page-of-2"]);
+}
+
 /// The rooms that `crate::…` paths name, also inside nested `use crate::{…}`.
 fn imports(text: &str) -> Vec<String> {
     let code: String = text
@@ -262,15 +391,20 @@ fn read(path: PathBuf) -> (PathBuf, String) {
 }
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
+    files(folder, "rs")
+}
+
+/// All files with this extension in a folder and those within it, sorted.
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
     for entry in fs::read_dir(folder).expect("the folder exists") {
         let path = entry.expect("the folder is readable").path();
         if path.is_dir() {
-            files.extend(rust_files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
+            found.extend(files(&path, extension));
+        } else if path.extension().is_some_and(|known| known == extension) {
+            found.push(path);
         }
     }
-    files.sort();
-    files
+    found.sort();
+    found
 }
