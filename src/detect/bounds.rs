@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Basis, Cell, CheckState, Coverage, Evidence, Finding, Group, HostId, NoDataCause, Setup, Track,
     View,
-    coverage::{base_patience, patience},
+    coverage::{NO_EXPOSURE, base_patience, patience},
     wording::{blind, host_list, metric_name, number, selection_name, uncovered},
 };
 use crate::{
@@ -364,11 +364,7 @@ impl Bounds {
             }
         }
         if !idle.is_empty() {
-            let reason = if is_ratio {
-                "no_exposure"
-            } else {
-                "not_finite"
-            };
+            let reason = if is_ratio { NO_EXPOSURE } else { "not_finite" };
             let cause = NoDataCause::Unusable {
                 reason: reason.to_owned(),
             };

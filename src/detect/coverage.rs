@@ -1,21 +1,19 @@
 //! Whether the hosts that are judged were heard: the proof that a PASS needs.
 
+mod exposed;
 mod heard;
+mod state;
 
 use std::collections::BTreeMap;
 
-use heard::{Heard, Sign, percent};
-use serde::{Deserialize, Serialize};
-
-use super::{
-    Extent, HostId, NoDataCause, Setup, Track, Unsound, View,
-    state::{counted, possible},
-    wording::host_list,
-};
+use super::{HostId, NoDataCause, Setup, Track, View, wording::host_list};
 use crate::{
     event::{Interval, Span, Timestamp},
     plan::{Check, DetectorPlan, Selection},
 };
+use exposed::Exposed;
+use heard::{Heard, Sign, percent};
+pub(super) use state::State;
 
 /// Share of the bake, in percent, in which every judged host must have been heard.
 const COVERED_PERCENT_MIN: u64 = 80;
@@ -23,6 +21,9 @@ const COVERED_PERCENT_MIN: u64 = 80;
 /// Share, in percent, of the buckets that its cadence promises in which every judged host must have
 /// data: what falls out at random leaves only ordinary gaps, and nothing to judge by.
 const PROMISED_PERCENT_MIN: u64 = 50;
+
+/// The reason where there is nothing to divide by.
+pub(super) const NO_EXPOSURE: &str = "no_exposure";
 
 /// Buckets with data from which on their mean distance counts as a cadence.
 const CADENCE_BUCKETS_MIN: u64 = 10;
@@ -48,6 +49,9 @@ const CADENCE_BUCKETS_MIN: u64 = 10;
 /// from there on. One that was silent and comes back owes all. While more than half of the hosts are so new that
 /// a grace of their own is not over, the others are no proof for them.
 ///
+/// Of a ratio, buckets in which there was nothing to divide by say nothing of it. Where the fleet, for the traffic that
+/// the one-box is given, had something twice as often, the host is not covered.
+///
 /// Of log records nothing can be expected. So where some that are selected could not be used (they came late),
 /// of the buckets that had any the same share must have had some in time: errors that are all late are
 /// not seen.
@@ -56,23 +60,20 @@ pub struct Coverage {
     is_log: bool,
     /// Whether records are selected by their severity.
     needs_severity: bool,
+    /// Whether values are divided by an exposure.
+    has_per: bool,
+    /// Share of an ordinary host's traffic that a one-box host is given, at most 1.
+    weight: f64,
     began_at: Timestamp,
     grace_until: Timestamp,
     bake_min_until: Timestamp,
     bake_until: Timestamp,
     heard: BTreeMap<HostId, Heard>,
+    /// What was heard of the fleet's exposure.
+    fleet: Exposed,
     /// Buckets since the grace.
     buckets: u64,
     /// Buckets of the bake that had closed before the first that was seen: a recording may begin in its middle.
-    unseen: u64,
-}
-
-/// What a coverage keeps over a restart.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename = "CoverageState")]
-pub(super) struct State {
-    heard: BTreeMap<HostId, Heard>,
-    buckets: u64,
     unseen: u64,
 }
 
@@ -93,11 +94,17 @@ impl Coverage {
         Self {
             is_log: matches!(setup.check.selection, Selection::Logs(_)),
             needs_severity: needs_severity(setup.check),
+            has_per: match &setup.check.selection {
+                Selection::Series(series) => series.per.is_some(),
+                Selection::Logs(_) => false,
+            },
+            weight: setup.weight.min(1.0),
             began_at: setup.began_at,
             grace_until: setup.grace_until,
             bake_min_until: setup.bake_min_until,
             bake_until: setup.bake_until,
             heard: BTreeMap::new(),
+            fleet: Exposed::default(),
             buckets: 0,
             unseen: 0,
         }
@@ -111,6 +118,11 @@ impl Coverage {
             self.unseen = (passed.nanos() / view.panel.resolution().nanos()).max(0) as u64;
         }
         self.buckets += u64::from(judged);
+        if judged && self.has_per {
+            for host in view.fleet {
+                self.fleet.count(view, *host);
+            }
+        }
         let mut missing: Vec<(NoDataCause, HostId)> = Vec::new();
         let (mut waiting, mut late) = (Vec::new(), Vec::new());
         for &host in view.one_box {
@@ -118,10 +130,11 @@ impl Coverage {
             if judged {
                 let before = self.buckets - 1;
                 let joins = || Heard::joining(before, &sign, view, self.began_at);
-                self.heard
-                    .entry(host)
-                    .or_insert_with(joins)
-                    .count(&sign, view);
+                let heard = self.heard.entry(host).or_insert_with(joins);
+                heard.count(&sign, view);
+                if self.has_per {
+                    heard.exposed.count(view, host);
+                }
             }
             match sign.cause {
                 None => match self.stale(view, &sign) {
@@ -201,51 +214,6 @@ impl Coverage {
         missed_max < lost.end - since
     }
 
-    /// What was learned: whoever adds a field decides here whether it is kept.
-    pub(super) fn save(&self) -> State {
-        let Self {
-            is_log: _,
-            began_at: _,
-            needs_severity: _,
-            grace_until: _,
-            bake_min_until: _,
-            bake_until: _,
-            heard,
-            buckets,
-            unseen,
-        } = self;
-        State {
-            heard: heard.clone(),
-            buckets: *buckets,
-            unseen: *unseen,
-        }
-    }
-
-    /// Takes what [`Coverage::save`] gave.
-    pub(super) fn restore(&mut self, state: State, extent: Extent) -> Result<(), Unsound> {
-        let State {
-            heard,
-            buckets,
-            unseen,
-        } = state;
-        extent.hosts(heard.keys())?;
-        counted("number of buckets", buckets)?;
-        counted("number of buckets", unseen)?;
-        for host in heard.values() {
-            counted("number of buckets", host.before)?;
-            possible("number of buckets", host.before <= buckets)?;
-            counted("number of buckets", host.buckets)?;
-            counted("number of buckets", host.pending)?;
-            counted("number of buckets", host.filled)?;
-            counted("number of buckets", host.used)?;
-            counted("number of buckets", host.lost)?;
-        }
-        self.heard = heard;
-        self.buckets = buckets;
-        self.unseen = unseen;
-        Ok(())
-    }
-
     fn sign(&self, view: &View<'_>, host: HostId) -> Sign {
         if self.is_log {
             return self.log_sign(view, host);
@@ -254,10 +222,12 @@ impl Coverage {
         let mut loss = None;
         let mut usual = Span::ZERO;
         let mut covered = 0;
+        let mut is_unexposed = false;
         for (_, group) in view.panel.groups() {
             let Some(track) = group.track(host) else {
                 continue;
             };
+            is_unexposed |= track.is_unexposed();
             loss = loss.max(track.loss().map(|(reason, at)| (at, reason)));
             if track.has_data() {
                 let earlier = first.map_or(track.first_seen, |first| first.min(track.first_seen));
@@ -279,6 +249,9 @@ impl Coverage {
             Some(_) => None,
         };
         let cause = match (silent, loss) {
+            (Some(_), _) if is_unexposed => Some(NoDataCause::Unusable {
+                reason: NO_EXPOSURE.to_owned(),
+            }),
             (Some(_), Some((at, reason))) if last.is_none_or(|last| last < at) => {
                 Some(NoDataCause::Unusable {
                     reason: reason.cause().to_owned(),
@@ -403,7 +376,9 @@ impl Coverage {
         }
         let promised = heard.promised(owed, view.panel.resolution());
         let filled = percent(heard.filled, promised);
-        (PROMISED_PERCENT_MIN <= filled, filled)
+        let exposed = heard.exposed.percent_of(&self.fleet, self.weight);
+        let least = filled.min(exposed);
+        (PROMISED_PERCENT_MIN <= least, least)
     }
 
     /// Remembers of which hosts enough was heard, when the bake ends.
@@ -626,5 +601,40 @@ mod tests {
             let is_awaited = findings[4].awaiting.is_some();
             assert!(is_awaited, "{at}: {:?}", findings[4]);
         }
+    }
+
+    /// The last finding of a ratio, where a host has something to divide by in these buckets.
+    fn of_ratio(is_exposed: impl Fn(&str, i64) -> bool) -> Finding {
+        let mut check = series_check(DetectorPlan::Bounds {
+            min: None,
+            max: Some(Limit::new(0.1)),
+            for_at_least: Span::ZERO,
+            within: Span::ZERO,
+        });
+        if let Selection::Series(series) = &mut check.selection {
+            series.per = Some(series.selector.clone());
+        }
+        let mut bench = Bench::new(check, &["c1"], &["f1", "f2"]).bake(360);
+        let findings = bench.run(360, |host, bucket| {
+            let requests = if is_exposed(host, bucket) { 50.0 } else { 0.0 };
+            Feed::Weighted(0.0, requests)
+        });
+        findings.last().unwrap().clone()
+    }
+
+    #[test]
+    fn a_host_without_traffic_is_not_covered_beside_a_busy_fleet() {
+        let is_own = |host: &str| host == "c1";
+        let ends = |bucket: i64| bucket < 18 || 342 <= bucket;
+        let idle = of_ratio(|host, bucket| !is_own(host) || ends(bucket));
+        assert!(
+            matches!(idle.cause, Some(NoDataCause::Gaps { .. })),
+            "{idle:?}"
+        );
+        // A service of few requests is as it is.
+        let few = of_ratio(|host, bucket| (bucket + host.len() as i64).rem_euclid(9) == 0);
+        assert_eq!(few.state, CheckState::Ok, "{few:?}");
+        let half = of_ratio(|host, bucket| !is_own(host) || bucket % 3 != 0);
+        assert_eq!(half.state, CheckState::Ok, "{half:?}");
     }
 }

@@ -6,6 +6,9 @@
 //! A numerator that is missing is 0 only if it never was there: errors that never happened. One that was seen
 //! is awaited: NaN, silence and what comes too late are no proof of health. It is new again when the process
 //! that counts the exposure begins anew.
+//!
+//! Something of nothing, errors while no request is counted, is no ratio, and no health either: it waits until there
+//! is an exposure that it can be of.
 
 use serde::{Deserialize, Serialize};
 
@@ -112,7 +115,16 @@ impl Ratio {
         self.numerator = both(self.numerator, Some(word));
     }
 
+    /// Whether a numerator waits for an exposure that is told, and is nothing.
+    pub(super) fn is_unexposed(&self) -> bool {
+        let is_any = |word: Word| word.rate != 0.0 || word.events != 0.0;
+        self.numerator.is_some_and(is_any) && self.exposure.is_some_and(|word| word.rate <= 0.0)
+    }
+
     fn weigh(&mut self, is_replaced: bool) -> Option<Weighed> {
+        if self.is_unexposed() {
+            return None;
+        }
         let is_awaited = self.is_known && !is_replaced;
         let exposure = self.exposure?;
         let numerator = match self.numerator {
@@ -210,6 +222,22 @@ mod tests {
         // What it said waits for the exposure of the same time.
         let both = Some((3.0, 30.0, Some(10.0)));
         assert_eq!(last(&mut ratio, &[words(None, exposure)]), both);
+    }
+
+    #[test]
+    fn something_of_nothing_waits_for_an_exposure() {
+        let mut ratio = Ratio::default();
+        let nothing = Some((0.0, 0.0, Some(0.0)));
+        let idle = words(word(0.0, 10.0), word(0.0, 10.0));
+        assert_eq!(last(&mut ratio, &[idle]), nothing);
+        let failing = words(word(5.0, 10.0), word(0.0, 10.0));
+        assert_eq!(last(&mut ratio, &[failing, failing]), None);
+        assert!(ratio.is_unexposed());
+        // What comes then is of all of that time.
+        let answered = words(word(5.0, 10.0), word(3.0, 10.0));
+        let whole = Some((5.0, 150.0, Some(1.0)));
+        assert_eq!(last(&mut ratio, &[answered]), whole);
+        assert!(!ratio.is_unexposed());
     }
 
     #[test]

@@ -260,6 +260,12 @@ impl Track {
         self.has_data() && !self.latest.exposure.is_nan()
     }
 
+    /// Whether the numerator of a ratio waits for an exposure that is told, and is nothing.
+    pub(super) fn is_unexposed(&self) -> bool {
+        let ratio = self.rare.as_deref().and_then(|rare| rare.ratio.as_deref());
+        ratio.is_some_and(Ratio::is_unexposed)
+    }
+
     /// Notes for how long a gain of the bucket stands, if it had one.
     fn learn_stretch(&mut self, bucket: Interval) {
         let Some(cell) = self.cell(bucket) else {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CADENCE_BUCKETS_MIN, COVERED_PERCENT_MIN, NoDataCause, View};
+use super::{CADENCE_BUCKETS_MIN, COVERED_PERCENT_MIN, NoDataCause, View, exposed::Exposed};
 use crate::{
     event::{Span, Timestamp},
     reduce::LossReason,
@@ -28,6 +28,8 @@ pub(super) struct Heard {
     pub(super) used: u64,
     /// Buckets that told of some that could not.
     pub(super) lost: u64,
+    /// What was heard of its exposure, where values are divided by one.
+    pub(super) exposed: Exposed,
     /// Whether it was covered when the bake ended: gaps behind that take nothing from it.
     pub(super) is_proven: bool,
 }
