@@ -1,4 +1,7 @@
 //! A metric that always moves and stands still: a sensor, a thread or an exporter hangs.
+//!
+//! How long a healthy host may stand is told by the past, and by what the fleet does in the same time: with little
+//! load, at night, what counts requests or errors stands still now and then on any host.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,11 +22,16 @@ const SAMPLES_MIN: usize = 12;
 /// Range over a run's length, as a share of the level, below which standing still is no news.
 const RANGE_MIN: f64 = 0.1;
 
+/// How many times more seldom than the fleet a healthy host may move, or more often stand.
+const SLOWER: f64 = 2.0;
+
 /// The watch over runs of equal values.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Flat {
     /// Equal values in a row that no healthy host shows.
     needed: usize,
+    /// Logarithm of the looks that are worth one false alarm.
+    stakes: f64,
     /// Of the one-box's hosts that usually move.
     one_box: Vec<Run>,
     fleet: Vec<Run>,
@@ -35,22 +43,44 @@ pub(super) struct Flat {
 struct Run {
     value: f64,
     length: usize,
+    /// Values of the fleet since it began, and those of them that differ from the one before.
+    beside: usize,
+    moved: usize,
     /// Whether it counts.
     is_lively: bool,
 }
 
 impl Run {
-    fn take(&mut self, value: f64) {
-        if !value.is_finite() {
-            return;
+    fn new(is_lively: bool) -> Self {
+        Self {
+            value: f64::NAN,
+            length: 0,
+            beside: 0,
+            moved: 0,
+            is_lively,
         }
-        self.length = if value == self.value {
-            self.length + 1
-        } else {
-            1
-        };
-        self.value = value;
     }
+
+    /// Takes a value; says whether it differs from the one before, if there is one.
+    fn take(&mut self, value: f64) -> Option<bool> {
+        if !value.is_finite() {
+            return None;
+        }
+        let differs = self.value.is_finite().then_some(value != self.value);
+        if value == self.value {
+            self.length += 1;
+        } else {
+            (self.length, self.beside, self.moved) = (1, 0, 0);
+        }
+        self.value = value;
+        differs
+    }
+}
+
+/// Equal values in a row that are no chance where values change at this rate: a run of n takes n - 1 that do not, at
+/// any of the looks.
+fn by_chance(stakes: f64, change_rate: f64) -> f64 {
+    stakes / -(-change_rate.min(0.999)).ln_1p()
 }
 
 /// What a host's past tells of its runs.
@@ -119,22 +149,17 @@ impl Flat {
         if change_rate <= 0.0 || is_dull {
             return None;
         }
-        // A run of n needs n - 1 samples in a row that do not change, at any of the looks.
-        let by_chance = (looks / alpha).ln() / -(-change_rate.min(0.999)).ln_1p();
-        let needed = (RUN_MIN as f64).max(PAST_RUNS * longest).max(by_chance);
-        let needed = needed.ceil() as usize;
-        let run = |is_lively: bool| Run {
-            value: f64::NAN,
-            length: 0,
-            is_lively,
-        };
+        let stakes = (looks / alpha).ln();
+        let needed = (RUN_MIN as f64).max(PAST_RUNS * longest);
+        let needed = needed.max(by_chance(stakes, change_rate)).ceil() as usize;
         let flat = Self {
             needed,
+            stakes,
             one_box: own
                 .iter()
-                .map(|values| run(usual_range(values, needed) > RANGE_MIN * level))
+                .map(|values| Run::new(usual_range(values, needed) > RANGE_MIN * level))
                 .collect(),
-            fleet: others.iter().map(|_| run(true)).collect(),
+            fleet: others.iter().map(|_| Run::new(true)).collect(),
         };
         flat.one_box.iter().any(|run| run.is_lively).then_some(flat)
     }
@@ -142,17 +167,39 @@ impl Flat {
     /// Refuses a saved watch that would not go on.
     pub(super) fn check(&self) -> Result<(), Unsound> {
         let mut runs = self.one_box.iter().chain(&self.fleet);
-        runs.try_for_each(|run| counted("number of samples", run.length as u64))
+        runs.try_for_each(|run| {
+            let numbers = [run.length, run.beside, run.moved];
+            let mut numbers = numbers.into_iter();
+            numbers.try_for_each(|number| counted("number of samples", number as u64))
+        })
     }
 
     /// Takes the values of a bucket, NaN where there was none.
     pub(super) fn take(&mut self, own: &[f64], fleet: &[f64]) {
+        let others = self.fleet.iter_mut().zip(fleet);
+        let others: Vec<bool> = others.filter_map(|(run, value)| run.take(*value)).collect();
+        let moved = others.iter().filter(|moved| **moved).count();
         for (run, value) in self.one_box.iter_mut().zip(own) {
-            run.take(*value);
+            if run.take(*value) == Some(false) {
+                run.beside += others.len();
+                run.moved += moved;
+            }
         }
-        for (run, value) in self.fleet.iter_mut().zip(fleet) {
-            run.take(*value);
+    }
+
+    /// Whether a host stands at one value for longer than any did, and than hosts do that move as the fleet does
+    /// meanwhile.
+    fn is_long(&self, run: &Run) -> bool {
+        if run.length < self.needed {
+            return false;
         }
+        if run.beside == 0 {
+            return self.fleet.is_empty();
+        }
+        let rate = run.moved as f64 / run.beside as f64;
+        // Half as often, or standing twice as often, whichever is less of a difference.
+        let rate = (rate / SLOWER).max(1.0 - SLOWER * (1.0 - rate));
+        0.0 < rate && by_chance(self.stakes, rate) <= run.length as f64
     }
 
     /// Ends the run of a one-box host: what it says now is no harm, and standing there is none either.
@@ -165,12 +212,12 @@ impl Flat {
     /// How many equal values a one-box host stands at, where that is out of all proportion and no
     /// fleet host stands still too; of several hosts, where more than one does.
     pub(super) fn stands_still(&self) -> Option<usize> {
-        let is_long = |run: &&Run| run.length >= self.needed;
-        if self.fleet.iter().any(|run| is_long(&run)) {
+        if self.fleet_stands() {
             return None;
         }
         let lively = self.one_box.iter().filter(|run| run.is_lively);
-        let standing: Vec<usize> = lively.filter(is_long).map(|run| run.length).collect();
+        let standing = lively.filter(|run| self.is_long(run));
+        let standing: Vec<usize> = standing.map(|run| run.length).collect();
         // One of several may hang by its own fault.
         let least = self.one_box.len().min(2);
         let longest = standing.iter().copied().max();
@@ -179,12 +226,16 @@ impl Flat {
 
     /// The host of a one-box of several that alone stands still.
     pub(super) fn alone(&self) -> Option<usize> {
-        let is_long = |run: &Run| run.length >= self.needed;
         let hosts = self.one_box.iter().enumerate();
-        let mut standing = hosts.filter(|(_, run)| run.is_lively && is_long(run));
+        let mut standing = hosts.filter(|(_, run)| run.is_lively && self.is_long(run));
         let (host, _) = standing.next()?;
         let is_one = 1 < self.one_box.len() && standing.next().is_none();
-        (is_one && !self.fleet.iter().any(is_long)).then_some(host)
+        (is_one && !self.fleet_stands()).then_some(host)
+    }
+
+    /// Whether a host of the fleet stands still, too.
+    fn fleet_stands(&self) -> bool {
+        self.fleet.iter().any(|run| self.needed <= run.length)
     }
 }
 
@@ -253,6 +304,22 @@ mod tests {
             flat.take(&[12.0], &[f64::from(step), 5.0]);
         }
         assert_eq!(flat.stands_still(), None);
+    }
+
+    /// With the load of the day gone, all hosts move in one sample of five.
+    #[test]
+    fn what_moves_as_seldom_as_the_fleet_does_meanwhile_does_not_stand_still() {
+        let (own, fleet) = ([moving()], [moving(), moving()]);
+        let mut flat = Flat::learn(&own, &fleet, 15.0, 100.0, 0.001).unwrap();
+        let seldom = |step: i32, host: i32| f64::from((step + 2 * host) / 5);
+        for step in 0..108 {
+            flat.take(&[12.0], &[seldom(step, 1), seldom(step, 2)]);
+            assert_eq!(flat.stands_still(), None, "{step}");
+        }
+        for step in 108..112 {
+            flat.take(&[12.0], &[seldom(step, 1), seldom(step, 2)]);
+        }
+        assert_eq!(flat.stands_still(), Some(112));
     }
 
     #[test]
