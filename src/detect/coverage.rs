@@ -145,6 +145,8 @@ impl Coverage {
                     Some(_) => late.push(host),
                 },
                 Some(_) if view.bucket.end < self.patience_until(view, host) => waiting.push(host),
+                // Of one value nobody tells whether it moves.
+                Some(NoDataCause::Lifeless) if Self::is_new(view, host) => waiting.push(host),
                 Some(cause) => missing.push((cause, host)),
             }
         }
@@ -177,6 +179,11 @@ impl Coverage {
             }
             covered => covered,
         }
+    }
+
+    /// Whether a host came so shortly ago that it may be still by chance.
+    fn is_new(view: &View<'_>, host: HostId) -> bool {
+        view.bucket.end - view.hosts.get(host).first_seen <= base_patience(view)
     }
 
     /// When a host was heard last that has been silent for longer than is ordinary, now that the gate may pass.

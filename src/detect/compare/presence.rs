@@ -166,9 +166,11 @@ impl Presence {
         if promised < REPORTED_MIN {
             return None;
         }
-        let shares = reader.view.one_box.iter().map(|host| {
+        let shares = reader.view.one_box.iter().filter_map(|host| {
+            // Who comes later owes from its first data on.
+            let promised = promised * self.part_since_born(reader, *host);
             let share = 100.0 * self.heard_of(*host) as f64 / promised;
-            (share as u64, *host)
+            (REPORTED_MIN <= promised).then_some((share as u64, *host))
         });
         let mut torn: Vec<(u64, HostId)> = shares
             .filter(|(share, _)| *share < REPORTED_PERCENT_MIN)
@@ -183,6 +185,13 @@ impl Presence {
             hosts: torn.into_iter().map(|(_, host)| host).collect(),
             remark: "that the fleet has",
         })
+    }
+
+    /// The part of the time that this follows in which a host was there.
+    fn part_since_born(&self, reader: &Reader<'_>, host: HostId) -> f64 {
+        let age = reader.view.bucket.end - reader.view.hosts.get(host).first_seen;
+        let age = age.div_ceil(reader.terms.resolution) as f64;
+        (age / self.buckets as f64).min(1.0)
     }
 
     fn heard_of(&self, host: HostId) -> u64 {

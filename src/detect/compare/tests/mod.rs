@@ -195,7 +195,10 @@ impl Scene {
                 } else {
                     host
                 };
-                book.add(format!("h{name:04}").into(), start)
+                let joins = self.joins.filter(|(late, _)| *late == host);
+                let first = joins.map_or(0, |(_, from)| self.before + from);
+                let first_seen = start + self.resolution.times(first);
+                book.add(format!("h{name:04}").into(), first_seen)
             })
             .collect();
         if self.is_reversed {

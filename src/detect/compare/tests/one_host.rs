@@ -118,6 +118,27 @@ fn hosts_that_join_later_are_judged_too() {
     }
 }
 
+/// Pods are added while the traffic that they get grows: what they owe begins with them.
+#[test]
+fn a_host_that_joins_near_the_end_owes_what_is_left() {
+    let mut scene = Scene::new(2, 20);
+    scene.after = 400;
+    scene.joins = Some((1, 300));
+    let mut hosts = Hosts::new(3, scene.hosts(), 0.1, 0.5, 0.05);
+    let run = scene.run(|host, bucket| {
+        let value = hosts.value(host, bucket);
+        (host != 1 || 300 <= bucket)
+            .then(|| gauge(0.1 * value))
+            .flatten()
+    });
+    assert_eq!(run.last().cause, None, "{:?}", run.last());
+    let early = run
+        .findings
+        .iter()
+        .find(|(_, finding)| finding.state == CheckState::NoData);
+    assert_eq!(early, None);
+}
+
 #[test]
 fn errors_of_hosts_that_join_later_count() {
     for (rate, is_harm) in [(0.05, false), (2.0, true)] {
