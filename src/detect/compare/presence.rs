@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     class::Class,
-    reading::{HostPast, Reader, Role, per_exposure},
+    reading::{HostPast, Reader, Reading, Role, per_exposure},
 };
 use crate::{
     detect::{
@@ -44,6 +44,8 @@ pub(super) struct Presence {
     dead_at: Option<f64>,
     /// Since when each one-box host is.
     dead_since: Vec<(HostId, Timestamp)>,
+    /// When a fleet host was last, after all: with little load, at night.
+    fleet_dead_last: Option<Timestamp>,
     /// Buckets that each host reported since this follows.
     heard: Vec<(HostId, u64)>,
     buckets: u64,
@@ -259,11 +261,20 @@ impl Presence {
 
     fn follow_dead(&mut self, reader: &Reader<'_>, group: &Group) {
         let Some(dead_at) = self.dead_at else { return };
+        let mut fleet = reader.view.fleet.iter();
+        let is_dead = |reading: Reading| per_exposure(reading.value, reading.exposure) <= dead_at;
+        let is_fleet_dead = fleet.any(|host| {
+            let reading = reader.read(group, *host, Role::Fleet);
+            reading.is_some_and(is_dead)
+        });
+        if is_fleet_dead {
+            self.fleet_dead_last = Some(reader.view.bucket.start);
+        }
         for host in reader.view.one_box {
             let Some(reading) = reader.read(group, *host, Role::OneBox) else {
                 continue;
             };
-            let is_dead = per_exposure(reading.value, reading.exposure) <= dead_at;
+            let is_dead = is_dead(reading);
             let known = self.dead_since.iter().position(|(dead, _)| dead == host);
             match (is_dead, known) {
                 (true, None) => self.dead_since.push((*host, reader.view.bucket.start)),
@@ -281,7 +292,7 @@ impl Presence {
             .dead_since
             .iter()
             .copied()
-            .filter(|(_, since)| end - *since >= patience)
+            .filter(|(_, since)| end - *since >= patience && self.fleet_dead_last < Some(*since))
             .collect();
         dead.sort_unstable();
         let last = dead.iter().map(|(_, since)| *since).min()?;

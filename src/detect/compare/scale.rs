@@ -17,6 +17,9 @@ const ZEROS_MAX: f64 = 0.1;
 /// else.
 const FLOOR_SHARE_ZEROS: f64 = 0.25;
 
+/// Below this level whole numbers are small.
+const SMALL_NUMBERS: f64 = 10.0;
+
 /// The working scale of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Working {
@@ -72,6 +75,21 @@ impl Working {
         }
         Self::Log {
             floor: floor(FLOOR_SHARE * median(values).unwrap_or(0.0)),
+        }
+    }
+
+    /// The same for levels that are middles: those of small whole numbers jump from one to the next, and by as much
+    /// as nothing differs from something where the load falls. Their means do not.
+    pub(super) fn of_numbers(self, values: &[f64]) -> Self {
+        let Self::Log { .. } = self else { return self };
+        let level = mean(values.iter().copied()).unwrap_or(0.0);
+        let is_whole = values.iter().all(|value| value.fract() == 0.0);
+        if is_whole && level < SMALL_NUMBERS {
+            Self::LogRatio {
+                floor: floor(FLOOR_SHARE_ZEROS * level),
+            }
+        } else {
+            self
         }
     }
 

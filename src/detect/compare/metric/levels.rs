@@ -68,6 +68,7 @@ impl Metric {
             let hosts: Vec<HostId> = pasts.one_box.iter().map(|past| past.host).collect();
             let (cadence, fleet) = (pasts.cadence(), &pasts.fleet);
             let alpha = first_alpha(alpha, fleet.len());
+            let working = working.of_numbers(&pasts.values());
             let test = FreshTest::new(terms, class, working, alpha, &hosts, fleet, cadence);
             return (Test::Fresh(Box::new(test.allowing(allowance))), None);
         }

@@ -99,3 +99,51 @@ fn what_warms_up_is_no_harm() {
         }
     }
 }
+
+/// Of requests in flight there are five at first and less than one at the end, on all hosts alike; bursts of a queue
+/// are as long as a block.
+#[test]
+fn small_numbers_and_bursts_are_no_harm() {
+    type World = fn(&mut Noise, i64) -> f64;
+    let worlds: [(&str, World); 2] = [
+        ("in_flight", |noise, bucket| {
+            noise.poisson(5.0 * (-bucket.max(0) as f64 / 30.0).exp())
+        }),
+        ("queue_depth", |noise, _| {
+            if noise.uniform() < 0.03 {
+                -100.0 * noise.uniform().ln()
+            } else {
+                0.0
+            }
+        }),
+    ];
+    for (name, world) in worlds {
+        let mut found = [0; 2];
+        for (one_box, fleet) in [(1, 4), (2, 8), (3, 20)] {
+            let mut scene = scene(one_box, fleet);
+            scene.metric = name;
+            for seed in 0..10 {
+                let mut noise = Noise::new(seed);
+                let mut bursts = vec![(0, 0.0); scene.hosts()];
+                let mut alive = Hosts::new(seed, scene.hosts(), 0.1, 0.5, 0.05);
+                let run = scene.run_many(&[name, "alive_seconds"], |metric, host, bucket| {
+                    if metric == 1 {
+                        return gauge(alive.value(host, bucket));
+                    }
+                    let value = world(&mut noise, bucket);
+                    let burst = &mut bursts[host];
+                    *burst = match *burst {
+                        (left, value) if 0 < left => (left - 1, value),
+                        _ => (if value > 6.0 { 5 } else { 0 }, value),
+                    };
+                    (one_box <= host || 1 <= bucket)
+                        .then(|| gauge(burst.1))
+                        .flatten()
+                });
+                found[0] += usize::from(run.breached().is_some());
+                found[1] += usize::from(run.last().state == CheckState::NoData);
+            }
+        }
+        assert!(found[0] == 0 && found[1] == 0, "{name}: {found:?}");
+    }
+}
