@@ -388,7 +388,8 @@ impl Metric {
             self.presence.learn(&self.class, &pasts.fleet);
         }
         let is_events = self.counts_events(terms, group);
-        let dense = if pasts.fleet.len() < MANY_HOSTS {
+        let has_past = !pasts.are_unknown() && !pasts.are_short(terms);
+        let dense = if has_past && pasts.fleet.len() < MANY_HOSTS {
             DENSE_EVENTS_FEW * terms.resolution.seconds_f64() / 60.0
         } else {
             DENSE_EVENTS / pasts.cadence() as f64
@@ -402,7 +403,8 @@ impl Metric {
             let records = may_differ.then(|| RecordsTest::new(reader, group, self.alpha, pasts));
             self.test = records.flatten().map_or_else(
                 || {
-                    let test = CountsTest::new(reader, terms, group, self.alpha, pasts);
+                    let terms = terms.of_class(&self.class);
+                    let test = CountsTest::new(reader, &terms, group, self.alpha, pasts);
                     Test::Counts(Box::new(test))
                 },
                 |test| Test::Records(Box::new(test)),

@@ -1,6 +1,7 @@
 //! What the hosts that take part did up to the deployment.
 
 use super::{
+    own_past::OwnPastTest,
     reading::{HostPast, Past, Reader, past, per_exposure},
     scale::Working,
     slot,
@@ -148,9 +149,30 @@ impl Pasts {
         places.collect()
     }
 
-    /// The usual number of samples of a fleet host.
-    pub(super) fn usual_samples(&self) -> usize {
-        usual_samples(&self.fleet)
+    /// The hosts of one-box and fleet that have a past.
+    pub(super) fn known(&self) -> (Vec<HostPast>, Vec<HostPast>) {
+        let usual = usual_samples(&self.fleet);
+        let of = |hosts: &[HostPast]| {
+            let known = hosts.iter().filter(|past| has_past(&past.values, usual));
+            known.cloned().collect()
+        };
+        (of(&self.one_box), of(&self.fleet))
+    }
+
+    /// Whether a host of the one-box has no past, or the whole fleet has none.
+    pub(super) fn are_unknown(&self) -> bool {
+        let usual = usual_samples(&self.fleet);
+        let is_known = |past: &HostPast| has_past(&past.values, usual);
+        !self.one_box.iter().all(is_known) || !self.fleet.iter().any(is_known)
+    }
+
+    /// Whether that of a host of the one-box is so short that nothing can exceed it. That proves nothing: it is as good
+    /// as never seen before.
+    pub(super) fn are_short(&self, terms: &Terms) -> bool {
+        let usual = usual_samples(&self.fleet);
+        let known = self.one_box.iter();
+        let mut known = known.filter(|past| has_past(&past.values, usual));
+        known.any(|past| OwnPastTest::is_short(terms, &past.values))
     }
 
     /// Buckets between two samples.

@@ -160,6 +160,14 @@ impl Terms {
         }
     }
 
+    /// The same with those sides of harm that are some of the class.
+    pub(super) fn of_class(&self, class: &Class) -> Self {
+        Self {
+            sides: class.sides(self.sides),
+            ..self.clone()
+        }
+    }
+
     /// The accepted difference on the working scale of the class: logarithms, or shares. `level` is
     /// the fleet's usual share.
     pub(super) fn tolerance(&self, class: &Class, level: f64, default: f64) -> f64 {

@@ -11,7 +11,7 @@ use crate::detect::{
         looks::Looks,
         outcome::Outcome,
         own_past::OwnPastTest,
-        pasts::{self, has_past},
+        pasts,
         reading::Reader,
         scale::Working,
         terms::Terms,
@@ -45,18 +45,10 @@ impl Metric {
         };
         let divisor = terms.divisor(group.kind, has_exposure);
         let part = divisor.min(1.0);
-        let usual = pasts.usual_samples();
-        let with_past = |hosts: &[HostPast]| -> Vec<HostPast> {
-            let known = hosts.iter().filter(|past| has_past(&past.values, usual));
-            known.cloned().collect()
-        };
-        let (one_box, fleet) = (with_past(&pasts.one_box), with_past(&pasts.fleet));
+        let (one_box, fleet) = pasts.known();
         let is_few = fleet.len() < many_hosts(&working);
-        // What cannot be exceeded proves nothing: then hosts are as good as never seen before.
-        let is_short = |past: &HostPast| OwnPastTest::is_short(terms, &past.values);
-        let is_short = one_box.iter().any(is_short);
-        let is_unknown = one_box.len() < pasts.one_box.len() || fleet.is_empty();
-        let is_fresh = is_unknown || (is_few && is_short);
+        let is_short = pasts.are_short(terms);
+        let is_fresh = pasts.are_unknown() || (is_few && is_short);
         let has_second = fleet.len() < ENOUGH_HOSTS && !working.is_ratio() && !is_short;
         let own_past = (!is_fresh && (is_few || has_second))
             .then(|| {
