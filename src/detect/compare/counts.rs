@@ -16,7 +16,7 @@ mod told;
 
 use clipped::Clipped;
 use evidence::{Bar, Evidence, WINDOWS};
-use fleet::{Fleet, variation};
+use fleet::{Fleet, HOSTS_MIN, variation};
 pub(super) use round::Count;
 use round::Member;
 use serde::{Deserialize, Serialize};

@@ -248,25 +248,35 @@ impl Grid {
         tail(|cap| self.tail_of(&self.total[cap], &weights[cap]))
     }
 
+    /// The same of a one-box with this factor.
+    pub(super) fn tail_at(&self, factor: f64) -> f64 {
+        tail(|cap| self.chance(&self.total[cap], factor))
+    }
+
     fn tail_of(&self, total: &Total, weights: &[f64]) -> f64 {
+        if total.one_box + total.fleet <= 0.0 {
+            return 1.0;
+        }
+        let weighted = weights.iter().enumerate();
+        weighted
+            .map(|(point, weight)| weight.exp() * self.chance(total, self.log_factor(point).exp()))
+            .sum()
+    }
+
+    /// The chance that a one-box with this factor has so many of the events, or more (fewer, where that is harm).
+    fn chance(&self, total: &Total, factor: f64) -> f64 {
         let (one_box, fleet) = (total.one_box, total.fleet);
         let share = total.share();
         if !(0.0 < share && share < 1.0) {
             return 1.0;
         }
-        let chance = |point: usize| {
-            let odds = share / (1.0 - share) * self.log_factor(point).exp();
-            let share = odds / (1.0 + odds);
-            match self.side {
-                side if side > 0.0 && one_box > 0.0 => beta_reg(one_box, fleet + 1.0, share),
-                side if side < 0.0 && fleet > 0.0 => beta_reg(fleet, one_box + 1.0, 1.0 - share),
-                _ => 1.0,
-            }
-        };
-        let weighted = weights.iter().enumerate();
-        weighted
-            .map(|(point, weight)| weight.exp() * chance(point))
-            .sum()
+        let odds = share / (1.0 - share) * factor;
+        let share = odds / (1.0 + odds);
+        match self.side {
+            side if side > 0.0 && one_box > 0.0 => beta_reg(one_box, fleet + 1.0, share),
+            side if side < 0.0 && fleet > 0.0 => beta_reg(fleet, one_box + 1.0, 1.0 - share),
+            _ => 1.0,
+        }
     }
 
     /// The smallest harm, as a factor of the healthy rate, that is excluded with the given
@@ -484,6 +494,30 @@ mod tests {
             Grid::new(1.0, 0.25, 2, CAPS).tail(&[vec![], vec![], vec![]]),
             1.0
         );
+    }
+
+    /// The tail of a binomial at one factor: computed by `scipy.stats.binom`.
+    #[test]
+    fn the_tail_at_a_factor_agrees_with_scipy() {
+        for (side, own, others, factor, expected) in [
+            (1.0, 20, 80, 1.5, 0.072_627_708_309_938),
+            (-1.0, 2, 80, 0.5, 0.187_654_898_650_060),
+        ] {
+            let mut grid = Grid::new(side, 0.25, 2, [1.0; CAPS_COUNT]);
+            for (is_own, events) in [(true, own), (false, others)] {
+                for _ in 0..events {
+                    let mut counted = Counted::default();
+                    add(&mut counted, 1.0, is_own);
+                    grid.observe(&counted, 0.1);
+                }
+            }
+            let tail = grid.tail_at(factor);
+            assert!(
+                (tail / (2.0 * expected) - 1.0).abs() < 1e-9,
+                "{side}: {tail}"
+            );
+        }
+        assert_eq!(Grid::new(1.0, 0.25, 2, CAPS).tail_at(2.0), 1.0);
     }
 
     /// Side, events on the one-box and on the fleet, tail.

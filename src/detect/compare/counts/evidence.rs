@@ -155,6 +155,11 @@ impl Evidence {
         self.grid.excluded(&self.weights, evidence)
     }
 
+    /// See [`Grid::tail_at`].
+    pub(super) fn tail_at(&self, factor: f64) -> f64 {
+        self.grid.tail_at(factor)
+    }
+
     /// See [`Grid::uncertainty`].
     pub(super) fn uncertainty(&self) -> (f64, f64) {
         self.grid.uncertainty(&self.weights)

@@ -14,6 +14,8 @@ use crate::detect::{
     stats::mean,
 };
 
+/// Fleet hosts from which on they tell how much hosts differ.
+pub(super) const HOSTS_MIN: usize = 3;
 /// Between-host variation of rates that is always and at most assumed.
 const VARIATION: (f64, f64) = (0.25, 1.0);
 
@@ -136,7 +138,7 @@ pub(super) fn variation(fleet: &[Vec<Count>]) -> f64 {
         .collect();
     let events: f64 = rates.iter().map(|(events, _)| events).sum();
     let exposure: f64 = rates.iter().map(|(_, exposure)| exposure).sum();
-    if rates.len() < 3 || events <= 0.0 {
+    if rates.len() < HOSTS_MIN || events <= 0.0 {
         return VARIATION.1;
     }
     let rate = events / exposure;

@@ -7,8 +7,8 @@
 //! itself. The rounds are read anew from what the panel remembers, as long as the bake is not longer than that.
 
 use super::{
-    BLOCKS, Bar, CONFIRM, Clipped, Count, CountsTest, Evidence, LATE, Member, Noise, Reader,
-    SHARE_LAST, Side, Speakers, Tallies, Tally, dispersion, round, variation,
+    BLOCKS, Bar, CONFIRM, Clipped, Count, CountsTest, Evidence, HOSTS_MIN, LATE, Member, Noise,
+    Reader, SHARE_LAST, Side, Speakers, Tallies, Tally, dispersion, round, variation,
 };
 use crate::{
     detect::{
@@ -21,8 +21,6 @@ use crate::{
     event::Timestamp,
 };
 
-/// Fewest fleet hosts of which one that is out is told from the others.
-const HOSTS_MIN: usize = 3;
 /// Share of the one-box's distance that a host must have to be as far out, as a logarithm of rates.
 const NEAR: f64 = 0.7;
 
