@@ -142,7 +142,7 @@ impl CountsTest {
         let noise = Noise {
             variation: variation(&others),
             units: dispersion::units(
-                &others,
+                [&own, &others],
                 &BLOCKS.map(|block| terms.buckets(block).div_ceil(round)),
             ),
         };

@@ -155,7 +155,7 @@ impl CountsTest {
         let blocks = BLOCKS.map(|block| reader.terms.buckets(block).div_ceil(self.round));
         let noise = Noise {
             variation: variation(&fleet_past.0),
-            units: dispersion::units(&fleet_past.0, &blocks),
+            units: dispersion::units([&own_past.0, &fleet_past.0], &blocks),
         };
         let past: Vec<Clipped> = (0..own_past.len())
             .map(|index| Clipped::new(&own_past.at(index), &fleet_past.at(index)))

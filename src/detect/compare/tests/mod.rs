@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod churn;
+mod few_events;
 mod few_hosts;
 mod fresh_change;
 mod fresh_hosts;
