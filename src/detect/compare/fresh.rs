@@ -60,6 +60,9 @@ const REST_TOLERANCES: f64 = 0.5;
 const HELD_MIN: f64 = 0.5;
 /// Samples of a host in the window, at least.
 const SAMPLES_MIN: usize = 2;
+/// Standard deviation between healthy fresh hosts of what may be negative, in usual sizes. Those are small where a host is
+/// near zero by chance, and what drifts keeps its distance over all of a bake: each clock has an offset of its own.
+const SIGMA_SIZES: f64 = 3.0;
 /// Chance of excluding a harm that is as large as the tolerance.
 const BETA: f64 = 0.05;
 /// Most values since the grace that are remembered; then every other one is forgotten.
@@ -132,7 +135,11 @@ impl FreshTest {
             is_share: class.is_share(),
             tolerance: terms.tolerance(class, level, class.tolerance_cold()),
             accepted: terms.tolerance(class, level, class.tolerance()),
-            sigma_prior: class.sigma_cold(),
+            sigma_prior: if working.is_signed() {
+                SIGMA_SIZES
+            } else {
+                class.sigma_cold()
+            },
             alpha,
             sides: class.sides(terms.sides),
             allowance: [0.0; 2],

@@ -16,7 +16,7 @@ use super::{
     onset::Onset,
     outcome::Outcome,
     own_past::OwnPastTest,
-    pasts::Pasts,
+    pasts::{self, Pasts},
     presence::{Absence, Presence},
     reading::{HostPast, Reader, per_exposure},
     records::RecordsTest,
@@ -35,10 +35,12 @@ use within::Within;
 
 /// Fleet hosts from which on the spread among them is the noise model.
 const MANY_HOSTS: usize = 6;
+/// Fleet hosts below which they may all be above zero by chance.
+const FEW_HOSTS: usize = 3;
 /// Events per host and sample from which on rates are dense.
 const DENSE_EVENTS: f64 = 8.0;
-/// Events per host and minute from which on they are where few hosts are compared: there the share
-/// of all events says less than the past does.
+/// Events per host and minute from which on they are where few hosts are compared that have a past: there the
+/// share of all events says less than that does.
 const DENSE_EVENTS_FEW: f64 = 2.0;
 /// How long missing one-box hosts are waited for after the grace.
 const ARRIVAL: Span = Span::from_minutes(5);
@@ -335,7 +337,7 @@ impl Metric {
         let late = &mut self.late;
         late.observe(reader, group, (judged, is_lost), |hosts, are_all| {
             let pasts = Pasts::read(reader, group);
-            let working = Working::choose(class, &mut pasts.values(), false);
+            let working = Working::choose(class, &mut pasts.values(), (false, false));
             let cadence = pasts.cadence();
             let has_exposure = reader.terms.has_per;
             let allowance = reader.terms.allowance(class, group.kind, has_exposure);
@@ -383,7 +385,8 @@ impl Metric {
         let pasts = Pasts::read(reader, group);
         self.judged = reader.view.one_box.to_vec();
         let has_exposure = terms.has_per;
-        if !has_exposure {
+        let may_be_negative = pasts.fleet.len() < FEW_HOSTS && self.is_negative(reader, group);
+        if !has_exposure && !may_be_negative {
             // A host with requests lives, and may have no error left.
             self.presence.learn(&self.class, &pasts.fleet);
         }
@@ -418,13 +421,24 @@ impl Metric {
         }));
         // Of little traffic single values tell less than their sum.
         let is_thinned = terms.divisor(group.kind, has_exposure) < 1.0;
-        let working = Working::choose(&self.class, &mut values, has_exposure || is_thinned);
+        let known = (has_exposure || is_thinned, may_be_negative);
+        let working = Working::choose(&self.class, &mut values, known);
         let level = working.of_value(median(&mut values).unwrap_or(0.0));
         let events = (is_events, has_exposure);
         (self.test, self.second) = self.levels(reader, group, &pasts, (working, level), events);
         if matches!(self.test, Test::Fresh(_)) {
             self.within = Within::watch(reader);
         }
+    }
+
+    /// Whether the one-box moved below zero since the deployment. One number there stands for none, as `-1` often does.
+    fn is_negative(&self, reader: &Reader<'_>, group: &Group) -> bool {
+        let hosts = self.judged.iter().copied();
+        let own = pasts::since((reader, group), hosts, reader.view.bucket.end);
+        let values = own.iter().flat_map(|past| &past.values);
+        let mut below = values.filter(|(value, _)| *value < 0.0);
+        let first = below.next();
+        first.is_some_and(|(first, _)| below.any(|(value, _)| value != first))
     }
 
     /// Events of a fleet host in the bucket, where its past is forgotten for it was read as something else: that

@@ -47,14 +47,19 @@ pub(super) enum Working {
 }
 
 impl Working {
-    /// Chooses the scale from the values of the past, for one unit of exposure each.
-    pub(super) fn choose(class: &Class, values: &mut Vec<f64>, has_exposure: bool) -> Self {
+    /// Chooses the scale from the values of the past, for one unit of exposure each. What `may_be_negative` is known to
+    /// be sometimes, whatever these say.
+    pub(super) fn choose(
+        class: &Class,
+        values: &mut Vec<f64>,
+        (has_exposure, may_be_negative): (bool, bool),
+    ) -> Self {
         values.retain(|value| value.is_finite());
         if let Measure::Share { full } = class.measure {
             return Self::Share { full };
         }
         let zeros = values.iter().filter(|value| **value == 0.0).count() as f64;
-        let is_signed = values.iter().any(|value| *value < 0.0);
+        let is_signed = may_be_negative || values.iter().any(|value| *value < 0.0);
         let level = mean(values.iter().copied()).unwrap_or(0.0);
         if is_signed {
             let size = mean(values.iter().map(|value| value.abs())).unwrap_or(1.0);
@@ -96,6 +101,11 @@ impl Working {
     /// Whether windows are compared by ratios of sums.
     pub(super) fn is_ratio(&self) -> bool {
         matches!(self, Self::LogRatio { .. })
+    }
+
+    /// Whether it is of what may be negative, in usual sizes.
+    pub(super) fn is_signed(&self) -> bool {
+        matches!(self, Self::Linear { .. })
     }
 
     /// How its numbers are shown.

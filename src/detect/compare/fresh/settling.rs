@@ -1,6 +1,6 @@
 //! What a one-box without a past is when its bake ends.
 
-use super::{CheckState, FreshTest, Levels, Reader, margin, report};
+use super::{CheckState, FreshTest, Levels, Reader, Working, margin, report};
 
 /// Chance that a healthy deployment is withheld by how much its fleet hosts differ, as a multiple of the
 /// chance that it is failed: it costs a look, not a roll-back.
@@ -9,6 +9,8 @@ const LIKELY_TIMES: f64 = 5.0;
 /// logarithm: nobody would call a level of more than twice the fleet's healthy for want of knowledge.
 const GROSS_SHARE: f64 = 0.1;
 const GROSS: f64 = 0.81;
+/// The same of what may be negative, in usual sizes.
+const GROSS_SIZES: f64 = 6.0;
 /// Chance that a healthy host is as far out as one that has left the fleet behind.
 const BEHIND_TAIL: f64 = 0.01;
 /// What a person should know where harm is likely, but not certain, and what would settle it.
@@ -70,7 +72,11 @@ impl FreshTest {
     /// How far a likely harm is out at least, beyond the tolerance.
     fn likely(&self, levels: &Levels) -> f64 {
         let tail = self.likely_tail();
-        let gross = if self.is_share { GROSS_SHARE } else { GROSS };
+        let gross = match self.working {
+            _ if self.is_share => GROSS_SHARE,
+            Working::Linear { .. } => GROSS_SIZES,
+            Working::Log { .. } | Working::LogRatio { .. } | Working::Share { .. } => GROSS,
+        };
         let beyond = levels.usual(tail, gross) - self.tolerance;
         beyond.min(margin(levels)).max(0.0)
     }

@@ -168,7 +168,7 @@ impl Scene {
             }
         }
         let mut values: Vec<f64> = fleet.iter().flat_map(|row| row.values(count)).collect();
-        let working = Working::choose(class, &mut values, terms.has_per);
+        let working = Working::choose(class, &mut values, (terms.has_per, false));
         Self {
             aspect: Aspect::of(&working, &[&one_box, &fleet]),
             is_counted: counted,

@@ -157,3 +157,69 @@ fn beside_many_hosts_a_harm_of_a_third_is_no_pass() {
         }
     }
 }
+
+/// What may be negative, in its usual size: drifts that take a quarter of an hour, around an offset of each host.
+fn offsets(scene: &Scene, seed: u64, offset: f64, harm: f64) -> Run {
+    let mut scene = scene.clone();
+    (scene.metric, scene.unit, scene.direction) =
+        ("ntp_offset_seconds", Unit::Seconds, Direction::Both);
+    let mut hosts = Hosts::new(seed, scene.hosts(), offset, 0.93, 1.0);
+    scene.run(|host, bucket| {
+        let season = 0.4 * (std::f64::consts::TAU * bucket as f64 / 1_000.0).sin();
+        let value = hosts.value(host, bucket).ln();
+        // Without the season that those hosts share.
+        let value = value - season * (1.0 + 0.3 * hosts.offsets[host]);
+        let is_new = host < scene.one_box;
+        (!is_new || bucket >= 1)
+            .then(|| gauge(value + if is_new { harm } else { 0.0 }))
+            .flatten()
+    })
+}
+
+#[test]
+fn what_drifts_around_zero_is_no_harm_of_a_fresh_host_but_far_from_it_is() {
+    let (mut withheld, mut runs) = (0, 0);
+    for (one_box, fleet) in [(1, 1), (1, 2), (2, 2), (1, 5), (2, 20)] {
+        let scene = scene(one_box, fleet);
+        for offset in [0.0, 1.0] {
+            for seed in 0..20 {
+                let healthy = offsets(&scene, seed, offset, 0.0);
+                let name = format!("{one_box} beside {fleet}, ±{offset}, {seed}");
+                let last = healthy.last();
+                assert_eq!(healthy.breached(), None, "{name}: {last:?}");
+                runs += 1;
+                withheld += usize::from(last.state == CheckState::NoData);
+            }
+        }
+        for harm in [20.0, -20.0] {
+            let gross = offsets(&scene, 1, 0.3, harm);
+            let (last, is_found) = (gross.last(), gross.breached().is_some());
+            let is_no_pass = is_found || last.state == CheckState::NoData;
+            assert!(is_no_pass, "{one_box} beside {fleet}: {last:?}");
+        }
+    }
+    assert!(20 * withheld <= runs, "{withheld} of {runs}");
+}
+
+/// Clocks of which each has an offset of its own: those of one or two others may be fast by chance.
+#[test]
+fn a_fresh_host_below_zero_is_no_harm_because_two_others_are_above() {
+    for levels in [&[-3.0, 5.0][..], &[-3.0, 5.0, 4.0]] {
+        let scene = scene(1, levels.len() - 1);
+        let mut noise = Noise::new(3);
+        let run = scene.run(|host, bucket| {
+            let value = levels[host] + 0.5 * noise.normal();
+            (host > 0 || bucket >= 1).then(|| gauge(value)).flatten()
+        });
+        let last = run.last();
+        assert_eq!((run.breached(), &last.cause), (None, &None), "{last:?}");
+        // One number below zero tells that there is none.
+        let run = scene.run(|host, bucket| {
+            let value = levels[host] + 0.5 * noise.normal();
+            let value = if host == 0 { -1.0 } else { value };
+            (host > 0 || bucket >= 1).then(|| gauge(value)).flatten()
+        });
+        let is_no_pass = run.breached().is_some() || run.last().state == CheckState::NoData;
+        assert!(is_no_pass, "{:?}", run.last());
+    }
+}
