@@ -338,6 +338,7 @@ impl Metric {
         late.observe(reader, group, (judged, is_lost), |hosts, are_all| {
             let pasts = Pasts::read(reader, group);
             let working = Working::choose(class, &mut pasts.values(), (false, false));
+            let working = working.of_numbers(&pasts.values());
             let cadence = pasts.cadence();
             let has_exposure = reader.terms.has_per;
             let allowance = reader.terms.allowance(class, group.kind, has_exposure);
