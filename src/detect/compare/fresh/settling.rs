@@ -1,6 +1,6 @@
 //! What a one-box without a past is when its bake ends.
 
-use super::{CheckState, FreshTest, Levels, Reader, Working, margin, report};
+use super::{CheckState, FreshTest, Levels, Reader, Working, margin, report, student_quantile};
 
 /// Chance that a healthy deployment is withheld by how much its fleet hosts differ, as a multiple of the
 /// chance that it is failed: it costs a look, not a roll-back.
@@ -69,9 +69,14 @@ impl FreshTest {
         })
     }
 
-    /// How far a likely harm is out at least, beyond the tolerance.
+    /// How far a likely harm is out at least, beyond the tolerance. What is mostly zero comes in bursts, of which how
+    /// much is usual is known by chance only.
     fn likely(&self, levels: &Levels) -> f64 {
         let tail = self.likely_tail();
+        if self.working.is_ratio() {
+            let error = levels.error(levels.each.len());
+            return student_quantile(tail, levels.spread.nu()) * error;
+        }
         let gross = match self.working {
             _ if self.is_share => GROSS_SHARE,
             Working::Linear { .. } => GROSS_SIZES,

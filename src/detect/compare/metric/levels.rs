@@ -46,7 +46,12 @@ impl Metric {
         let divisor = terms.divisor(group.kind, has_exposure);
         let part = divisor.min(1.0);
         let (one_box, fleet) = pasts.known();
-        let is_few = fleet.len() < many_hosts(&working);
+        let many = if working.is_ratio() {
+            MANY_HOSTS_RATIO
+        } else {
+            MANY_HOSTS
+        };
+        let is_few = fleet.len() < many;
         let is_short = pasts.are_short(terms);
         let is_fresh = pasts.are_unknown() || (is_few && is_short);
         let has_second = fleet.len() < ENOUGH_HOSTS && !working.is_ratio() && !is_short;
@@ -115,15 +120,6 @@ impl Metric {
 fn since(reader: &Reader<'_>, group: &Group, hosts: &[HostPast]) -> Vec<HostPast> {
     let hosts = hosts.iter().map(|past| past.host);
     pasts::since((reader, group), hosts, reader.view.bucket.start)
-}
-
-/// Fleet hosts from which on the spread among them is the noise model.
-pub(super) fn many_hosts(working: &Working) -> usize {
-    if working.is_ratio() {
-        MANY_HOSTS_RATIO
-    } else {
-        MANY_HOSTS
-    }
 }
 
 /// How a metric is judged that many hosts report.

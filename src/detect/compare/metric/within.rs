@@ -7,14 +7,12 @@
 //! that ends where the fleet is. So what changed must also have left the fleet behind, and by more than a healthy
 //! change of one that warms up.
 //!
-//! Fewer fleet hosts than tell how much changes differ say nothing of it.
+//! Fewer fleet hosts than tell how much changes differ say nothing of it; nor does so short a past of what is mostly
+//! zero, and comes in bursts.
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    FreshTest, HostId, HostPast, HostsTest, MANY_HOSTS, Metric, Test,
-    levels::{many_hosts, rules},
-};
+use super::{FreshTest, HostId, HostPast, HostsTest, MANY_HOSTS, Metric, Test, levels::rules};
 use crate::{
     detect::{
         CheckState, Extent, Group, Unsound,
@@ -145,7 +143,7 @@ impl Metric {
         let usual = usual_samples(&fleet);
         fleet.retain(|past| has_past(&past.values, usual));
         let working = first.working();
-        let is_enough = many_hosts(&working) <= fleet.len();
+        let is_enough = MANY_HOSTS <= fleet.len() && !working.is_ratio();
         let is_known = one_box.iter().all(|past| has_past(&past.values, usual));
         if !is_enough || !is_known || terms.bake_until <= now {
             return None;
