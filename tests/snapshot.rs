@@ -565,7 +565,11 @@ fn journal(path: &Path, plan: &Plan) -> Vec<Happening> {
         }
         Entry::Deployment(event) => Happening::Deployment(event),
         Entry::Tick(now) => Happening::Tick(now),
-        Entry::Consumed(_) | Entry::Lost(_) | Entry::Plan(_) | Entry::Start(_) => {
+        Entry::Consumed(_)
+        | Entry::Lost(_)
+        | Entry::Plan(_)
+        | Entry::Start(_)
+        | Entry::OverLimit(_) => {
             panic!("the recording has none")
         }
     });

@@ -191,6 +191,7 @@ impl Scene {
                 hosts: &hosts,
                 one_box,
                 fleet,
+                request_refused_last: None,
             });
             let may_pass = self.pass_from.max(self.grace) <= number + 1;
             if finding.state == CheckState::Ok && may_pass && seen.pass.is_none() {

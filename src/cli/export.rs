@@ -65,7 +65,11 @@ fn export(arguments: &Arguments) -> Result<Recorded, Failure> {
                 }
                 Entry::Deployment(event) => events.push(event.clone()),
                 Entry::Tick(now) => latest = Some(*now + plan.limits.future),
-                Entry::Consumed(_) | Entry::Lost(_) | Entry::Plan(_) | Entry::Start(_) => {}
+                Entry::Consumed(_)
+                | Entry::Lost(_)
+                | Entry::Plan(_)
+                | Entry::Start(_)
+                | Entry::OverLimit(_) => {}
             }
         }
         Ok(files.bytes())
@@ -90,6 +94,13 @@ fn export(arguments: &Arguments) -> Result<Recorded, Failure> {
                 changes => format!("{changes} times"),
             }
         ));
+    }
+    if 0 < recorded.over_limit {
+        recorded.left_out.push(
+            "limits refused whole requests, which only the journal tells: a replay of these data does not know \
+             that something is missing; `sluice record` keeps it"
+                .to_owned(),
+        );
     }
     if 0 < later {
         recorded.left_out.push(format!(

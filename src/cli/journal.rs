@@ -153,6 +153,12 @@ fn summary(found: &Inspection) -> String {
         "  kafka",
         format!("{} ranges taken, {} lost", counts.consumed, counts.lost),
     );
+    if counts.over_limit > 0 {
+        line(
+            "  over limit",
+            format!("{} marks of refused requests", counts.over_limit),
+        );
+    }
     if counts.plans > 0 {
         line(
             "  changes",

@@ -107,6 +107,8 @@ pub(super) struct Recorded {
     pub(super) wording: String,
     /// Messages whose bodies stayed in Kafka.
     messages: u64,
+    /// Marks of requests that a limit refused as a whole.
+    pub(super) over_limit: u64,
     /// The last change of the configuration before it, by a start or while the engine ran.
     before: Option<PlanChange>,
     /// The first change of the configuration in it.
@@ -183,7 +185,8 @@ pub(super) fn copy(
             | Entry::Consumed(_)
             | Entry::Lost(_)
             | Entry::Plan(_)
-            | Entry::Start(_) => 0,
+            | Entry::Start(_)
+            | Entry::OverLimit(_) => 0,
         };
         if let (Entry::Plan(change), false) = (&entry, stretch.has_begun()) {
             recorded.before = Some(change.clone());
@@ -323,6 +326,7 @@ impl Recorded {
                     self.changes += u64::from(change.is_other());
                     self.change.get_or_insert_with(|| change.clone());
                 }
+                Entry::OverLimit(_) => self.over_limit += 1,
                 Entry::Batch(_) | Entry::Lost(_) | Entry::Start(_) => {}
             }
         }

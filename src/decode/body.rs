@@ -1,5 +1,7 @@
 //! What the body of a request is: which decoder reads it, and how it is compressed.
 
+use crate::event::Signal;
+
 /// Which decoder reads a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Format {
@@ -36,6 +38,18 @@ pub enum Encoding {
 }
 
 impl Format {
+    /// What it carries.
+    pub const fn signal(self) -> Signal {
+        match self {
+            Self::RemoteWrite1 | Self::RemoteWrite2 | Self::OtlpMetrics | Self::OtlpMetricsJson => {
+                Signal::Metrics
+            }
+            Self::OtlpLogs | Self::OtlpLogsJson | Self::LokiPush | Self::LokiPushJson => {
+                Signal::Logs
+            }
+        }
+    }
+
     /// All formats.
     pub const ALL: [Self; 8] = [
         Self::RemoteWrite1,

@@ -198,6 +198,22 @@ impl From<Fault> for BadLabels {
     }
 }
 
+impl DecodeError {
+    /// Whether a limit of the plan refuses it, however sound it may be.
+    pub fn is_over_limit(&self) -> bool {
+        match self {
+            Self::TooLarge { .. } | Self::TooMany { .. } => true,
+            Self::Compression { .. }
+            | Self::Malformed { .. }
+            | Self::UnsupportedEncoding { .. }
+            | Self::MissingColumn { .. }
+            | Self::BadLine { .. }
+            | Self::BadPattern { .. }
+            | Self::Read { .. } => false,
+        }
+    }
+}
+
 impl From<Overflow> for DecodeError {
     fn from(overflow: Overflow) -> Self {
         match overflow {

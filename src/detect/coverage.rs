@@ -6,7 +6,19 @@ mod state;
 
 use std::collections::BTreeMap;
 
+<<<<<<< HEAD
 use super::{HostId, NoDataCause, Setup, Track, View, wording::host_list};
+=======
+use heard::{Heard, Sign, percent};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Extent, HostId, NoDataCause, Setup, Track, Unsound, View,
+    finding::REQUEST_OVER_LIMIT,
+    state::{counted, possible},
+    wording::host_list,
+};
+>>>>>>> b8251a8 (Blind checks where a limit refuses a whole request)
 use crate::{
     event::{Interval, Span, Timestamp},
     plan::{Check, DetectorPlan, Selection},
@@ -199,11 +211,16 @@ impl Coverage {
     }
 
     /// Why nothing can be said of the whole selection, if so. A series that a limit refuses might be the
-    /// one that is bad; of data that was lost without a trace nobody knows over how long it would have
+    /// one that is bad, and a request that one refuses might hold it; of data that was lost without a trace nobody knows over how long it would have
     /// reached, so that the deployment during which it was cannot pass any more.
     fn blindness(&self, view: &View<'_>) -> Option<&'static str> {
         if view.panel.has_refused_since(self.began_at) {
             return Some("series_over_limit");
+        }
+        let patience = view.panel.refused_patience();
+        let refused = view.request_refused_last;
+        if refused.is_some_and(|last| self.began_at <= last + patience) {
+            return Some(REQUEST_OVER_LIMIT);
         }
         if view.panel.rereads().iter().any(|lost| self.is_late(*lost)) {
             return Some("kind_told_late");

@@ -225,6 +225,9 @@ impl Evidence {
     }
 }
 
+/// The reason where a limit refused a request as a whole that may have held what a check looks at.
+pub(super) const REQUEST_OVER_LIMIT: &str = "request_over_limit";
+
 /// The key of the configuration that helps where one-box and fleet tell a metric with different values of a
 /// label: the note of such a metric names it.
 pub(super) const TOLD_OTHERWISE: &str = "labels.ignore";
@@ -270,6 +273,8 @@ impl fmt::Display for NoDataCause {
                 // The other words say it themselves.
                 if reason == LossReason::Incompatible.cause() {
                     f.write_str(": its kind, unit or form is not what came before, or it contradicts itself")?;
+                } else if reason == REQUEST_OVER_LIMIT {
+                    f.write_str(": a limit refused a whole request, and nobody knows whose data it held")?;
                 }
                 Ok(())
             }

@@ -127,8 +127,13 @@ impl Panel {
     /// Whether data that the check selects was refused by a limit at a time or after it. Until what was refused
     /// has had the time to come again, nobody knows whether it is.
     pub fn has_refused_since(&self, at: Timestamp) -> bool {
-        let patience = REFUSED_PATIENCE.max(self.resolution.times(5));
+        let patience = self.refused_patience();
         self.refused_last.is_some_and(|last| at <= last + patience)
+    }
+
+    /// How long what a limit refused may take to come again.
+    pub fn refused_patience(&self) -> Span {
+        REFUSED_PATIENCE.max(self.resolution.times(5))
     }
 
     /// Notes that data was lost in the bucket, of which nobody knows whose it was.

@@ -289,6 +289,7 @@ impl Bench {
             hosts: &self.hosts,
             one_box: &self.one_box,
             fleet: &self.fleet,
+            request_refused_last: None,
         };
         let detector = self.detector.get_or_insert_with(|| Detector::new(&setup));
         let finding = detector.observe(&view);

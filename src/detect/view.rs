@@ -111,6 +111,8 @@ pub struct View<'a> {
     /// The hosts that they are compared with, ascending by name; for `load`, the hosts of the stage
     /// whose peak is meant.
     pub fleet: &'a [HostId],
+    /// When a limit refused a request last that may have held what the check selects.
+    pub request_refused_last: Option<Timestamp>,
 }
 
 impl Host {

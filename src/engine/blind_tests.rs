@@ -7,7 +7,10 @@ use crate::{
         Engine, Input, Output,
         test_support::{self, begin, number, plan},
     },
-    event::{Batch, KeyHash, Labels, LogRecord, METRIC_NAME, Severity, Span, Timestamp, UnreadLog},
+    event::{
+        Batch, KeyHash, Labels, LogRecord, METRIC_NAME, Severity, Signal, Span, Timestamp,
+        UnreadLog,
+    },
     gate::VerdictState,
     plan::Plan,
 };
@@ -165,6 +168,73 @@ fn what_was_refused_once_blinds_nobody_later() {
     run.begin("after").until(60, once);
     run.check("during", VerdictState::NoData, "series_over_limit");
     run.check("after", VerdictState::Pass, "");
+}
+
+/// Which checks say that a limit refused a whole request, in the reasons of a deployment.
+fn blind(run: &Run, deployment: &str) -> (VerdictState, Vec<String>) {
+    let verdict = run.engine.verdict(deployment).expect("it has begun");
+    let reasons = verdict.reasons.iter();
+    let told = reasons.filter(|reason| reason.contains("(request_over_limit): a limit refused"));
+    let checks = told.filter_map(|reason| Some(reason.split_once(':')?.0.to_owned()));
+    (verdict.verdict, checks.collect())
+}
+
+#[test]
+fn a_request_over_a_limit_blinds_every_check_of_such_data_for_five_minutes() {
+    let none: &[&str] = &[];
+    for (signal, checks) in [
+        (Signal::Metrics, &["cpu", "errors"][..]),
+        (Signal::Logs, &["logs"]),
+    ] {
+        let mut run = Run::new(plan(CHECKS));
+        run.until(5, |_, _| {}).begin("long");
+        run.until(20, |_, _| {}).begin("during");
+        run.until(22, |_, _| {});
+        run.engine.step(Input::OverLimit(signal), &mut run.outputs);
+        run.until(26, |_, _| {}).begin("soon");
+        // Neither a restart nor another configuration makes it forgotten.
+        let saved = run.engine.save();
+        run.engine = Engine::restore(plan(CHECKS), KeyHash::new(7), &saved).unwrap();
+        let more = CHECKS.replace("max: 90", "max: 91");
+        run.engine.step(Input::Plan(plan(&more)), &mut run.outputs);
+        run.begin("changed").until(28, |_, _| {}).begin("later");
+        run.until(70, |_, _| {});
+        let expect = |deployment: &str, state: VerdictState, checks: &[&str]| {
+            let found = blind(&run, deployment);
+            let checks: Vec<String> = checks.iter().map(|check| (*check).to_owned()).collect();
+            assert_eq!(found, (state, checks), "{signal:?} {deployment}");
+        };
+        for deployment in ["long", "during", "soon", "changed"] {
+            expect(deployment, VerdictState::NoData, checks);
+        }
+        expect("later", VerdictState::Pass, none);
+    }
+}
+
+#[test]
+fn a_request_over_a_limit_hides_no_breach_and_waits_for_the_first_tick() {
+    let bad = |minute: f64, batch: &mut Batch| {
+        let errors = number(
+            &[(METRIC_NAME, "errors_total")],
+            at(minute),
+            minute * 1_000.0,
+        );
+        batch.series = vec![errors];
+    };
+    let mut run = Run::new(plan(CHECKS));
+    run.until(20, |_, _| {}).begin("d");
+    run.engine
+        .step(Input::OverLimit(Signal::Metrics), &mut run.outputs);
+    run.until(60, bad);
+    assert_eq!(blind(&run, "d").0, VerdictState::Fail);
+    // Of what comes before any tick it is not known when that was.
+    let mut run = Run::new(plan(CHECKS));
+    run.engine
+        .step(Input::OverLimit(Signal::Logs), &mut run.outputs);
+    run.until(3, |_, _| {}).begin("d").until(40, |_, _| {});
+    assert_eq!(blind(&run, "d").0, VerdictState::NoData);
+    run.begin("later").until(80, |_, _| {});
+    assert_eq!(blind(&run, "later").0, VerdictState::Pass);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::{
     births::Teller,
     cells::{Cells, cells},
     namesakes::Owner,
+    refused_requests::RefusedRequests,
     roles::Roles,
     selection::{Selector, Way, role, way},
     service::{CheckPanel, Service},
@@ -44,6 +45,8 @@ pub struct Directory {
     pub(super) watermark: Timestamp,
     /// Data was lost of which nobody knows whose it was: in any bucket that was open at this time.
     pub(super) torn_until: Option<Timestamp>,
+    /// When limits refused whole requests.
+    pub(super) refused: RefusedRequests,
     /// Since when series are selected as they are, or have room: of what comes for the first time, it is not
     /// known whether it was there before.
     pub(super) selecting_since: Option<Timestamp>,
@@ -74,6 +77,7 @@ impl Directory {
             streams: Vec::new(),
             watermark: Timestamp::MIN,
             torn_until: None,
+            refused: RefusedRequests::default(),
             selecting_since: None,
             plan,
         }
@@ -224,6 +228,7 @@ impl Directory {
                 hosts: &service.hosts,
                 one_box: &roles.one_box,
                 fleet: references[index].as_deref().unwrap_or(&roles.fleet),
+                request_refused_last: self.refused.last_of(&entry.check),
             };
             let unfit = roles.unfit(&entry.check, bucket.end);
             let unclear = || roles.unclear(service, &entry.panel, gate_began_at);

@@ -127,6 +127,7 @@ impl Service {
                     hosts: &self.hosts,
                     one_box: &everyone,
                     fleet: &[],
+                    request_refused_last: None,
                 });
                 for evidence in &excesses {
                     for stage in &watcher.stages {

@@ -27,6 +27,7 @@ mod overlap;
 mod pipelines;
 mod promotion;
 mod refusal;
+mod refused_requests;
 mod reread;
 mod roles;
 mod saved;
@@ -66,7 +67,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{Batch, Begin, Bypass, DeploymentEvent, End, Interval, KeyHash, Raw, Span, Timestamp},
+    event::{
+        Batch, Begin, Bypass, DeploymentEvent, End, Interval, KeyHash, Raw, Signal, Span, Timestamp,
+    },
     gate::{Change, Gate, Verdict, VerdictState},
     plan::Plan,
     reduce::{Epoch, ReducerCounters, Select, Shards},
@@ -86,6 +89,9 @@ pub enum Input<'a> {
     Raw(Raw<'a>),
     /// Data was lost of which nobody knows whose it was: no deployment that is under way can pass.
     Lost,
+    /// A limit refused a request with data of this sort as a whole, and nobody knows whose they were: no
+    /// deployment that is under way, or begins soon, can pass by a check of such data.
+    OverLimit(Signal),
     /// What a deployer tells.
     Deployment(DeploymentEvent),
     /// The clock has come this far: buckets whose end plus the lateness has passed are closed.
@@ -189,6 +195,12 @@ impl Engine {
                 for world in self.worlds_mut() {
                     let torn_until = &mut world.directory.torn_until;
                     *torn_until = Some(torn_until.map_or(now, |until| until.max(now)));
+                }
+            }
+            Input::OverLimit(signal) => {
+                let now = self.epoch().now;
+                for world in self.worlds_mut() {
+                    world.directory.refused.note(signal, now);
                 }
             }
             Input::Deployment(event) => self.deployment(event, outputs),

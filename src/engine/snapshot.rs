@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     directory::Directory,
     health::HealthState,
+    refused_requests::RefusedRequests,
     service::{HostFacts, Service, depth},
     sightings::SeenVersions,
 };
@@ -22,6 +23,7 @@ use crate::{
 pub struct DirectoryState<'a> {
     watermark: Timestamp,
     torn_until: Option<Timestamp>,
+    refused: RefusedRequests,
     pub(super) selecting_since: Option<Timestamp>,
     pub(super) services: Vec<ServiceState<'a>>,
 }
@@ -59,6 +61,7 @@ impl Directory {
         DirectoryState {
             watermark: self.watermark,
             torn_until: self.torn_until,
+            refused: self.refused,
             selecting_since: self.selecting_since,
             services: services.collect(),
         }
@@ -75,6 +78,7 @@ impl Directory {
         let mut directory = Self::new(plan);
         directory.watermark = state.watermark;
         directory.torn_until = state.torn_until;
+        directory.refused = state.refused;
         directory.selecting_since = state.selecting_since;
         for saved in state.services {
             let mut services = directory.services.iter_mut();

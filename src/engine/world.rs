@@ -43,6 +43,9 @@ impl World {
     /// Takes a tick: names what is new.
     pub(super) fn advance(&mut self, epoch: Epoch) {
         self.reducer.advance(epoch, &mut self.directory);
+        if let Some(now) = epoch.now {
+            self.directory.refused.tick(now);
+        }
     }
 
     /// Closes the next bucket that is over, and spreads it over the panels; empty ones are passed over where

@@ -13,6 +13,7 @@ mod labels;
 mod log;
 mod raw;
 mod sample;
+mod signal;
 mod text;
 mod time;
 mod written;
@@ -29,6 +30,7 @@ pub use raw::{
     RawUnread, ReadLabels,
 };
 pub use sample::{Kind, MetricMeta, Point, SeriesMeta, Temporality, Unit, Value};
+pub use signal::Signal;
 pub use text::{NAME_BYTES_MAX, check_name, is_invisible};
 pub use time::{Interval, MaybeTimestamp, Span, Timestamp, TimestampError};
 pub use written::{Overflow, Spare, Written};

@@ -30,7 +30,8 @@ impl Course {
             | Entry::Deployment(_)
             | Entry::Tick(_)
             | Entry::Consumed(_)
-            | Entry::Lost(_) => {}
+            | Entry::Lost(_)
+            | Entry::OverLimit(_) => {}
         }
     }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Body, Encoding, Format};
 use crate::{
-    event::{DeploymentEvent, Timestamp},
+    event::{DeploymentEvent, Signal, Timestamp},
     plan::{Faults, Plan},
 };
 
@@ -31,6 +31,9 @@ pub enum Entry {
     /// The engine was started here under another configuration than the last: all that stands before is
     /// judged anew, by this one alone.
     Start(PlanChange),
+    /// A request or message with data of this sort was over a limit, and refused as a whole: whose data it held
+    /// is not known. It stands at most a few times between two ticks, however many there were.
+    OverLimit(Signal),
 }
 
 /// A change of the configuration, as far as verdicts follow from it. One while the engine ran is applied
@@ -159,6 +162,7 @@ impl Entry {
     const LOST: u8 = 5;
     const PLAN: u8 = 6;
     const START: u8 = 7;
+    const OVER_LIMIT: u8 = 8;
 
     /// The byte that stands for its kind; never reused for another kind.
     pub(super) fn kind(&self) -> u8 {
@@ -170,11 +174,12 @@ impl Entry {
             Self::Lost(_) => Self::LOST,
             Self::Plan(_) => Self::PLAN,
             Self::Start(_) => Self::START,
+            Self::OverLimit(_) => Self::OVER_LIMIT,
         }
     }
 
     pub(super) fn is_kind(kind: u8) -> bool {
-        (Self::BATCH..=Self::START).contains(&kind)
+        (Self::BATCH..=Self::OVER_LIMIT).contains(&kind)
     }
 
     /// Appends the payload of this entry to `out`, up to the body of a batch, which it gives.
@@ -188,6 +193,7 @@ impl Entry {
             Self::Tick(now) => out.extend(now.nanos().to_le_bytes()),
             Self::Consumed(range) | Self::Lost(range) => to_json(range, out)?,
             Self::Plan(change) | Self::Start(change) => to_json(change, out)?,
+            Self::OverLimit(signal) => out.push(signal_code(*signal)),
         }
         Ok(&[])
     }
@@ -220,6 +226,7 @@ impl Entry {
             Self::LOST => offsets(&payload).map(Self::Lost),
             Self::PLAN => change(&payload).map(Self::Plan),
             Self::START => change(&payload).map(Self::Start),
+            Self::OVER_LIMIT => signal(&payload).map(Self::OverLimit),
             unknown => Err(format!("the entry has the unknown kind {unknown}")),
         }
     }
@@ -232,6 +239,20 @@ fn to_json(value: &impl Serialize, out: &mut Vec<u8>) -> Result<(), String> {
 fn change(payload: &[u8]) -> Result<PlanChange, String> {
     serde_json::from_slice(payload)
         .map_err(|error| format!("the configuration cannot be read: {error}"))
+}
+
+/// The byte that stands for a sort of data; never reused for another.
+fn signal_code(signal: Signal) -> u8 {
+    match signal {
+        Signal::Metrics => 1,
+        Signal::Logs => 2,
+    }
+}
+
+fn signal(payload: &[u8]) -> Result<Signal, String> {
+    let mut all = Signal::ALL.into_iter();
+    all.find(|signal| payload == [signal_code(*signal)])
+        .ok_or_else(|| format!("what a limit refused is of an unknown sort: {payload:?}"))
 }
 
 fn offsets(payload: &[u8]) -> Result<OffsetRange, String> {

@@ -51,6 +51,8 @@ pub struct Counts {
     pub plans: u64,
     /// Starts under another configuration.
     pub starts: u64,
+    /// Marks of requests that a limit refused as a whole.
+    pub over_limit: u64,
 }
 
 /// A place where a journal is broken.
@@ -70,7 +72,7 @@ impl Counts {
     /// All entries.
     pub fn total(&self) -> u64 {
         let inputs = self.batches + self.deployments + self.ticks + self.consumed + self.lost;
-        inputs + self.plans + self.starts
+        inputs + self.plans + self.starts + self.over_limit
     }
 
     fn count(&mut self, entry: &Entry) {
@@ -82,6 +84,7 @@ impl Counts {
             Entry::Lost(_) => &mut self.lost,
             Entry::Plan(_) => &mut self.plans,
             Entry::Start(_) => &mut self.starts,
+            Entry::OverLimit(_) => &mut self.over_limit,
         } += 1;
     }
 }

@@ -11,7 +11,7 @@
 //! | bytes | what |
 //! | --- | --- |
 //! | 4 | length of the payload, little endian |
-//! | 1 | kind: 1 batch, 2 deployment event, 3 tick, 4 consumed from Kafka, 5 lost in Kafka, 6 another configuration, 7 a start under another configuration, 254 link, 255 mark |
+//! | 1 | kind: 1 batch, 2 deployment event, 3 tick, 4 consumed from Kafka, 5 lost in Kafka, 6 another configuration, 7 a start under another configuration, 8 a request over a limit, 254 link, 255 mark |
 //! | 4 | CRC-32C of the payload, little endian |
 //! | 4 | CRC-32C of the nine bytes before, little endian |
 //! | length | payload |

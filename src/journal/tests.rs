@@ -18,7 +18,7 @@ use super::{
     one_file, recorded, segment_name,
     storage::Bounded,
 };
-use crate::event::{Begin, DeploymentEvent, End, Span, Timestamp};
+use crate::event::{Begin, DeploymentEvent, End, Signal, Span, Timestamp};
 
 fn range(from: i64, until: i64) -> OffsetRange {
     OffsetRange {
@@ -80,6 +80,8 @@ fn entries() -> Vec<Entry> {
         Entry::Lost(range(9, 11)),
         Entry::Plan(change()),
         Entry::Start(change()),
+        Entry::OverLimit(Signal::Metrics),
+        Entry::OverLimit(Signal::Logs),
         Entry::Deployment(DeploymentEvent::End(End {
             at,
             deployment: "d1".to_owned(),

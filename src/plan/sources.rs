@@ -8,7 +8,7 @@ use super::{
     units::{self, Complaint},
     walk::{Place, suggestion},
 };
-use crate::event::Span;
+use crate::event::{Signal, Span};
 
 /// A place that data is fetched from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +64,18 @@ pub enum TopicFormat {
 }
 
 impl TopicFormat {
+    /// Which data it carries; `None`: deployment events, which are none.
+    pub fn signal(self) -> Option<Signal> {
+        match self {
+            Self::OtlpMetrics
+            | Self::OtlpMetricsJson
+            | Self::RemoteWrite(_)
+            | Self::JsonSamples => Some(Signal::Metrics),
+            Self::OtlpLogs | Self::OtlpLogsJson | Self::JsonLogs => Some(Signal::Logs),
+            Self::JsonDeployments(_) => None,
+        }
+    }
+
     /// Whether overrides are taken from a topic of deployment events; `None`: it carries data.
     pub fn overrides(self) -> Option<Overrides> {
         match self {

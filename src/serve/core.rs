@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     engine::{Engine, Refusal},
-    event::{DeploymentEvent, KeyHash, Timestamp},
+    event::{DeploymentEvent, KeyHash, Signal, Timestamp},
     journal::{Body, PlanChange, Reload, recorded},
     plan::Plan,
     reduce::{Epoch, Shards},
@@ -37,7 +37,10 @@ use crate::{
 
 #[cfg(any(feature = "kafka", test))]
 mod fetched;
+mod over_limit;
 mod put;
+
+use over_limit::Marks;
 
 pub(super) use super::answers::{ChangeError, EventError};
 pub use super::answers::{Ending, Unavailable};
@@ -57,6 +60,7 @@ pub(super) struct Core {
     opened: Arc<OnceLock<Opened>>,
     keys: KeyHash,
     repeats: Arc<Repeats>,
+    marks: Arc<Marks>,
     /// Whether time is so far behind that what is sent now would be refused as of the future.
     is_far_behind: Arc<AtomicBool>,
     /// Ids given to deployments that came without one.
@@ -113,6 +117,8 @@ pub(super) enum Order {
     },
     /// Data was lost of which nobody knows whose it was.
     Lost,
+    /// A limit refused a request with data of this sort as a whole.
+    OverLimit(Signal),
     /// Everything is fetched that was written while the engine was away.
     #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "of Kafka only"))]
     CaughtUp,
@@ -154,6 +160,7 @@ impl Core {
             opened: Arc::clone(&opened),
             keys,
             repeats: recovery.as_ref().map(Recovery::repeats).unwrap_or_default(),
+            marks: Arc::default(),
             is_far_behind: Arc::default(),
             ids: Arc::default(),
             ready,
@@ -263,13 +270,22 @@ impl Core {
     /// # Errors
     /// Nothing is taken at the moment.
     pub(super) fn place(&self, body: Body) -> Result<Ticket, Unavailable> {
+        self.takes()?;
+        self.sequence.batch(body)
+    }
+
+    /// Whether what is sent is taken, as far as that is known before it has its place.
+    ///
+    /// # Errors
+    /// It is not.
+    pub(super) fn takes(&self) -> Result<(), Unavailable> {
         if self.ended.borrow().is_some() {
             return Err(Unavailable::Stopped);
         }
         if self.is_far_behind.load(Ordering::Relaxed) {
             return Err(Unavailable::Recovering);
         }
-        self.sequence.batch(body)
+        Ok(())
     }
 
     /// The last tick before the core began to take inputs, if there was one.

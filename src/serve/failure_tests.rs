@@ -28,7 +28,7 @@ use super::{
     recovery::{JournalSettings, Recovery},
 };
 use crate::{
-    event::{Begin, DeploymentEvent, KeyHash, Span, Timestamp},
+    event::{Begin, DeploymentEvent, KeyHash, Signal, Span, Timestamp},
     journal::{Body, DataDir, Encoding, Entry, Format, Limits, Reader},
     plan::Plan,
 };
@@ -242,8 +242,13 @@ async fn what_cannot_be_recorded_is_not_taken() {
     for now in [now(), now() + Span::from_hours(1)] {
         assert_eq!(core.tick(now).await, Err(Unavailable::NotRecorded));
     }
+    // Nor is what a limit refuses, which is tried again each time.
+    for _ in 0..2 {
+        let marked = core.mark_over_limit(Signal::Logs).await;
+        assert_eq!(marked, Err(Unavailable::NotRecorded));
+    }
     assert!(core.published().is_stalled());
-    assert_eq!(core.published().journal_errors(), 4);
+    assert_eq!(core.published().journal_errors(), 6);
     let stats = core.published().stats();
     assert_eq!((stats.watermark, stats.open_gates), (Timestamp::MIN, 0));
     assert_eq!(core.published().deployment("d1"), Ok(None));

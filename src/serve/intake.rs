@@ -2,6 +2,9 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc, thread};
 
+use axum::body::Body as HttpBody;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task,
@@ -10,13 +13,14 @@ use tokio::{
 use super::{
     bodies::Bodies,
     core::{Core, Room, Unavailable},
+    http_request::HttpRefusal,
     idle::{Idle, Lent},
     metrics::{Metrics, Source},
     repeats::Repeats,
 };
 use crate::{
     decode::{DecodeError, DecodeLimits, Decoder},
-    event::{RawBatch, Rejects},
+    event::{RawBatch, Rejects, Signal},
     journal::{Body, Encoding, decode_limits},
     plan::Plan,
     reduce::{Epoch, Put, PutScratch, Shards},
@@ -34,7 +38,7 @@ const IDLE_MAX: usize = 64;
 #[derive(Clone, Debug)]
 pub(super) struct Intake {
     /// Where bodies are read to.
-    pub(super) bodies: Bodies,
+    bodies: Bodies,
     core: Core,
     metrics: Arc<Metrics>,
     limits: DecodeLimits,
@@ -169,10 +173,43 @@ impl Intake {
         }
     }
 
+    /// Reads a body of at most `limit` bytes that carries data of this sort.
+    ///
+    /// # Errors
+    /// It is longer, breaks off, or takes too long; or it is longer, and the core does not take the mark of that.
+    pub(super) async fn read(
+        &self,
+        signal: Signal,
+        headers: &HeaderMap,
+        body: HttpBody,
+        limit: usize,
+    ) -> Result<Bytes, HttpRefusal> {
+        let read = self.bodies.read(headers, body, limit).await;
+        if let Err(refusal) = &read
+            && refusal.status == StatusCode::PAYLOAD_TOO_LARGE
+        {
+            self.mark_over_limit(signal).await?;
+        }
+        read
+    }
+
+    /// Marks that a limit refused a request with data of this sort as a whole. Only then may it be answered.
+    ///
+    /// # Errors
+    /// The core does not take it: the sender has to come again.
+    pub(super) async fn mark_over_limit(&self, signal: Signal) -> Result<(), Turned> {
+        self.core.takes().map_err(Turned::Unavailable)?;
+        let marked = self.core.mark_over_limit(signal).await;
+        marked.map_err(Turned::Unavailable)
+    }
+
     async fn work(&self, source: Source, body: Body, room: Room) -> Result<Taken, Turned> {
         let is_large = body.bytes.len() > INLINE_BYTES_MAX;
         let (this, read) = (self.clone(), body.clone());
         let decoded = self.aside(is_large, move || this.decode(&read)).await;
+        if decoded.as_ref().is_err_and(DecodeError::is_over_limit) {
+            self.mark_over_limit(body.format.signal()).await?;
+        }
         let mut decoded = decoded.map_err(Turned::Decode)?;
         let mut taken = std::mem::take(&mut decoded.taken);
         let (samples, logs) = (decoded.samples, decoded.logs);

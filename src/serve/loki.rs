@@ -45,7 +45,10 @@ async fn take(shared: &Shared, headers: &HeaderMap, body: HttpBody) -> Result<Ta
     let (format, encoding) = form(headers)?;
     let open = shared.intake.enter()?;
     let limit = shared.plan().limits.request_bytes;
-    let bytes = shared.intake.bodies.read(headers, body, limit).await?;
+    let bytes = shared
+        .intake
+        .read(format.signal(), headers, body, limit)
+        .await?;
     shared
         .metrics
         .count(Source::Loki, |metrics| metrics.bytes += bytes.len() as u64);

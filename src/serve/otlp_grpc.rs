@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     decode::DecodeError,
+    event::Signal,
     journal::{Body, Encoding, Format},
 };
 
@@ -104,6 +105,9 @@ fn status(turned: &Turned) -> Status {
     }
 }
 
+/// The name of the service that takes logs.
+const LOGS_SERVICE: &str = services::logs_service_server::SERVICE_NAME;
+
 /// Bytes in front of a message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
 
@@ -121,6 +125,14 @@ fn limited(body: axum::body::Body, limit: usize) -> axum::body::Body {
     }))
 }
 
+/// What a call of one of the two services carries.
+fn signal(path: &str) -> Signal {
+    match path.split('/').nth(1) {
+        Some(LOGS_SERVICE) => Signal::Logs,
+        Some(_) | None => Signal::Metrics,
+    }
+}
+
 /// Counts a call, bounds its body, and corrects the codes with which the transport refuses messages: senders retry
 /// `OUT_OF_RANGE` for ever, and take `INTERNAL` for our fault.
 pub(super) async fn correct_status(
@@ -133,6 +145,7 @@ pub(super) async fn correct_status(
         .metrics
         .count(Source::OtlpGrpc, |metrics| metrics.requests += 1);
     let limit = shared.plan().limits.request_bytes;
+    let signal = signal(request.uri().path());
     let mut response = next.run(request.map(|body| limited(body, limit))).await;
     shared.metrics.took(Source::OtlpGrpc, stopwatch.elapsed());
     let code = response
@@ -145,6 +158,12 @@ pub(super) async fn correct_status(
         Some(Code::Unimplemented) => (Code::Unimplemented, "unsupported"),
         _ => return response,
     };
+    if code == Code::ResourceExhausted
+        && let Err(turned) = shared.intake.mark_over_limit(signal).await
+    {
+        shared.metrics.reject(Source::OtlpGrpc, turned.reason());
+        return status(&turned).into_http();
+    }
     shared.metrics.reject(Source::OtlpGrpc, reason);
     response
         .headers_mut()

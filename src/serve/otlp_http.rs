@@ -23,7 +23,10 @@ use super::{
     metrics::Source,
     shared::Shared,
 };
-use crate::journal::{Body, Encoding, Format};
+use crate::{
+    event::Signal,
+    journal::{Body, Encoding, Format},
+};
 
 /// The answer to an export, the same for metrics and logs.
 #[derive(Clone, PartialEq, Message)]
@@ -71,12 +74,6 @@ impl PartialSuccess {
 enum Syntax {
     Protobuf,
     Json,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Signal {
-    Metrics,
-    Logs,
 }
 
 /// The paths, all with POST.
@@ -166,7 +163,7 @@ async fn take(
     };
     let open = shared.intake.enter()?;
     let limit = shared.plan().limits.request_bytes;
-    let bytes = shared.intake.bodies.read(headers, body, limit).await?;
+    let bytes = shared.intake.read(signal, headers, body, limit).await?;
     shared.metrics.count(Source::OtlpHttp, |metrics| {
         metrics.bytes += bytes.len() as u64;
     });

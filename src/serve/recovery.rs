@@ -403,6 +403,9 @@ impl Recovery {
                     }
                 }
                 Entry::Lost(_) if !is_seen => self.engine.step(Input::Lost, &mut outputs),
+                Entry::OverLimit(signal) if !is_seen => {
+                    self.engine.step(Input::OverLimit(signal), &mut outputs);
+                }
                 Entry::Plan(change) | Entry::Start(change)
                     if !is_seen && position <= self.judged_at =>
                 {
@@ -414,7 +417,11 @@ impl Recovery {
                         published.recover(self.engine.gates());
                     }
                 }
-                Entry::Deployment(_) | Entry::Lost(_) | Entry::Plan(_) | Entry::Start(_) => {}
+                Entry::Deployment(_)
+                | Entry::Lost(_)
+                | Entry::Plan(_)
+                | Entry::Start(_)
+                | Entry::OverLimit(_) => {}
             }
             outputs.clear();
             self.chronicle.make_room();

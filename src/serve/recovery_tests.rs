@@ -29,8 +29,8 @@ use crate::{
     decode::json_samples,
     engine::{Engine, Input, Selector},
     event::{
-        Batch, Begin, DeploymentEvent, End, KeyHash, Labels, METRIC_NAME, Span, Step, StepOutcome,
-        Timestamp, canonical,
+        Batch, Begin, DeploymentEvent, End, KeyHash, Labels, METRIC_NAME, Signal, Span, Step,
+        StepOutcome, Timestamp, canonical,
     },
     journal::{Body, DataDir, Encoding, Entry, Format, Limits, OffsetRange, Position, Reload},
     plan::Plan,
@@ -309,6 +309,7 @@ fn uninterrupted(directory: &Path, source: &Kept) -> Vec<u8> {
                 }
             }
             Entry::Lost(_) => engine.step(Input::Lost, &mut outputs),
+            Entry::OverLimit(signal) => engine.step(Input::OverLimit(signal), &mut outputs),
             Entry::Plan(change) => {
                 let next = change.behind(&engine.plan().digest).unwrap();
                 engine.step(Input::Plan(Arc::new(next.unwrap())), &mut outputs);
@@ -371,7 +372,18 @@ async fn run(seed: u64, root: &Path, source: &Kept, changes: bool) -> Vec<PathBu
                 Err(ChangeError::Unavailable(reason)) => panic!("{reason}"),
             }
         }
-        match noise.below(13) {
+        match noise.below(14) {
+            13 => {
+                // Two of them find their place in one epoch, or in two.
+                let signal = Signal::ALL[noise.below(2) as usize];
+                let marks = [(); 2].map(|()| intake.mark_over_limit(signal));
+                now += noise.below(4) as i64;
+                let tick = core.tick(Timestamp::from_seconds(now));
+                let marks = futures_util::future::join_all(marks);
+                let (marked, ticked) = tokio::join!(marks, tick);
+                ticked.unwrap();
+                assert!(marked.iter().all(Result::is_ok), "{marked:?}");
+            }
             10..=12 => {
                 let at = now;
                 now += noise.below(4) as i64;

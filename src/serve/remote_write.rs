@@ -60,7 +60,10 @@ async fn take(shared: &Shared, headers: &HeaderMap, body: HttpBody) -> Result<Ta
     let format = protocol(headers)?;
     let open = shared.intake.enter()?;
     let limit = shared.plan().limits.request_bytes;
-    let bytes = shared.intake.bodies.read(headers, body, limit).await?;
+    let bytes = shared
+        .intake
+        .read(format.signal(), headers, body, limit)
+        .await?;
     shared.metrics.count(Source::RemoteWrite, |metrics| {
         metrics.bytes += bytes.len() as u64;
     });

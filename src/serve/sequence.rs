@@ -8,6 +8,7 @@
 //! What was refused is not before anything: when a group cannot be made durable, everything that waits
 //! behind it is refused too, so that no batch counts under a tick that does not.
 
+mod over_limit;
 mod ticket;
 mod waiting;
 
@@ -241,7 +242,8 @@ impl Sequence {
                 | Entry::Deployment(_)
                 | Entry::Tick(_)
                 | Entry::Plan(_)
-                | Entry::Start(_) => Then::Put(reply),
+                | Entry::Start(_)
+                | Entry::OverLimit(_) => Then::Put(reply),
             };
             self.wait(state, Waiting { entry, then });
         } else {

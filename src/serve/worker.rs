@@ -130,6 +130,10 @@ impl Worker {
                     drop(reply.send(self.change(plan, &change, start)));
                 }
                 Order::Lost => self.engine.step(Input::Lost, &mut self.outputs),
+                Order::OverLimit(signal) => {
+                    self.engine
+                        .step(Input::OverLimit(signal), &mut self.outputs);
+                }
                 Order::CaughtUp => {
                     self.is_catching_up = false;
                     self.publish_all();

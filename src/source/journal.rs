@@ -89,6 +89,12 @@ impl Journal {
                     messages += range.count();
                 }
                 Entry::Lost(_) => lost(engine, beside.as_deref_mut(), &mut outputs),
+                Entry::OverLimit(signal) => {
+                    if let Some(placebos) = beside.as_deref_mut() {
+                        placebos.take(Input::OverLimit(signal));
+                    }
+                    engine.step(Input::OverLimit(signal), &mut outputs);
+                }
                 Entry::Plan(change) => {
                     let behind = change.behind(&engine.plan().digest);
                     let fault = |faults| format!("the configuration at {position}: {faults}");
@@ -138,7 +144,8 @@ impl Journal {
                 | Entry::Consumed(_)
                 | Entry::Lost(_)
                 | Entry::Plan(_)
-                | Entry::Start(_) => {}
+                | Entry::Start(_)
+                | Entry::OverLimit(_) => {}
             }
         }
         Ok(history)

@@ -8,6 +8,7 @@ use sluice::{
     event::Timestamp,
     gate::LineKind,
     journal::{Entry, Reader},
+    plan::Plan,
     serve::{
         Ending,
         pb::{BeginRequest, EndRequest, ReportStepRequest, StepOutcome},
@@ -22,8 +23,8 @@ use super::{
 };
 
 /// Feeds a fresh engine from a journal; gives the lines of its verdict changes and of its gates.
-fn replay(journal: &Path) -> (Vec<String>, Vec<String>) {
-    let plan = Arc::new(plan());
+pub(crate) fn replay(plan: Plan, journal: &Path) -> (Vec<String>, Vec<String>) {
+    let plan = Arc::new(plan);
     let limit = plan.limits.decompressed_bytes;
     let mut engine = Engine::new(plan);
     let mut outputs = Vec::new();
@@ -41,6 +42,7 @@ fn replay(journal: &Path) -> (Vec<String>, Vec<String>) {
                 engine.step(Input::Plan(next), &mut outputs);
             }
             Entry::Start(change) => panic!("it was started under {}", change.to_digest),
+            Entry::OverLimit(signal) => engine.step(Input::OverLimit(signal), &mut outputs),
             Entry::Consumed(_) | Entry::Lost(_) => panic!("nothing came from Kafka"),
         }
     }
@@ -176,7 +178,7 @@ async fn check(changes: bool) {
     assert_eq!(rig.stop().await, Ending::Asked);
 
     let journal = directory.path().join("journal");
-    let (changes, finals) = replay(&journal);
+    let (changes, finals) = replay(plan(), &journal);
     assert_eq!(changes, live);
     let untyped = |line: &String| {
         let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -224,5 +226,5 @@ async fn records_that_could_not_be_read_are_missing_in_a_replay_as_they_were_liv
         "{live:#?}"
     );
     assert_eq!(rig.stop().await, Ending::Asked);
-    assert_eq!(replay(&directory.path().join("journal")).0, live);
+    assert_eq!(replay(plan(), &directory.path().join("journal")).0, live);
 }

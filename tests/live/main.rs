@@ -14,6 +14,7 @@ mod gates;
 mod history;
 mod journal;
 mod metadata;
+mod over_limit;
 mod payloads;
 mod pipeline;
 mod sinks;

@@ -1,6 +1,10 @@
 //! Events of a consumer become inputs, in order.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     sync::{mpsc::Receiver, watch},
@@ -23,7 +27,7 @@ use super::{
 };
 use crate::{
     engine::Selector,
-    event::{Raw, Span, Timestamp},
+    event::{Raw, Signal, Span, Timestamp},
     journal::{Entry, OffsetRange},
     plan::Plan,
     reduce::{Epoch, Select},
@@ -277,12 +281,13 @@ impl Reader {
                 Hands::new(self.core.keys(), labels)
             }),
             refused: self.refused,
+            over_limit: BTreeSet::new(),
         };
         let parts: Vec<_> = durable.into_iter().zip(chunks).collect();
         let put = task::spawn_blocking(move || work.put(parts)).await;
-        if let Ok((hands, refused)) = put {
+        if let Ok((hands, refused, over_limit)) = put {
             (self.hands, self.refused) = (Some(hands), refused);
-            return Ok(());
+            return self.mark_over_limit(over_limit).await;
         }
         error!("messages of Kafka could not be put: open deployments cannot pass any more");
         let lost = entries.into_iter().filter_map(|entry| match entry {
@@ -292,10 +297,28 @@ impl Reader {
             | Entry::Tick(_)
             | Entry::Lost(_)
             | Entry::Plan(_)
-            | Entry::Start(_) => None,
+            | Entry::Start(_)
+            | Entry::OverLimit(_) => None,
         });
         let lost: Vec<Entry> = lost.collect();
         self.record(&lost).await?;
+        Ok(())
+    }
+
+    /// Marks that messages were over a limit. After a restart they are refused once more, and the marks stand in
+    /// the journal.
+    async fn mark_over_limit(&self, signals: BTreeSet<Signal>) -> Result<(), Stopped> {
+        for signal in signals {
+            loop {
+                match self.core.mark_over_limit(signal).await {
+                    Ok(()) => break,
+                    Err(Unavailable::Stopped) => return Err(Stopped),
+                    Err(Unavailable::Busy | Unavailable::NotRecorded | Unavailable::Recovering) => {
+                    }
+                }
+                self.pause(RETRY).await?;
+            }
+        }
         Ok(())
     }
 
@@ -350,7 +373,8 @@ impl Reader {
                 | Entry::Deployment(_)
                 | Entry::Tick(_)
                 | Entry::Plan(_)
-                | Entry::Start(_) => {}
+                | Entry::Start(_)
+                | Entry::OverLimit(_) => {}
             }
         }
     }
@@ -385,10 +409,12 @@ struct Work {
     decoding: Decoding,
     hands: Hands,
     refused: u64,
+    /// What messages carried that were over a limit.
+    over_limit: BTreeSet<Signal>,
 }
 
 impl Work {
-    fn put(mut self, parts: Vec<(Durable, Option<Chunk>)>) -> (Hands, u64) {
+    fn put(mut self, parts: Vec<(Durable, Option<Chunk>)>) -> (Hands, u64, BTreeSet<Signal>) {
         for (durable, chunk) in parts {
             // An entry without messages is done as soon as it is durable.
             let Some(chunk) = chunk else { continue };
@@ -398,7 +424,7 @@ impl Work {
             }
             durable.running.done(durable.position, latest);
         }
-        (self.hands, self.refused)
+        (self.hands, self.refused, self.over_limit)
     }
 
     /// Puts a message, and gives the latest time in it. One that cannot be used costs only itself.
@@ -418,6 +444,10 @@ impl Work {
             }
             Err(problem) => {
                 self.refused += 1;
+                if problem.is_over_limit() {
+                    let signal = self.decoding.format(&partition.topic).signal();
+                    self.over_limit.extend(signal);
+                }
                 if self.refused.is_power_of_two() {
                     let (offset, count) = (message.offset, self.refused);
                     warn!(%partition, offset, %problem, count, "a Kafka message cannot be used");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::{
-    event::{DeploymentEvent, Timestamp},
+    event::{DeploymentEvent, Signal, Timestamp},
     journal::{Entry, OffsetRange, PlanChange, Position},
     plan::Plan,
     reduce::Epoch,
@@ -30,6 +30,8 @@ pub(super) enum Then {
     Put(oneshot::Sender<Result<Position, Unavailable>>),
     /// It goes to the core, and whoever brought it is told.
     Lose(oneshot::Sender<Result<Position, Unavailable>>),
+    /// So does this.
+    OverLimit(Signal, oneshot::Sender<Result<Position, Unavailable>>),
     /// It goes to the core; after a tick, batches stand in this epoch.
     Tick(Timestamp, Epoch, oneshot::Sender<Result<(), Unavailable>>),
     Event(Box<DeploymentEvent>, EventReply),
@@ -57,7 +59,8 @@ impl Waiting {
             | Entry::Deployment(_)
             | Entry::Tick(_)
             | Entry::Plan(_)
-            | Entry::Start(_) => None,
+            | Entry::Start(_)
+            | Entry::OverLimit(_) => None,
         };
         let then = self.then;
         (self.entry, Outcome { then, range })
@@ -80,6 +83,10 @@ impl Then {
             Self::Lose(reply) => {
                 reply.send(Ok(start)).ok();
                 Some(Order::Lost)
+            }
+            Self::OverLimit(signal, reply) => {
+                reply.send(Ok(start)).ok();
+                Some(Order::OverLimit(signal))
             }
             Self::Tick(now, after, reply) => Some(Order::Tick {
                 now,
@@ -104,7 +111,7 @@ impl Then {
     pub(super) fn refuse(self) {
         // Whoever asked may have gone.
         match self {
-            Self::Put(reply) | Self::Lose(reply) => {
+            Self::Put(reply) | Self::Lose(reply) | Self::OverLimit(_, reply) => {
                 reply.send(Err(Unavailable::NotRecorded)).ok();
             }
             Self::Tick(_, _, reply) => drop(reply.send(Err(Unavailable::NotRecorded))),

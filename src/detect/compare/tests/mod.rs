@@ -289,6 +289,7 @@ impl Scene {
                     hosts: &book,
                     one_box: &one_box,
                     fleet: &fleet,
+                    request_refused_last: None,
                 };
                 run.findings
                     .push((number - self.before, compare.observe(&view)));
