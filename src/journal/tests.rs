@@ -483,6 +483,29 @@ fn a_full_journal_refuses_until_history_may_go() {
 }
 
 #[test]
+fn a_journal_that_may_have_less_than_a_segment_goes_on_as_long_as_little_is_needed() {
+    let model = Model::new(1);
+    let limits = Limits {
+        bytes_max: 1 << 20,
+        ..Limits::default()
+    };
+    assert!(limits.bytes_max < limits.segment_bytes);
+    let (mut writer, _) = Writer::open(&storage(&model), directory(), limits).unwrap();
+    let body: &[u8] = &[7; 20_000];
+    for number in 0..200 {
+        let before = writer.end();
+        writer.commit(&[tick(number), batch(body)]).unwrap();
+        assert!(writer.bytes() <= limits.bytes_max);
+        // A state is saved now and then, behind which a third of the limit is needed.
+        if number % 17 == 16 {
+            writer.collect(before, Timestamp::MIN).unwrap();
+        }
+    }
+    let (read, ..) = read(&model);
+    assert_eq!(read.last(), Some(&batch(body)));
+}
+
+#[test]
 fn an_entry_that_cannot_be_written_leaves_the_journal_as_it_was() {
     let model = Model::new(1);
     let mut writer = open(&model);

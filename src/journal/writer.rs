@@ -23,14 +23,28 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// How much room a journal takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Length at which a segment is closed and the next one begun; a group of entries is never
-    /// divided.
+    /// Length at which a segment is closed and the next one begun, or earlier where the journal may have little
+    /// in all; a group of entries is never divided.
     pub segment_bytes: u64,
     /// Most bytes of all segments together. History is deleted to stay below; when what is still
     /// needed fills it, [`Writer::commit`] refuses.
     pub bytes_max: u64,
     /// How long segments that are not needed any more are kept as history, for recordings.
     pub keep: Span,
+}
+
+/// Parts of the most that a journal may have, of which a segment has one at most.
+const SEGMENTS_MIN: u64 = 8;
+/// What a segment may have all the same.
+const SEGMENT_BYTES_MIN: u64 = 64 << 10;
+
+impl Limits {
+    /// Length at which a segment is closed. Only whole segments are deleted: one that filled all that a journal may
+    /// have could never go, however little of it is still needed.
+    fn segment_bytes_max(&self) -> u64 {
+        let part = (self.bytes_max / SEGMENTS_MIN).max(SEGMENT_BYTES_MIN);
+        self.segment_bytes.min(part)
+    }
 }
 
 impl Default for Limits {
@@ -200,9 +214,8 @@ impl Writer {
             path: self.directory.clone(),
             problem,
         })?;
-        let is_full = |open: &OpenSegment| {
-            self.limits.segment_bytes < open.len + Frame::MARK_BYTES + group.len
-        };
+        let segment_bytes = self.limits.segment_bytes_max();
+        let is_full = |open: &OpenSegment| segment_bytes < open.len + Frame::MARK_BYTES + group.len;
         if self.open.as_ref().is_some_and(is_full) {
             self.close();
         }

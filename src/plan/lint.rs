@@ -1,7 +1,7 @@
 //! What is allowed in a configuration but most likely not meant.
 
 use super::{
-    Check, DetectorPlan, Limit, Mode, Plan, Selection, ServicePlan, Skippable, StageCheck,
+    Check, DetectorPlan, Limit, Limits, Mode, Plan, Selection, ServicePlan, Skippable, StageCheck,
     StagePlan, fault::Warning,
 };
 use crate::event::{Kind, Span, Unit};
@@ -11,6 +11,7 @@ impl Plan {
     /// breach, stages that nothing can block, policies without effect.
     pub fn warnings(&self) -> Vec<Warning> {
         let mut warnings: Vec<Warning> = self.lint_access().into_iter().collect();
+        warnings.extend(lint_journal(&self.limits));
         for (name, check) in &self.checks {
             self.lint_check(name, check, &mut warnings);
         }
@@ -71,6 +72,26 @@ impl Plan {
             ));
         }
     }
+}
+
+/// Warns of a journal that has no room for a request that is let in: its sender would be asked to come again for
+/// ever.
+fn lint_journal(limits: &Limits) -> Option<Warning> {
+    let Limits {
+        journal_bytes,
+        request_bytes,
+        ..
+    } = limits;
+    (journal_bytes / 2 < *request_bytes).then(|| {
+        warning(
+            "limits.journal_bytes",
+            format!(
+                "{journal_bytes} bytes have no room for two requests of {request_bytes} bytes, as \
+                 limits.request_bytes allows: one that does not fit is answered with 503 each time it comes"
+            ),
+            "write more, or a lower limits.request_bytes",
+        )
+    })
 }
 
 /// Warns of bounds that were written in the other of the two units of shares.
