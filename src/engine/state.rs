@@ -212,7 +212,9 @@ impl fmt::Display for StateError {
             Self::Version { saved } => write!(
                 f,
                 "the state has form {saved}, this version of sluice reads form {STATE_VERSION}: start \
-                 the version that wrote it, or begin anew in an empty data directory"
+                 the version that wrote it, or move the folder snapshots away: then what is kept of the journal is \
+                 judged anew (journal.keep), the history stays, deployments that began before are forgotten, \
+                 and of Kafka all is read again where the journal does not say how far it was read"
             ),
             Self::Malformed(_) => f.write_str("the state cannot be read"),
             Self::Reducer(_) => f.write_str("the saved series cannot be restored"),

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     engine::{Engine, Input, Output, StateError},
     event::{DeploymentEvent, KeyHash, Span, Timestamp},
-    gate::Gate,
+    gate::{Gate, STATE_VERSION},
     journal::{
         Course, DataDir, Entry, JournalError, Limits, PlanChange, Position, Reader, Reload,
         Snapshots, Writer,
@@ -158,7 +158,16 @@ impl Recovery {
             recovery.unread = Some(snapshot.head.plan_digest);
             return Ok(recovery);
         };
-        recovery.engine = Engine::restore(saved, keys, state).map_err(RecoveryError::State)?;
+        recovery.engine = match Engine::restore(saved, keys, state) {
+            Ok(engine) => engine,
+            // Of another configuration, it is not even known which.
+            Err(StateError::Version { saved }) if saved < STATE_VERSION => {
+                recovery_told::earlier_form(saved);
+                recovery.unread = Some(snapshot.head.plan_digest);
+                return Ok(recovery);
+            }
+            Err(problem) => return Err(RecoveryError::State(problem)),
+        };
         let watermark = recovery_told::known(recovery.engine.watermark());
         info!(snapshot = %snapshot.path.display(), watermark, "state loaded");
         recovery.resume_from = Some(snapshot.head.resume_from);
@@ -233,11 +242,16 @@ impl Recovery {
 
     /// Begins with all that is kept of the journal, under the given configuration.
     fn begin_anew(&mut self, saved: &str) {
-        warn!(
-            saved,
-            given = self.given.digest,
-            "the configuration has changed: all that is kept of the journal is judged anew"
-        );
+        let given = &self.given.digest;
+        if saved == given {
+            info!("all that is kept of the journal is judged anew");
+        } else {
+            warn!(
+                saved,
+                given,
+                "the configuration has changed: all that is kept of the journal is judged anew"
+            );
+        }
         self.begin_with(Arc::clone(&self.given));
         self.judged_at = self.writer.end();
     }

@@ -23,6 +23,7 @@ use super::{
     recorder::Recording,
     recovery::{JournalSettings, Recovery},
     recovery_error::RecoveryError,
+    saver,
     sequence::Sequence,
 };
 use crate::{
@@ -32,6 +33,7 @@ use crate::{
         Batch, Begin, DeploymentEvent, End, KeyHash, Labels, METRIC_NAME, Signal, Span, Step,
         StepOutcome, Timestamp, canonical,
     },
+    gate::STATE_VERSION,
     journal::{Body, DataDir, Encoding, Entry, Format, Limits, OffsetRange, Position, Reload},
     plan::Plan,
     reduce::Select,
@@ -534,6 +536,56 @@ async fn messages_that_cannot_be_fetched_again_leave_a_hole() {
     let torn = said(None);
     assert!(torn.contains("lost_in_kafka"), "{torn}");
     assert!(torn.contains("verdict: NoData"), "{torn}");
+}
+
+/// Writes the newest snapshot anew as a version would have that saved its state in another form.
+fn reform(directory: &Path, from: u32, to: u32) {
+    let directory = DataDir::open(directory).unwrap();
+    let (mut snapshots, newest, _) = directory.load().unwrap();
+    let newest = newest.expect("a state was saved");
+    let (_, of_engine) = saver::decode(&newest.state).unwrap();
+    let at = newest.state.len() - of_engine.len();
+    let mut state = newest.state.to_vec();
+    assert_eq!(u32::from(state[at]), from);
+    state[at] = to as u8;
+    snapshots.write(&newest.head, &state).unwrap();
+    let earlier = newest.path;
+    let (_, now, _) = directory.load().unwrap();
+    assert_ne!(now.unwrap().path, earlier, "it is the newest");
+}
+
+#[tokio::test]
+async fn a_state_of_an_earlier_form_is_not_needed_where_the_journal_is() {
+    let (root, source) = (tempfile::tempdir().unwrap(), Kept::default());
+    let root = root.path();
+    with_messages(root, &source).await;
+    let told = uninterrupted(root, &source);
+    let (known, offsets) = started(root, Some(source.clone()));
+    assert!(known == told && offsets.contains(TOPIC), "{offsets}");
+    let starts = || {
+        let journal = DataDir::open(root).unwrap().read_all().unwrap();
+        let starts = journal.filter_map(|entry| match entry.unwrap().1 {
+            Entry::Start(change) => Some(change.is_other()),
+            _ => None,
+        });
+        starts.collect::<Vec<_>>()
+    };
+    assert!(starts().is_empty());
+    let (earlier, later) = (STATE_VERSION - 1, STATE_VERSION + 1);
+    reform(root, STATE_VERSION, earlier);
+    // Each of them is killed before it saves a state of its own.
+    for _ in 0..2 {
+        let (known, of_again) = started(root, Some(source.clone()));
+        assert!(known == told);
+        assert_eq!(of_again, offsets, "nothing is read twice, nor passed over");
+        assert_eq!(starts(), [false], "it is recorded that all was judged anew");
+    }
+    reform(root, earlier, later);
+    let later = Recovery::open(root, &plan(), KeyHash::new(1), settings());
+    let problem = later.unwrap_err();
+    assert!(matches!(problem, RecoveryError::State(_)), "{problem}");
+    let cause = std::error::Error::source(&problem).unwrap().to_string();
+    assert!(cause.contains("move the folder snapshots away"), "{cause}");
 }
 
 /// A source that is away for good.

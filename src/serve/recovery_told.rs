@@ -65,6 +65,16 @@ pub(super) fn earlier(directory: &DataDir) {
     }
 }
 
+/// Tells of a state that an earlier version saved in another form.
+pub(super) fn earlier_form(saved: u32) {
+    warn!(
+        form = saved,
+        "the saved state is of an earlier version, in a form that is not read any more: all that is kept of the \
+         journal is judged anew, and deployments that began before that are forgotten: begin them again \
+         (journal.keep says how much is kept); the history stays"
+    );
+}
+
 /// Tells of snapshots that cannot be used; `has_earlier`: whether one of before can.
 pub(super) fn passed_over(snapshots: Vec<PassedOver>, has_earlier: bool) {
     for PassedOver { path, problem } in snapshots {
