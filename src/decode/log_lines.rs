@@ -169,7 +169,7 @@ fn severity(value: Option<Value>) -> Result<Severity, Refusal> {
         Some(Value::String(name)) => Ok(Severity::from_name(&name)),
         Some(Value::Number(number)) => Ok(number
             .as_i64()
-            .map_or(Severity::UNKNOWN, Severity::from_number)),
+            .map_or(Severity::UNKNOWN, Severity::from_level)),
         Some(other @ (Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_))) => {
             let detail = format!("severity must be a word or a number, found {other}");
             Err(Refusal::new(RejectReason::Malformed, detail))

@@ -167,7 +167,7 @@ fn read_line(
 fn read_severity(text: &str) -> Severity {
     text.trim()
         .parse()
-        .map_or_else(|_| Severity::from_name(text), Severity::from_number)
+        .map_or_else(|_| Severity::from_name(text), Severity::from_level)
 }
 
 fn read_time(text: &str, format: Option<&str>, zone: &TimeZone) -> Option<Timestamp> {

@@ -65,24 +65,78 @@ impl Severity {
         }
     }
 
-    /// Reads the usual words in any case: `ERROR`, `err`, `warning`, `crit`, `I`, …
-    /// What is not known is [`Severity::UNKNOWN`].
+    /// Takes OpenTelemetry's number, or one of the tens of pino and bunyan that are beyond it: 30 is INFO, 40 WARN,
+    /// 50 ERROR, 60 FATAL.
+    pub fn from_level(number: i64) -> Self {
+        match Self::from_number(number) {
+            Self::UNKNOWN => Self::from_tens(number),
+            known => known,
+        }
+    }
+
+    /// Reads the usual words in any case: `ERROR`, `err`, `warning`, `crit`, `I`, … They may be in brackets, have a
+    /// colon behind them, and be written as OpenTelemetry writes its numbers: `ERROR2`, `SEVERITY_NUMBER_ERROR2`.
+    /// Of numbers, those of pino and bunyan are read, 10 to 60 in tens. Others may be OpenTelemetry's or
+    /// syslog's, which mean the opposite. What is not known is [`Severity::UNKNOWN`].
     pub fn from_name(name: &str) -> Self {
-        let mut lower = [0u8; 16];
-        let name = name.trim().as_bytes();
+        let name = bare(name.as_bytes());
+        let mut lower = [0u8; 24];
         let Some(lower) = lower.get_mut(..name.len()) else {
             return Self::UNKNOWN;
         };
         lower.copy_from_slice(name);
         lower.make_ascii_lowercase();
-        match &*lower {
-            b"trace" | b"finest" | b"finer" | b"verbose" | b"t" => Self::TRACE,
-            b"debug" | b"fine" | b"config" | b"d" => Self::DEBUG,
-            b"info" | b"information" | b"informational" | b"notice" | b"note" | b"i" => Self::INFO,
-            b"warn" | b"warning" | b"w" => Self::WARN,
-            b"error" | b"err" | b"severe" | b"e" | b"failure" => Self::ERROR,
+        let word = lower.strip_prefix(b"severity_number_").unwrap_or(lower);
+        match word {
+            [b'1'..=b'6', b'0'] => Self::from_tens(i64::from(word[0] - b'0') * 10),
+            [word @ .., nth @ b'2'..=b'4'] => {
+                Self::of_range(word).map_or(Self::UNKNOWN, |Self(first)| Self(first + (nth - b'1')))
+            }
+            word => Self::of_word(word),
+        }
+    }
+
+    /// The numbers of pino and bunyan.
+    fn from_tens(number: i64) -> Self {
+        match number {
+            10 => Self::TRACE,
+            20 => Self::DEBUG,
+            30 => Self::INFO,
+            40 => Self::WARN,
+            50 => Self::ERROR,
+            60 => Self::FATAL,
+            _ => Self::UNKNOWN,
+        }
+    }
+
+    /// The lowest of one of OpenTelemetry's ranges, by its name.
+    fn of_range(word: &[u8]) -> Option<Self> {
+        match word {
+            b"trace" => Some(Self::TRACE),
+            b"debug" => Some(Self::DEBUG),
+            b"info" => Some(Self::INFO),
+            b"warn" => Some(Self::WARN),
+            b"error" => Some(Self::ERROR),
+            b"fatal" => Some(Self::FATAL),
+            _ => None,
+        }
+    }
+
+    fn of_word(word: &[u8]) -> Self {
+        match word {
+            b"trace" | b"finest" | b"finer" | b"verbose" | b"t" | b"trc" | b"trce" | b"vrb" => {
+                Self::TRACE
+            }
+            b"debug" | b"fine" | b"config" | b"d" | b"dbg" | b"dbug" => Self::DEBUG,
+            b"info" | b"information" | b"informational" | b"notice" | b"note" | b"i" | b"inf" => {
+                Self::INFO
+            }
+            b"warn" | b"warning" | b"w" | b"wrn" => Self::WARN,
+            b"error" | b"err" | b"severe" | b"e" | b"failure" | b"fail" | b"exception" => {
+                Self::ERROR
+            }
             b"fatal" | b"critical" | b"crit" | b"alert" | b"emerg" | b"emergency" | b"panic"
-            | b"f" => Self::FATAL,
+            | b"dpanic" | b"f" | b"ftl" => Self::FATAL,
             _ => Self::UNKNOWN,
         }
     }
@@ -90,6 +144,22 @@ impl Severity {
     /// OpenTelemetry's number, 0 for unknown.
     pub const fn number(self) -> u8 {
         self.0
+    }
+}
+
+/// A word without blanks, brackets and colons around it.
+fn bare(mut word: &[u8]) -> &[u8] {
+    loop {
+        let before = word;
+        word = word.trim_ascii();
+        word = match word {
+            [b'[', inner @ .., b']'] | [b'(', inner @ .., b')'] | [b'<', inner @ .., b'>'] => inner,
+            [inner @ .., b':'] => inner,
+            word => word,
+        };
+        if word.len() == before.len() {
+            return word;
+        }
     }
 }
 
@@ -120,8 +190,54 @@ mod tests {
             ("CRITICAL", Severity::FATAL),
             ("", Severity::UNKNOWN),
             ("a very long word indeed", Severity::UNKNOWN),
+            ("ERROR2", Severity(18)),
+            ("error4", Severity(20)),
+            ("FATAL3", Severity(23)),
+            ("Warn2", Severity(14)),
+            ("INFO4", Severity(12)),
+            ("debug3", Severity(7)),
+            ("TRACE2", Severity(2)),
+            ("SEVERITY_NUMBER_ERROR", Severity::ERROR),
+            ("SEVERITY_NUMBER_FATAL4", Severity(24)),
+            ("SEVERITY_NUMBER_UNSPECIFIED", Severity::UNKNOWN),
+            ("[ERROR]", Severity::ERROR),
+            (" [ warn ]: ", Severity::WARN),
+            ("error:", Severity::ERROR),
+            ("<Fatal>", Severity::FATAL),
+            ("DPANIC", Severity::FATAL),
+            ("EXCEPTION", Severity::ERROR),
+            ("fail", Severity::ERROR),
+            ("10", Severity::TRACE),
+            ("20", Severity::DEBUG),
+            ("30", Severity::INFO),
+            ("40", Severity::WARN),
+            ("50", Severity::ERROR),
+            ("60", Severity::FATAL),
+            // Of words without ranges, of numbers that mean several things, and of what is no word.
+            ("err2", Severity::UNKNOWN),
+            ("error1", Severity::UNKNOWN),
+            ("error5", Severity::UNKNOWN),
+            ("70", Severity::UNKNOWN),
+            ("3", Severity::UNKNOWN),
+            ("17", Severity::UNKNOWN),
+            ("[]", Severity::UNKNOWN),
+            (":", Severity::UNKNOWN),
+            ("[error", Severity::UNKNOWN),
         ] {
             assert_eq!(Severity::from_name(name), severity, "{name}");
+        }
+        let levels = [
+            (17, 17),
+            (20, 20),
+            (30, 9),
+            (50, 17),
+            (60, 21),
+            (0, 0),
+            (70, 0),
+            (-50, 0),
+        ];
+        for (level, number) in levels {
+            assert_eq!(Severity::from_level(level).number(), number, "{level}");
         }
         assert_eq!(Severity::from_number(18).to_string(), "ERROR");
         assert_eq!(Severity::from_number(99), Severity::UNKNOWN);

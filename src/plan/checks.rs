@@ -258,7 +258,16 @@ fn log_records(place: &Place<'_>) -> Option<(LogSelection, bool)> {
 
 fn severity(place: &Place<'_>) -> Option<Severity> {
     let severity = match &place.node.value {
-        Tree::Text(text) => Severity::from_name(text),
+        // Only the ranges: their parts are no words of a configuration.
+        Tree::Text(text) => match Severity::from_name(text) {
+            range @ (Severity::TRACE
+            | Severity::DEBUG
+            | Severity::INFO
+            | Severity::WARN
+            | Severity::ERROR
+            | Severity::FATAL) => range,
+            _ => Severity::UNKNOWN,
+        },
         Tree::Nothing
         | Tree::Flag(_)
         | Tree::Integer(_)
