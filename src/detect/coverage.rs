@@ -6,19 +6,9 @@ mod state;
 
 use std::collections::BTreeMap;
 
-<<<<<<< HEAD
-use super::{HostId, NoDataCause, Setup, Track, View, wording::host_list};
-=======
-use heard::{Heard, Sign, percent};
-use serde::{Deserialize, Serialize};
-
 use super::{
-    Extent, HostId, NoDataCause, Setup, Track, Unsound, View,
-    finding::REQUEST_OVER_LIMIT,
-    state::{counted, possible},
-    wording::host_list,
+    HostId, NoDataCause, Setup, Track, View, finding::REQUEST_OVER_LIMIT, wording::host_list,
 };
->>>>>>> b8251a8 (Blind checks where a limit refuses a whole request)
 use crate::{
     event::{Interval, Span, Timestamp},
     plan::{Check, DetectorPlan, Selection},
@@ -211,8 +201,9 @@ impl Coverage {
     }
 
     /// Why nothing can be said of the whole selection, if so. A series that a limit refuses might be the
-    /// one that is bad, and a request that one refuses might hold it; of data that was lost without a trace nobody knows over how long it would have
-    /// reached, so that the deployment during which it was cannot pass any more.
+    /// one that is bad, and a request that one refuses might hold it; of data that was lost without a trace
+    /// nobody knows over how long it would have reached, so that the deployment during which it was cannot
+    /// pass any more.
     fn blindness(&self, view: &View<'_>) -> Option<&'static str> {
         if view.panel.has_refused_since(self.began_at) {
             return Some("series_over_limit");
