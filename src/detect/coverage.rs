@@ -640,7 +640,7 @@ mod tests {
     #[test]
     fn a_host_without_traffic_is_not_covered_beside_a_busy_fleet() {
         let is_own = |host: &str| host == "c1";
-        let ends = |bucket: i64| bucket < 18 || 342 <= bucket;
+        let ends = |bucket: i64| !(18..342).contains(&bucket);
         let idle = of_ratio(|host, bucket| !is_own(host) || ends(bucket));
         assert!(
             matches!(idle.cause, Some(NoDataCause::Gaps { .. })),
