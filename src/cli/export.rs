@@ -95,25 +95,35 @@ fn export(arguments: &Arguments) -> Result<Recorded, Failure> {
             }
         ));
     }
-    if 0 < recorded.over_limit {
-        recorded.left_out.push(
+    recorded
+        .left_out
+        .extend(not_exported(recorded.over_limit, later, unread));
+    Ok(recorded)
+}
+
+/// What of the journal is not in the data, and why: marks of refused requests, what was ahead of the clock, and
+/// requests that cannot be read.
+fn not_exported(over_limit: u64, later: u64, unread: u64) -> Vec<String> {
+    let mut left_out = Vec::new();
+    if 0 < over_limit {
+        left_out.push(
             "limits refused whole requests, which only the journal tells: a replay of these data does not know \
              that something is missing; `sluice record` keeps it"
                 .to_owned(),
         );
     }
     if 0 < later {
-        recorded.left_out.push(format!(
+        left_out.push(format!(
             "{later} samples and log records are left out: they were farther ahead of the clock than \
              limits.future allows, and had been refused"
         ));
     }
     if 0 < unread {
-        recorded.left_out.push(format!(
+        left_out.push(format!(
             "{unread} requests are left out: under the limits of this configuration they cannot be read"
         ));
     }
-    Ok(recorded)
+    left_out
 }
 
 /// What senders told anywhere in the journal of metrics by their names alone. It may stand behind the samples, and

@@ -168,7 +168,7 @@ fn summary(found: &Inspection) -> String {
     if counts.starts > 0 {
         line(
             "  starts",
-            format!("{} under another configuration", counts.starts),
+            format!("{} that judged all before anew", counts.starts),
         );
     }
     if let Some((first, last)) = ticks {

@@ -153,8 +153,10 @@ fn bare(mut word: &[u8]) -> &[u8] {
         let before = word;
         word = word.trim_ascii();
         word = match word {
-            [b'[', inner @ .., b']'] | [b'(', inner @ .., b')'] | [b'<', inner @ .., b'>'] => inner,
-            [inner @ .., b':'] => inner,
+            [b'[', inner @ .., b']']
+            | [b'(', inner @ .., b')']
+            | [b'<', inner @ .., b'>']
+            | [inner @ .., b':'] => inner,
             word => word,
         };
         if word.len() == before.len() {

@@ -28,8 +28,8 @@ pub enum Entry {
     Lost(OffsetRange),
     /// Another configuration was taken here.
     Plan(PlanChange),
-    /// The engine was started here under another configuration than the last: all that stands before is
-    /// judged anew, by this one alone.
+    /// The engine was started here under another configuration than the last, or could not read the state that an
+    /// earlier version saved: all that stands before is judged anew, by this one alone.
     Start(PlanChange),
     /// A request or message with data of this sort was over a limit, and refused as a whole: whose data it held
     /// is not known. It stands at most a few times between two ticks, however many there were.

@@ -49,7 +49,7 @@ pub struct Counts {
     pub lost: u64,
     /// Changes of the configuration while the engine ran.
     pub plans: u64,
-    /// Starts under another configuration.
+    /// Starts that judged all before anew: under another configuration, or without the state of an earlier version.
     pub starts: u64,
     /// Marks of requests that a limit refused as a whole.
     pub over_limit: u64,

@@ -144,8 +144,7 @@ impl Core {
         let (readiness, ready) = watch::channel(false);
         let published = Arc::new(Published::new(Stats::none()));
         let recording = Arc::new(Recording::default());
-        let opened = Arc::new(OnceLock::new());
-        let shards = Arc::new(ArcSwap::default());
+        let (opened, shards) = (Arc::new(OnceLock::new()), Arc::new(ArcSwap::default()));
         let sequence = Arc::new(Sequence::new(
             orders.clone(),
             recovery.is_some(),

@@ -158,16 +158,11 @@ impl Recovery {
             recovery.unread = Some(snapshot.head.plan_digest);
             return Ok(recovery);
         };
-        recovery.engine = match Engine::restore(saved, keys, state) {
-            Ok(engine) => engine,
-            // Of another configuration, it is not even known which.
-            Err(StateError::Version { saved }) if saved < STATE_VERSION => {
-                recovery_told::earlier_form(saved);
-                recovery.unread = Some(snapshot.head.plan_digest);
-                return Ok(recovery);
-            }
-            Err(problem) => return Err(RecoveryError::State(problem)),
+        let Some(engine) = restored(saved, keys, state)? else {
+            recovery.unread = Some(snapshot.head.plan_digest);
+            return Ok(recovery);
         };
+        recovery.engine = engine;
         let watermark = recovery_told::known(recovery.engine.watermark());
         info!(snapshot = %snapshot.path.display(), watermark, "state loaded");
         recovery.resume_from = Some(snapshot.head.resume_from);
@@ -381,11 +376,7 @@ impl Recovery {
             let (position, entry) = entry.map_err(RecoveryError::Journal)?;
             entries += 1;
             let is_seen = position < self.taken_at;
-            if let Entry::Consumed(range) | Entry::Lost(range) = &entry
-                && self.offsets_from <= position
-            {
-                self.offsets.advance(range);
-            }
+            self.note_offsets(position, &entry);
             match entry {
                 Entry::Batch(body) => {
                     let taken = replay.batch(&self.engine, position, &body, is_seen, sequence)?;
@@ -447,6 +438,15 @@ impl Recovery {
         Ok(())
     }
 
+    /// Notes how far what was fetched is recorded.
+    fn note_offsets(&mut self, position: Position, entry: &Entry) {
+        if let Entry::Consumed(range) | Entry::Lost(range) = entry
+            && self.offsets_from <= position
+        {
+            self.offsets.advance(range);
+        }
+    }
+
     /// Goes on under another configuration, where the change is one of that in force; says whether it is.
     fn go_on(
         &mut self,
@@ -474,5 +474,22 @@ impl Recovery {
         self.engine.step(input, outputs);
         self.chronicle
             .note_event(&self.engine, event, was_open, outputs);
+    }
+}
+
+/// The engine that a state was saved of; `None`: an earlier version saved it in another form. Under another
+/// configuration than the given one, not even that is known.
+fn restored(
+    saved: Arc<Plan>,
+    keys: KeyHash,
+    state: &[u8],
+) -> Result<Option<Engine>, RecoveryError> {
+    match Engine::restore(saved, keys, state) {
+        Ok(engine) => Ok(Some(engine)),
+        Err(StateError::Version { saved }) if saved < STATE_VERSION => {
+            recovery_told::earlier_form(saved);
+            Ok(None)
+        }
+        Err(problem) => Err(RecoveryError::State(problem)),
     }
 }

@@ -69,10 +69,8 @@ impl Journal {
                                 "the batch at {position} cannot be read: {problem}"
                             ))
                         })?;
-                    if let Some(placebos) = beside.as_deref_mut() {
-                        placebos.take(Input::Raw(decoder.raw(&body.bytes)));
-                    }
-                    engine.step(Input::Raw(decoder.raw(&body.bytes)), &mut outputs);
+                    let input = Input::Raw(decoder.raw(&body.bytes));
+                    both(input, engine, beside.as_deref_mut(), &mut outputs);
                 }
                 Entry::Deployment(event) => engine.step(Input::Deployment(event), &mut outputs),
                 Entry::Tick(now) => {
@@ -84,16 +82,16 @@ impl Journal {
                 Entry::Consumed(range) => {
                     // What they held is not here: nothing may pass for want of it.
                     if 0 < range.count() {
-                        lost(engine, beside.as_deref_mut(), &mut outputs);
+                        both(Input::Lost, engine, beside.as_deref_mut(), &mut outputs);
                     }
                     messages += range.count();
                 }
-                Entry::Lost(_) => lost(engine, beside.as_deref_mut(), &mut outputs),
+                Entry::Lost(_) => {
+                    both(Input::Lost, engine, beside.as_deref_mut(), &mut outputs);
+                }
                 Entry::OverLimit(signal) => {
-                    if let Some(placebos) = beside.as_deref_mut() {
-                        placebos.take(Input::OverLimit(signal));
-                    }
-                    engine.step(Input::OverLimit(signal), &mut outputs);
+                    let input = Input::OverLimit(signal);
+                    both(input, engine, beside.as_deref_mut(), &mut outputs);
                 }
                 Entry::Plan(change) => {
                     let behind = change.behind(&engine.plan().digest);
@@ -210,9 +208,15 @@ fn of_others(change: &PlanChange, given: &str) -> String {
     )
 }
 
-fn lost(engine: &mut Engine, beside: Option<&mut Placebos>, outputs: &mut Vec<Output>) {
+/// Gives an input to the engine, and to the placebos beside it.
+fn both(
+    input: Input<'_>,
+    engine: &mut Engine,
+    beside: Option<&mut Placebos>,
+    outputs: &mut Vec<Output>,
+) {
     if let Some(placebos) = beside {
-        placebos.take(Input::Lost);
+        placebos.take(input.clone());
     }
-    engine.step(Input::Lost, outputs);
+    engine.step(input, outputs);
 }
