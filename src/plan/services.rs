@@ -207,9 +207,12 @@ fn bake(place: &Place<'_>) -> Bake {
         return Bake::default();
     };
     let min = keys.read("min", not_negative);
-    let max = keys
-        .require("max", "add max, the longest bake")
-        .and_then(|max| max.read(not_negative));
+    let max = if keys.get("min").is_some() && keys.get("max").is_none() {
+        min
+    } else {
+        keys.require("max", "add max, the longest bake")
+            .and_then(|max| max.read(not_negative))
+    };
     if let (Some(min), Some(max)) = (min, max)
         && min > max
     {
@@ -218,7 +221,7 @@ fn bake(place: &Place<'_>) -> Bake {
             "swap them, or write one duration",
         );
     }
-    // A bake that names only max has no shortest time.
+    // A bake that names only max has no shortest time; one that names only min has no longer one.
     Bake {
         min: min.unwrap_or_default(),
         max: max.unwrap_or_default(),

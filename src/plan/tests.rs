@@ -282,6 +282,9 @@ fn stages_get_their_defaults() {
             max: Span::from_hours(1)
         }
     );
+    let hour = Span::from_hours(1);
+    let only_min = stage("{name: a, checks: [ok], bake: {min: 1h}}").bake;
+    assert_eq!((only_min.min, only_min.max), (hour, hour));
     assert_eq!(full.checks[0].weight, 3);
     assert_eq!(full.policies.off_peak, Some(OffPeak::Learned));
     assert_eq!(full.policies.start_blockers, StartBlockers::Off);

@@ -19,6 +19,12 @@ pub fn timestamp_to_pb(at: Timestamp) -> PbTimestamp {
     }
 }
 
+/// Whether an instant of a caller is one that the protocol can hold: in the years 1 to 9999.
+pub fn is_instant(at: &PbTimestamp) -> bool {
+    (-62_135_596_800..=253_402_300_799).contains(&at.seconds)
+        && (0..NANOS_PER_SECOND).contains(&i64::from(at.nanos))
+}
+
 /// An instant of the protocol; what is out of range becomes the nearest end.
 pub fn timestamp_from_pb(at: &PbTimestamp) -> Timestamp {
     let nanos = at

@@ -127,7 +127,7 @@ async fn asked(
 /// The verdict and its first reason: Flagger shows it in its events.
 fn words(deployment: &Deployment) -> String {
     let verdict = &deployment.verdict;
-    match verdict.reasons.first() {
+    match deployment.first_reason() {
         Some(reason) => format!("{} {}: {reason}", verdict.deployment, verdict.verdict),
         None => format!("{} {}", verdict.deployment, verdict.verdict),
     }

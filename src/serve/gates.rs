@@ -10,7 +10,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::{
     access::{Operation, Roles},
-    convert::{outcome_from_pb, timestamp_from_pb, verdict_to_pb},
+    convert::{is_instant, outcome_from_pb, timestamp_from_pb, verdict_to_pb},
     core::EventError,
     guard,
     lookup::Wanted,
@@ -44,7 +44,7 @@ impl Gates for GatesService {
         request: Request<pb::BeginRequest>,
     ) -> Result<Response<pb::Verdict>, Status> {
         let roles = request.extensions().get::<Roles>().copied();
-        let begin = begin(request.into_inner());
+        let begin = begin(request.into_inner())?;
         let operation = Operation::of_begin(&begin);
         let allowed = self
             .0
@@ -191,9 +191,7 @@ impl Gates for GatesService {
                 "is negative: it must be 0 or more",
             ))
         })?;
-        let time = |at: Option<prost_types::Timestamp>, missing| {
-            at.as_ref().map_or(missing, timestamp_from_pb)
-        };
+        let (from, to) = (wanted.from.as_ref(), wanted.to.as_ref());
         let filter = Filter {
             kind: Some(Kind::Verdict),
             service: wanted.service,
@@ -201,8 +199,8 @@ impl Gates for GatesService {
             region: wanted.region,
             version: wanted.version,
             deployment: wanted.deployment,
-            from: time(wanted.from, Timestamp::MIN),
-            to: time(wanted.to, Timestamp::MAX),
+            from: instant("from", from)?.unwrap_or(Timestamp::MIN),
+            to: instant("to", to)?.unwrap_or(Timestamp::MAX),
         };
         let chronicled = Arc::clone(published.chronicled());
         let read = spawn_blocking(move || chronicled.history().verdicts(&filter, after, size));
@@ -293,8 +291,26 @@ fn event_status(error: EventError) -> Status {
     }
 }
 
-fn begin(request: pb::BeginRequest) -> Begin {
-    Begin {
+/// An instant that a caller gives.
+fn instant(
+    field: &'static str,
+    given: Option<&prost_types::Timestamp>,
+) -> Result<Option<Timestamp>, Status> {
+    match given {
+        Some(at) if !is_instant(at) => {
+            let problem =
+                "is no instant: seconds must be in the years 1 to 9999, nanos in 0 to 999999999";
+            Err(bad_field(FieldError::new(field, problem)))
+        }
+        given => Ok(given.map(timestamp_from_pb)),
+    }
+}
+
+fn begin(request: pb::BeginRequest) -> Result<Begin, Status> {
+    let expires = request.hotfix.as_ref();
+    let expires = expires.and_then(|hotfix| hotfix.expires.as_ref());
+    let expires = instant("hotfix.expires", expires)?;
+    Ok(Begin {
         at: Timestamp::MIN,
         deployment: request.deployment,
         service: request.service,
@@ -312,10 +328,7 @@ fn begin(request: pb::BeginRequest) -> Begin {
             by: hotfix.by,
             reason: hotfix.reason,
             ticket: hotfix.ticket,
-            expires: hotfix
-                .expires
-                .as_ref()
-                .map_or(Timestamp::MIN, timestamp_from_pb),
+            expires: expires.unwrap_or(Timestamp::MIN),
         }),
-    }
+    })
 }

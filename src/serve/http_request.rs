@@ -104,15 +104,20 @@ pub(super) fn ask_to_retry(response: &mut Response) {
     }
 }
 
-/// Reads a body of at most `limit` bytes.
+/// Reads a body of at most `limit` bytes that is not compressed.
 ///
 /// # Errors
-/// It is longer, breaks off, or takes too long.
+/// It is compressed, longer, breaks off, or takes too long.
 pub(super) async fn read_body(
     headers: &HeaderMap,
     body: Body,
     limit: usize,
 ) -> Result<Bytes, HttpRefusal> {
+    let named = header_text(headers, header::CONTENT_ENCODING);
+    if !named.is_empty() && !named.eq_ignore_ascii_case("identity") {
+        let message = format!("content encoding {named:?} is not read: send the body as it is");
+        return Err(HttpRefusal::unsupported(message));
+    }
     let mut bytes = Vec::new();
     read_into(&mut bytes, headers, body, limit).await?;
     Ok(bytes.into())

@@ -442,9 +442,18 @@ impl Deployment {
             let seconds = done.nanos().max(0) / 1_000_000_000;
             return format!("{} of {whole}", crate::event::Span::from_seconds(seconds));
         }
-        reason
-            .cloned()
+        self.first_reason()
             .unwrap_or_else(|| verdict.verdict.to_string())
+    }
+
+    /// The first reason of the verdict. The one that tells of an end goes on with what was awaited until then.
+    pub(super) fn first_reason(&self) -> Option<String> {
+        let mut reasons = self.verdict.reasons.iter();
+        let first = reasons.next()?;
+        match reasons.next() {
+            Some(until_then) if first.ends_with(':') => Some(format!("{first} {until_then}")),
+            Some(_) | None => Some(first.clone()),
+        }
     }
 
     /// Whether a watcher who has seen `shown` has seen all that matters of this.

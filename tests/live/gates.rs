@@ -1,7 +1,7 @@
 //! The gates' gRPC service, health and reflection.
 
 use sluice::serve::pb::{
-    BeginRequest, BypassRequest, EndRequest, GetVerdictRequest, ListDeploymentsRequest,
+    BeginRequest, BypassRequest, EndRequest, GetVerdictRequest, Hotfix, ListDeploymentsRequest,
     ListVerdictsRequest, MayPromoteRequest, ReportStepRequest, StepOutcome, VerdictState,
     WatchVerdictRequest,
 };
@@ -13,7 +13,7 @@ use tonic_types::StatusExt;
 
 use super::{
     payloads::{busy, cpu_series, write_request},
-    support::{Rig, plan},
+    support::{Rig, http, plan},
 };
 
 fn beta(id: &str) -> BeginRequest {
@@ -710,4 +710,79 @@ async fn a_clock_that_is_set_back_cuts_no_bake_short() {
     let answer = rig.post_json("/api/v1/deployments", begin).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.json()["at"], before.to_string());
+}
+
+#[tokio::test]
+async fn times_that_no_timestamp_may_hold_are_told_by_their_field() {
+    let rig = Rig::new().await;
+    let mut gates = rig.gates().await;
+    let time = |seconds, nanos| Some(prost_types::Timestamp { seconds, nanos });
+    let known = rig.now().nanos() / 1_000_000_000;
+    for (at, is_one) in [
+        (time(known, 0), true),
+        (time(-62_135_596_800, 0), true),
+        (time(253_402_300_799, 999_999_999), true),
+        (time(253_402_300_800, 0), false),
+        (time(1 << 62, 0), false),
+        (time(-62_135_596_801, 0), false),
+        (time(known, -5), false),
+        (time(known, 1_000_000_000), false),
+    ] {
+        let request = ListVerdictsRequest {
+            from: at,
+            ..ListVerdictsRequest::default()
+        };
+        match gates.list_verdicts(request).await {
+            Ok(_) => assert!(is_one, "{at:?}"),
+            Err(status) => {
+                assert_eq!(status.code(), Code::InvalidArgument, "{at:?} {status}");
+                let is_named = status.message().contains("from");
+                assert!(!is_one && is_named, "{at:?} {status}");
+            }
+        }
+    }
+    let mut begin = beta("d1");
+    begin.hotfix = Some(Hotfix {
+        by: "ada".to_owned(),
+        reason: "a leak".to_owned(),
+        ticket: "T-1".to_owned(),
+        expires: time(1 << 62, 0),
+    });
+    let refused = gates.begin(begin).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    assert!(refused.message().contains("hotfix.expires"), "{refused}");
+}
+
+#[tokio::test]
+async fn the_progress_of_what_ended_undecided_says_what_was_awaited() {
+    let rig = Rig::new().await;
+    let mut gates = rig.gates().await;
+    gates.begin(beta("d1")).await.unwrap();
+    rig.pass(10).await;
+    let deployment = "d1".to_owned();
+    gates.end(EndRequest { deployment }).await.unwrap();
+    let verdict = rig.get("/api/v1/deployments/d1/verdict").await.json();
+    let progress = verdict["progress"].as_str().unwrap();
+    let (_, awaited) = progress.split_once("; until then: ").expect(progress);
+    assert_eq!(verdict["reasons"][1], awaited);
+    let webhook = r#"{"name": "x", "namespace": "y", "phase": "Progressing", "metadata": {"deployment": "d1"}}"#;
+    let told = rig.post_json("/flagger/confirm", webhook).await.text();
+    assert!(told.contains(awaited), "{told}");
+}
+
+#[tokio::test]
+async fn a_body_of_the_api_that_is_compressed_is_of_an_unknown_encoding() {
+    let rig = Rig::new().await;
+    let begin = r#"{"deployment": "d1", "service": "checkout", "stage": "beta", "version": "v2"}"#;
+    let json = ("content-type", "application/json");
+    let gzipped = super::payloads::gzip(begin.as_bytes());
+    for (encoding, body, status) in [
+        ("gzip", &gzipped[..], 415),
+        ("zstd", &gzipped[..], 415),
+        ("identity", begin.as_bytes(), 200),
+    ] {
+        let headers = [json, ("content-encoding", encoding)];
+        let answer = http(rig.at.http, "POST", "/api/v1/deployments", &headers, body).await;
+        assert_eq!(answer.status, status, "{encoding}: {}", answer.text());
+    }
 }
