@@ -545,7 +545,7 @@ fn reform(directory: &Path, from: u32, to: u32) {
     let newest = newest.expect("a state was saved");
     let (_, of_engine) = saver::decode(&newest.state).unwrap();
     let at = newest.state.len() - of_engine.len();
-    let mut state = newest.state.to_vec();
+    let mut state = newest.state.clone();
     assert_eq!(u32::from(state[at]), from);
     state[at] = to as u8;
     snapshots.write(&newest.head, &state).unwrap();

@@ -325,7 +325,7 @@ async fn check(snapshots: &str) {
         .unwrap();
     let verified = String::from_utf8(verified.stdout).unwrap();
     assert!(
-        verified.contains("starts     2 under another"),
+        verified.contains("starts     2 that judged all before anew"),
         "{verified}"
     );
     assert!(verified.contains("changes    2 of"), "{verified}");
