@@ -357,3 +357,42 @@ fn events_that_the_brokers_removed_are_told_and_are_no_hole_in_the_data() {
     assert_eq!(verdict["verdict"], "PENDING", "{verdict}");
     drop(hosts);
 }
+
+/// Whose data it held nobody knows, and after a restart it is refused once more.
+#[test]
+fn a_message_over_a_limit_blinds_whoever_looks_at_such_data() {
+    let world = World::new("limits: {samples_per_request: 20}");
+    let _hosts = Hosts::of(&world.cluster);
+    let log = world.cluster.producer();
+    let is_blind = |engine: &Engine, id: &str| {
+        engine.until(&format!("{id} is blind"), |engine| {
+            let verdict = engine.verdict(id)?;
+            let reasons = verdict["reasons"].to_string();
+            (verdict["verdict"] == "NO_DATA" && reasons.contains("request_over_limit"))
+                .then_some(())
+        });
+    };
+    let engine = world.engine();
+    tell(&log, EVENTS, 0, &[begin("d1", "checkout", "long")]);
+    engine.until("data comes", |engine| {
+        let verdict = engine.verdict("d1")?;
+        (verdict["checks"][0]["state"] == "ok").then_some(())
+    });
+    let sample = json!({
+        "timestamp": seconds(), "metric": "cpu_busy_ratio", "value": 0.99, "service": "checkout", "host": "c1",
+    });
+    let large = Value::Array(vec![sample; 21]).to_string().into_bytes();
+    log.send_all("samples", 0, std::iter::once(large));
+    is_blind(&engine, "d1");
+    // It is killed.
+    drop(engine);
+    let engine = world.engine();
+    tell(
+        &log,
+        EVENTS,
+        0,
+        &[begin("d2", "checkout", "prod"), step("d2", "passed")],
+    );
+    is_blind(&engine, "d1");
+    is_blind(&engine, "d2");
+}
