@@ -491,18 +491,18 @@ fn a_journal_that_may_have_less_than_a_segment_goes_on_as_long_as_little_is_need
     };
     assert!(limits.bytes_max < limits.segment_bytes);
     let (mut writer, _) = Writer::open(&storage(&model), directory(), limits).unwrap();
-    let body = vec![7; 20_000];
-    for number in 0..200 {
+    let body: &[u8] = &[7; 10_000];
+    for number in 0..400 {
         let before = writer.end();
-        writer.commit(&[tick(number), batch(&body)]).unwrap();
+        writer.commit(&[tick(number), batch(body)]).unwrap();
         assert!(writer.bytes() <= limits.bytes_max);
         // A state is saved now and then, behind which a third of the limit is needed.
-        if number % 17 == 16 {
+        if number % 34 == 33 {
             writer.collect(before, Timestamp::MIN).unwrap();
         }
     }
     let (read, ..) = read(&model);
-    assert_eq!(read.last(), Some(&batch(&body)));
+    assert_eq!(read.last(), Some(&batch(body)));
 }
 
 #[test]
