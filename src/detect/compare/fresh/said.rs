@@ -127,7 +127,10 @@ impl FreshTest {
         if !self.working.is_ratio() {
             return level(&self.since).map(|level| [level; 2]);
         }
-        let block = self.block.div_ceil(self.since_stride);
+        // Scrapes seldom come in every bucket.
+        let block = (self.block * self.since.len())
+            .div_ceil(self.count.max(1))
+            .max(1);
         let (before, latest) = self.since.split_at(self.since.len().saturating_sub(block));
         if 2 * block <= before.len() {
             return level(before).map(|level| [level; 2]);
