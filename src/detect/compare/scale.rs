@@ -89,7 +89,7 @@ impl Working {
         let Self::Log { .. } = self else { return self };
         let level = mean(values.iter().copied()).unwrap_or(0.0);
         let is_whole = values.iter().all(|value| value.fract() == 0.0);
-        if is_whole && level < SMALL_NUMBERS {
+        if is_whole && 0.0 < level && level < SMALL_NUMBERS {
             Self::LogRatio {
                 floor: floor(FLOOR_SHARE_ZEROS * level),
             }
