@@ -9,13 +9,13 @@ use super::{DecodeError, Encoding, Size};
 use crate::event::Spare;
 
 /// A snappy element of 3 bytes copies at most 64 bytes, so no block grows by more than this factor.
-const SNAPPY_GROWTH_MAX: u64 = 22;
+pub(super) const SNAPPY_GROWTH_MAX: u64 = 22;
 
 /// Base-2 logarithm of the largest zstd window that any limit allows (the format's usual cap).
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 /// Base-2 logarithm of the zstd window that decoders must support (RFC 8878, section 3.1.1.1.2).
-const ZSTD_WINDOW_LOG_MIN: u32 = 23;
+pub(super) const ZSTD_WINDOW_LOG_MIN: u32 = 23;
 
 /// What a buffer for a body of unknown size starts with, in bytes.
 const FIRST_BYTES: usize = 64 << 10;

@@ -16,6 +16,7 @@
 use std::fmt;
 
 mod batches;
+mod beginning;
 mod body;
 pub mod compression;
 pub mod csv;
@@ -39,6 +40,7 @@ pub mod remote_write;
 pub mod remote_write_2;
 mod streams;
 
+pub(crate) use beginning::may_hold_data;
 pub use body::{Encoding, Format};
 pub use decoder::{DecodeLimits, Decoder};
 pub use streams::{Scratch, StreamLabels};

@@ -33,16 +33,20 @@ impl Bodies {
     /// Reads a body of at most `limit` bytes.
     ///
     /// # Errors
-    /// It is longer, breaks off, or takes too long.
+    /// It is longer, breaks off, or takes too long; with how it begins, as far as that came.
     pub(super) async fn read(
         &self,
         headers: &HeaderMap,
         body: Body,
         limit: usize,
-    ) -> Result<Bytes, HttpRefusal> {
+    ) -> Result<Bytes, (HttpRefusal, Bytes)> {
         let mut held = Held(self.0.lend(Vec::new));
-        read_into(&mut held.0, headers, body, limit).await?;
-        Ok(Bytes::from_owner(held))
+        let read = read_into(&mut held.0, headers, body, limit).await;
+        let bytes = Bytes::from_owner(held);
+        match read {
+            Ok(()) => Ok(bytes),
+            Err(refusal) => Err((refusal, bytes)),
+        }
     }
 }
 
@@ -99,7 +103,9 @@ mod tests {
         let refused = bodies
             .read(&HeaderMap::new(), Body::from("too much"), 3)
             .await;
-        assert_eq!(refused.unwrap_err().reason, "too_large");
+        let (refusal, beginning) = refused.unwrap_err();
+        assert_eq!((refusal.reason, &beginning[..]), ("too_large", &b""[..]));
+        drop(beginning);
         assert_eq!(read(&bodies, b"fine".to_vec()).await, "fine");
     }
 }

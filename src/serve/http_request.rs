@@ -127,7 +127,7 @@ pub(super) async fn read_body(
 /// one into the same memory.
 ///
 /// # Errors
-/// It is longer, breaks off, or takes too long.
+/// It is longer, breaks off, or takes too long. What came of its beginning is there.
 pub(super) async fn read_into(
     bytes: &mut Vec<u8>,
     headers: &HeaderMap,
@@ -142,6 +142,7 @@ pub(super) async fn read_into(
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| limit < length) {
+        begin_into(bytes, body, limit).await;
         return Err(too_large());
     }
     bytes.reserve(announced.unwrap_or(0).min(TRUSTED_BYTES_MAX));
@@ -155,6 +156,15 @@ pub(super) async fn read_into(
         }
     }
     Ok(())
+}
+
+/// Appends how a body that is too long begins, if it comes.
+async fn begin_into(bytes: &mut Vec<u8>, mut body: Body, limit: usize) {
+    if let Some(Ok(piece)) = body.frame().await
+        && let Some(data) = piece.data_ref()
+    {
+        bytes.extend_from_slice(&data[..data.len().min(limit)]);
+    }
 }
 
 fn broken(error: &(dyn Error + Send + Sync + 'static)) -> HttpRefusal {

@@ -19,9 +19,9 @@ use super::{
     repeats::Repeats,
 };
 use crate::{
-    decode::{DecodeError, DecodeLimits, Decoder},
+    decode::{DecodeError, DecodeLimits, Decoder, Size, may_hold_data},
     event::{RawBatch, Rejects, Signal},
-    journal::{Body, Encoding, decode_limits},
+    journal::{Body, Encoding, Format, decode_limits},
     plan::Plan,
     reduce::{Epoch, Put, PutScratch, Shards},
 };
@@ -173,24 +173,28 @@ impl Intake {
         }
     }
 
-    /// Reads a body of at most `limit` bytes that carries data of this sort.
+    /// Reads a body of at most `limit` bytes.
     ///
     /// # Errors
     /// It is longer, breaks off, or takes too long; or it is longer, and the core does not take the mark of that.
     pub(super) async fn read(
         &self,
-        signal: Signal,
+        (format, encoding): (Format, Encoding),
         headers: &HeaderMap,
         body: HttpBody,
         limit: usize,
     ) -> Result<Bytes, HttpRefusal> {
-        let read = self.bodies.read(headers, body, limit).await;
-        if let Err(refusal) = &read
-            && refusal.status == StatusCode::PAYLOAD_TOO_LARGE
+        let (refusal, beginning) = match self.bodies.read(headers, body, limit).await {
+            Ok(bytes) => return Ok(bytes),
+            Err(refused) => refused,
+        };
+        // How long it is nobody knows for sure.
+        if refusal.status == StatusCode::PAYLOAD_TOO_LARGE
+            && may_hold_data(format, encoding, &beginning, None)
         {
-            self.mark_over_limit(signal).await?;
+            self.mark_over_limit(format.signal()).await?;
         }
-        read
+        Err(refusal)
     }
 
     /// Marks that a limit refused a request with data of this sort as a whole. Only then may it be answered.
@@ -207,7 +211,9 @@ impl Intake {
         let is_large = body.bytes.len() > INLINE_BYTES_MAX;
         let (this, read) = (self.clone(), body.clone());
         let decoded = self.aside(is_large, move || this.decode(&read)).await;
-        if decoded.as_ref().is_err_and(DecodeError::is_over_limit) {
+        if let Err(error) = &decoded
+            && is_loss(error, &body)
+        {
             self.mark_over_limit(body.format.signal()).await?;
         }
         let mut decoded = decoded.map_err(Turned::Decode)?;
@@ -339,6 +345,19 @@ impl Intake {
                 *rejected.entry(reason).or_insert(0) += count;
             }
         });
+    }
+}
+
+/// Whether an error is of a limit, and the body may have held data for all that is known of it.
+fn is_loss(error: &DecodeError, body: &Body) -> bool {
+    let bytes = &body.bytes;
+    match error {
+        // What was decompressed at most, or not at all: it may be noise.
+        DecodeError::TooLarge {
+            which: Size::Raw | Size::Decompressed,
+            ..
+        } => may_hold_data(body.format, body.encoding, bytes, Some(bytes.len())),
+        error => error.is_over_limit(),
     }
 }
 

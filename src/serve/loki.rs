@@ -47,7 +47,7 @@ async fn take(shared: &Shared, headers: &HeaderMap, body: HttpBody) -> Result<Ta
     let limit = shared.plan().limits.request_bytes;
     let bytes = shared
         .intake
-        .read(format.signal(), headers, body, limit)
+        .read((format, encoding), headers, body, limit)
         .await?;
     shared
         .metrics

@@ -163,7 +163,10 @@ async fn take(
     };
     let open = shared.intake.enter()?;
     let limit = shared.plan().limits.request_bytes;
-    let bytes = shared.intake.read(signal, headers, body, limit).await?;
+    let bytes = shared
+        .intake
+        .read((format, encoding), headers, body, limit)
+        .await?;
     shared.metrics.count(Source::OtlpHttp, |metrics| {
         metrics.bytes += bytes.len() as u64;
     });

@@ -62,7 +62,7 @@ async fn take(shared: &Shared, headers: &HeaderMap, body: HttpBody) -> Result<Ta
     let limit = shared.plan().limits.request_bytes;
     let bytes = shared
         .intake
-        .read(format.signal(), headers, body, limit)
+        .read((format, Encoding::Snappy), headers, body, limit)
         .await?;
     shared.metrics.count(Source::RemoteWrite, |metrics| {
         metrics.bytes += bytes.len() as u64;

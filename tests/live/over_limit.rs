@@ -234,3 +234,43 @@ async fn who_may_not_write_blinds_nobody() {
     let is_mark = |entry: Entry| matches!(entry, Entry::OverLimit(_));
     assert!(!entries.any(|entry| is_mark(entry.unwrap().1)));
 }
+
+#[tokio::test]
+async fn what_cannot_be_data_blinds_nobody() {
+    let limits = "request_bytes: 8KiB, decompressed_bytes: 64KiB";
+    let rig = Rig::with(plan(limits), None).await;
+    begin(&rig, "cpu", "prod", "eu").await;
+    begin(&rig, "logs", "logs", "").await;
+    let noise = vec![0; 100_000];
+    let protobuf = ("content-type", "application/x-protobuf");
+    let json = ("content-type", "application/json");
+    let gzipped = ("content-encoding", "gzip");
+    for bucket in 0..8 {
+        healthy(&rig, bucket).await;
+        if bucket == 3 {
+            let bomb = [0xff, 0xff, 0xff, 0xff, 0x0f, 0x00];
+            for body in [&bomb[..], &noise] {
+                assert_eq!(rig.remote_write(&[], body).await.status, 413);
+            }
+            for (headers, body) in [
+                (&[protobuf][..], &noise),
+                (&[json], &noise),
+                (&[protobuf, gzipped], &noise),
+                (&[protobuf, gzipped], &gzip(&noise)),
+            ] {
+                for path in ["/v1/metrics", "/v1/logs"] {
+                    let sent = rig.otlp(path, headers, body).await;
+                    assert_eq!(sent.status, 413, "{path} {headers:?}");
+                }
+            }
+            let loki = http(rig.at.http, "POST", "/loki/api/v1/push", &[json], &noise).await;
+            assert_eq!(loki.status, 413);
+        }
+        rig.pass(10).await;
+    }
+    for deployment in ["cpu", "logs"] {
+        let (state, why) = reasons(&rig, deployment).await;
+        assert_eq!(state, "PASS", "{deployment}: {why}");
+    }
+    assert_eq!(rig.stop().await, Ending::Asked);
+}
