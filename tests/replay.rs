@@ -649,8 +649,7 @@ fn a_gate_that_was_left_undecided_waits_for_nothing() {
 }
 
 #[test]
-fn a_comparison_without_a_one_box_says_how_to_name_one() {
-    let folder = tempfile::tempdir().expect("a folder can be made");
+fn a_comparison_without_a_one_box_or_a_fleet_says_how_to_name_one() {
     let rows: Vec<String> = (0..60)
         .flat_map(|minute| {
             ["h1", "h2"]
@@ -659,23 +658,27 @@ fn a_comparison_without_a_one_box_says_how_to_name_one() {
         .collect();
     let plan = "checks: {cpu: {metric: cpu, compare: {}}}\n\
                 services: {shop: {stages: [{name: beta, bake: 10m, checks: [cpu]}]}}\n";
-    for (name, text) in [
-        ("sluice.yaml", plan),
-        ("deployments.jsonl", BEGIN),
-        (
-            "cpu.csv",
-            &*format!("timestamp,metric,host,service,value\n{}\n", rows.join("\n")),
-        ),
+    let all_fleet = BEGIN.replace("}", r#", "fleet": ["h1", "h2"]}"#);
+    for (begin, why) in [
+        (BEGIN, "cpu: no fleet to compare with"),
+        (&*all_fleet, "cpu: no one-box to judge"),
     ] {
-        fs::write(folder.path().join(name), text).expect("a file can be written");
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        for (name, text) in [
+            ("sluice.yaml", plan),
+            ("deployments.jsonl", begin),
+            (
+                "cpu.csv",
+                &*format!("timestamp,metric,host,service,value\n{}\n", rows.join("\n")),
+            ),
+        ] {
+            fs::write(folder.path().join(name), text).expect("a file can be written");
+        }
+        let run = sluice(folder.path(), &["replay", "."]);
+        let said = String::from_utf8_lossy(&run.stdout);
+        assert_eq!(run.status.code(), Some(4), "{said}");
+        assert!(said.contains(why) && said.contains("in one_box"), "{said}");
     }
-    let run = sluice(folder.path(), &["replay", "."]);
-    let said = String::from_utf8_lossy(&run.stdout);
-    assert_eq!(run.status.code(), Some(4), "{said}");
-    assert!(
-        said.contains("cpu: no fleet to compare with") && said.contains("in one_box"),
-        "{said}"
-    );
 }
 
 /// A journal cannot be written by a script: this is where it comes from.

@@ -267,7 +267,7 @@ fn verify(arguments: &VerifyArguments) -> u8 {
             head.seq,
             head.hash
         )),
-        Err(broken @ Broken::At { .. }) => {
+        Err(broken @ (Broken::At { .. } | Broken::CutOff { .. })) => {
             print::error(&format!("{}: {broken}", path.display()));
             exit::FAIL
         }

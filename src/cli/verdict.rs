@@ -32,6 +32,9 @@ pub(super) struct Arguments {
     /// Wait until the verdict is final
     #[arg(long)]
     wait: bool,
+    /// Tell what is awaited where no terminal is, too: a line for each change, on stderr
+    #[arg(long, requires = "wait")]
+    progress: bool,
     /// How long to wait
     #[arg(long, default_value = "30m", value_parser = duration, value_name = "DURATION")]
     timeout: Duration,
@@ -119,7 +122,7 @@ async fn ask(arguments: &Arguments) -> Result<Verdict, AskError> {
 async fn wait(arguments: &Arguments) -> Result<Verdict, AskError> {
     let reach = arguments.server.reach()?;
     let mut watch = Watch {
-        waiting: Waiting::begin(&arguments.deployment, arguments.timeout),
+        waiting: Waiting::begin(&arguments.deployment, arguments.timeout, arguments.progress),
         last: None,
     };
     let watching = async {

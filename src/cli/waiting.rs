@@ -1,4 +1,4 @@
-//! What a waiting client shows: in place on a terminal, in lines elsewhere.
+//! What a waiting client shows: in place on a terminal; elsewhere nothing, or lines where they are asked for.
 
 use std::{
     io::{IsTerminal, Write, stderr},
@@ -18,13 +18,16 @@ const BEAT: Duration = Duration::from_millis(500);
 pub(super) struct Waiting {
     /// On a terminal.
     bar: Option<ProgressBar>,
+    /// Whether lines are asked for.
+    in_lines: bool,
     /// What was said last, without the numbers that move.
     shown: Option<String>,
 }
 
 impl Waiting {
-    /// Begins to wait for the final verdict of a deployment.
-    pub(super) fn begin(deployment: &str, patience: Duration) -> Self {
+    /// Begins to wait for the final verdict of a deployment. Where no terminal is, nothing is shown unless lines
+    /// are asked for.
+    pub(super) fn begin(deployment: &str, patience: Duration, in_lines: bool) -> Self {
         let patience = humane(patience);
         let bar = stderr().is_terminal().then(|| {
             let bar = ProgressBar::new_spinner();
@@ -35,8 +38,12 @@ impl Waiting {
             bar.enable_steady_tick(BEAT);
             bar
         });
-        let waiting = Self { bar, shown: None };
-        if waiting.bar.is_none() {
+        let waiting = Self {
+            in_lines: in_lines && bar.is_none(),
+            bar,
+            shown: None,
+        };
+        if waiting.in_lines {
             say(&format!(
                 "waiting for a final verdict of {deployment}, at most {patience}"
             ));
@@ -78,7 +85,7 @@ impl Waiting {
 
     /// Says something unless it was said last.
     fn say_once(&mut self, key: String, line: &str) {
-        if self.shown.as_ref() != Some(&key) {
+        if self.in_lines && self.shown.as_ref() != Some(&key) {
             say(line);
             self.shown = Some(key);
         }

@@ -4,7 +4,7 @@
 //! are in Prometheus: `_bucket`, `_count` and `_sum` count, quantiles are gauges. Exemplars are
 //! passed over. The two formats differ in the unit of time, which the caller tells.
 
-use std::{borrow::Cow, collections::BTreeMap, io::Read};
+use std::{borrow::Cow, collections::BTreeMap, io::Read, ops::Range};
 
 use super::{
     DecodeError, Refusal,
@@ -25,7 +25,7 @@ pub enum TimeUnit {
     /// Seconds with a fraction, as `OpenMetrics` has them (`.om`).
     Seconds,
     /// Whole milliseconds, as Prometheus' text format has them (`.prom`). What has a fraction is in seconds: nobody
-    /// writes less than a millisecond there.
+    /// writes less than a millisecond there. So is what would be a time before 1973, and in seconds is one after.
     Milliseconds,
 }
 
@@ -185,24 +185,28 @@ fn read_sample(
     Ok(())
 }
 
+/// Whole numbers that are a time after March 1973 in seconds, and one before it in milliseconds.
+const WHOLE_SECONDS: Range<i64> = 100_000_000..100_000_000_000;
+
 fn read_time(text: &str, unit: TimeUnit) -> Result<Timestamp, Refusal> {
-    let millis = || {
-        text.parse()
-            .ok()
-            .and_then(|millis: i64| millis.checked_mul(1_000_000))
-    };
+    let whole = || text.parse::<i64>().ok();
+    let millis = || whole().and_then(|millis| millis.checked_mul(1_000_000));
     let seconds = || {
         let is_number = text.parse::<f64>().is_ok();
         is_number.then(|| text.parse().ok()).flatten()
     };
     let at = match unit {
-        TimeUnit::Milliseconds if text.contains('.') => seconds(),
+        TimeUnit::Milliseconds
+            if text.contains('.') || whole().is_some_and(|at| WHOLE_SECONDS.contains(&at)) =>
+        {
+            seconds()
+        }
         TimeUnit::Milliseconds => millis().map(Timestamp::from_nanos),
         TimeUnit::Seconds => seconds(),
     };
     at.ok_or_else(|| {
         let expected = match unit {
-            TimeUnit::Milliseconds => "whole milliseconds, or seconds with a fraction,",
+            TimeUnit::Milliseconds => "milliseconds or seconds",
             TimeUnit::Seconds => "seconds",
         };
         let detail = format!("timestamp {text:?} is not in {expected} since 1970");

@@ -86,6 +86,11 @@ fn times_are_seconds_or_milliseconds_as_the_caller_says() {
         ),
         ("up 1 -5", TimeUnit::Milliseconds, -5_000_000),
         (
+            "up 1 1520879607",
+            TimeUnit::Milliseconds,
+            1_520_879_607_000_000_000,
+        ),
+        (
             "up 1 1772442012.075",
             TimeUnit::Milliseconds,
             1_772_442_012_075_000_000,

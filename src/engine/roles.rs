@@ -39,12 +39,12 @@ const HOSTS_NAMED_MAX: usize = 3;
 impl Roles {
     /// Finds the roles as of now.
     ///
-    /// The one-box is what the deployer named; else the hosts whose version label is the new
-    /// version and that were heard since shortly before the start; else, where no version label tells, every host of the stage that was heard since
-    /// the grace ended (hosts that a rolling update replaces are silent by then). The fleet is what
-    /// the deployer named; else every other host of the service in the region that was heard since
-    /// shortly before the start. What the deployer named is left out where its labels tell that it is in
-    /// another region or, for the one-box, of another stage.
+    /// The one-box is what the deployer named; else the hosts whose version label is the new version and that were
+    /// heard since shortly before the start; else, where no version label tells, every host of the stage that was
+    /// heard since the grace ended (hosts that a rolling update replaces are silent by then) and that is not named as
+    /// fleet. The fleet is what the deployer named; else every other host of the service in the region that was heard
+    /// since shortly before the start. What the deployer named is left out where its labels tell that it is in another
+    /// region or, for the one-box, of another stage.
     pub(super) fn find(service: &Service, begin: &Begin, grace_until: Timestamp) -> Self {
         let stage = service
             .plan
@@ -93,9 +93,22 @@ impl Roles {
             roles.one_box = scope.filter(is_meant).collect();
         } else {
             everyone = true;
-            let heard = |host: &HostId| in_stage(*host) && heard_since(*host, grace_until);
-            roles.one_box = scope.iter().copied().filter(heard).collect();
+            // Whom the deployment names as fleet it does not mean, unless there is nobody else.
+            let mut is_fleet = vec![false; service.facts.len()];
+            for host in Named::of(service, &begin.fleet).hosts {
+                is_fleet[host.0 as usize] = true;
+            }
             let there = scope.iter().copied().filter(|host| in_stage(*host));
+            let is_other = |host: &HostId| !is_fleet[host.0 as usize];
+            let others: Vec<HostId> = there.clone().filter(is_other).collect();
+            let there = if others.is_empty() {
+                there.collect()
+            } else {
+                others
+            };
+            let heard = |host: &HostId| heard_since(*host, grace_until);
+            roles.one_box = there.iter().copied().filter(heard).collect();
+            let there = there.into_iter();
             roles.gone = gone(service, there, begin.at, grace_until);
         }
         for host in &roles.one_box {

@@ -137,6 +137,13 @@ pub enum Broken {
         /// Number of the first record that does not fit.
         seq: u64,
     },
+    /// The records at the end are gone.
+    CutOff {
+        /// Number of the last record that there is, or that retention removed.
+        last: u64,
+        /// Number of the last one that was ever written.
+        written: u64,
+    },
 }
 
 impl Filter {
@@ -324,11 +331,16 @@ impl History {
                     hash = record.hash(&hash);
                     hash == told
                 });
-                if !fits {
+                // Numbers are given without a gap.
+                if !fits || seq != pruned.seq + records + 1 {
                     return Err(Broken::At { seq });
                 }
                 records += 1;
                 holds = holds.map(|holds| holds || known == Some(&*hash));
+            }
+            let (last, written) = (pruned.seq + records, written(&connection)?);
+            if last < written {
+                return Err(Broken::CutOff { last, written });
             }
             Ok(Verified {
                 records,
@@ -366,6 +378,12 @@ fn pruned(connection: &Connection) -> Result<Head, rusqlite::Error> {
             hash: row.get(1)?,
         })
     })
+}
+
+/// The last number that was ever given to a record, as the database counts by itself.
+fn written(connection: &Connection) -> Result<u64, rusqlite::Error> {
+    let select = "SELECT coalesce(max(seq), 0) AS seq FROM sqlite_sequence WHERE name = 'records'";
+    connection.query_row(select, [], number)
 }
 
 fn entry(row: &Row<'_>) -> Result<Entry, rusqlite::Error> {
@@ -431,6 +449,10 @@ impl fmt::Display for Broken {
                 f,
                 "record {seq} was changed, or one before it was changed, removed or put in"
             ),
+            Self::CutOff { last, written } => write!(
+                f,
+                "{written} records were written, and those after {last} are gone"
+            ),
         }
     }
 }
@@ -439,7 +461,7 @@ impl std::error::Error for Broken {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Ledger(error) => std::error::Error::source(error),
-            Self::At { .. } => None,
+            Self::At { .. } | Self::CutOff { .. } => None,
         }
     }
 }

@@ -253,6 +253,7 @@ fn every_change_afterwards_is_noticed() {
         ("UPDATE records SET privileged = 0 WHERE seq = 5", 5),
         ("DELETE FROM records WHERE seq = 5", 6),
         ("DELETE FROM records WHERE seq = 1", 2),
+        ("UPDATE records SET seq = 15 WHERE seq = 14", 15),
         ("UPDATE pruned SET hash = 'x'", 1),
     ];
     let others = others.map(|(statement, first)| (statement.to_owned(), first));
@@ -271,9 +272,21 @@ fn every_change_afterwards_is_noticed() {
             "{statement}: {broken}"
         );
     }
-    // An end that is cut off leaves a whole chain, without the hash that was told.
+    // An end that is cut off leaves a whole chain; the database counts what was written.
     raw.execute("DELETE FROM records WHERE seq > 10", [])
         .unwrap();
+    let broken = history.verify(None).unwrap_err();
+    let (last, written) = (10, 14);
+    assert!(
+        matches!(broken, Broken::CutOff { last: found, written: told } if (found, told) == (last, written)),
+        "{broken}"
+    );
+    // Whoever makes it forget that is found by the hash that was told.
+    raw.execute(
+        "UPDATE sqlite_sequence SET seq = 10 WHERE name = 'records'",
+        [],
+    )
+    .unwrap();
     assert_eq!(history.verify(Some(&head)).unwrap().holds, Some(false));
 }
 

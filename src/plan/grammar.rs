@@ -94,7 +94,8 @@ fn build(pattern: &str) -> Result<Regex, String> {
 fn compile_anchored(pattern: &str) -> Result<Regex, String> {
     // Alone first: otherwise "a)(b" would become valid by the parentheses around it.
     compile(pattern)?;
-    build(&format!("^(?:{pattern})$"))
+    // `.` stands for a line end as well, as in Prometheus 3.
+    build(&format!("^(?s:{pattern})$"))
 }
 
 struct Reader<'t> {
@@ -267,6 +268,7 @@ mod tests {
             ("code", "503"),
             ("host.name", "h1"),
             ("path", "C:\\a \"b\""),
+            ("query", "select\n1"),
         ];
         for (selector, expected) in [
             ("*", true),
@@ -286,6 +288,9 @@ mod tests {
             (r#"{__name__=~"http\\.req.*"}"#, true),
             (r#"{__name__=~"http_req.*"}"#, false),
             (r#"{"host.name"="h1"}"#, true),
+            (r#"{query=~"sel.*"}"#, true),
+            (r#"{query=~".+"}"#, true),
+            (r#"{query=~"select"}"#, false),
             (r#"{path="C:\\a \"b\""}"#, true),
             (r#"{absent=""}"#, true),
             (r#"{absent!=""}"#, false),

@@ -25,6 +25,8 @@ pub enum Unavailable {
     Recovering,
     /// The input could not be written to the journal.
     NotRecorded,
+    /// The clock was set back, and what comes now would count as late: try again later.
+    SetBack,
     /// The engine has stopped.
     Stopped,
 }

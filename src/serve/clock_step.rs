@@ -35,7 +35,8 @@ pub(super) fn tell(step: Span) {
         warn!(
             %by,
             "the system's clock was set back: event time stands still until it has come as far again, so that \
-             no verdict moves, and deployments that begin meanwhile are stamped with the time that was reached"
+             no verdict moves, data are turned away (503) if they would count as late, and deployments that \
+             begin meanwhile are stamped with the time that was reached"
         );
     } else {
         warn!(

@@ -284,6 +284,9 @@ impl Core {
         if self.is_far_behind.load(Ordering::Relaxed) {
             return Err(Unavailable::Recovering);
         }
+        if self.published.is_set_back() {
+            return Err(Unavailable::SetBack);
+        }
         Ok(())
     }
 

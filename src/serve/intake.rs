@@ -439,6 +439,7 @@ impl fmt::Display for Unavailable {
                 "the engine reads its journal after a restart: send it again in a second"
             }
             Self::NotRecorded => "the input could not be recorded: send it again later",
+            Self::SetBack => "the clock of the engine was set back: send it again later",
             Self::Stopped => "the engine stopped",
         })
     }
@@ -470,6 +471,7 @@ impl Turned {
             Self::Unavailable(Unavailable::Busy) => "busy",
             Self::Unavailable(Unavailable::Recovering) => "recovering",
             Self::Unavailable(Unavailable::NotRecorded) => "not_recorded",
+            Self::Unavailable(Unavailable::SetBack) => "clock_set_back",
             Self::Unavailable(Unavailable::Stopped) => "stopped",
         }
     }

@@ -27,6 +27,10 @@ const RECOVERING: &str = "recovering: the engine was restarted and reads its jou
 const STALLED: &str =
     "the journal cannot be written: nothing is taken until it can, see the log of the engine";
 
+/// What an open gate says while the clock is behind event time.
+const SET_BACK: &str = "the clock of the engine was set back: no time passes here, and nothing is taken, until it has \
+                        come as far again";
+
 /// Verdict changes that a slow subscriber may lag behind before it misses some.
 const CHANGES_MAX: usize = 1_024;
 
@@ -43,6 +47,8 @@ pub(super) struct Published {
     changes: broadcast::Sender<Arc<Verdict>>,
     /// Whether inputs cannot be recorded.
     is_stalled: AtomicBool,
+    /// Whether the clock is so far behind event time that what comes now would count as late.
+    is_set_back: AtomicBool,
     /// Groups of inputs that could not be recorded. Told here, since no tick comes to tell it.
     journal_errors: AtomicU64,
     /// Whether a start waits for a source that does not answer.
@@ -123,6 +129,7 @@ impl Published {
             conditions: ArcSwap::default(),
             changes: broadcast::Sender::new(CHANGES_MAX),
             is_stalled: AtomicBool::new(false),
+            is_set_back: AtomicBool::new(false),
             journal_errors: AtomicU64::new(0),
             waits_for_source: AtomicBool::new(false),
             chronicled: OnceLock::new(),
@@ -136,8 +143,11 @@ impl Published {
     pub(super) fn board(&self) -> Result<Arc<Board>, Withheld> {
         let board = self.board.load_full();
         match board.standing {
-            Standing::Alive if self.is_stalled() => Ok(Arc::new(board.stalled())),
-            Standing::Alive | Standing::Recovering => Ok(board),
+            Standing::Alive => Ok(match self.standstill() {
+                Some(reason) => Arc::new(board.stalled(reason)),
+                None => board,
+            }),
+            Standing::Recovering => Ok(board),
             Standing::Stopped => Err(Withheld(Unavailable::Stopped)),
         }
     }
@@ -163,8 +173,11 @@ impl Published {
         let board = self.board.load();
         let known = board.deployments.get(id).cloned();
         match (board.standing, known) {
-            (Standing::Alive, Some(known)) if self.is_stalled() => Ok(Some(known.stalled())),
-            (Standing::Alive, known) => Ok(known),
+            (Standing::Alive, Some(known)) => Ok(Some(match self.standstill() {
+                Some(reason) => known.stalled(reason),
+                None => known,
+            })),
+            (Standing::Alive, None) => Ok(None),
             (Standing::Recovering, Some(known)) => Ok(Some(known)),
             (Standing::Recovering, None) => Err(Withheld(Unavailable::Recovering)),
             (Standing::Stopped, _) => Err(Withheld(Unavailable::Stopped)),
@@ -234,6 +247,29 @@ impl Published {
     /// Whether inputs cannot be recorded.
     pub(super) fn is_stalled(&self) -> bool {
         self.is_stalled.load(Ordering::Acquire)
+    }
+
+    /// Tells whether the clock is so far behind event time that what comes now would count as late.
+    pub(super) fn set_back(&self, is_set_back: bool) {
+        if self.is_set_back.swap(is_set_back, Ordering::AcqRel) != is_set_back {
+            self.wake();
+        }
+    }
+
+    /// Whether the clock is so far behind event time that what comes now would count as late.
+    pub(super) fn is_set_back(&self) -> bool {
+        self.is_set_back.load(Ordering::Acquire)
+    }
+
+    /// Why no open gate goes on at the moment, though the engine lives.
+    fn standstill(&self) -> Option<&'static str> {
+        if self.is_stalled() {
+            Some(STALLED)
+        } else if self.is_set_back() {
+            Some(SET_BACK)
+        } else {
+            None
+        }
     }
 
     /// Groups of inputs that could not be recorded.
@@ -378,11 +414,11 @@ impl Stats {
 }
 
 impl Board {
-    fn stalled(&self) -> Self {
+    fn stalled(&self, reason: &str) -> Self {
         let deployments = self.deployments.iter();
         Self {
             deployments: deployments
-                .map(|(id, deployment)| (id.clone(), deployment.stalled()))
+                .map(|(id, deployment)| (id.clone(), deployment.stalled(reason)))
                 .collect(),
             standing: self.standing,
         }
@@ -417,13 +453,13 @@ impl Deployment {
         self
     }
 
-    /// The deployment while inputs cannot be recorded. What was decided before stands.
-    fn stalled(self: &Arc<Self>) -> Arc<Self> {
+    /// The deployment while nothing goes on, for this reason. What was decided before stands.
+    fn stalled(self: &Arc<Self>, reason: &str) -> Arc<Self> {
         if self.is_ended || self.verdict.is_final {
             return Arc::clone(self);
         }
         let mut deployment = Self::clone(self);
-        deployment.verdict.reasons.insert(0, STALLED.to_owned());
+        deployment.verdict.reasons.insert(0, reason.to_owned());
         Arc::new(deployment)
     }
 
@@ -432,7 +468,7 @@ impl Deployment {
         let verdict = &self.verdict;
         let reason = verdict.reasons.first();
         if let Some(reason) =
-            reason.filter(|reason| [RECOVERING, STALLED].contains(&reason.as_str()))
+            reason.filter(|reason| [RECOVERING, STALLED, SET_BACK].contains(&reason.as_str()))
         {
             return reason.clone();
         }

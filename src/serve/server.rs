@@ -219,6 +219,7 @@ impl Server {
     /// The engine has stopped.
     pub async fn tick(&self) -> Result<(), Unavailable> {
         self.shared.sources.caught_up().await;
+        self.shared.look_at_clock();
         self.shared.core.tick(self.shared.clock.now()).await
     }
 
@@ -257,9 +258,13 @@ impl Server {
 /// until there is room.
 async fn first_tick(core: &Core, now: Timestamp) -> Result<(), StartError> {
     match core.tick(now).await {
-        Ok(()) | Err(Unavailable::NotRecorded | Unavailable::Busy | Unavailable::Recovering) => {
-            Ok(())
-        }
+        Ok(())
+        | Err(
+            Unavailable::NotRecorded
+            | Unavailable::Busy
+            | Unavailable::Recovering
+            | Unavailable::SetBack,
+        ) => Ok(()),
         Err(Unavailable::Stopped) => Err(StartError::Stopped),
     }
 }
@@ -419,6 +424,7 @@ async fn tick_by_the_clock(shared: Arc<Shared>) {
         if let Some(step) = steps.look(shared.clock.now(), running.elapsed()) {
             clock_step::tell(step);
         }
+        shared.look_at_clock();
         // A clock that was set back must not take event time back.
         latest = latest.max(shared.core.recovered_at());
         let Some(now) = next_tick(&shared, latest) else {
@@ -428,7 +434,12 @@ async fn tick_by_the_clock(shared: Arc<Shared>) {
         match shared.core.tick(now).await {
             // Time stands still while a tick cannot be recorded, and goes on with the next that can.
             Ok(())
-            | Err(Unavailable::Busy | Unavailable::NotRecorded | Unavailable::Recovering) => {}
+            | Err(
+                Unavailable::Busy
+                | Unavailable::NotRecorded
+                | Unavailable::Recovering
+                | Unavailable::SetBack,
+            ) => {}
             Err(Unavailable::Stopped) => return,
         }
     }

@@ -24,6 +24,8 @@ use crate::{
 
 /// How long the core may be without a tick before the engine is not ready.
 const BEHIND_MAX: Span = Span::from_seconds(30);
+/// How far the clock is behind event time at least to have been set back, and not to be slewed.
+const SET_BACK_MIN: Span = Span::from_seconds(5);
 
 /// What all doors share.
 #[derive(Debug)]
@@ -91,6 +93,13 @@ impl Shared {
         self.clock.now().max(ticked_at)
     }
 
+    /// Looks whether the clock is so far behind event time that what is sent now would count as late.
+    pub(super) fn look_at_clock(&self) {
+        let behind = self.now() - self.clock.now();
+        let is_set_back = self.plan().lateness.max(SET_BACK_MIN) < behind;
+        self.published().set_back(is_set_back);
+    }
+
     /// Whether somebody may do now what they will have to answer for.
     ///
     /// # Errors
@@ -141,6 +150,9 @@ impl Shared {
         }
         if self.published().is_stalled() {
             return Err("the journal cannot be written: nothing is taken until it can");
+        }
+        if self.published().is_set_back() {
+            return Err("the clock was set back: nothing is taken until it has come as far again");
         }
         if self.sources.reach() != Reach::Clock {
             return Err("the engine reads what was written to Kafka while it was away");

@@ -22,7 +22,7 @@ use crate::{
         otlp_json,
         plain_lines::{LinePattern, PlainLineReader},
     },
-    event::{Batch, Labels, LogRecord, Rejects, Timestamp},
+    event::{Batch, Labels, LogRecord, Rejects},
     plan::{Faults, Plan},
 };
 
@@ -117,11 +117,6 @@ pub fn plan(text: &str) -> Result<Plan, Faults> {
 }
 
 const NO_END: &str = "it may be incomplete: no \"# EOF\" at its end";
-const IN_SECONDS: &str =
-    "all times are before 1973: times in *.prom count milliseconds, those in *.om seconds";
-
-/// What is earlier, read as milliseconds, was told in seconds.
-const MILLISECONDS_FROM: Timestamp = Timestamp::from_seconds(100_000_000);
 
 /// Requests of log records that were read. One that is delivered again counts once, as it does at the doors of a
 /// running engine: records may well be equal, so that nothing else tells one that came twice from two.
@@ -172,16 +167,12 @@ pub fn read(
             }
         }
         Format::OpenMetrics => {
-            let told = exposition(reader, TimeUnit::Seconds, &mut add).map_err(error)?;
-            if !told.is_ended {
+            if !exposition(reader, TimeUnit::Seconds, &mut add).map_err(error)? {
                 notes.push(format!("{}: {NO_END}", path.display()));
             }
         }
         Format::PrometheusText => {
-            let told = exposition(reader, TimeUnit::Milliseconds, &mut add).map_err(error)?;
-            if told.latest.is_some_and(|latest| latest < MILLISECONDS_FROM) {
-                notes.push(format!("{}: {IN_SECONDS}", path.display()));
-            }
+            exposition(reader, TimeUnit::Milliseconds, &mut add).map_err(error)?;
         }
         Format::LogLines => {
             let mut records = LogLineReader::new(reader);
@@ -254,30 +245,17 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, FileError> {
     })
 }
 
-/// What is known of an exposition once it was read.
-struct Exposition {
-    /// Whether its end is marked.
-    is_ended: bool,
-    /// Its latest time.
-    latest: Option<Timestamp>,
-}
-
+/// Reads an exposition; gives whether its end is marked.
 fn exposition(
     reader: Box<dyn Read>,
     unit: TimeUnit,
     add: &mut impl FnMut(Batch),
-) -> Result<Exposition, DecodeError> {
+) -> Result<bool, DecodeError> {
     let mut samples = OpenMetricsReader::new(reader, unit);
-    let mut latest = None;
     while let Some(batch) = samples.batch(LINES_PER_BATCH)? {
-        let points = batch.series.iter().flat_map(|block| &block.points);
-        latest = latest.max(points.map(|point| point.at).max());
         add(batch);
     }
-    Ok(Exposition {
-        is_ended: samples.is_ended(),
-        latest,
-    })
+    Ok(samples.is_ended())
 }
 
 /// Those requests of log records that were not read before; gives how many were.
@@ -434,10 +412,10 @@ services: {web: {stages: [{name: unit, checks: [up], bake: 1m}]}}
     }
 
     #[test]
-    fn an_exposition_that_is_cut_off_or_in_the_wrong_unit_of_time_is_told() {
+    fn an_exposition_that_is_cut_off_is_told() {
         for (name, text, told) in [
             ("a.prom", "up 1 1772359200000\n", None),
-            ("a.prom", "up 1 1772359200\n", Some("count milliseconds")),
+            ("a.prom", "up 1 1772359200\n", None),
             ("a.prom", "# TYPE up gauge\n", None),
             ("a.om", "up 1 1772359200\n# EOF\n\n", None),
             ("a.om", "# EOF\nup 1 1772359200\n", Some("no \"# EOF\"")),

@@ -57,7 +57,10 @@ async fn a_deployment_is_driven_from_the_command_line() {
 
     let (code, _, error) = sluice(&server, &["verdict", "d1", "--wait", "--timeout", "0s"]).await;
     assert_eq!(code, 3, "it is asked once all the same: {error}");
-    let (code, _, error) = sluice(&server, &["verdict", "d1", "--wait", "--timeout", "1s"]).await;
+    let wait = ["verdict", "d1", "--wait", "--timeout", "1s"];
+    let (code, _, error) = sluice(&server, &wait).await;
+    assert_eq!((code, &error[..]), (3, ""), "a pipe is no terminal");
+    let (code, _, error) = sluice(&server, &[&wait[..], &["--progress"]].concat()).await;
     assert_eq!(code, 3);
     let mut lines = error.lines();
     assert_eq!(

@@ -1,9 +1,12 @@
 //! The gates' gRPC service, health and reflection.
 
-use sluice::serve::pb::{
-    BeginRequest, BypassRequest, EndRequest, GetVerdictRequest, Hotfix, ListDeploymentsRequest,
-    ListVerdictsRequest, MayPromoteRequest, ReportStepRequest, StepOutcome, VerdictState,
-    WatchVerdictRequest,
+use sluice::{
+    event::Span,
+    serve::pb::{
+        BeginRequest, BypassRequest, EndRequest, GetVerdictRequest, Hotfix, ListDeploymentsRequest,
+        ListVerdictsRequest, MayPromoteRequest, ReportStepRequest, StepOutcome, VerdictState,
+        WatchVerdictRequest,
+    },
 };
 use tonic::{Code, transport::Endpoint};
 use tonic_health::pb::{
@@ -710,6 +713,48 @@ async fn a_clock_that_is_set_back_cuts_no_bake_short() {
     let answer = rig.post_json("/api/v1/deployments", begin).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.json()["at"], before.to_string());
+}
+
+#[tokio::test]
+async fn while_the_clock_is_behind_event_time_nothing_is_lost_and_nothing_decided() {
+    let rig = Rig::new().await;
+    let begin = r#"{"deployment": "d1", "service": "checkout", "stage": "beta", "version": "v2"}"#;
+    assert_eq!(
+        rig.post_json("/api/v1/deployments", begin).await.status,
+        200
+    );
+    let send = async || {
+        let body = write_request(vec![cpu_series("h1", busy(rig.now()), rig.now())]);
+        rig.remote_write(&[], &body).await
+    };
+    let reason = async || {
+        let verdict = rig.get("/api/v1/deployments/d1/verdict").await.json();
+        assert_eq!(verdict["verdict"], "PENDING", "{verdict}");
+        verdict["reasons"][0].as_str().unwrap().to_owned()
+    };
+    rig.pass(20).await;
+    assert_eq!(send().await.status, 204);
+    let reached = rig.now();
+    rig.set(reached - Span::from_seconds(120));
+    rig.pass(1).await;
+    let sent = send().await;
+    assert_eq!(
+        (sent.status, sent.header("retry-after")),
+        (503, Some("1")),
+        "{}",
+        sent.text()
+    );
+    let ready = rig.get("/-/ready").await;
+    assert_eq!(ready.status, 503);
+    for told in [ready.text(), reason().await] {
+        assert!(told.contains("was set back"), "{told}");
+    }
+    // As soon as it has come nearly as far again, what comes is in time.
+    rig.set(reached);
+    rig.pass(0).await;
+    assert_eq!(send().await.status, 204);
+    assert_eq!(rig.get("/-/ready").await.status, 200);
+    assert!(!reason().await.contains("was set back"));
 }
 
 #[tokio::test]

@@ -177,6 +177,14 @@ impl Compare {
         Finding::no_data(NoDataCause::NoFleet, vec![evidence])
     }
 
+    /// There is nobody to judge, which a deployer can mend.
+    fn without_one_box() -> Finding {
+        let note = "no one-box to judge: every host that is known counts as the fleet; name its hosts in one_box \
+                    when the deployment begins, or let a version label tell them (labels.version)";
+        let evidence = Evidence::bare("", CheckState::NoData, Basis::Model, note);
+        Finding::no_data(NoDataCause::NeverArrived, vec![evidence])
+    }
+
     /// Takes in the groups that are new. Those that exist when judging begins split alpha evenly,
     /// whatever comes later gets ever smaller shares of the rest. What is read in another way now gets what is
     /// free for that it is another one.
@@ -277,6 +285,10 @@ impl Compare {
         let is_early = view.bucket.end <= self.judged_by();
         if view.fleet.is_empty() {
             return Self::without_fleet();
+        }
+        let is_of_fleet = |host: &HostId| view.fleet.contains(host);
+        if view.one_box.iter().all(is_of_fleet) && !is_early {
+            return Self::without_one_box();
         }
         if !is_fleet_alive && !is_early {
             return Self::no_data(view, NoDataCause::NoFleet, Vec::new());

@@ -199,7 +199,12 @@ impl Reader {
             match placed {
                 Ok(()) => return Ok(answers),
                 Err(Unavailable::Stopped) => return Err(Stopped),
-                Err(Unavailable::Busy | Unavailable::NotRecorded | Unavailable::Recovering) => {}
+                Err(
+                    Unavailable::Busy
+                    | Unavailable::NotRecorded
+                    | Unavailable::Recovering
+                    | Unavailable::SetBack,
+                ) => {}
             }
             self.pause(RETRY).await?;
         }

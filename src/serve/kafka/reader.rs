@@ -313,8 +313,12 @@ impl Reader {
                 match self.core.mark_over_limit(signal).await {
                     Ok(()) => break,
                     Err(Unavailable::Stopped) => return Err(Stopped),
-                    Err(Unavailable::Busy | Unavailable::NotRecorded | Unavailable::Recovering) => {
-                    }
+                    Err(
+                        Unavailable::Busy
+                        | Unavailable::NotRecorded
+                        | Unavailable::Recovering
+                        | Unavailable::SetBack,
+                    ) => {}
                 }
                 self.pause(RETRY).await?;
             }
@@ -329,7 +333,12 @@ impl Reader {
             match fetched::record(&self.core, entries.to_vec()).await {
                 Ok(durable) => return Ok(durable),
                 Err(Unavailable::Stopped) => return Err(Stopped),
-                Err(Unavailable::Busy | Unavailable::NotRecorded | Unavailable::Recovering) => {}
+                Err(
+                    Unavailable::Busy
+                    | Unavailable::NotRecorded
+                    | Unavailable::Recovering
+                    | Unavailable::SetBack,
+                ) => {}
             }
             self.pause(RETRY).await?;
         }
