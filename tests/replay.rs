@@ -658,7 +658,7 @@ fn a_comparison_without_a_one_box_or_a_fleet_says_how_to_name_one() {
         .collect();
     let plan = "checks: {cpu: {metric: cpu, compare: {}}}\n\
                 services: {shop: {stages: [{name: beta, bake: 10m, checks: [cpu]}]}}\n";
-    let all_fleet = BEGIN.replace("}", r#", "fleet": ["h1", "h2"]}"#);
+    let all_fleet = BEGIN.replace('}', r#", "fleet": ["h1", "h2"]}"#);
     for (begin, why) in [
         (BEGIN, "cpu: no fleet to compare with"),
         (&*all_fleet, "cpu: no one-box to judge"),

@@ -18,6 +18,12 @@ const BYTES_MAX: usize = 512;
 /// Compressed bytes that are looked at, at most: those of the first block of any encoder.
 pub(crate) const COMPRESSED_BYTES_MAX: usize = 256 << 10;
 
+/// The wire type of protobuf of what has a length: messages and texts.
+const LENGTH_DELIMITED: u8 = 2;
+
+/// The type of the elements of snappy that bring their bytes with them.
+const LITERAL: u8 = 0;
+
 /// Whether a body that begins like this may be a request of the format. `len` is how long the body is, in bytes,
 /// where that is known; what is not there of the body is taken for sound.
 pub(crate) fn may_hold_data(
@@ -50,7 +56,6 @@ fn may_begin(format: Format, bytes: &[u8]) -> bool {
             return text.next().is_none_or(|first| *first == b'{');
         }
     };
-    const LENGTH_DELIMITED: u8 = 2;
     bytes
         .first()
         .is_none_or(|key| key & 7 == LENGTH_DELIMITED && fields.contains(&(key >> 3)))
@@ -109,7 +114,6 @@ fn snappy(compressed: &[u8], len: Option<usize>) -> Option<Vec<u8>> {
     let Some((tag, rest)) = compressed.get(header..).unwrap_or_default().split_first() else {
         return Some(Vec::new());
     };
-    const LITERAL: u8 = 0;
     if tag & 3 != LITERAL {
         return None;
     }
@@ -184,8 +188,8 @@ mod tests {
         ));
         for format in Format::ALL {
             for encoding in Encoding::ALL {
-                for content in [&[0; 100_000][..], &[b'x'; 100_000], &[0xff; 100_000]] {
-                    let packed = compress(encoding, content);
+                for content in [0, b'x', 0xff].map(|byte| vec![byte; 100_000]) {
+                    let packed = compress(encoding, &content);
                     for (bytes, len) in [(&packed[..], Some(packed.len())), (&packed, None)] {
                         assert!(
                             !may_hold_data(format, encoding, bytes, len),
@@ -195,7 +199,7 @@ mod tests {
                     }
                     if encoding != Encoding::Identity {
                         assert!(
-                            !may_hold_data(format, encoding, content, Some(100_000)),
+                            !may_hold_data(format, encoding, &content, Some(100_000)),
                             "{format:?} {encoding:?} {:?}",
                             content[0]
                         );

@@ -93,19 +93,8 @@ impl Roles {
             roles.one_box = scope.filter(is_meant).collect();
         } else {
             everyone = true;
-            // Whom the deployment names as fleet it does not mean, unless there is nobody else.
-            let mut is_fleet = vec![false; service.facts.len()];
-            for host in Named::of(service, &begin.fleet).hosts {
-                is_fleet[host.0 as usize] = true;
-            }
             let there = scope.iter().copied().filter(|host| in_stage(*host));
-            let is_other = |host: &HostId| !is_fleet[host.0 as usize];
-            let others: Vec<HostId> = there.clone().filter(is_other).collect();
-            let there = if others.is_empty() {
-                there.collect()
-            } else {
-                others
-            };
+            let there = others_than(service, &begin.fleet, there.collect());
             let heard = |host: &HostId| heard_since(*host, grace_until);
             roles.one_box = there.iter().copied().filter(heard).collect();
             let there = there.into_iter();
@@ -255,6 +244,17 @@ fn gone(
         }
     }
     gone
+}
+
+/// Those that are not named as fleet: a deployment does not mean them, unless there is nobody else.
+fn others_than(service: &Service, fleet: &[String], there: Vec<HostId>) -> Vec<HostId> {
+    let mut is_fleet = vec![false; service.facts.len()];
+    for host in Named::of(service, fleet).hosts {
+        is_fleet[host.0 as usize] = true;
+    }
+    let others = there.iter().copied();
+    let others: Vec<HostId> = others.filter(|host| !is_fleet[host.0 as usize]).collect();
+    if others.is_empty() { there } else { others }
 }
 
 /// The first of so many phrases about a host each, and how many more there are.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::published::Deployment;
+use super::board::Deployment;
 use crate::engine::{ChangeRefusal, Refusal};
 
 /// How the core's thread ended.
@@ -29,6 +29,16 @@ pub enum Unavailable {
     SetBack,
     /// The engine has stopped.
     Stopped,
+}
+
+impl Unavailable {
+    /// Whether it is of no use to come again.
+    pub(super) fn is_final(self) -> bool {
+        match self {
+            Self::Stopped => true,
+            Self::Busy | Self::Recovering | Self::NotRecorded | Self::SetBack => false,
+        }
+    }
 }
 
 /// Why a deployment event had no effect.

@@ -19,6 +19,7 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{
     access::{Denied, Operation, Roles},
+    board::Deployment,
     core::{EventError, Unavailable},
     exposition, fields,
     guard::refuse,
@@ -26,7 +27,7 @@ use super::{
     lookup::Wanted,
     page,
     promotion::{self, NoAnswer},
-    published::{Deployment, Withheld},
+    published::Withheld,
     requests::{FieldError, RefusalKind, check_begin, check_bypass, check_name, refused_field},
     shared::Shared,
     watch::Watcher,

@@ -16,9 +16,10 @@ use tracing::error;
 
 use super::{
     answers::EventReply,
+    board::Deployment,
     chronicle::Chronicle,
     offsets::Offsets,
-    published::{Deployment, Published, Stats},
+    published::{Published, Stats},
     recorder::{self, Recording},
     recovery::Recovery,
     recovery_error::RecoveryError,

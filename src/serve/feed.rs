@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::{
+    board::{Deployment, Standing},
     clock::Clock,
-    published::{Deployment, Published, Standing},
+    published::Published,
 };
 use crate::{
     event::Timestamp,

@@ -15,9 +15,9 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
 use super::{
+    board::Deployment,
     http_request::{HttpRefusal, ask_to_retry, read_body},
     lookup::{self, NotFound},
-    published::Deployment,
     shared::Shared,
 };
 use crate::gate::VerdictState;

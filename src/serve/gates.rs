@@ -10,13 +10,14 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::{
     access::{Operation, Roles},
+    board::Deployment,
     convert::{is_instant, outcome_from_pb, timestamp_from_pb, verdict_to_pb},
     core::EventError,
     guard,
     lookup::Wanted,
     pb::{self, gates_server::Gates},
     promotion::{self, NoAnswer},
-    published::{Deployment, Withheld},
+    published::Withheld,
     requests::{FieldError, RefusalKind, check_begin, check_bypass, check_name, refused_field},
     shared::Shared,
     watch::Watcher,

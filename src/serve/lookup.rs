@@ -10,8 +10,9 @@ use std::{
 use serde::Deserialize;
 
 use super::{
+    board::{Board, Deployment, Standing},
     core::Unavailable,
-    published::{Board, Deployment, Published, Standing, Withheld},
+    published::{Published, Withheld},
     requests::FieldError,
 };
 use crate::event::{Begin, Timestamp};

@@ -29,6 +29,7 @@ mod access_tests;
 mod answers;
 mod api;
 mod backlog;
+mod board;
 mod bodies;
 mod chronicle;
 mod clock;
@@ -93,13 +94,13 @@ mod watch;
 mod worker;
 
 pub use access::AccessError;
+pub use board::Deployment;
 pub use clock::Clock;
 pub use core::{Ending, Unavailable};
 #[cfg(test)]
 pub(crate) use feed::FeedDriver;
 pub use feed::{Feed, Shown};
 pub use preflight::{Obstacle, obstacles};
-pub use published::Deployment;
 pub use recovery_error::RecoveryError;
 pub use reload::{ReloadError, Reloaded, Reloader, Source as ConfigSource};
 pub use server::{Addresses, Server, Settings};

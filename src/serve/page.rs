@@ -9,9 +9,10 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use sha2::{Digest, Sha256};
 
 use super::{
+    board::{Board, Deployment},
     markup::{STYLE, escape},
     plot,
-    published::{Board, Deployment, Stats},
+    published::Stats,
     url::percent_encode,
 };
 use crate::{

@@ -4,7 +4,7 @@ use prost_types::Timestamp as PbTimestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{convert::timestamp_to_pb, pb, published::Standing, shared::Shared};
+use super::{board::Standing, convert::timestamp_to_pb, pb, shared::Shared};
 use crate::{
     engine::{Promotion, PromotionRequest, Refusal, may_promote},
     event::Timestamp,

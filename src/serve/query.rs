@@ -16,9 +16,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
+    board::Deployment,
     http_request::{ask_to_retry, query_problem},
     lookup::{self, NotFound},
-    published::Deployment,
     shared::Shared,
 };
 use crate::{

@@ -15,11 +15,12 @@ use tokio::sync::mpsc;
 
 use super::{
     answers::ChangeError,
+    board::Standing,
     core::Core,
     fetched::{self, Away, Hands, Refetch, Refetched},
     intake::Intake,
     metrics::{Metrics, Source},
-    published::{Published, Standing, Stats},
+    published::{Published, Stats},
     recorder::Recording,
     recovery::{JournalSettings, Recovery},
     recovery_error::RecoveryError,

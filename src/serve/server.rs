@@ -258,14 +258,8 @@ impl Server {
 /// until there is room.
 async fn first_tick(core: &Core, now: Timestamp) -> Result<(), StartError> {
     match core.tick(now).await {
-        Ok(())
-        | Err(
-            Unavailable::NotRecorded
-            | Unavailable::Busy
-            | Unavailable::Recovering
-            | Unavailable::SetBack,
-        ) => Ok(()),
-        Err(Unavailable::Stopped) => Err(StartError::Stopped),
+        Err(unavailable) if unavailable.is_final() => Err(StartError::Stopped),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -432,15 +426,9 @@ async fn tick_by_the_clock(shared: Arc<Shared>) {
         };
         latest = Some(now);
         match shared.core.tick(now).await {
+            Err(unavailable) if unavailable.is_final() => return,
             // Time stands still while a tick cannot be recorded, and goes on with the next that can.
-            Ok(())
-            | Err(
-                Unavailable::Busy
-                | Unavailable::NotRecorded
-                | Unavailable::Recovering
-                | Unavailable::SetBack,
-            ) => {}
-            Err(Unavailable::Stopped) => return,
+            Ok(()) | Err(_) => {}
         }
     }
 }

@@ -7,12 +7,13 @@ use tokio::{sync::watch, task::spawn_blocking};
 
 use super::{
     access::Guard,
+    board::Deployment,
     chronicle::Chronicled,
     clock::Clock,
     core::{Core, EventError, Unavailable},
     intake::Intake,
     metrics::Metrics,
-    published::{Deployment, Published},
+    published::Published,
     reload::Reloading,
     sources::{Reach, Sources},
     watch::Places,

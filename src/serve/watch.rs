@@ -8,8 +8,9 @@ use std::sync::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{
+    board::Deployment,
     core::Unavailable,
-    published::{Deployment, Published, Withheld},
+    published::{Published, Withheld},
     shared::Shared,
 };
 

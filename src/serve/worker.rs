@@ -9,11 +9,12 @@ use tracing::{debug, info, warn};
 
 use super::{
     answers::{ChangeError, EventError, EventReply},
+    board::Deployment,
     chronicle::Chronicle,
     core::Order,
     metadata::Disputes,
     offsets::Offsets,
-    published::{Deployment, Published, Stats, Withheld},
+    published::{Published, Stats, Withheld},
     recorder::Recording,
     saver::Saver,
     sequence::Sequence,

@@ -283,15 +283,8 @@ impl Compare {
             Covered::No(cause, hosts) => return Self::no_data(view, cause, hosts),
         }
         let is_early = view.bucket.end <= self.judged_by();
-        if view.fleet.is_empty() {
-            return Self::without_fleet();
-        }
-        let is_of_fleet = |host: &HostId| view.fleet.contains(host);
-        if view.one_box.iter().all(is_of_fleet) && !is_early {
-            return Self::without_one_box();
-        }
-        if !is_fleet_alive && !is_early {
-            return Self::no_data(view, NoDataCause::NoFleet, Vec::new());
+        if let Some(nobody) = Self::nobody(view, is_early, is_fleet_alive) {
+            return nobody;
         }
         if let Some(missing) = self.missing(view, absences) {
             return missing;
@@ -335,6 +328,21 @@ impl Compare {
             CheckState::Ok
         };
         Finding::new(state, self.evidence(view, state))
+    }
+
+    /// Nobody is there to judge, or to compare with.
+    fn nobody(view: &View<'_>, is_early: bool, is_fleet_alive: bool) -> Option<Finding> {
+        if view.fleet.is_empty() {
+            return Some(Self::without_fleet());
+        }
+        if is_early {
+            return None;
+        }
+        let is_of_fleet = |host: &HostId| view.fleet.contains(host);
+        if view.one_box.iter().all(is_of_fleet) {
+            return Some(Self::without_one_box());
+        }
+        (!is_fleet_alive).then(|| Self::no_data(view, NoDataCause::NoFleet, Vec::new()))
     }
 
     /// There are only metrics that inform, if any: nothing can be proven, and nothing is wrong.

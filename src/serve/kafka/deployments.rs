@@ -15,7 +15,7 @@ use super::{
         answers::EventReply,
         chronicle::Chronicled,
         clock::Stopwatch,
-        core::{EventError, Unavailable},
+        core::EventError,
         requests::{check_begin, check_bypass, check_name},
     },
     range,
@@ -26,7 +26,7 @@ use crate::{
     event::{DeploymentEvent, Timestamp},
     journal::{Entry, OffsetRange, recorded},
     plan::Overrides,
-    serve::published::Deployment,
+    serve::board::Deployment,
     source::kafka::{Blindness, Chunk, Consumer, EventOutcome, Lost, Message, Partition},
 };
 
@@ -198,13 +198,8 @@ impl Reader {
             };
             match placed {
                 Ok(()) => return Ok(answers),
-                Err(Unavailable::Stopped) => return Err(Stopped),
-                Err(
-                    Unavailable::Busy
-                    | Unavailable::NotRecorded
-                    | Unavailable::Recovering
-                    | Unavailable::SetBack,
-                ) => {}
+                Err(unavailable) if unavailable.is_final() => return Err(Stopped),
+                Err(_) => {}
             }
             self.pause(RETRY).await?;
         }

@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 use super::{
     super::{
         clock::{Clock, Stopwatch},
-        core::{Core, Unavailable},
+        core::Core,
         fetched::{self, Durable, Hands},
         sources::{Reach, Stopping, World},
     },
@@ -312,13 +312,8 @@ impl Reader {
             loop {
                 match self.core.mark_over_limit(signal).await {
                     Ok(()) => break,
-                    Err(Unavailable::Stopped) => return Err(Stopped),
-                    Err(
-                        Unavailable::Busy
-                        | Unavailable::NotRecorded
-                        | Unavailable::Recovering
-                        | Unavailable::SetBack,
-                    ) => {}
+                    Err(unavailable) if unavailable.is_final() => return Err(Stopped),
+                    Err(_) => {}
                 }
                 self.pause(RETRY).await?;
             }
@@ -332,13 +327,8 @@ impl Reader {
         loop {
             match fetched::record(&self.core, entries.to_vec()).await {
                 Ok(durable) => return Ok(durable),
-                Err(Unavailable::Stopped) => return Err(Stopped),
-                Err(
-                    Unavailable::Busy
-                    | Unavailable::NotRecorded
-                    | Unavailable::Recovering
-                    | Unavailable::SetBack,
-                ) => {}
+                Err(unavailable) if unavailable.is_final() => return Err(Stopped),
+                Err(_) => {}
             }
             self.pause(RETRY).await?;
         }
