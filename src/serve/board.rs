@@ -15,8 +15,8 @@ pub(super) const STALLED: &str =
     "the journal cannot be written: nothing is taken until it can, see the log of the engine";
 
 /// What an open gate says while the clock is behind event time.
-pub(super) const SET_BACK: &str = "the clock of the engine was set back: no time passes here, and nothing is taken, until it has \
-                        come as far again";
+pub(super) const SET_BACK: &str =
+    "the clock of the engine was set back: nothing is taken until it has come as far again";
 
 /// All deployments at one moment.
 #[derive(Clone, Debug, Default)]
