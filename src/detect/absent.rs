@@ -4,6 +4,7 @@ mod hush;
 mod moved;
 #[cfg(test)]
 mod tests;
+mod unseen;
 
 use std::collections::BTreeMap;
 
@@ -28,6 +29,9 @@ use crate::{
 /// ends when half of `after` (or the usual gap between two words of a host, if that is longer) is over
 /// without a word, and goes on when the pipeline has worked again for that long. A host that was never
 /// heard has the longer of `after` and the grace to speak up.
+///
+/// What was silent for longer than half of the time since the grace, all its longer silences together, is not covered,
+/// though it speaks again.
 ///
 /// A host that goes while another one comes, whose first data ever is of that time, was moved: that is no data,
 /// as many times as others have come. A host that the deployer named cannot be replaced by another.
@@ -57,6 +61,8 @@ struct Heard {
     gap: Span,
     /// What of [`Pipeline::proven`] was over at its last word since the deployment began.
     proven: Span,
+    /// For how long since the grace it was silent beyond what is allowed, and spoke again.
+    unseen: Span,
     /// In how many buckets it was heard since the deployment began.
     words: u32,
     /// Whether it was not known to be one of these hosts when the first bucket closed.
@@ -199,12 +205,13 @@ impl Absent {
         if is_here {
             let now = view.bucket.end;
             let gap = heard.last.map_or(Span::ZERO, |last| now - last);
-            let heard = Heard {
-                last: Some(now),
+            let mut heard = Heard {
                 gap,
                 words: heard.words.saturating_add(1),
                 ..*heard
             };
+            heard.came_back(self.after, self.grace_until, now);
+            heard.last = Some(now);
             self.heard.insert(host, heard);
         }
     }
@@ -348,6 +355,7 @@ impl Absent {
             ));
         }
         self.still(view)
+            .or_else(|| self.unseen(view, presences))
             .or_else(|| self.hush(view, presences))
             .unwrap_or_else(|| self.present(view))
     }

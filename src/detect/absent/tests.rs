@@ -395,3 +395,72 @@ fn a_hand_over_over_the_end_of_the_grace_is_one() {
         assert_eq!(last.state, expected, "{come:?} {is_lost}: {last:?}");
     }
 }
+
+/// A silence of everybody proves nothing against a host, and nothing for it either.
+#[test]
+fn silence_of_half_of_the_bake_is_no_health_though_all_speak_again() {
+    let gaps = |percent| NoDataCause::Gaps {
+        covered_percent: percent,
+        lost: None,
+    };
+    type Speaks = fn(i64) -> bool;
+    let rows: [(&str, Speaks, Option<NoDataCause>); 5] = [
+        ("always", |_| true, None),
+        (
+            "all but its ends",
+            |at| !(31..359).contains(&at),
+            Some(gaps(0)),
+        ),
+        (
+            "more than half",
+            |at| !(90..270).contains(&at),
+            Some(gaps(45)),
+        ),
+        ("six minutes", |at| !(120..156).contains(&at), None),
+        (
+            "a minute of seven",
+            |at| at < 30 || at % 42 < 6,
+            Some(gaps(21)),
+        ),
+    ];
+    for (name, speaks, cause) in rows {
+        for fleet in [&[][..], &["f1", "f2", "f3"]] {
+            for check in [series_check(plan()), log_check(plan())] {
+                let is_log = is_log(&check);
+                let mut bench = Bench::new(check, &["c1"], fleet).grace(30).bake(360);
+                let findings = bench.run(360, |_, at| match (speaks(at), is_log) {
+                    (false, _) => Feed::Silent,
+                    (true, false) => Feed::Value(at as f64),
+                    (true, true) => Feed::Records(1.0),
+                });
+                let last = findings.last().unwrap();
+                let state = if cause.is_some() { NoData } else { Ok };
+                assert_eq!(
+                    (last.state, &last.cause),
+                    (state, &cause),
+                    "{name}: {last:?}"
+                );
+                // Nor does it pass early.
+                let is_early = |finding: &&Finding| finding.state == Ok;
+                let late = findings[300..].iter().filter(is_early).count();
+                assert_eq!(late == 0, cause.is_some(), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn data_that_comes_after_the_bake_makes_up_for_what_it_lacked() {
+    let mut bench = Bench::new(series_check(plan()), &["c1"], &["f1"])
+        .grace(30)
+        .bake(360);
+    let findings = bench.run(700, |_, at| {
+        if (31..359).contains(&at) {
+            Feed::Silent
+        } else {
+            Feed::Value(at as f64)
+        }
+    });
+    // As long as it was silent; a bucket's finding is of its end.
+    assert_eq!(first(&findings[360..], Ok), Some(30 + 2 * 329 - 361));
+}
