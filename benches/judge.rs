@@ -16,6 +16,7 @@ use std::{
 
 use peak_alloc::PeakAlloc;
 use sluice::{
+    detect::Before,
     engine::Directory,
     event::{Begin, Interval, Labels, SeriesMeta, Severity, Span, Timestamp},
     gate::Gate,
@@ -409,10 +410,10 @@ fn judge(size: Size) {
             };
             world.directory.expect_hosts(&begin);
             let check = |name: &str| &plan.checks[name];
-            let past_until = begin.at;
+            let before = Before::until(begin.at);
             Gate::open(
                 begin,
-                past_until,
+                before,
                 service,
                 stage,
                 RESOLUTION,

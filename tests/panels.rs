@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use noise::Noise;
 use sluice::{
-    detect::Unsound,
+    detect::{Before, Unsound},
     engine::{Directory, DirectoryState},
     event::{Begin, Histogram, Interval, Kind, Labels, SeriesMeta, Severity, Span, Timestamp},
     gate::Gate,
@@ -249,7 +249,7 @@ fn gate(plan: &Plan, directory: &mut Directory) -> Gate {
     let check = |name: &str| &plan.checks[name];
     Gate::open(
         begin,
-        BEGAN,
+        Before::until(BEGAN),
         service,
         &service.stages[0],
         RESOLUTION,

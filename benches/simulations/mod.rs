@@ -9,7 +9,9 @@
 pub(crate) mod worlds;
 
 use sluice::{
-    detect::{Cell, CheckState, Detector, GroupKey, HostBook, HostId, Panel, Setup, Stat, View},
+    detect::{
+        Before, Cell, CheckState, Detector, GroupKey, HostBook, HostId, Panel, Setup, Stat, View,
+    },
     event::{Interval, Kind, Labels, METRIC_NAME, Severity, Span, Timestamp, Unit},
     plan::{
         Check, DetectorPlan, Direction, LabelMatcher, LogSelection, Mode, Selection,
@@ -147,7 +149,7 @@ impl Scene {
             check: &check,
             mode: Mode::Blocking,
             began_at: at(0),
-            past_until: at(0),
+            before: Before::until(at(0)),
             grace_until: at(self.grace),
             bake_min_until: at(self.pass_from.max(self.grace)),
             bake_until: at(self.grace + self.after),

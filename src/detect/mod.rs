@@ -49,4 +49,4 @@ pub use panel::{Beside, Kin, Panel, Place, TemplateTrack};
 pub use ratio::{RatioWords, Word};
 pub use state::{DetectorState, Extent, Unsound};
 pub use track::Track;
-pub use view::{BIRTHS_APART, Host, HostBook, HostId, Setup, View, is_start_time};
+pub use view::{BIRTHS_APART, Before, Host, HostBook, HostId, Setup, View, is_start_time};

@@ -114,7 +114,7 @@ impl NewTemplate {
             severity: template_severity(setup.check),
             alpha: setup.alpha,
             weight: setup.weight,
-            past_until: setup.past_until.min(setup.began_at),
+            past_until: setup.before.until.min(setup.began_at),
             grace_until: setup.grace_until,
             bake_until: setup.bake_until,
             cell,

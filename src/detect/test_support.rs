@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Cell, CheckState, Detector, Finding, GroupKey, HostBook, HostId, Panel, Setup, Stat,
+    Before, Cell, CheckState, Detector, Finding, GroupKey, HostBook, HostId, Panel, Setup, Stat,
     TemplateTrack, View,
 };
 use crate::{
@@ -275,7 +275,7 @@ impl Bench {
             check: &self.check,
             mode: Mode::Blocking,
             began_at: self.at(0),
-            past_until: self.at(self.past_until),
+            before: Before::until(self.at(self.past_until)),
             grace_until: self.at(self.grace),
             bake_min_until: self.at(0),
             bake_until: self.at(self.bake),

@@ -70,6 +70,17 @@ pub struct Host {
     shown: Option<Arc<str>>,
 }
 
+/// What was before a deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Before {
+    /// Until when hosts are what they were before: when the deployment began, or earlier where hosts ran the new
+    /// version before that was told.
+    pub until: Timestamp,
+    /// The least and the largest share of an ordinary host's traffic that deployments of the version told of the same
+    /// hosts before: steps of one rollout. `None`: none told one.
+    pub shares: Option<(f64, f64)>,
+}
+
 /// What a detector is made from, when a deployment begins.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup<'a> {
@@ -79,9 +90,8 @@ pub struct Setup<'a> {
     pub mode: Mode,
     /// When the deployment began.
     pub began_at: Timestamp,
-    /// Until when hosts are what they were before: when the deployment began, or earlier where hosts ran the new
-    /// version before that was told.
-    pub past_until: Timestamp,
+    /// What was before it.
+    pub before: Before,
     /// Until when restarts and cold caches are forgiven.
     pub grace_until: Timestamp,
     /// From when on the gate may pass early.
@@ -113,6 +123,16 @@ pub struct View<'a> {
     pub fleet: &'a [HostId],
     /// When a limit refused a request last that may have held what the check selects.
     pub request_refused_last: Option<Timestamp>,
+}
+
+impl Before {
+    /// Nothing is known but until when it lasted.
+    pub const fn until(until: Timestamp) -> Self {
+        Self {
+            until,
+            shares: None,
+        }
+    }
 }
 
 impl Host {

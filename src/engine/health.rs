@@ -7,7 +7,9 @@ use super::{
     service::{CheckPanel, HostFacts, Service},
 };
 use crate::{
-    detect::{Detector, DetectorState, Evidence, Extent, HostId, Setup, Track, Unsound, View},
+    detect::{
+        Before, Detector, DetectorState, Evidence, Extent, HostId, Setup, Track, Unsound, View,
+    },
     event::{Interval, Span, Timestamp},
     gate::{Ailment, Conditions, Place},
     plan::{
@@ -88,7 +90,7 @@ impl Health {
                     check: &entry.check,
                     mode: Mode::Blocking,
                     began_at: Timestamp::MIN,
-                    past_until: Timestamp::MIN,
+                    before: Before::until(Timestamp::MIN),
                     grace_until: Timestamp::MIN,
                     bake_min_until: Timestamp::MAX,
                     bake_until: Timestamp::MAX,

@@ -67,6 +67,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    detect::Before,
     event::{
         Batch, Begin, Bypass, DeploymentEvent, End, Interval, KeyHash, Raw, Signal, Span, Timestamp,
     },
@@ -451,10 +452,13 @@ impl Engine {
         let (service, stage) = refusal::resolve(&plan, &begin)?;
         self.world.directory.expect_hosts(&begin);
         let held = self.held_at_begin(&begin, stage);
-        let past_until = self.world.directory.past_until(&begin, plan.resolution);
+        let before = Before {
+            until: self.world.directory.past_until(&begin, plan.resolution),
+            shares: self.shares_before(&begin),
+        };
         let mut gate = Gate::open(
             begin,
-            past_until,
+            before,
             service,
             stage,
             plan.resolution,
@@ -472,6 +476,31 @@ impl Engine {
         self.pipelines.add(&self.plan, &gate.begin);
         self.gates.insert(gate.begin.deployment.clone(), gate);
         Ok(true)
+    }
+
+    /// The least and the largest share of the traffic that deployments told of the hosts of this one before, as steps
+    /// of one rollout do; `None`: none told one.
+    fn shares_before(&self, begin: &Begin) -> Option<(f64, f64)> {
+        let is_of_rollout = |earlier: &&Begin| {
+            let is_there = earlier.service == begin.service
+                && earlier.region == begin.region
+                && earlier.version == begin.version;
+            let is_same = || {
+                let mut hosts = earlier.one_box.iter();
+                hosts.any(|host| begin.one_box.contains(host))
+                    || (earlier.one_box.is_empty() && begin.one_box.is_empty())
+            };
+            is_there && earlier.at < begin.at && is_same()
+        };
+        let earlier = self.gates.values().map(|gate| &gate.begin);
+        let shares = earlier.filter(is_of_rollout).map(|begin| begin.weight);
+        let shares = shares.filter(|share| share.is_finite() && 0.0 < *share);
+        let (least, most) = shares.fold((f64::INFINITY, 0.0_f64), |(least, most), share| {
+            (least.min(share), most.max(share))
+        });
+        (least < 1.0 || 1.0 < most)
+            .then_some((least, most))
+            .filter(|_| 0.0 < most)
     }
 
     fn announce(counters: &mut EngineCounters, gate: &Gate, outputs: &mut Vec<Output>) {

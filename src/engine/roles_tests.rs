@@ -316,3 +316,41 @@ fn whom_a_deployment_names_as_fleet_is_not_judged_where_there_are_others() {
     // Where nobody else is left, all are judged.
     check(&all, "bounds / h1 h2 h3 h4", Fail, "h2");
 }
+
+#[test]
+fn the_shares_of_a_rollout_are_those_that_its_earlier_steps_told_of_the_same_hosts() {
+    let plan = Arc::new(Plan::parse(PLAN).unwrap_or_else(|faults| panic!("{faults}")));
+    let mut engine = Engine::new(plan);
+    let step = |second: i64, deployment: &str, text: &str, weight: f64| Begin {
+        at: at(second),
+        deployment: deployment.to_owned(),
+        weight,
+        ..read(text)
+    };
+    let mut outputs = Vec::new();
+    for begin in [
+        step(0, "d0", "onebox/us h1", 1.0),
+        step(10, "d1", "onebox/us h1 h2", 0.1),
+        step(20, "d2", "onebox/us h2", 0.25),
+        step(20, "d3", "onebox/eu h1", 0.01),
+        step(20, "d4", "onebox/us h7", 0.02),
+        Begin {
+            version: "v1".to_owned(),
+            ..step(20, "d5", "onebox/us h1", 0.03)
+        },
+    ] {
+        let event = Input::Deployment(DeploymentEvent::Begin(begin));
+        engine.step(event, &mut outputs);
+    }
+    for (second, hosts, expected) in [
+        (30, "onebox/us h2 h3", Some((0.1, 0.25))),
+        (30, "onebox/us h1", Some((0.1, 1.0))),
+        (15, "onebox/us h2", Some((0.1, 0.1))),
+        (5, "onebox/us h1", None),
+        (30, "onebox/us h9", None),
+        (30, "onebox/us ", None),
+    ] {
+        let begin = step(second, "d9", hosts, 0.5);
+        assert_eq!(engine.shares_before(&begin), expected, "{second} {hosts}");
+    }
+}

@@ -5,7 +5,7 @@ use super::{
     saved::{GateCheckState, Kept},
 };
 use crate::{
-    detect::{Basis, CheckState, Detector, Evidence, Finding, NoDataCause, Setup},
+    detect::{Basis, Before, CheckState, Detector, Evidence, Finding, NoDataCause, Setup},
     event::{Span, Timestamp},
     plan::{Check, DetectorPlan, Mode, ServicePlan, StagePlan},
 };
@@ -105,7 +105,7 @@ pub(super) fn in_brief(mut finding: Finding) -> Finding {
 /// What all detectors of a gate have in common.
 pub(super) struct GateSetup {
     pub(super) began_at: Timestamp,
-    pub(super) past_until: Timestamp,
+    pub(super) before: Before,
     pub(super) grace_until: Timestamp,
     pub(super) bake_min_until: Timestamp,
     pub(super) bake_until: Timestamp,
@@ -145,7 +145,7 @@ impl GateSetup {
             check,
             mode,
             began_at: self.began_at,
-            past_until: self.past_until,
+            before: self.before,
             grace_until: self.grace_until,
             bake_min_until: self.bake_min_until,
             bake_until: self.bake_until,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Beside, Blocker, Decision, Shadow};
 use crate::{
-    detect::{CheckState, DetectorState, Evidence, Finding, NoDataCause, Unsound},
+    detect::{Before, CheckState, DetectorState, Evidence, Finding, NoDataCause, Unsound},
     event::{Begin, Bypass, Hotfix, StepOutcome, Timestamp},
 };
 
@@ -31,7 +31,7 @@ pub struct GateState {
     #[serde(with = "BeginForm")]
     pub begin: Begin,
     pub(super) config_digest: String,
-    pub(super) past_until: Timestamp,
+    pub(super) before: Before,
     pub(super) steps: BTreeMap<String, StepOutcome>,
     pub(super) checks: Vec<GateCheckState>,
     pub(super) bypass: Option<Bypass>,

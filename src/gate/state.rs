@@ -15,7 +15,7 @@ use super::{
     reasons,
 };
 use crate::{
-    detect::View,
+    detect::{Before, View},
     event::{Begin, Bypass, Span, Step, StepOutcome, Timestamp},
     plan::{Check, ServicePlan, Skippable, StagePlan},
 };
@@ -29,8 +29,8 @@ pub struct Gate {
     pub(super) stage: StagePlan,
     /// Digest of the configuration under which it began.
     config_digest: String,
-    /// Until when hosts were what they were before.
-    past_until: Timestamp,
+    /// What was before it.
+    before: Before,
     grace_until: Timestamp,
     pub(super) bake_min_until: Timestamp,
     pub(super) bake_until: Timestamp,
@@ -67,11 +67,10 @@ pub enum Change {
 }
 
 impl Gate {
-    /// Opens the gate. Until `past_until` (or the deployment began, if that is before) hosts are what they were
-    /// before; `checks` gives a configured check by its name.
+    /// Opens the gate. What was before lasted at most until the deployment began; `checks` gives a configured check by its name.
     pub fn open<'a>(
         begin: Begin,
-        past_until: Timestamp,
+        before: Before,
         service: &ServicePlan,
         stage: &StagePlan,
         resolution: Span,
@@ -80,7 +79,10 @@ impl Gate {
     ) -> Self {
         let mut setup = GateSetup {
             began_at: begin.at,
-            past_until: past_until.min(begin.at),
+            before: Before {
+                until: before.until.min(begin.at),
+                ..before
+            },
             grace_until: begin.at + stage.grace,
             bake_min_until: begin.at + stage.bake.min,
             bake_until: begin.at + stage.bake.max,
@@ -96,7 +98,7 @@ impl Gate {
         let mut gate = Self {
             stage: stage.clone(),
             config_digest: config_digest.to_owned(),
-            past_until: setup.past_until,
+            before: setup.before,
             grace_until: setup.grace_until,
             bake_min_until: setup.bake_min_until,
             bake_until: setup.bake_until,

@@ -2,7 +2,7 @@
 
 use super::{Change, Gate, GateError};
 use crate::{
-    detect::{Basis, CheckState, Evidence, Finding},
+    detect::{Basis, Before, CheckState, Evidence, Finding},
     event::{Begin, Bypass, Hotfix, Span, Step, StepOutcome, Timestamp},
     gate::VerdictState,
     plan::{Plan, Skippable},
@@ -41,9 +41,15 @@ fn gate(hotfix: Option<Hotfix>) -> Gate {
         hotfix,
     };
     let resolution = plan.resolution;
-    Gate::open(begin, start(), service, &stage, resolution, "", |_| {
-        unreachable!("no check")
-    })
+    Gate::open(
+        begin,
+        Before::until(start()),
+        service,
+        &stage,
+        resolution,
+        "",
+        |_| unreachable!("no check"),
+    )
 }
 
 /// A report of the step a number of seconds after the start.
@@ -175,7 +181,7 @@ services:
     let begin = gate(None).begin;
     let mut gate = Gate::open(
         begin,
-        start(),
+        Before::until(start()),
         service,
         &service.stages[0],
         plan.resolution,
@@ -223,7 +229,7 @@ services:
     let service = &plan.services["web"];
     let mut gate = Gate::open(
         gate(None).begin,
-        start(),
+        Before::until(start()),
         service,
         &service.stages[0],
         plan.resolution,
@@ -261,7 +267,7 @@ fn times_in_reasons_have_no_fractions_of_a_second() {
     let plan = Plan::parse(PLAN).unwrap_or_else(|faults| panic!("{faults}"));
     gate = Gate::open(
         begin,
-        start(),
+        Before::until(start()),
         &plan.services["web"],
         &stage,
         plan.resolution,

@@ -222,6 +222,7 @@ mod tests {
         let terms = Terms {
             began_at: at(0),
             past_until: at(0),
+            past_shares: None,
             grace_until: at(0),
             bake_min_until: at(bake_min),
             bake_until: at(buckets),

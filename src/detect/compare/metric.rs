@@ -402,7 +402,7 @@ impl Metric {
         let events = Self::forgotten_events(reader, group, &pasts);
         let events = events.unwrap_or_else(|| pasts.events(terms));
         if is_events && events * terms.weight.min(1.0) < dense {
-            let may_differ = terms.is_log && !has_exposure && !pasts.has_share;
+            let may_differ = terms.is_log && !has_exposure && !pasts.has_share();
             let pasts = (&pasts.one_box[..], &pasts.fleet[..]);
             let records = may_differ.then(|| RecordsTest::new(reader, group, self.alpha, pasts));
             self.test = records.flatten().map_or_else(

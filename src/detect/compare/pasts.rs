@@ -30,13 +30,15 @@ pub(super) struct Pasts {
     /// the deployment, too.
     pub(super) one_box: Vec<HostPast>,
     pub(super) fleet: Vec<HostPast>,
-    /// Whether it had.
-    pub(super) has_share: bool,
+    /// The share of the traffic that it had then; 1: as much as a host of the fleet.
+    pub(super) share: f64,
 }
 
 /// Share of the way, in logarithms, from what an ordinary host has to what the one-box is given from which on its past
 /// was given that.
 const SHARE_NEARER: f64 = 0.5;
+/// The same from which on its past was given another share, farther from what is usual: traffic is shifted in steps.
+const SHARE_OTHER: f64 = 1.5;
 /// Of so many fleet hosts one may be farther out.
 const SHARE_FEW: usize = 20;
 
@@ -67,7 +69,7 @@ impl Pasts {
         let mut pasts = Self {
             one_box: read(view.one_box),
             fleet: read(view.fleet),
-            has_share: false,
+            share: 1.0,
         };
         // Columns before the first value of anyone tell nothing.
         let all = || pasts.one_box.iter().chain(&pasts.fleet);
@@ -84,34 +86,36 @@ impl Pasts {
             past.values.drain(..empty);
         }
         let terms = reader.terms;
-        pasts.share(terms.divisor(group.kind, terms.has_per));
+        pasts.scale(terms.divisor(group.kind, terms.has_per));
         pasts
     }
 
     /// Of which part of the traffic the rates of the one-box's past are scaled up, where those since the deployment are
     /// divided by so much: 1 where its past had its share, too.
     pub(super) fn part(&self, divisor: f64) -> f64 {
-        if self.has_share {
+        if self.has_share() {
             1.0
         } else {
             divisor.min(1.0)
         }
     }
 
-    /// Scales the past of the one-box as what it does from the deployment on, if it had that share of the traffic.
-    fn share(&mut self, share: f64) {
+    /// Whether the one-box had a share of the traffic before the deployment, too.
+    pub(super) fn has_share(&self) -> bool {
+        self.share != 1.0
+    }
+
+    /// Scales the past of the one-box by the share of the traffic that it had, where it is given one now.
+    fn scale(&mut self, share: f64) {
         let rate = |past: &HostPast| {
             let values = past.values.iter().map(|(value, _)| f64::from(*value));
             mean(values.filter(|value| value.is_finite()))
         };
         let rates = |hosts: &[HostPast]| hosts.iter().filter_map(rate).collect();
-        self.has_share = had_share(rates(&self.one_box), rates(&self.fleet), share);
-        if !self.has_share {
-            return;
-        }
+        self.share = past_share(rates(&self.one_box), rates(&self.fleet), share);
         let values = self.one_box.iter_mut().flat_map(|past| &mut past.values);
         for (_, exposure) in values {
-            *exposure = (f64::from(*exposure) * share) as f32;
+            *exposure = (f64::from(*exposure) * self.share) as f32;
         }
     }
 
@@ -213,12 +217,13 @@ pub(super) fn since(
     hosts.map(read).collect()
 }
 
-/// Whether hosts with such rates had a share of the traffic already, beside the fleet's: that is known where they were
-/// nearer to it than to what is usual, and farther from that than hosts of the fleet are.
-pub(super) fn had_share(own: Vec<f64>, mut fleet: Vec<f64>, share: f64) -> bool {
+/// Which share of the traffic hosts with such rates had before they were given this one, beside the fleet's. That they
+/// had one is known where they were nearer to it than to what is usual, and farther from that than hosts of the fleet
+/// are. Where they were far beyond it, they had another one, which their rates tell.
+pub(super) fn past_share(own: Vec<f64>, mut fleet: Vec<f64>, share: f64) -> f64 {
     let (own, usual) = (mean(own), mean(fleet.iter().copied()));
     let (Some(own), Some(usual)) = (own, usual) else {
-        return false;
+        return 1.0;
     };
     fleet.sort_unstable_by(f64::total_cmp);
     let few = fleet.len() / SHARE_FEW;
@@ -228,7 +233,13 @@ pub(super) fn had_share(own: Vec<f64>, mut fleet: Vec<f64>, share: f64) -> bool 
         fleet[fleet.len() - 1 - few] < own
     };
     let way = (own / usual).ln() / share.ln();
-    share != 1.0 && is_out && SHARE_NEARER < way
+    if share == 1.0 || !is_out || way <= SHARE_NEARER {
+        1.0
+    } else if SHARE_OTHER < way && way.is_finite() {
+        own / usual
+    } else {
+        share
+    }
 }
 
 fn samples(values: &Past) -> usize {

@@ -16,6 +16,8 @@ pub(super) struct Terms {
     pub(super) began_at: Timestamp,
     /// Until when hosts are what they were before; not after `began_at`.
     pub(super) past_until: Timestamp,
+    /// The least and the largest share of the traffic that the one-box was given before, where that was told.
+    pub(super) past_shares: Option<(f64, f64)>,
     /// Until when restarts and cold caches are forgiven.
     pub(super) grace_until: Timestamp,
     /// From when on the gate may pass early.
@@ -89,7 +91,11 @@ impl Terms {
         let is_weight = |weight: f64| weight.is_finite() && weight > 0.0;
         Self {
             began_at: setup.began_at,
-            past_until: setup.past_until.min(setup.began_at),
+            past_until: setup.before.until.min(setup.began_at),
+            past_shares: setup
+                .before
+                .shares
+                .filter(|shares| is_weight(shares.0) && is_weight(shares.1)),
             grace_until: setup.grace_until.max(setup.began_at),
             bake_min_until: setup.bake_min_until,
             bake_until: setup.bake_until,
@@ -128,8 +134,8 @@ impl Terms {
     /// What a healthy one-box may differ by on each side (up, down), as logarithms, because it is
     /// given another share of the traffic. Requests follow it. What is not counted may follow the traffic or
     /// not, and so may log records, the processor, and what else is partly spent on nothing in particular: a
-    /// harm is one only if it is one either way. Where a metric is divided by another there is nothing to
-    /// allow.
+    /// harm is one only if it is one either way. So what is not counted may have been at another share before.
+    /// Where a metric is divided by another there is nothing to allow.
     pub(super) fn allowance(&self, class: &Class, kind: Kind, has_exposure: bool) -> [f64; 2] {
         let is_counted = self.is_log || kind == Kind::Counter;
         let follows = is_counted && !self.is_log && !class.is_amount();
@@ -142,7 +148,12 @@ impl Terms {
         } else {
             self.weight.ln()
         };
-        [share.max(0.0), (-share).max(0.0)]
+        let mut allowance = [share.max(0.0), (-share).max(0.0)];
+        if let Some((least, most)) = self.past_shares.filter(|_| !is_counted) {
+            allowance[0] = allowance[0].max((self.weight / least).ln());
+            allowance[1] = allowance[1].max((most / self.weight).ln());
+        }
+        allowance
     }
 
     /// The same for log records on one side of harm, as rare events: they may follow the traffic or not, so

@@ -115,7 +115,7 @@ impl Derivative {
                 ALPHA_DEFAULT
             },
             began_at: setup.began_at,
-            past_until: setup.past_until.min(setup.began_at),
+            past_until: setup.before.until.min(setup.began_at),
             grace_until: setup.grace_until,
             bake,
             groups: Vec::new(),

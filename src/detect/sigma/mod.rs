@@ -120,7 +120,7 @@ impl Sigma {
             } else {
                 ALPHA_DEFAULT
             },
-            past_until: setup.past_until.min(setup.began_at),
+            past_until: setup.before.until.min(setup.began_at),
             judged_from: setup.grace_until.max(setup.began_at),
             bake_until: setup.bake_until,
             bake: setup.bake_until - setup.grace_until,

@@ -15,7 +15,7 @@ impl Gate {
             begin,
             stage: _,
             config_digest,
-            past_until,
+            before,
             grace_until: _,
             bake_min_until: _,
             bake_until: _,
@@ -35,7 +35,7 @@ impl Gate {
         GateState {
             begin: begin.clone(),
             config_digest: config_digest.clone(),
-            past_until: *past_until,
+            before: *before,
             steps: steps.clone(),
             checks: checks.iter().map(GateCheck::save).collect(),
             bypass: bypass.clone(),
@@ -70,7 +70,7 @@ impl Gate {
         let GateState {
             begin,
             config_digest: saved_under,
-            past_until,
+            before,
             steps,
             checks: saved,
             bypass,
@@ -93,7 +93,7 @@ impl Gate {
         }
         let mut gate = Self::open(
             begin,
-            past_until,
+            before,
             service,
             stage,
             resolution,

@@ -14,7 +14,7 @@ use crate::{
     detect::{
         Group, HostId,
         compare::{
-            pasts::{had_share, past_buckets},
+            pasts::{past_buckets, past_share},
             reading::{HostPast, past},
         },
     },
@@ -130,11 +130,7 @@ impl CountsTest {
         }
         let fleet_past = read(&self.fleet, before, 1.0);
         let own_rates = read(&self.one_box, before, 1.0).rates();
-        let past_weight = if had_share(own_rates, fleet_past.rates(), weight) {
-            weight
-        } else {
-            1.0
-        };
+        let past_weight = past_share(own_rates, fleet_past.rates(), weight);
         let pasts = [
             read(&self.one_box, before, past_weight),
             fleet_past.without(rival),

@@ -37,13 +37,13 @@ impl Metric {
         (is_events, has_exposure): (bool, bool),
     ) -> (Test, Option<Box<OwnPastTest>>) {
         let (terms, class, alpha) = (reader.terms, &self.class, self.alpha);
+        let divisor = terms.divisor(group.kind, has_exposure);
         // What had its share before the deployment follows it.
-        let allowance = if pasts.has_share {
+        let allowance = if pasts.has_share() && pasts.share == divisor {
             [0.0; 2]
         } else {
             terms.allowance(class, group.kind, has_exposure)
         };
-        let divisor = terms.divisor(group.kind, has_exposure);
         let part = divisor.min(1.0);
         let (one_box, fleet) = pasts.known();
         let many = if working.is_ratio() {

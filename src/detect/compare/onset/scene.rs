@@ -5,7 +5,7 @@ use crate::detect::{
     Group, HostId,
     compare::{
         class::Class,
-        pasts::{had_share, past_buckets},
+        pasts::{past_buckets, past_share},
         reading::{HOLD_MAX, Reader, hold, past},
         scale::Working,
     },
@@ -159,13 +159,12 @@ impl Scene {
         let mut one_box: Vec<Row> = one_box.iter().map(|host| row(host, divisor)).collect();
         let fleet: Vec<Row> = view.fleet.iter().map(|host| row(host, 1.0)).collect();
         let rates = |rows: &[Row]| rows.iter().filter_map(|row| row.rate(begun)).collect();
-        if had_share(rates(&one_box), rates(&fleet), divisor) {
-            for exposure in one_box
-                .iter_mut()
-                .flat_map(|row| &mut row.exposure[..began])
-            {
-                *exposure *= divisor;
-            }
+        let share = past_share(rates(&one_box), rates(&fleet), divisor);
+        for exposure in one_box
+            .iter_mut()
+            .flat_map(|row| &mut row.exposure[..began])
+        {
+            *exposure *= share;
         }
         let mut values: Vec<f64> = fleet.iter().flat_map(|row| row.values(count)).collect();
         let working = Working::choose(class, &mut values, (terms.has_per, false));

@@ -15,7 +15,7 @@ mod traffic;
 
 use super::*;
 use crate::{
-    detect::{Cell, GroupKey, HostBook, Panel, Stat},
+    detect::{Before, Cell, GroupKey, HostBook, Panel, Stat},
     event::{Interval, Kind, Labels, Severity, Unit},
     plan::{
         Check, DetectorPlan, Direction, LabelMatcher, LogSelection, Mode, Selection,
@@ -39,6 +39,8 @@ struct Scene {
     direction: Direction,
     tolerance: Option<f64>,
     weight: f64,
+    /// The least and the largest that was told before.
+    past_shares: Option<(f64, f64)>,
     selects: Selects,
     /// Whether the metric is divided by another.
     has_per: bool,
@@ -139,6 +141,7 @@ impl Scene {
             direction: Direction::Up,
             tolerance: None,
             weight: 1.0,
+            past_shares: None,
             selects: Selects::Metric,
             has_per: false,
             is_reversed: false,
@@ -237,7 +240,10 @@ impl Scene {
             check: &check,
             mode: Mode::Blocking,
             began_at,
-            past_until: began_at,
+            before: Before {
+                until: began_at,
+                shares: self.past_shares,
+            },
             grace_until,
             bake_min_until: grace_until,
             bake_until: grace_until + self.resolution.times(self.after),

@@ -322,3 +322,64 @@ fn a_share_of_the_traffic_may_be_as_old_as_the_past() {
         }
     }
 }
+
+/// The last finding, or the first breach, of two hosts beside ten that go from a tenth of the traffic to a half of it,
+/// and so many times what goes with it.
+fn shifted(
+    scene: &Scene,
+    shares: Option<(f64, f64)>,
+    value: impl Fn(&mut Noise, f64) -> Option<Cell>,
+    factor: f64,
+) -> Finding {
+    let mut scene = scene.clone();
+    (scene.weight, scene.past_shares) = (0.5, shares);
+    let mut noise = Noise::new(6);
+    let run = scene.run(|host, bucket| {
+        let share = match (host < 2, 0 <= bucket) {
+            (true, true) => 0.5 * factor,
+            (true, false) => 0.1,
+            (false, _) => 1.0,
+        };
+        value(&mut noise, share)
+    });
+    let found = run.findings.iter().map(|(_, finding)| finding);
+    let mut breached = found.filter(|finding| finding.state == CheckState::Breach);
+    breached.next().unwrap_or_else(|| run.last()).clone()
+}
+
+#[test]
+fn traffic_may_be_shifted_in_steps() {
+    let mut scene = Scene::new(2, 10);
+    (scene.direction, scene.before) = (Direction::Both, 360);
+    (scene.kind, scene.unit) = (Kind::Counter, Unit::Count);
+    for (metric, mean, harm) in [("requests_total", 100.0, 0.5), ("errors_total", 1.0, 6.0)] {
+        scene.metric = metric;
+        for (factor, is_harm) in [(1.0, false), (harm, true)] {
+            let value =
+                |noise: &mut Noise, share: f64| events(noise.poisson(mean * share), 10.0, None);
+            let found = shifted(&scene, None, value, factor);
+            assert_eq!(
+                found.state == CheckState::Breach,
+                is_harm,
+                "{metric} ×{factor}: {found:?}"
+            );
+        }
+    }
+    // Part of what is not counted follows the traffic. Only who was told knows that the share was another one.
+    (scene.metric, scene.kind, scene.unit) = ("go_goroutines", Kind::Gauge, Unit::Unknown);
+    let value = |noise: &mut Noise, share: f64| {
+        gauge((40.0 + 60.0 * share) * (1.0 + 0.03 * noise.normal()))
+    };
+    for (shares, factor, is_harm) in [
+        (None, 1.0, true),
+        (Some((0.1, 0.1)), 1.0, false),
+        (Some((0.1, 0.1)), 8.0, true),
+    ] {
+        let found = shifted(&scene, shares, value, factor);
+        assert_eq!(
+            found.state == CheckState::Breach,
+            is_harm,
+            "{shares:?} ×{factor}: {found:?}"
+        );
+    }
+}
