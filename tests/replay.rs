@@ -10,7 +10,9 @@ mod partition;
 
 use std::{
     collections::BTreeSet,
-    env, fs,
+    env,
+    fmt::Write as _,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::Arc,
@@ -678,6 +680,48 @@ fn a_comparison_without_a_one_box_or_a_fleet_says_how_to_name_one() {
         let said = String::from_utf8_lossy(&run.stdout);
         assert_eq!(run.status.code(), Some(4), "{said}");
         assert!(said.contains(why) && said.contains("in one_box"), "{said}");
+    }
+}
+
+/// Buckets end at 10 s, and from the fifth minute on each request takes longer.
+#[test]
+fn a_quantile_beyond_the_highest_bound_is_never_in_range_by_that() {
+    let mut rows = String::from("timestamp,metric,le,host,service,value\n");
+    for tick in 0..240_i64 {
+        let (minute, second) = (tick / 6, tick % 6 * 10);
+        let slow = (tick - 120).max(0) * 20;
+        for (le, count) in [("1", 0), ("10", 0), ("+Inf", slow)] {
+            let count = (tick - 120).min(0) * 20 + 2_400 + count;
+            let at = format!(
+                "2026-03-01T{:02}:{:02}:{second:02}Z",
+                9 + (minute + 45) / 60,
+                (minute + 45) % 60
+            );
+            writeln!(rows, "{at},took_seconds_bucket,{le},h1,shop,{count}")
+                .expect("a string takes any text");
+        }
+    }
+    for (max, code, told) in [
+        (5, 1, "above the limit of 5"),
+        (10, 1, "above the limit of 10"),
+        (15, 4, "what came could not be used (beyond_buckets)"),
+    ] {
+        let plan = format!(
+            "checks: {{slow: {{metric: took_seconds, quantile: 0.99, bounds: {{max: {max}}}}}}}\n\
+             services: {{shop: {{stages: [{{name: beta, bake: 20m, grace: 1m, checks: [slow]}}]}}}}\n"
+        );
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        for (name, text) in [
+            ("sluice.yaml", &*plan),
+            ("deployments.jsonl", BEGIN),
+            ("took.csv", &*rows),
+        ] {
+            fs::write(folder.path().join(name), text).expect("a file can be written");
+        }
+        let run = sluice(folder.path(), &["replay", "."]);
+        let said = String::from_utf8_lossy(&run.stdout);
+        assert_eq!(run.status.code(), Some(code), "{said}");
+        assert!(said.contains(told), "{said}");
     }
 }
 

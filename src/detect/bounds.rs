@@ -17,6 +17,7 @@ use super::{
 use crate::{
     event::{Interval, Kind, Span, Timestamp, Unit},
     plan::{Check, DetectorPlan, Limit, Selection},
+    reduce::LossReason,
 };
 pub(super) use state::State;
 pub(crate) use window::ratio_time;
@@ -364,7 +365,11 @@ impl Bounds {
             }
         }
         if !idle.is_empty() {
-            let reason = if is_ratio { NO_EXPOSURE } else { "not_finite" };
+            let reason = if is_ratio {
+                NO_EXPOSURE
+            } else {
+                why_unjudged(view, &idle)
+            };
             let cause = NoDataCause::Unusable {
                 reason: reason.to_owned(),
             };
@@ -463,6 +468,19 @@ impl Reading {
             limit,
             headroom: distance / size,
         }
+    }
+}
+
+/// Why hosts that are heard have no values.
+fn why_unjudged(view: &View<'_>, hosts: &[HostId]) -> &'static str {
+    let groups = || view.panel.groups();
+    let tracks = hosts
+        .iter()
+        .flat_map(|host| groups().filter_map(|(_, group)| group.track(*host)));
+    let latest = tracks.filter_map(Track::loss).max_by_key(|(_, at)| *at);
+    match latest {
+        Some((reason @ LossReason::BeyondBuckets, _)) => reason.cause(),
+        Some(_) | None => LossReason::NotFinite.cause(),
     }
 }
 

@@ -273,6 +273,8 @@ impl fmt::Display for NoDataCause {
                 // The other words say it themselves.
                 if reason == LossReason::Incompatible.cause() {
                     f.write_str(": its kind, unit or form is not what came before, or it contradicts itself")?;
+                } else if reason == LossReason::BeyondBuckets.cause() {
+                    f.write_str(": the quantile lies beyond the highest bound of the buckets, which is below the limit")?;
                 } else if reason == REQUEST_OVER_LIMIT {
                     f.write_str(": a limit refused a whole request, and nobody knows whose data it held")?;
                 }

@@ -1,5 +1,7 @@
 //! What the series of a bucket did → the cells of panels.
 
+use std::cmp::Ordering;
+
 use super::{
     binding::{Bindings, Distribution, Feed, PanelFeed, Part, Sender, Source, ToldVersion},
     combine::{self, CellKey, Contribution, Gathered, Share},
@@ -278,7 +280,21 @@ impl Spreading {
                     panel.record_loss_at(*place, bucket, LossReason::Incompatible);
                     continue;
                 }
-                let value = histogram::quantile(&histogram, *quantile);
+                let mut value = histogram::quantile(&histogram, *quantile);
+                if let Some(bound) = histogram::beyond(&histogram, *quantile) {
+                    let panel = panel_of(services, &first.cell);
+                    match highest(panel, place.group()).map(|limit| bound.total_cmp(&limit)) {
+                        // Nobody knows whether it is in range.
+                        Some(Ordering::Less) => {
+                            let reason = LossReason::BeyondBuckets;
+                            panel.panel.record_loss_at(*place, bucket, reason);
+                            continue;
+                        }
+                        // It is above the limit, by nobody knows how much.
+                        Some(Ordering::Equal) => value = Some(bound.next_up()),
+                        Some(Ordering::Greater) | None => {}
+                    }
+                }
                 if let Some(value) = value.filter(|value| value.is_finite()) {
                     let cell = Cell {
                         value,
@@ -332,6 +348,14 @@ impl Spreading {
 
 fn panel_of<'a>(services: &'a mut [Service], cell: &CellKey) -> &'a mut CheckPanel {
     &mut services[cell.service].panels[cell.panel as usize]
+}
+
+/// The highest value in range of a check with such a limit, in the unit of one of its metrics.
+fn highest(panel: &CheckPanel, group: usize) -> Option<f64> {
+    let DetectorPlan::Bounds { max, .. } = panel.check.detector else {
+        return None;
+    };
+    max.map(|limit| limit.of(panel.panel.group(group).unit))
 }
 
 fn is_compared(panel: &CheckPanel) -> bool {

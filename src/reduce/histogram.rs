@@ -5,7 +5,7 @@ mod quantile;
 
 use std::fmt;
 
-pub use quantile::quantile;
+pub use quantile::{beyond, quantile};
 
 use crate::event::Histogram;
 

@@ -160,6 +160,8 @@ pub enum LossReason {
     Duplicate,
     /// A distribution whose buckets contradict those before.
     Incompatible,
+    /// A quantile beyond the highest bound of its buckets, where that is below the limit that it is held against.
+    BeyondBuckets,
     /// A log record that the decoder refused.
     Unreadable,
     /// Over the limit of samples in a bucket. It is the greatest: what came before the limit cannot be used
@@ -244,13 +246,14 @@ impl Life {
 
 impl LossReason {
     /// Every reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Late,
         Self::Future,
         Self::NotFinite,
         Self::Stale,
         Self::Duplicate,
         Self::Incompatible,
+        Self::BeyondBuckets,
         Self::Unreadable,
         Self::OverLimit,
     ];
@@ -264,6 +267,7 @@ impl LossReason {
             | Self::Future
             | Self::Duplicate
             | Self::Incompatible
+            | Self::BeyondBuckets
             | Self::Unreadable
             | Self::OverLimit => false,
         }
@@ -279,6 +283,7 @@ impl LossReason {
             | Self::Stale
             | Self::Duplicate
             | Self::Incompatible
+            | Self::BeyondBuckets
             | Self::Unreadable => self.name(),
         }
     }
@@ -293,6 +298,7 @@ impl LossReason {
             Self::Duplicate => "duplicate",
             Self::OverLimit => "over_limit",
             Self::Incompatible => "incompatible",
+            Self::BeyondBuckets => "beyond_buckets",
             Self::Unreadable => "unreadable",
         }
     }

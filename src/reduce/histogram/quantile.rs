@@ -38,6 +38,17 @@ pub fn quantile(histogram: &Histogram, q: f64) -> Option<f64> {
     }
 }
 
+/// The highest bound of explicit buckets, where a quantile lies beyond it: how far beyond nobody knows.
+pub fn beyond(histogram: &Histogram, q: f64) -> Option<f64> {
+    let Histogram::Explicit { bounds, counts, .. } = histogram else {
+        return None;
+    };
+    let rank = q * histogram.count();
+    let (index, share) = locate(counts.iter().copied(), rank)?;
+    let highest = bounds.last().copied()?;
+    (index == bounds.len() && 0.0 < share).then_some(highest)
+}
+
 /// Looks for the populated bucket in which the rank lies: its index, and the share of it that lies
 /// below the rank. Rounding may leave the rank above all buckets: then it is the end of the last.
 fn locate(counts: impl Iterator<Item = f64>, rank: f64) -> Option<(usize, f64)> {
