@@ -19,7 +19,10 @@
 //! bake. One of the 62 is withheld by this.
 
 mod fleet;
+mod history;
 mod levels;
+mod over;
+mod restless;
 mod said;
 mod settling;
 

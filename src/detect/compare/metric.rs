@@ -31,7 +31,7 @@ use crate::{
     },
     event::{Kind, Span},
 };
-use within::Within;
+use within::{OVER_SHARE, Within};
 
 /// Fleet hosts from which on the spread among them is the noise model.
 const MANY_HOSTS: usize = 6;
@@ -240,7 +240,11 @@ impl Metric {
                 test.look_behind_two((reader, group), (&self.class, self.alpha));
                 test.look_for_likely((reader, group), (&self.class, self.alpha));
             }
-            Test::Fresh(test) => test.observe(reader, group),
+            Test::Fresh(test) => {
+                test.observe(reader, group);
+                let has_noise = !self.class.is_gathered();
+                test.look_over((reader, group), (OVER_SHARE * self.alpha, has_noise));
+            }
         }
         if let Some(second) = &mut self.second {
             second.observe(reader, group);

@@ -13,7 +13,7 @@ use crate::detect::{
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename = "CompareSaid")]
 pub(super) struct Said {
-    sum: f64,
+    pub(super) sum: f64,
     of: f64,
 }
 

@@ -86,7 +86,7 @@ impl FreshTest {
         beyond.min(margin(levels)).max(0.0)
     }
 
-    fn likely_tail(&self) -> f64 {
+    pub(super) fn likely_tail(&self) -> f64 {
         LIKELY_TIMES * self.alpha / self.sides.signs().len() as f64
     }
 }

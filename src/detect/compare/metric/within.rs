@@ -32,6 +32,8 @@ use crate::{
 
 /// The part of a metric's alpha that is kept for it, where there are enough fleet hosts.
 const SHARE: f64 = 0.3;
+/// The same for looking back over all of the bake ([`FreshTest::look_over`]).
+pub(super) const OVER_SHARE: f64 = 0.1;
 /// How long fresh hosts are watched before that is their past: such a part of the bake, within bounds.
 const WATCHED_PART: i64 = 3;
 const WATCHED: (Span, Span) = (Span::from_minutes(15), Span::from_minutes(30));
@@ -59,7 +61,7 @@ pub(super) fn first_alpha(alpha: f64, fleet: usize) -> f64 {
     if fleet < MANY_HOSTS {
         alpha
     } else {
-        (1.0 - SHARE) * alpha
+        (1.0 - SHARE - OVER_SHARE) * alpha
     }
 }
 

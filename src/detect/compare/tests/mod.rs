@@ -6,6 +6,7 @@ mod few_events;
 mod few_hosts;
 mod fresh_change;
 mod fresh_hosts;
+mod fresh_over;
 mod jobs;
 mod one_host;
 mod onset;
