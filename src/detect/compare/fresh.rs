@@ -25,6 +25,7 @@ mod over;
 mod restless;
 mod said;
 mod settling;
+mod spells;
 
 use std::collections::VecDeque;
 
@@ -32,6 +33,7 @@ use levels::{Levels, Spread};
 use said::Said;
 use serde::{Deserialize, Serialize};
 use settling::UNPROVEN;
+pub(super) use spells::SPELLS;
 
 use super::{
     class::Class,

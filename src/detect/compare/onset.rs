@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     class::Class,
+    fresh::SPELLS,
     hosts::RISING,
     outcome::{Outcome, Scale},
     own_past::STILL,
@@ -87,7 +88,9 @@ impl Onset {
         (class, outcome): (&Class, &Outcome),
         counted: bool,
     ) -> Option<Self> {
-        if outcome.remark.as_deref() == Some(STILL) {
+        // A change that stays is not what it is.
+        let remark = outcome.remark.as_deref().unwrap_or_default();
+        if remark == STILL || remark.starts_with(SPELLS) {
             return None;
         }
         let is_spread = outcome.scale == Scale::Spread;

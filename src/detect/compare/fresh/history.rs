@@ -36,6 +36,8 @@ pub(super) struct Stretch {
 #[derive(Debug)]
 pub(super) struct History {
     pub(super) from: Timestamp,
+    /// Buckets of a column.
+    pub(super) column: usize,
     pub(super) one_box: Stretch,
     pub(super) fleet: Stretch,
     pub(super) before: Vec<Stretch>,
@@ -80,6 +82,7 @@ impl History {
         let one_box: Vec<HostId> = test.one_box.iter().map(|recent| recent.host).collect();
         let history = Self {
             from: end - width.times(count as i64),
+            column,
             fleet: read(view.fleet, end, 1.0),
             before: (0..PASTS_MAX)
                 .map(|turn| {
@@ -106,6 +109,42 @@ fn covered(said: &[Said], column: usize) -> f64 {
 fn numbers(said: &[Said]) -> impl Iterator<Item = f64> {
     let any = said.iter().filter(|said| said.is_any());
     any.map(|said| said.sum)
+}
+
+/// The middles of the columns of a host; NaN where one has no data.
+fn columns(said: &[Said], column: usize) -> Vec<f64> {
+    let middle = |said: &[Said]| {
+        let mut numbers: Vec<f64> = numbers(said).collect();
+        median(&mut numbers).unwrap_or(f64::NAN)
+    };
+    said.chunks(column).map(middle).collect()
+}
+
+impl Stretch {
+    /// How far each host is from the middle of these fleet hosts, by column.
+    pub(super) fn distances(&self, fleet: &Self, column: usize) -> Vec<(HostId, Vec<f64>)> {
+        let of = |stretch: &Self| -> Vec<(HostId, Vec<f64>)> {
+            let hosts = stretch.hosts.iter();
+            hosts
+                .map(|(host, said)| (*host, columns(said, column)))
+                .collect()
+        };
+        let others = of(fleet);
+        let count = others.first().map_or(0, |(_, columns)| columns.len());
+        let middle = |index: usize| {
+            let known = others.iter().map(|(_, columns)| columns[index]);
+            let known = known.filter(|number| number.is_finite());
+            median(&mut known.collect::<Vec<f64>>()).unwrap_or(f64::NAN)
+        };
+        let middles: Vec<f64> = (0..count).map(middle).collect();
+        let mut own = of(self);
+        for (_, columns) in &mut own {
+            for (number, middle) in columns.iter_mut().zip(&middles) {
+                *number -= middle;
+            }
+        }
+        own
+    }
 }
 
 /// How far two successive values of a host are apart.

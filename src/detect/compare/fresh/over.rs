@@ -57,8 +57,10 @@ impl FreshTest {
         if self.working.is_ratio() {
             return self.whole(reader, &history, alpha);
         }
+        let spells = self.spells(reader, &history, 0.5 * alpha);
         let restless = has_noise.then(|| self.restless(reader, &history, 0.5 * alpha));
-        restless.flatten()
+        let found = [restless.flatten(), spells].into_iter().flatten();
+        found.min_by_key(|found| found.state != CheckState::Breach)
     }
 
     /// The mean over all of the bake, of what is often zero: a block of it says little.

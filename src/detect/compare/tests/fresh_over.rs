@@ -38,6 +38,55 @@ fn outcomes(scene: &Scene, harm: impl Fn(i64, f64) -> f64) -> [usize; 2] {
     found
 }
 
+/// So much above itself in these buckets.
+fn during(is_out: impl Fn(i64) -> bool, factor: f64) -> impl Fn(i64, f64) -> f64 {
+    move |bucket, own| own + if is_out(bucket) { factor.ln() } else { 0.0 }
+}
+
+#[test]
+fn what_comes_and_goes_on_hosts_without_a_past_is_no_pass() {
+    let every_ten = |bucket: i64| 10 <= bucket && bucket % 10 == 4;
+    let half_an_hour = |bucket: i64| (12..42).contains(&bucket);
+    let twice = |bucket: i64| 5 <= bucket && bucket % 25 < 6;
+    for (one_box, fleet) in [(1, 8), (2, 8), (3, 20)] {
+        let scene = scene(one_box, fleet);
+        let name = format!("{one_box} beside {fleet}");
+        let [failed, _] = outcomes(&scene, during(every_ten, 5.0));
+        assert!(18 <= failed, "{name}, one minute in ten: {failed}");
+        let [failed, withheld] = outcomes(&scene, during(half_an_hour, 2.0));
+        assert!(
+            18 <= failed + withheld,
+            "{name}, half an hour: {failed} {withheld}"
+        );
+        let [failed, withheld] = outcomes(&scene, during(twice, 3.0));
+        assert!(
+            18 <= failed + withheld,
+            "{name}, twice: {failed} {withheld}"
+        );
+        // One short spell may be chance.
+        let [failed, withheld] = outcomes(&scene, during(|bucket| bucket == 30, 5.0));
+        assert!(failed + withheld <= 1, "{name}, once: {failed} {withheld}");
+    }
+}
+
+#[test]
+fn it_says_how_often_it_came_and_went() {
+    let run = run(
+        &scene(3, 20),
+        1,
+        during(|bucket| 10 <= bucket && bucket % 10 == 4, 5.0),
+    );
+    let last = run.last();
+    assert_eq!(last.state, CheckState::Breach, "{last:?}");
+    let told = &last.evidence[0];
+    let expected =
+        "it came and went: 5 times, 5 min in all; fleet hosts at most 0 times in as long";
+    assert!(told.note.ends_with(expected), "{told:?}");
+    assert_eq!(since(&scene(3, 20), told), 14);
+    let effect = told.effect.expect("it has a size");
+    assert!((3.0..5.0).contains(&effect), "{told:?}");
+}
+
 /// Restless hosts have a level as any other.
 #[test]
 fn what_is_restless_on_hosts_without_a_past_is_no_pass() {
@@ -108,11 +157,38 @@ fn what_is_mostly_zero_is_seen_over_all_of_the_bake() {
     }
 }
 
+/// What an early PASS would not wait for.
+#[test]
+fn nothing_passes_early_that_came_and_went() {
+    let mut scene = scene(5, 40);
+    scene.metric = "process_resident_memory_bytes";
+    let passes = |is_out: fn(i64) -> bool| {
+        let mut noise = Noise::new(5);
+        let run = scene.run(|host, bucket| {
+            let is_new = host < scene.one_box;
+            let factor = if is_new && is_out(bucket) { 5.0 } else { 1.0 };
+            let value = factor * (0.02 * noise.normal()).exp();
+            (!is_new || 1 <= bucket).then(|| gauge(value)).flatten()
+        });
+        let passes = run
+            .findings
+            .iter()
+            .map(|(bucket, finding)| (*bucket, finding.state));
+        let passes = passes.filter(|(bucket, state)| 45 < *bucket && *state == CheckState::Ok);
+        passes.count()
+    };
+    assert!(0 < passes(|_| false));
+    assert_eq!(
+        passes(|bucket| (10..41).contains(&bucket) && bucket % 10 == 0),
+        0
+    );
+}
+
 type World = fn(&mut Noise, &mut f64, i64) -> f64;
 
 /// What healthy fresh hosts do; of hosts that stand apart, too.
 #[test]
-fn healthy_hosts_without_a_past_pass() {
+fn healthy_hosts_without_a_past_come_and_go_as_the_fleet_does() {
     let slow: World = |noise, state, _| {
         *state = 0.97 * *state + 0.05 * noise.normal();
         state.exp()
