@@ -78,12 +78,16 @@ impl Metric {
             Some(test) if is_few => return (Test::OwnPast(test), None),
             second => second,
         };
-        let rules = rules(
+        let mut rules = rules(
             (terms, class),
             (working, level),
             (is_events, has_exposure),
             (allowance, part),
         );
+        if one_box.iter().chain(&fleet).all(never_moved) {
+            // Nothing is estimated of a constant, so that what is accepted is accepted.
+            rules.least = rules.tolerance;
+        }
         let looks = Looks::new(terms, alpha / rules.sides.signs().len() as f64);
         let test = HostsTest::new(rules, one_box, fleet, looks);
         (Test::Hosts(Box::new(test)), second)
@@ -120,6 +124,14 @@ impl Metric {
 fn since(reader: &Reader<'_>, group: &Group, hosts: &[HostPast]) -> Vec<HostPast> {
     let hosts = hosts.iter().map(|past| past.host);
     pasts::since((reader, group), hosts, reader.view.bucket.start)
+}
+
+/// Whether it said one number all of the time: what was configured or built, such as the number of flags.
+fn never_moved(past: &HostPast) -> bool {
+    let values = past.values.iter().map(|(value, _)| *value);
+    let mut known = values.filter(|value| value.is_finite());
+    let first = known.next();
+    first.is_some_and(|first| known.all(|value| value == first))
 }
 
 /// How a metric is judged that many hosts report.

@@ -639,3 +639,31 @@ fn errors_that_cease_everywhere_are_no_lack_of_data() {
         }
     }
 }
+
+/// What was configured or built is no estimate.
+#[test]
+fn a_constant_may_become_another_one_within_the_tolerance() {
+    for (one_box, fleet) in [(2, 8), (3, 20)] {
+        let breached = |before: f64, after: f64, tolerance: Option<f64>| {
+            let mut scene = Scene::new(one_box, fleet);
+            (scene.metric, scene.unit, scene.direction) =
+                ("flags_enabled", Unit::Unknown, Direction::Both);
+            scene.tolerance = tolerance;
+            let mut alive = Hosts::new(1, scene.hosts(), 0.1, 0.5, 0.05);
+            let metrics = ["flags_enabled", "alive_seconds"];
+            let run = scene.run_many(&metrics, |metric, host, bucket| {
+                let is_new = host < one_box && 0 <= bucket;
+                gauge(match metric {
+                    0 if is_new => after,
+                    0 => before,
+                    _ => alive.value(host, bucket),
+                })
+            });
+            run.breached().is_some()
+        };
+        assert!(!breached(17.0, 18.0, None), "{one_box} beside {fleet}");
+        assert!(!breached(17.0, 16.0, None), "{one_box} beside {fleet}");
+        assert!(breached(17.0, 20.0, None), "{one_box} beside {fleet}");
+        assert!(breached(17.0, 18.0, Some(0.02)), "{one_box} beside {fleet}");
+    }
+}
