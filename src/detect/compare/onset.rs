@@ -115,9 +115,11 @@ impl Onset {
         };
         let told = (reader, &scene, &hosts[..]);
         let mut onset = found.told(told, outcome, counted);
+        let settled = found.bucket.max(scene.judged);
         onset.is_of_fleet = !is_spread
             && 0.0 < found.size.effect
-            && scene.is_change_of_fleet(&hosts, found.bucket.max(scene.judged));
+            && (scene.is_change_of_fleet(&hosts, settled)
+                || scene.goes_along((reader, judged), &hosts, (found.bucket, settled)));
         Some(onset)
     }
 

@@ -259,3 +259,49 @@ fn a_fleet_that_loses_its_load_at_once_is_no_proof_of_harm_nor_of_health() {
         }
     }
 }
+
+/// A service whose traffic moves from the fleet to the one-box, or stays. What its processor does costs a base load, too,
+/// and so many times as much with the new version.
+fn service(moves: bool, factor: f64, left: f64) -> Run {
+    let mut scene = Scene::new(4, 4);
+    (scene.kind, scene.unit) = (Kind::Counter, Unit::Unknown);
+    (scene.selects, scene.direction, scene.before) = (Selects::Everything, Direction::Both, 360);
+    let mut noise = Noise::new(3);
+    let metrics = ["requests_total", "process_cpu_seconds_total"];
+    scene.run_many(&metrics, |metric, host, bucket| {
+        let is_new = host < 4;
+        let is_idle = moves && is_new != (20 <= bucket);
+        let traffic = match (is_idle, is_new) {
+            (true, true) => 0.01,
+            (true, false) => left,
+            (false, _) => 1.0,
+        };
+        let factor = if is_new && 20 <= bucket { factor } else { 1.0 };
+        let value = match metric {
+            0 => noise.poisson(200.0 * traffic),
+            _ => factor * (0.4 + 0.6 * traffic) * (0.05 * noise.normal()).exp(),
+        };
+        events(value, 10.0, None)
+    })
+}
+
+#[test]
+fn traffic_that_moves_takes_all_metrics_of_its_hosts_along() {
+    let healthy = service(true, 1.0, 0.01);
+    assert_eq!(healthy.breached(), None, "{:?}", healthy.last());
+    let last = healthy.last();
+    assert_eq!(last.state, CheckState::NoData, "{last:?}");
+    let cpu = last
+        .evidence
+        .iter()
+        .find(|told| told.metric.contains("cpu"));
+    assert!(
+        cpu.is_some_and(|cpu| cpu.note.contains("nothing is left")),
+        "{last:?}"
+    );
+    // Where it is beyond what the fleet ever was, or the fleet still serves, or no traffic moved at all, it is harm.
+    for (moves, factor, left) in [(true, 2.0, 0.01), (true, 1.5, 0.8), (false, 1.5, 1.0)] {
+        let harmed = service(moves, factor, left);
+        assert!(harmed.breached().is_some(), "{moves} ×{factor} {left}");
+    }
+}
