@@ -19,6 +19,7 @@ macro_rules! page {
             "[severities]: crate::guide::checks#logsnew\n",
             "[compare]: crate::guide::compare\n",
             "[past]: crate::guide::compare#the-past\n",
+            "[look-back]: crate::guide::compare#hosts-without-a-past\n",
             "[configuration]: crate::guide::configuration\n",
             "[costs]: crate::guide::costs\n",
             "[doors]: crate::guide::doors\n",
