@@ -1,6 +1,9 @@
 //! The one-box among a few hosts: when it strays farther than it, and they, ever did.
 
+mod wander;
+
 use serde::{Deserialize, Serialize};
+use wander::Wander;
 
 use super::follower::{Follower, OWN_PAST_WINDOWS, Window};
 use crate::detect::{Unsound, state::counted, stats::mean};
@@ -32,6 +35,9 @@ const SERIES_MIN: usize = 8;
 /// No fleet host may come this close at the same moment: a share of the one-box's distance, plain
 /// and in what is usual for each.
 const FLEET_SHARE: f64 = 0.7;
+/// Chance that a healthy deployment is withheld as likely harmed, as a multiple of the chance that it is failed: it
+/// costs a look, not a roll-back.
+pub(super) const LIKELY_TIMES: f64 = 5.0;
 /// The window that what is asked once must last in.
 const CONFIRMING: usize = 1;
 /// Fleet hosts of which one that is out is told from the others.
@@ -46,6 +52,7 @@ pub(super) struct Company {
     samples: usize,
     /// How many of them are worth one independent one; at least 1.
     memory: f64,
+    wander: Wander,
     /// Accepted difference.
     tolerance: f64,
 }
@@ -69,11 +76,24 @@ impl Stakes {
             ..*self
         }
     }
+
+    /// Those of what is asked once, and withheld if it is likely.
+    fn likely(&self) -> Self {
+        Self {
+            alpha: LIKELY_TIMES * self.alpha,
+            ..self.once()
+        }
+    }
 }
 
 impl Company {
-    /// Learns from the past of the one-box and of each fleet host.
-    pub(super) fn new(own: &[f64], others: &[Vec<f64>], tolerance: f64, floor: f64) -> Self {
+    /// Learns from the past of the one-box and of each fleet host, where there are so many samples in a `day`.
+    pub(super) fn new(
+        own: &[f64],
+        others: &[Vec<f64>],
+        (tolerance, floor): (f64, f64),
+        day: f64,
+    ) -> Self {
         Self {
             own: Follower::new(own, floor),
             others: others
@@ -82,6 +102,7 @@ impl Company {
                 .collect(),
             samples: own.iter().filter(|value| value.is_finite()).count(),
             memory: memory(others.iter().map(Vec::as_slice).chain([own])),
+            wander: Wander::new(own, others, day),
             tolerance,
         }
     }
@@ -89,6 +110,7 @@ impl Company {
     /// Refuses a saved company that would not go on.
     pub(super) fn check(&self) -> Result<(), Unsound> {
         counted("number of samples", self.samples as u64)?;
+        self.wander.check()?;
         let mut followers = [&self.own].into_iter().chain(&self.others);
         followers.try_for_each(Follower::check)
     }
@@ -120,8 +142,9 @@ impl Company {
         side: f64,
         (stakes, is_last): (&Stakes, bool),
     ) -> Option<usize> {
-        let is_out =
-            self.is_out(index, side, stakes) || (is_last && self.was_out(index, side, stakes));
+        let was_out =
+            || self.was_out(index, side, stakes) && self.is_beyond_wander(index, &stakes.likely());
+        let is_out = self.is_out(index, side, stakes) || (is_last && was_out());
         if self.others.len() < RIVAL_HOSTS_MIN || !is_out {
             return None;
         }
@@ -159,9 +182,25 @@ impl Company {
         0.5 * apart.unwrap_or(0.0)
     }
 
-    /// The same when it is asked once, at the end.
-    pub(super) fn strayed(&self, index: usize, side: f64, stakes: &Stakes) -> bool {
+    /// Whether it strays when it is asked once, at the end, however far it may wander by itself: that proves nothing.
+    pub(super) fn seems_to_have_strayed(&self, index: usize, side: f64, stakes: &Stakes) -> bool {
         self.was_out(index, side, stakes) && self.rivals(index, 0.0).next().is_none()
+    }
+
+    /// The same where it is likely that it does not wander so far.
+    pub(super) fn may_have_strayed(&self, index: usize, side: f64, stakes: &Stakes) -> bool {
+        self.seems_to_have_strayed(index, side, stakes)
+            && self.is_beyond_wander(index, &stakes.likely())
+    }
+
+    /// The same where, besides, its past alone would tell of a breach.
+    pub(super) fn is_likely_to_have_strayed(
+        &self,
+        index: usize,
+        side: f64,
+        stakes: &Stakes,
+    ) -> bool {
+        self.may_have_strayed(index, side, stakes) && self.is_far(index, side, stakes)
     }
 
     /// Whether the medians over one window are out of all proportion on this side, whatever the fleet does.
@@ -172,10 +211,18 @@ impl Company {
         let lasts = level.zip(self.own.latest());
         lasts.is_some_and(|(level, latest)| 0.5 * level * side <= latest * side)
             && self.is_far(index, side, stakes)
+            && self.is_beyond_wander(index, stakes)
     }
 
-    /// The same when it is asked once, at the end. The latest of them would be a toss of a coin there, so at least
-    /// half of it must be in the second window as well.
+    /// Whether they are farther out than they may wander to by themselves.
+    fn is_beyond_wander(&self, index: usize, stakes: &Stakes) -> bool {
+        let window = self.own.windows.get(index);
+        let level = window.and_then(|window| Some((window.len, window.level()?)));
+        level.is_some_and(|(len, level)| self.wandered(len, stakes) < level.abs())
+    }
+
+    /// Whether they are out of proportion when it is asked once, at the end. The latest of them would be a toss of a
+    /// coin there, so at least half of it must be in the second window as well.
     fn was_out(&self, index: usize, side: f64, stakes: &Stakes) -> bool {
         let level = |index: usize| Some(self.own.windows.get(index)?.level()? * side);
         let confirming = level(CONFIRMING).or_else(|| level(0));
@@ -210,7 +257,13 @@ impl Company {
 
     /// How far a level must be from the usual to be found, whatever the steps.
     pub(super) fn reach(&self, index: usize, stakes: &Stakes) -> f64 {
-        self.past_max(index).0 * self.margins(index, stakes).1
+        let by_past = self.past_max(index).0 * self.margins(index, stakes).1;
+        by_past.max(self.wandered(self.own.windows[index].len, stakes))
+    }
+
+    /// How far a level over so many samples may wander by itself.
+    pub(super) fn wandered(&self, len: usize, stakes: &Stakes) -> f64 {
+        self.wander.reach(len, self.samples, stakes)
     }
 
     /// The farthest that medians of this length ever were: of the one-box, and where its past is
@@ -338,7 +391,7 @@ mod tests {
             (0..60).map(at).collect()
         };
         let others = [past(1.0), past(2.0), past(3.0)];
-        let company = Company::new(&past(0.0), &others, 0.1, 0.01);
+        let company = Company::new(&past(0.0), &others, (0.1, 0.01), 1_440.0);
         let stakes = Stakes {
             planned: 90.0,
             alpha: 0.004,

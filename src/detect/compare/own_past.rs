@@ -38,6 +38,7 @@ const TWIN_LEVEL_MIN: f64 = 0.05;
 const TWIN_SHARE: f64 = 0.6;
 /// Length of a sample: finer buckets are averaged, so that chance finds fewer samples to play with.
 const SAMPLE: Span = Span::from_minutes(1);
+const DAY: Span = Span::from_hours(24);
 /// Bakes that are too short for that are cut into so many samples.
 const SHORT_BAKE: Span = Span::from_minutes(20);
 const SHORT_BAKE_SAMPLES: usize = 60;
@@ -202,7 +203,7 @@ impl OwnPastTest {
             load_max: f64::INFINITY,
             stride,
             closed: 0,
-            plain: Company::new(&[], &[], tolerance, 0.0),
+            plain: Company::new(&[], &[], (tolerance, 0.0), 1.0),
             each: Each::default(),
             alone: None,
             rival: None,
@@ -222,12 +223,14 @@ impl OwnPastTest {
             first_breach: None,
             outcome: Outcome::warming(Basis::Model, scale),
         };
-        test.learn(&own, &others, part);
+        let sample = terms.resolution.times(stride as i64);
+        let day = DAY.seconds_f64() / sample.seconds_f64();
+        test.learn(&own, &others, (part, day));
         test
     }
 
-    /// Learns how far apart the hosts ever were.
-    fn learn(&mut self, own: &[Vec<f64>], others: &[Vec<f64>], part: f64) {
+    /// Learns how far apart the hosts ever were, where there are so many samples in a `day`.
+    fn learn(&mut self, own: &[Vec<f64>], others: &[Vec<f64>], (part, day): (f64, f64)) {
         self.load_max = self.highest_load(others);
         let (mut own_past, mut each_past, other_pasts) = self.pasts(own, others, false);
         for past in each_past.iter_mut().chain([&mut own_past]) {
@@ -236,8 +239,10 @@ impl OwnPastTest {
         let lumps = excursions(own, &own_past, &other_pasts);
         let floor = lumps.max(FLOOR_SHARE * self.tolerance);
         self.each = Each::new(&each_past, floor);
-        self.plain = Company::new(&own_past, &other_pasts, self.tolerance, floor);
-        let least = RELAPSE_TOLERANCES * self.tolerance;
+        self.plain = Company::new(&own_past, &other_pasts, (self.tolerance, floor), day);
+        // What wanders comes and goes by itself, too.
+        let wandered = self.plain.wandered(WINDOWS[0], &self.stakes);
+        let least = wandered.max(RELAPSE_TOLERANCES * self.tolerance);
         self.relapse = Relapse::learn(&own_past, &self.plain.own, least);
         self.streaks = vec![[0; 2]; self.plain.own.windows.len()];
         if self.is_comparable {

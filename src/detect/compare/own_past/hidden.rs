@@ -98,7 +98,7 @@ impl Pair {
     fn harm(&self, side: f64) -> Option<(usize, f64)> {
         let test = &self.test;
         let strays = |index: &usize| {
-            test.plain.strayed(*index, side, &test.stakes)
+            test.plain.may_have_strayed(*index, side, &test.stakes)
                 && test.agrees(*index, side)
                 && test.culprit(*index, side).is_none()
         };

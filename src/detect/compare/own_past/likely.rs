@@ -6,12 +6,16 @@
 //! each other: whether the one-box strayed farther than it ever did, with the margins of one look, and whether it
 //! changed from its past to the bake by more than fleet hosts did, by the spread among these alone (Student's t of
 //! their changes, at five times the alpha of a breach). What both show is likely harm, which is no PASS.
+//!
+//! So is what strays so far that its past alone would fail it, and farther than it wanders by itself at five times
+//! alpha, but not at alpha: a calm past of a wandering gauge would do that, too.
 
 use std::{iter, slice};
 
 use super::{CheckState, Class, Group, Member, OwnPastTest, Reader, matrix};
 use crate::detect::{
     compare::{
+        company::LIKELY_TIMES,
         contrast::{Change, Contrast, FleetFit, Noise},
         hosts::SHARED,
         pasts,
@@ -21,9 +25,6 @@ use crate::detect::{
 
 /// Fleet hosts whose spread tells anything.
 const HOSTS_MIN: usize = 3;
-/// Chance that a healthy deployment is withheld by it, as a multiple of the chance that it is failed: it costs a look,
-/// not a roll-back.
-const LIKELY_TIMES: f64 = 5.0;
 /// Chance of either end of the interval that is shown.
 const SHOWN_TAIL: f64 = 0.05;
 /// What a person should know.
@@ -37,32 +38,46 @@ impl OwnPastTest {
         (class, alpha): (&Class, f64),
     ) {
         self.is_likely = false;
-        let is_decided = self.outcome.state != CheckState::Undecided;
-        if is_decided || self.fleet.len() < HOSTS_MIN || !reader.is_last() {
+        if self.outcome.state != CheckState::Undecided || !reader.is_last() {
             return;
         }
+        let is_shown = self.look_at_changes((reader, group), (class, alpha));
+        if is_shown || self.is_likely_to_have_strayed() {
+            self.outcome.state = CheckState::NoData;
+            self.outcome.remark = Some(LIKELY.to_owned());
+            self.is_likely = true;
+        }
+    }
+
+    /// Whether the one-box strayed farther than it ever did and changed by more than fleet hosts did, which is told.
+    fn look_at_changes(
+        &mut self,
+        (reader, group): (&Reader<'_>, &Group),
+        (class, alpha): (&Class, f64),
+    ) -> bool {
+        if self.fleet.len() < HOSTS_MIN {
+            return false;
+        }
         let sides = self.sides.signs();
-        let shown = sides.iter().find(|side| self.strayed(**side));
+        let shown = sides.iter().find(|side| self.seems_to_have_strayed(**side));
         let contrast = |side: f64| self.contrast((reader, group), class.sigma_min(), side);
         let Some((side, contrast)) = shown.and_then(|side| Some((side, contrast(*side)?))) else {
-            return;
+            return false;
         };
         let tail = LIKELY_TIMES * alpha / sides.len() as f64;
         let tolerance = self.to_logarithm(self.tolerance, self.level);
         let harm = contrast.effect * side;
         let least = tolerance.max(contrast.critical(tail));
         if harm <= least {
-            return;
+            return false;
         }
         let margin = contrast.critical(SHOWN_TAIL);
         let outcome = &mut self.outcome;
-        outcome.state = CheckState::NoData;
         outcome.effect = Some(contrast.effect);
         outcome.interval = Some((contrast.effect - margin, contrast.effect + margin));
         outcome.detectable = Some(least);
         outcome.severity = harm / tolerance;
-        outcome.remark = Some(LIKELY.to_owned());
-        self.is_likely = true;
+        true
     }
 
     /// Whether harm was likely when the bake ended, and not certain.
@@ -70,11 +85,28 @@ impl OwnPastTest {
         self.outcome.state == CheckState::NoData && self.is_likely
     }
 
-    /// Whether the one-box strayed farther than it ever did.
-    fn strayed(&self, side: f64) -> bool {
+    /// Whether the one-box strayed farther than it ever did, be it that it may wander so far by itself: hosts whose
+    /// load changed seem to, and how far they went is told by the others.
+    fn seems_to_have_strayed(&self, side: f64) -> bool {
         let mut windows = 0..self.plain.own.windows.len();
-        windows
-            .any(|index| self.plain.strayed(index, side, &self.stakes) && self.agrees(index, side))
+        windows.any(|index| {
+            let plain = &self.plain;
+            plain.seems_to_have_strayed(index, side, &self.stakes) && self.agrees(index, side)
+        })
+    }
+
+    /// Whether all of the one-box strayed farther than the past tells, and likely farther than it wanders by itself.
+    fn is_likely_to_have_strayed(&self) -> bool {
+        let plain = &self.plain;
+        let windows = 0..plain.own.windows.len();
+        let mut sides = self.sides.signs().iter();
+        sides.any(|side| {
+            windows.clone().any(|index| {
+                plain.is_likely_to_have_strayed(index, *side, &self.stakes)
+                    && self.agrees(index, *side)
+                    && self.culprit(index, *side).is_none()
+            })
+        })
     }
 
     /// How much more the one-box changed from its past to what came after the grace than fleet hosts did; as

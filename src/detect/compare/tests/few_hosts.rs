@@ -120,10 +120,46 @@ fn what_few_hosts_and_their_past_both_show_is_no_pass() {
             likely += usize::from(last == Some(NoDataCause::Likely));
         }
     }
-    assert_eq!(likely, 3);
+    assert_eq!(likely, 4);
     for seed in 0..4 {
         let healthy = run(seed, 1.5, 1.0);
         assert_eq!(healthy.breached(), None, "{seed}");
         assert_eq!(healthy.last().cause, None, "{seed}: {:?}", healthy.last());
     }
+}
+
+/// A dozen gauges of each host that take a quarter of an hour to forget where they were (0.97 from one scrape to the
+/// next): some had a past in which they hardly moved.
+#[test]
+fn what_wanders_slowly_is_no_harm_because_the_past_was_calm_by_chance() {
+    let run = |fleet: usize, seed: u64, harm: f64| {
+        let mut noise = Noise::new(seed);
+        let mut levels: Vec<f64> = (0..METRICS.len() * (1 + fleet))
+            .map(|_| noise.normal())
+            .collect();
+        scene(fleet).run_many(&METRICS, |metric, host, bucket| {
+            scraped(bucket, 0.0)?;
+            let level = &mut levels[metric * (1 + fleet) + host];
+            *level = 0.97 * *level + (1.0_f64 - 0.97 * 0.97).sqrt() * noise.normal();
+            let is_harmed = (metric, host) == (4, 0) && 90 <= bucket;
+            gauge((0.2 * *level).exp() * if is_harmed { harm } else { 1.0 })
+        })
+    };
+    let mut withheld = 0;
+    for (fleet, seeds) in [(2, 0..4), (4, 8..11)] {
+        for seed in seeds {
+            let healthy = run(fleet, seed, 1.0);
+            assert_eq!(
+                healthy.breached(),
+                None,
+                "{fleet}, {seed}: {:?}",
+                healthy.last()
+            );
+            withheld += usize::from(healthy.last().state == CheckState::NoData);
+        }
+        let harmed = run(fleet, 0, 20.0);
+        let is_found = harmed.breached().is_some_and(|bucket| 90 < bucket);
+        assert!(is_found, "{fleet}: {:?}", harmed.last());
+    }
+    assert_eq!(withheld, 1);
 }
