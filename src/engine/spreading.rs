@@ -280,21 +280,13 @@ impl Spreading {
                     panel.record_loss_at(*place, bucket, LossReason::Incompatible);
                     continue;
                 }
-                let mut value = histogram::quantile(&histogram, *quantile);
-                if let Some(bound) = histogram::beyond(&histogram, *quantile) {
-                    let panel = panel_of(services, &first.cell);
-                    match highest(panel, place.group()).map(|limit| bound.total_cmp(&limit)) {
-                        // Nobody knows whether it is in range.
-                        Some(Ordering::Less) => {
-                            let reason = LossReason::BeyondBuckets;
-                            panel.panel.record_loss_at(*place, bucket, reason);
-                            continue;
-                        }
-                        // It is above the limit, by nobody knows how much.
-                        Some(Ordering::Equal) => value = Some(bound.next_up()),
-                        Some(Ordering::Greater) | None => {}
-                    }
-                }
+                let panel = panel_of(services, &first.cell);
+                let limit = highest(panel, place.group());
+                let Some(value) = held_against(limit, &histogram, *quantile) else {
+                    let reason = LossReason::BeyondBuckets;
+                    panel.panel.record_loss_at(*place, bucket, reason);
+                    continue;
+                };
                 if let Some(value) = value.filter(|value| value.is_finite()) {
                     let cell = Cell {
                         value,
@@ -348,6 +340,21 @@ impl Spreading {
 
 fn panel_of<'a>(services: &'a mut [Service], cell: &CellKey) -> &'a mut CheckPanel {
     &mut services[cell.service].panels[cell.panel as usize]
+}
+
+/// A quantile as far as it can be held against the highest value in range; `None`: it lies beyond its buckets, and
+/// nobody knows whether it is in range.
+fn held_against(limit: Option<f64>, histogram: &Histogram, quantile: f64) -> Option<Option<f64>> {
+    let bound = histogram::beyond(histogram, quantile);
+    match bound
+        .zip(limit)
+        .map(|(bound, limit)| (bound, bound.total_cmp(&limit)))
+    {
+        Some((_, Ordering::Less)) => None,
+        // It is above the limit, by nobody knows how much.
+        Some((bound, Ordering::Equal)) => Some(Some(bound.next_up())),
+        Some((_, Ordering::Greater)) | None => Some(histogram::quantile(histogram, quantile)),
+    }
 }
 
 /// The highest value in range of a check with such a limit, in the unit of one of its metrics.

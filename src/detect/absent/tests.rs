@@ -403,8 +403,7 @@ fn silence_of_half_of_the_bake_is_no_health_though_all_speak_again() {
         covered_percent: percent,
         lost: None,
     };
-    type Speaks = fn(i64) -> bool;
-    let rows: [(&str, Speaks, Option<NoDataCause>); 5] = [
+    let rows: [(&str, fn(i64) -> bool, Option<NoDataCause>); 5] = [
         ("always", |_| true, None),
         (
             "all but its ends",
