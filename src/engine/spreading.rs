@@ -282,10 +282,12 @@ impl Spreading {
                 }
                 let panel = panel_of(services, &first.cell);
                 let limit = highest(panel, place.group());
-                let Some(value) = held_against(limit, &histogram, *quantile) else {
-                    let reason = LossReason::BeyondBuckets;
-                    panel.panel.record_loss_at(*place, bucket, reason);
-                    continue;
+                let value = match held_against(limit, &histogram, *quantile) {
+                    Ok(value) => value,
+                    Err(reason) => {
+                        panel.panel.record_loss_at(*place, bucket, reason);
+                        continue;
+                    }
                 };
                 if let Some(value) = value.filter(|value| value.is_finite()) {
                     let cell = Cell {
@@ -342,18 +344,24 @@ fn panel_of<'a>(services: &'a mut [Service], cell: &CellKey) -> &'a mut CheckPan
     &mut services[cell.service].panels[cell.panel as usize]
 }
 
-/// A quantile as far as it can be held against the highest value in range; `None`: it lies beyond its buckets, and
-/// nobody knows whether it is in range.
-fn held_against(limit: Option<f64>, histogram: &Histogram, quantile: f64) -> Option<Option<f64>> {
+/// A quantile as far as it can be held against the highest value in range.
+///
+/// # Errors
+/// It lies beyond its buckets, and nobody knows whether it is in range.
+fn held_against(
+    limit: Option<f64>,
+    histogram: &Histogram,
+    quantile: f64,
+) -> Result<Option<f64>, LossReason> {
     let bound = histogram::beyond(histogram, quantile);
     match bound
         .zip(limit)
         .map(|(bound, limit)| (bound, bound.total_cmp(&limit)))
     {
-        Some((_, Ordering::Less)) => None,
+        Some((_, Ordering::Less)) => Err(LossReason::BeyondBuckets),
         // It is above the limit, by nobody knows how much.
-        Some((bound, Ordering::Equal)) => Some(Some(bound.next_up())),
-        Some((_, Ordering::Greater)) | None => Some(histogram::quantile(histogram, quantile)),
+        Some((bound, Ordering::Equal)) => Ok(Some(bound.next_up())),
+        Some((_, Ordering::Greater)) | None => Ok(histogram::quantile(histogram, quantile)),
     }
 }
 

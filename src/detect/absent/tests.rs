@@ -396,6 +396,9 @@ fn a_hand_over_over_the_end_of_the_grace_is_one() {
     }
 }
 
+/// When hosts speak, and why that is no coverage.
+type Pauses = (&'static str, fn(i64) -> bool, Option<NoDataCause>);
+
 /// A silence of everybody proves nothing against a host, and nothing for it either.
 #[test]
 fn silence_of_half_of_the_bake_is_no_health_though_all_speak_again() {
@@ -403,7 +406,7 @@ fn silence_of_half_of_the_bake_is_no_health_though_all_speak_again() {
         covered_percent: percent,
         lost: None,
     };
-    let rows: [(&str, fn(i64) -> bool, Option<NoDataCause>); 5] = [
+    let rows: [Pauses; 5] = [
         ("always", |_| true, None),
         (
             "all but its ends",
