@@ -204,7 +204,7 @@ fn representatives() -> Vec<Vec<u8>> {
 }
 
 /// What the states that are kept must hold beside [`MUST_SEE`].
-const MUST_HOLD: [&str; 2] = ["Fresh(FreshTest", "NoPast"];
+const MUST_HOLD: [&str; 3] = ["Fresh(FreshTest", "NoPast", "gap: "];
 
 /// Lengths before states.
 fn framed(states: &[Vec<u8>]) -> Vec<u8> {

@@ -54,6 +54,7 @@ pub struct Absent {
 
 /// What was heard of a host.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(rename = "AbsentHeard")]
 struct Heard {
     /// End of the latest bucket with anything selected, since the past that the panel remembers.
     last: Option<Timestamp>,
