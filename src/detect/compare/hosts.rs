@@ -17,6 +17,7 @@ mod rival;
 mod rules;
 mod scarce;
 mod showing;
+mod still;
 mod suspicion;
 
 use alone::Alone;
@@ -33,7 +34,7 @@ use super::{
     outcome::{Outcome, Scale},
     reading::{HostPast, Reader, Role},
     scale::Working,
-    slot::{self, Clip, Number, Placebo, Slot, Sums},
+    slot::{self, Clip, Number, Placebo, Slot, Sums, Trend},
     terms::Sides,
 };
 use crate::{
@@ -206,8 +207,8 @@ impl HostsTest {
             self.slots[index].take(&self.rules.working, self.clip, number, middle, time);
         }
         let due = self.looks.step(reader.is_last());
-        self.look(reader, due);
-        self.confirm(reader);
+        self.look((reader, group), due);
+        self.confirm((reader, group));
         self.confirm_alone(reader);
         self.look_for_rival(reader);
         for (window, ended) in due.half.into_iter().enumerate() {
@@ -219,7 +220,7 @@ impl HostsTest {
         }
     }
 
-    fn look(&mut self, reader: &Reader<'_>, due: Due) {
+    fn look(&mut self, (reader, group): (&Reader<'_>, &Group), due: Due) {
         let (end, width) = (reader.view.bucket.end, reader.terms.resolution);
         let from = end - width.times(self.looks.count() as i64);
         if let Some(alpha) = due.since {
@@ -243,7 +244,7 @@ impl HostsTest {
             self.suspect(reader, &changes, alpha, Channel::Spread, from);
         }
         if let Some(alpha) = due.trend {
-            self.look_at_trend(alpha, from, end);
+            self.look_at_trend((reader, group), alpha, from);
         }
         for window in (0..TRAILING_COUNT).filter(|window| due.trailing[*window]) {
             let whole = |slot: &Slot| slot.trailing(window);

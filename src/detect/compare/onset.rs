@@ -46,6 +46,8 @@ const SPARED_FROM: usize = 4;
 const FACTOR_MAX: f64 = 100.0;
 /// How often a change of the fleet is looked at anew: the one-box may get worse beside it.
 const RECHECKED: Span = Span::from_minutes(1);
+/// What is said of what does not begin at once. Whether it goes on is another question.
+const CREPT: &str = "it moved away from the fleet by and by";
 /// Latest points that tell where something is that moves away.
 const LATEST: usize = 5;
 
@@ -139,11 +141,11 @@ impl Onset {
             && outcome.interval.is_some_and(is_certain);
         let mut told = outcome.clone();
         told.first_breach = Some(self.at);
-        told.remark = self.remark.clone().or_else(|| {
-            // A step that a look at the trend found is a step.
-            let other = outcome.remark.clone();
-            other.filter(|remark| remark != RISING)
-        });
+        // Of a leak how fast it is comes first.
+        let pace = outcome.remark.as_ref();
+        let pace = pace.filter(|remark| remark.starts_with(RISING));
+        let remark = pace.or(self.remark.as_ref());
+        told.remark = remark.or(outcome.remark.as_ref()).cloned();
         if !keeps_size {
             told.scale = self.scale;
             told.effect = self.effect;
@@ -307,7 +309,7 @@ impl Found {
         };
         let is_certain = 0.0 < interval.0 || interval.1 < 0.0;
         let remark = match self.change.shape {
-            Shape::Bend => Some(RISING.to_owned()),
+            Shape::Bend => Some(CREPT.to_owned()),
             Shape::Step => (counted && scale == Scale::Times).then(|| {
                 let events = sum(after, |point| point.seen).round();
                 let who = if hosts.len() < scene.one_box_len() {

@@ -62,7 +62,7 @@ pub(super) struct Trend {
 }
 
 impl Trend {
-    fn add(&mut self, time: f64, value: f64) {
+    pub(super) fn add(&mut self, time: f64, value: f64) {
         self.count += 1.0;
         self.time += time;
         self.squares += time * time;
@@ -350,6 +350,26 @@ pub(super) fn places(
         median(&mut finite)
     };
     hosts.iter().map(place).collect()
+}
+
+/// The distances of these hosts, the one-box first, to the middle of the fleet, bucket by bucket and clipped as
+/// values that are judged are; NaN where there is none.
+pub(super) fn distances(
+    slots: &[Slot],
+    clip: Clip,
+    numbers: &[Vec<f64>],
+    one_box_count: usize,
+) -> Vec<Vec<f64>> {
+    let fleet = &numbers[one_box_count..];
+    let holds: Vec<usize> = fleet.iter().map(|numbers| hold_of(numbers)).collect();
+    let middles = middles(fleet, &holds);
+    let of = |(slot, numbers): (&Slot, &Vec<f64>)| {
+        let distance = |(number, middle): (&f64, &f64)| {
+            slot.center + (number - middle - slot.center).clamp(-clip.level, clip.level)
+        };
+        numbers.iter().zip(&middles).map(distance).collect()
+    };
+    slots.iter().zip(numbers).map(of).collect()
 }
 
 /// Fewest buckets of the past that tell how means over windows vary.

@@ -1,10 +1,13 @@
-//! The trend: a one-box that moves away from the fleet all the time, as a leak does.
+//! The trend: a one-box that moves away from the fleet, and still does ([`still`](super::still)), as a leak does.
 
 use super::{
     Change, Changes, Channel, Contrast, Fleet, FleetFit, HostsTest, Noise, PRESENT_LEAST,
-    PRESENT_MIN, Slot, Suspicion, TRAILING_COUNT, present,
+    PRESENT_MIN, Reader, Slot, Suspicion, TRAILING_COUNT, Trend, present,
 };
-use crate::{detect::stats::median, event::Timestamp};
+use crate::{
+    detect::{Group, stats::median},
+    event::Timestamp,
+};
 
 /// Tail at which the level must confirm what a trend shows, and the least level that does, in
 /// tolerances: a restarted host fills up again, and rises until it is where it was, or a little above.
@@ -20,26 +23,36 @@ const FALL: f64 = 0.25;
 const SIGMA_SHARE: f64 = 0.2;
 
 impl HostsTest {
-    /// Compares how much hosts rose since the grace. Their past says nothing of slopes.
+    /// Compares how much hosts rose since the grace.
     fn rises(&self, sigma_min: f64) -> Option<Changes> {
-        let (one_box, fleet) = self.slots.split_at(self.one_box_count);
         let over = self.looks.count() as f64;
-        let mut counts: Vec<f64> = fleet.iter().map(|slot| slot.trend.count()).collect();
+        self.rises_of(&|index| self.slots[index].trend, over, sigma_min)
+    }
+
+    /// Compares how much these lines of hosts rise over so many buckets. Their past says nothing of slopes.
+    pub(super) fn rises_of(
+        &self,
+        trend: &dyn Fn(usize) -> Trend,
+        over: f64,
+        sigma_min: f64,
+    ) -> Option<Changes> {
+        let fleet = self.one_box_count..self.slots.len();
+        let mut counts: Vec<f64> = fleet.clone().map(|index| trend(index).count()).collect();
         let usual = median(&mut counts)?;
-        let rise = |slot: &Slot, least: f64| {
-            let weight = present(slot.trend.count(), usual, least)?;
-            let (before, after) = (0.0, slot.trend.rise(over)?);
-            Some(Change {
+        let rise = |index: usize, least: f64| {
+            let trend = trend(index);
+            let weight = present(trend.count(), usual, least)?;
+            let (before, after) = (0.0, trend.rise(over)?);
+            let change = Change {
                 before,
                 after,
                 weight,
-            })
+            };
+            Some((change, index))
         };
-        let own = one_box.iter().enumerate();
-        let own = own.filter_map(|(index, slot)| Some((rise(slot, PRESENT_LEAST)?, index)));
+        let own = (0..self.one_box_count).filter_map(|index| rise(index, PRESENT_LEAST));
         let (one_box, slots) = own.unzip();
-        let others = fleet.iter().zip(self.one_box_count..);
-        let others = others.filter_map(|(slot, index)| Some((rise(slot, PRESENT_MIN)?, index)));
+        let others = fleet.filter_map(|index| rise(index, PRESENT_MIN));
         let (changes, fleet_slots): (Vec<Change>, Vec<usize>) = others.unzip();
         let noise = Noise {
             sigma_min,
@@ -62,7 +75,12 @@ impl HostsTest {
 
     /// Notes a one-box that rises faster than the fleet and stands above it by now: after a
     /// restart a host that only fills up again rises too.
-    pub(super) fn look_at_trend(&mut self, alpha: f64, from: Timestamp, end: Timestamp) {
+    pub(super) fn look_at_trend(
+        &mut self,
+        seen: (&Reader<'_>, &Group),
+        alpha: f64,
+        from: Timestamp,
+    ) {
         let sigma_min = self.rules.sigma_min;
         for side in self.rules.sides.signs() {
             let unbroken = (LEVEL_UNBROKEN, SIGMA_SHARE * sigma_min);
@@ -72,14 +90,16 @@ impl HostsTest {
                 None => return,
             };
             let least = level * self.rules.tolerance;
-            if let Some(contrast) = self.rises_and_stands_out(*side, alpha, least, sigma_min) {
+            let found = self.rises_and_stands_out(*side, alpha, least, sigma_min);
+            let found = found.filter(|_| self.still_moves(seen, *side, sigma_min));
+            if let Some(contrast) = found {
                 self.raise(Suspicion {
                     side: *side,
                     is_spread: false,
                     is_trend: true,
                     least,
                     sigma_min,
-                    raised_at: end,
+                    raised_at: seen.0.view.bucket.end,
                     from,
                     contrast,
                     confirmed: false,
@@ -121,11 +141,15 @@ impl HostsTest {
             changes.rest_shows(&all, side).then_some(all)
         });
         let (latest, rises) = latest.zip(shared)?;
-        let over = self.looks.count() as f64 * self.rules.rise_per_bucket;
-        let tolerance = self.rules.tolerance * over.min(1.0);
         let rise = rises.effect * side;
-        let is_beyond = rise > tolerance && rise > rises.critical(alpha);
+        let allowed = self.allowed_rise(self.looks.count() as f64);
+        let is_beyond = rise > allowed && rise > rises.critical(alpha);
         let stands_out = self.harm(&latest, side) > least.max(latest.critical(TAIL));
         (is_beyond && stands_out && rises.exceeds_placebo(side)).then_some(latest)
+    }
+
+    /// The rise over so many buckets that is harm: what leaks is by where it leads to in a day.
+    pub(super) fn allowed_rise(&self, over: f64) -> f64 {
+        self.rules.tolerance * (over * self.rules.rise_per_bucket).min(1.0)
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CONFIRM_TAIL, Channel, Contrast, HostsTest, Slot};
 use crate::{
-    detect::{CheckState, compare::reading::Reader},
+    detect::{CheckState, Group, compare::reading::Reader},
     event::{Span, Timestamp},
 };
 
@@ -13,7 +13,7 @@ const CONFIRM_BUCKETS_MIN: usize = 2;
 /// How long a look that was not confirmed stays suspect.
 pub(super) const SUSPECT: Span = Span::from_minutes(30);
 /// What a person should know of a breach that a trend found.
-pub(in crate::detect::compare) const RISING: &str = "it moves away from the fleet all the time";
+pub(in crate::detect::compare) const RISING: &str = "it still moves away from the fleet";
 
 /// A look that found something.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -51,7 +51,7 @@ impl HostsTest {
     }
 
     /// A breach stands only while the latest minutes show it: what heals is forgiven.
-    pub(super) fn confirm(&mut self, reader: &Reader<'_>) {
+    pub(super) fn confirm(&mut self, (reader, group): (&Reader<'_>, &Group)) {
         let Some(mut suspicion) = self.suspicion else {
             return;
         };
@@ -87,7 +87,12 @@ impl HostsTest {
             };
             let shown = contrast.filter(is_clear).unwrap_or(suspicion.contrast);
             self.show(&shown, channel, suspicion.side);
-            self.outcome.remark = suspicion.is_trend.then(|| RISING.to_owned());
+            let seen = (reader, group);
+            // How fast it is is asked once for each look.
+            let told = self.outcome.remark.take();
+            let told = told.filter(|told| suspicion.raised_at < end && told.starts_with(RISING));
+            let pace = || told.unwrap_or_else(|| self.pace(seen));
+            self.outcome.remark = suspicion.is_trend.then(pace);
         } else if self.outcome.state == CheckState::Breach || suspicion.confirmed {
             self.suspicion = None;
             self.outcome.state = CheckState::Undecided;

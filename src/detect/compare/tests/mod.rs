@@ -8,6 +8,7 @@ mod fresh_change;
 mod fresh_hosts;
 mod fresh_over;
 mod jobs;
+mod leaks;
 mod one_host;
 mod onset;
 mod rivals;
