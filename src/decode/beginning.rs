@@ -12,11 +12,11 @@ use super::{
     compression::{SNAPPY_GROWTH_MAX, ZSTD_WINDOW_LOG_MIN},
 };
 
-/// Decompressed bytes that are looked at, at most.
+/// Bytes that are decompressed at most.
 const BYTES_MAX: usize = 512;
 
 /// Compressed bytes that are looked at, at most: those of the first block of any encoder.
-pub(crate) const COMPRESSED_BYTES_MAX: usize = 256 << 10;
+const COMPRESSED_BYTES_MAX: usize = 256 << 10;
 
 /// The wire type of protobuf of what has a length: messages and texts.
 const LENGTH_DELIMITED: u8 = 2;

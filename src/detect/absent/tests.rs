@@ -435,6 +435,8 @@ fn silence_of_half_of_the_bake_is_no_health_though_all_speak_again() {
                     (true, false) => Feed::Value(at as f64),
                     (true, true) => Feed::Records(1.0),
                 });
+                // Of the grace nothing is asked.
+                assert!(findings[..30].iter().all(|finding| finding.state == Ok));
                 let last = findings.last().unwrap();
                 let state = if cause.is_some() { NoData } else { Ok };
                 assert_eq!(

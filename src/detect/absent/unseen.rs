@@ -28,7 +28,7 @@ impl Absent {
             .filter(|(_, presence)| *presence == Presence::Here);
         let unseen = here.filter_map(|(host, _)| Some((*host, self.heard.get(host)?.unseen)));
         let unseen: Vec<(HostId, Span)> = unseen
-            .filter(|(_, unseen)| judged < unseen.times(2))
+            .filter(|(_, unseen)| Span::ZERO < *unseen && judged < unseen.times(2))
             .collect();
         let (host, longest) = unseen.iter().copied().max_by_key(|(_, unseen)| *unseen)?;
         if now < self.bake_until {

@@ -345,7 +345,10 @@ impl Metric {
             let working = working.of_numbers(&pasts.values());
             let cadence = pasts.cadence();
             let has_exposure = reader.terms.has_per;
-            let allowance = reader.terms.allowance(class, group.kind, has_exposure);
+            // Who came late has no past.
+            let allowance = reader
+                .terms
+                .allowance(class, group.kind, (has_exposure, 0.0));
             let fleet = &pasts.fleet;
             let test = FreshTest::new(reader.terms, class, working, alpha, hosts, fleet, cadence);
             let test = test.allowing(allowance);

@@ -105,13 +105,15 @@ impl Pasts {
         self.share != 1.0
     }
 
+    /// Where the one-box was beside the fleet, as a logarithm; 0 where that is not known.
+    pub(super) fn place(&self) -> f64 {
+        let (own, usual) = (mean(rates(&self.one_box)), mean(rates(&self.fleet)));
+        let place = own.zip(usual).map(|(own, usual)| (own / usual).ln());
+        place.filter(|place| place.is_finite()).unwrap_or(0.0)
+    }
+
     /// Scales the past of the one-box by the share of the traffic that it had, where it is given one now.
     fn scale(&mut self, share: f64) {
-        let rate = |past: &HostPast| {
-            let values = past.values.iter().map(|(value, _)| f64::from(*value));
-            mean(values.filter(|value| value.is_finite()))
-        };
-        let rates = |hosts: &[HostPast]| hosts.iter().filter_map(rate).collect();
         self.share = past_share(rates(&self.one_box), rates(&self.fleet), share);
         let values = self.one_box.iter_mut().flat_map(|past| &mut past.values);
         for (_, exposure) in values {
@@ -194,6 +196,15 @@ impl Pasts {
         });
         cadences.max().unwrap_or(1).max(1)
     }
+}
+
+/// The mean of each of these hosts that said anything.
+fn rates(hosts: &[HostPast]) -> Vec<f64> {
+    let rate = |past: &HostPast| {
+        let values = past.values.iter().map(|(value, _)| f64::from(*value));
+        mean(values.filter(|value| value.is_finite()))
+    };
+    hosts.iter().filter_map(rate).collect()
 }
 
 /// The usual number of samples of these hosts.

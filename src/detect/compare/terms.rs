@@ -134,9 +134,15 @@ impl Terms {
     /// What a healthy one-box may differ by on each side (up, down), as logarithms, because it is
     /// given another share of the traffic. Requests follow it. What is not counted may follow the traffic or
     /// not, and so may log records, the processor, and what else is partly spent on nothing in particular: a
-    /// harm is one only if it is one either way. So what is not counted may have been at another share before.
+    /// harm is one only if it is one either way. So what is not counted may have been at another share before, and may go
+    /// as far as from its past `place` beside the fleet, a logarithm, to where it is at this share, or at the fleet's.
     /// Where a metric is divided by another there is nothing to allow.
-    pub(super) fn allowance(&self, class: &Class, kind: Kind, has_exposure: bool) -> [f64; 2] {
+    pub(super) fn allowance(
+        &self,
+        class: &Class,
+        kind: Kind,
+        (has_exposure, place): (bool, f64),
+    ) -> [f64; 2] {
         let is_counted = self.is_log || kind == Kind::Counter;
         let follows = is_counted && !self.is_log && !class.is_amount();
         if has_exposure || follows || class.is_share() {
@@ -150,8 +156,9 @@ impl Terms {
         };
         let mut allowance = [share.max(0.0), (-share).max(0.0)];
         if let Some((least, most)) = self.past_shares.filter(|_| !is_counted) {
-            allowance[0] = allowance[0].max((self.weight / least).ln());
-            allowance[1] = allowance[1].max((most / self.weight).ln());
+            let up = (self.weight / least).ln().min(share.max(0.0) - place);
+            let down = (most / self.weight).ln().min(place - share.min(0.0));
+            allowance = [allowance[0].max(up), allowance[1].max(down)];
         }
         allowance
     }

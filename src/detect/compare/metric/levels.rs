@@ -42,7 +42,7 @@ impl Metric {
         let allowance = if pasts.has_share() && pasts.share == divisor {
             [0.0; 2]
         } else {
-            terms.allowance(class, group.kind, has_exposure)
+            terms.allowance(class, group.kind, (has_exposure, pasts.place()))
         };
         let part = divisor.min(1.0);
         let (one_box, fleet) = pasts.known();

@@ -382,4 +382,17 @@ fn traffic_may_be_shifted_in_steps() {
             "{shares:?} ×{factor}: {found:?}"
         );
     }
+    // What does not follow it was where the fleet is, and has nowhere to go.
+    for (harm, is_harm) in [(1.0, false), (1.5, true)] {
+        let harmed = |noise: &mut Noise, share: f64| {
+            let is_harmed = share == 0.5;
+            gauge(if is_harmed { harm } else { 1.0 } * (1.0 + 0.03 * noise.normal()))
+        };
+        let found = shifted(&scene, Some((0.1, 0.1)), harmed, 1.0);
+        assert_eq!(
+            found.state == CheckState::Breach,
+            is_harm,
+            "×{harm}: {found:?}"
+        );
+    }
 }
